@@ -1,0 +1,433 @@
+"""What the five algorithms share: the constructor, the minibatch loop, and the log."""
+
+import copy
+import difflib
+import inspect
+import io
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
+from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import Self
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.algorithms.arguments import UpdateBackend
+from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
+from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
+from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts
+from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
+
+
+class OnPolicyVariant(OnPolicyAlgorithm):
+    """
+    Base of the family. A subclass says what restrains the step (``_surrogate`` and the coefficients) and passes the
+    rest on.
+
+    Wherever a coefficient is taken it may be a number, an SB3 schedule (a function of the remaining progress, 1 to 0)
+    or a string ``"lin_x"`` (linear from x to 0), and it may be assigned on the model between updates.
+
+    :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class
+    :param env: A gymnasium environment, a vectorised one, or an id
+    :param learning_rate: Adam's step size, > 0 and at most 1
+    :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
+    :param gamma: γ in [0, 1], the discount
+    :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1 Monte-Carlo
+    :param normalize_advantage: ``True``: per minibatch (SB3); ``"rollout"``: over the whole rollout; ``False``: not
+    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus
+    :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½
+    :param max_grad_norm: Gradients are scaled down to this L2 norm, > 0; ``None``: never
+    :param use_sde: Generalised state-dependent exploration (Box actions only)
+    :param sde_sample_freq: Draw a new gSDE noise matrix every so many steps; −1: once a rollout
+    :param rollout_buffer_class: ``None``: SB3's, by observation space
+    :param rollout_buffer_kwargs: Passed to the buffer
+    :param stats_window_size: Episodes that ``rollout/ep_rew_mean`` averages over
+    :param tensorboard_log: Folder for TensorBoard; ``None``: none
+    :param policy_kwargs: Passed to the policy
+    :param verbose: 0 silent, 1 information, 2 debug
+    :param seed: Of all random generators; ``None``: unseeded
+    :param device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+    :param _init_setup_model: Whether to build the networks now (SB3's ``load`` does it later)
+    :param learning_rate_vf: Step size of the parameters that only the critic uses; ``None``: ``learning_rate``, in one
+        parameter group, as SB3's files have it
+    :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that a time limit cut
+        off, as SB3 does; ``False``: a time limit is a terminal state, as in the PPO paper's code
+    :param measure_kl: Measure the exact KL(old‖new) over the whole rollout after each update and log it as
+        ``train/kl``; ``None``: where the algorithm needs it
+    :param update_backend: ``"auto"`` or ``"autograd"``. ``"closed_form"`` is not available yet
+    :raises TypeError: an argument of the wrong type, or one that the class does not have
+    :raises ValueError: an argument out of its range
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases
+
+    #: How a rollout is used. Subclasses that leave it to the user set these before the shared constructor runs.
+    n_epochs: int = 1
+    batch_size: int | None = None
+    target_kl: Any = None
+    clip_range: Any
+    clip_range_vf: Any = None
+    kl_coef: Coefficient = 0.0
+
+    #: The settings that may be schedules.
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rate_vf", "ent_coef", "vf_coef", "kl_coef")
+
+    #: What each argument has to satisfy.
+    checks: ClassVar[dict[str, Check]] = {
+        "learning_rate": coefficient(above=0, at_most=1, hint="Adam's usual range is 1e-5 to 1e-2."),
+        "learning_rate_vf": optional(coefficient(above=0, at_most=1, hint="Pass None to use learning_rate.")),
+        "n_steps": integer(at_least=1),
+        "batch_size": optional(integer(at_least=1, hint="Pass None for the whole rollout.")),
+        "gamma": number(at_least=0, at_most=1),
+        "gae_lambda": number(at_least=0, at_most=1),
+        "normalize_advantage": choice(True, False, "rollout"),
+        "ent_coef": coefficient(at_least=0, hint="0 switches the entropy bonus off."),
+        "vf_coef": coefficient(at_least=0),
+        "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
+        "sde_sample_freq": integer(at_least=-1),
+        "bootstrap_truncated": choice(True, False),
+        "measure_kl": choice(True, False, None),
+        "update_backend": choice("auto", "autograd", "closed_form"),
+    }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Arguments are written down once, in the class that owns them; help() and rl_zoo3 see them all.
+        if "__init__" in cls.__dict__:
+            cls.__signature__ = composed_signature(cls, cls.__mro__[1])  # type: ignore[attr-defined]
+
+    def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
+        reject_unknown_arguments(cls, kwargs)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 3e-4,
+        n_steps: int = 2048,
+        *,
+        gamma: float = defaults.GAMMA.default,
+        gae_lambda: float = defaults.GAE_LAMBDA.default,
+        normalize_advantage: NormalizeAdvantage = True,
+        ent_coef: Coefficient = 0.0,
+        vf_coef: Coefficient = defaults.VF_COEF.default,
+        max_grad_norm: float | None = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        rollout_buffer_class: type[RolloutBuffer] | None = None,
+        rollout_buffer_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        learning_rate_vf: Coefficient | None = None,
+        bootstrap_truncated: bool = True,
+        measure_kl: bool | None = None,
+        update_backend: UpdateBackend = "auto",
+    ):
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,  # type: ignore[arg-type]  # "lin_x" is parsed below
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,  # type: ignore[arg-type]
+            vf_coef=vf_coef,  # type: ignore[arg-type]
+            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=rollout_buffer_class,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+            supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+        )
+        self.normalize_advantage = normalize_advantage
+        self.learning_rate_vf = learning_rate_vf
+        self.bootstrap_truncated = bootstrap_truncated
+        self.measure_kl = measure_kl
+        self.update_backend = update_backend
+        for name in self.coefficients:
+            setattr(self, name, parse_coefficient(name, getattr(self, name)))
+        # load() fills the settings in afterwards: what it passes here are only the defaults.
+        if env is not None:
+            self._check_settings()
+        if _init_setup_model:
+            self._setup_model()
+
+    # ---- Settings ----
+
+    def _check_settings(self) -> None:
+        """Reject arguments that are wrong by themselves (``checks``) or together. Subclasses add their own."""
+        for name, check in self.checks.items():
+            check(name, getattr(self, name))
+        if self.normalize_advantage and self.n_steps * self.n_envs < 2:
+            raise ValueError(
+                f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "
+                "cannot be normalised: raise n_steps or pass normalize_advantage=False."
+            )
+        self._check_batch_size()
+        if self.update_backend == "closed_form":
+            raise ValueError(
+                "update_backend='closed_form' is not available yet: pass 'auto' or 'autograd' (today the same)."
+            )
+
+    def _check_batch_size(self) -> None:
+        if self.batch_size is None:
+            return
+        if self.batch_size == 1 and self.normalize_advantage is True:
+            raise ValueError(
+                "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
+                'normalize_advantage="rollout" or False.'
+            )
+        n_rows = self.n_steps * self.n_envs
+        if n_rows % self.batch_size > 0:
+            # Levels: this method, _check_settings, the shared constructor, the class's, the user's line.
+            warnings.warn(
+                f"batch_size={self.batch_size} does not divide the rollout of n_steps * n_envs = {n_rows} rows: after "
+                f"{n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. "
+                "A batch_size that is a factor of n_steps * n_envs avoids it.",
+                stacklevel=5,
+            )
+
+    @property
+    def active_backend(self) -> Literal["autograd"]:
+        """Which backend computes the updates."""
+        return "autograd"
+
+    def current(self, name: str) -> float:
+        """
+        :param name: A setting that may be a schedule
+        :return: its value at the present progress
+        """
+        return current_value(name, getattr(self, name), self._current_progress_remaining)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.learning_rate_vf is not None:
+            separate_critic_rate(self.policy, self.current("learning_rate_vf"))
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        self._scheduled_learning_rate = self.learning_rate
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        # SB3 reads learning_rate once; an assignment made since then (a callback's) would go unnoticed.
+        if self.learning_rate is not self._scheduled_learning_rate:
+            learning_rate: Any = parse_coefficient("learning_rate", self.learning_rate)
+            self.learning_rate = learning_rate
+            self._setup_lr_schedule()
+        super()._update_learning_rate(optimizers)
+        if self.learning_rate_vf is not None:
+            rate = self.current("learning_rate_vf")
+            self.policy.optimizer.param_groups[1]["lr"] = rate
+            self.logger.record("train/learning_rate_vf", rate)
+
+    # ---- The rollout ----
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """
+        :param env: The environments to step
+        :param callback: Told of every step
+        :param rollout_buffer: Filled with ``n_rollout_steps`` steps per environment, and their advantages
+        :param n_rollout_steps: T
+        :return: ``False`` if the callback ended the training
+        """
+        return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
+
+    # ---- The update ----
+
+    def _surrogate(self) -> Surrogate:
+        """The policy's objective, with the coefficients of this update."""
+        raise NotImplementedError
+
+    def _value_loss(self) -> ValueLoss | None:
+        """The critic's loss, with the coefficients of this update; ``None``: no critic."""
+        return SquaredError()
+
+    def _objective(self) -> Objective:
+        return Objective(
+            surrogate=self._surrogate(),
+            value_loss=self._value_loss(),
+            ent_coef=self.current("ent_coef"),
+            vf_coef=self.current("vf_coef"),
+            kl_coef=self.current("kl_coef"),
+        )
+
+    def _wants_kl(self) -> bool:
+        """Whether the exact KL over the rollout is measured after this update."""
+        return bool(self.measure_kl) or (self.measure_kl is None and self.current("kl_coef") > 0)
+
+    def _minibatches(self, update: AutogradUpdate) -> Iterator[Minibatch]:
+        """One epoch's minibatches."""
+        return update.minibatches(self.batch_size)
+
+    def train(self) -> None:
+        """Improve the policy on the rollout in the buffer: K epochs of minibatch steps on one objective."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        update = AutogradUpdate(
+            self.policy,
+            self.action_space,
+            self.rollout_buffer,
+            self._objective(),
+            advantage_normalizer(self.normalize_advantage, self.rollout_buffer.advantages),
+            self.max_grad_norm,
+            keep_old_policy=self._wants_kl(),
+        )
+        self._run_epochs(update)
+        self._log_update(update)
+
+    def _run_epochs(self, update: AutogradUpdate) -> None:
+        for _ in range(self.n_epochs):
+            update.statistics.begin_epoch()
+            stopped = False
+            for minibatch in self._minibatches(update):
+                evaluation = update.evaluate(minibatch)
+                stopped = self._is_too_far(evaluation.approx_kl)
+                if stopped:
+                    break
+                update.step(evaluation)
+            self._n_updates += 1
+            if stopped:
+                break
+
+    def _is_too_far(self, approx_kl: th.Tensor) -> bool:
+        """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""
+        if self.target_kl is None or not approx_kl > 1.5 * self.target_kl:
+            return False
+        self.logger.info(
+            f"Update stopped early: approximate KL {approx_kl:.4g} exceeds 1.5 * target_kl = {1.5 * self.target_kl:.4g}"
+        )
+        return True
+
+    # ---- The log ----
+
+    def _log_update(self, update: AutogradUpdate) -> None:
+        """Log the statistics of an update; see ``UpdateStatistics`` for what each key means."""
+        for key, value in update.statistics.summary().items():
+            self.logger.record(f"train/{key}", value)
+        if self._wants_kl():
+            self._log_kl(update.measured_kl())
+        self._log_common()
+
+    def _log_kl(self, kl: float) -> None:
+        # kl: exact mean KL(old‖new) over the rollout after the update, in nats; kl_coef: the coefficient that this
+        # very update used.
+        self.logger.record("train/kl", kl)
+        if self.current("kl_coef") > 0:
+            self.logger.record("train/kl_coef", self.current("kl_coef"))
+
+    def _log_common(self) -> None:
+        if self._value_loss() is not None:
+            values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
+            self.logger.record("train/explained_variance", explained_variance(values, returns))
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", th.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    # ---- SB3's interface ----
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """
+        Train for at least ``total_timesteps`` environment steps (whole rollouts are collected).
+
+        :param total_timesteps: Steps, over all environments together
+        :param callback: One callback, a list of them, or a function
+        :param log_interval: Updates between two dumps of the log
+        :param tb_log_name: The run's name for TensorBoard; ``None``: the class's name
+        :param reset_num_timesteps: ``False`` continues the count and trains ``total_timesteps`` *more*
+        :param progress_bar: Show one
+        :return: the model
+        """
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    def set_parameters(
+        self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """
+        As in SB3, except that the model never shares memory with the dictionary (there, Adam's moments of two models
+        become one after ``a.set_parameters(b.get_parameters())``).
+
+        :param load_path_or_dict: A saved model, or what ``get_parameters`` returns
+        :param exact_match: Whether every parameter has to be there
+        :param device: Where to load to
+        """
+        if isinstance(load_path_or_dict, dict):
+            load_path_or_dict = copy.deepcopy(load_path_or_dict)
+        super().set_parameters(load_path_or_dict, exact_match, device)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """
+        Load a model saved by this class, by another of the family, or by SB3's ``PPO``.
+
+        :param path: The zip
+        :param env: An environment to go on training in
+        :param device: Where to load to
+        :param custom_objects: Replacements for objects that cannot be unpickled
+        :param print_system_info: Show versions
+        :param force_reset: Reset the environment before training goes on
+        :param kwargs: Settings to change; those that the constructor takes are checked as it checks them
+        :return: the model
+        """
+        cls._check_overrides(kwargs)
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
+    @classmethod
+    def _check_overrides(cls, overrides: dict[str, Any]) -> None:
+        # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
+        # refused if it is nearly, but not quite, an argument.
+        arguments = list(inspect.signature(cls).parameters)
+        for name, value in overrides.items():
+            if name in cls.checks:
+                cls.checks[name](name, parse_coefficient(name, value) if name in cls.coefficients else value)
+            elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
+                reject_unknown_arguments(cls, [name])
+
+
+# __init_subclass__ is not called for the class itself.
+OnPolicyVariant.__signature__ = composed_signature(OnPolicyVariant, OnPolicyAlgorithm)  # type: ignore[attr-defined]

@@ -1,0 +1,113 @@
+"""Checks of constructor arguments: each error names the value received, the rule and the remedy."""
+
+import math
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+#: Takes an argument's name and value; raises TypeError for the wrong kind, ValueError for one out of range.
+Check: TypeAlias = Callable[[str, Any], None]
+
+
+def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={value!r} is out of range: it must be {rule}.{' ' + hint if hint else ''}")
+
+
+def number(
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+    hint: str = "",
+) -> Check:
+    """
+    :param above: Exclusive lower bound
+    :param at_least: Inclusive lower bound
+    :param at_most: Inclusive upper bound
+    :param below: Exclusive upper bound
+    :param hint: What to pass instead
+    :return: a check for a finite number within the bounds
+    """
+    bounds = ((">", above), (">=", at_least), ("<=", at_most), ("<", below))
+    rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))])
+
+    def check(name: str, value: Any) -> None:
+        # bool is an int to Python, but True is no learning rate.
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
+        amount = float(value)
+        inside = math.isfinite(amount) and above < amount < below and at_least <= amount <= at_most
+        _require(inside, name, value, rule, hint)
+
+    return check
+
+
+def integer(at_least: int, hint: str = "") -> Check:
+    """
+    :param at_least: Inclusive lower bound
+    :param hint: What to pass instead
+    :return: a check for a whole number within the bound
+    """
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number >= {at_least}.")
+        _require(int(value) >= at_least, name, value, f">= {at_least}", hint)
+
+    return check
+
+
+def choice(*choices: Any) -> Check:
+    """
+    :param choices: What may be passed
+    :return: a check for one of them
+    """
+
+    def check(name: str, value: Any) -> None:
+        # Type and value: 1 is not True.
+        if not any(type(value) is type(allowed) and value == allowed for allowed in choices):
+            raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, choices))}.")
+
+    return check
+
+
+def coefficient(
+    above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf, hint: str = ""
+) -> Check:
+    """
+    :param above: Exclusive lower bound
+    :param at_least: Inclusive lower bound
+    :param at_most: Inclusive upper bound
+    :param hint: What to pass instead
+    :return: a check for a number within the bounds, or for a schedule whose value at the start of training is; the
+        schedule may touch an exclusive bound (a warm-up starts at zero, a decay ends there)
+    """
+    constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
+    at_start = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
+
+    def check(name: str, value: Any) -> None:
+        if callable(value):
+            at_start(f"{name}(1.0)", value(1.0))
+        elif isinstance(value, Real):
+            constant(name, value)
+        else:
+            raise TypeError(
+                f"{name}={value!r} is a {type(value).__name__}: pass a number, a schedule (a function of the "
+                'remaining progress, 1 to 0), or a string like "lin_0.01".'
+            )
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """
+    :param check: What holds for a value that is not ``None``
+    :return: a check that lets ``None`` pass too
+    """
+
+    def check_unless_none(name: str, value: Any) -> None:
+        if value is not None:
+            check(name, value)
+
+    return check_unless_none

@@ -1,0 +1,100 @@
+"""PPO with the clipped surrogate."""
+
+from typing import Any, ClassVar
+
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import FloatSchedule
+from typing_extensions import Unpack
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.algorithms.arguments import ObjectiveArguments
+from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
+from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
+from sb3_ppo_variants.objectives import ClippedSurrogate, DualClippedSurrogate, Surrogate
+
+
+class ClipPPO(SurrogatePPO):
+    """
+    PPO-Clip: maximises E[min(r·A, clip(r, 1−ε, 1+ε)·A)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
+
+    What restrains the step: the gradient of a sample ends once its ratio has left [1−ε, 1+ε] in the direction that its
+    advantage favours. The ratio itself is not bounded. Paper: Schulman et al. 2017, arXiv:1707.06347, equations 7
+    and 9.
+
+    A drop-in for SB3's ``PPO``: the same arguments in the same order. The defaults differ in one, ``ent_coef`` 0.01
+    instead of 0.0; with ``ent_coef=0.0`` training is bit for bit the same.
+
+    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param env: See ``OnPolicyVariant``
+    :param learning_rate: See ``OnPolicyVariant``
+    :param n_steps: See ``OnPolicyVariant``
+    :param batch_size: See ``SurrogatePPO``
+    :param n_epochs: K; see ``SurrogatePPO``
+    :param gamma: See ``OnPolicyVariant``
+    :param gae_lambda: See ``OnPolicyVariant``
+    :param clip_range: ε > 0, documented range 0.1 to 0.2
+    :param clip_range_vf: See ``SurrogatePPO``
+    :param clip_range_high: ε above 1, for a band [1−ε, 1+ε_high]; ``None``: symmetric
+    :param dual_clip: c > 1, a floor c·A under the surrogate where A < 0 (arXiv:1912.09729); ``None``: none
+    :param kl_coef: β ≥ 0, a KL penalty beside the clip
+    """
+
+    coefficients: ClassVar[tuple[str, ...]] = (*SurrogatePPO.coefficients, "clip_range", "clip_range_high")
+    checks: ClassVar[dict[str, Check]] = SurrogatePPO.checks | {
+        "clip_range": coefficient(above=0, hint="The documented range is 0.1 to 0.2."),
+        "clip_range_high": optional(coefficient(above=0, hint="Pass None for a symmetric band.")),
+        "dual_clip": optional(number(above=1, hint="Its paper uses 3; None switches it off.")),
+        "kl_coef": coefficient(at_least=0, hint="0 switches the penalty off."),
+    }
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 3e-4,
+        n_steps: int = 2048,
+        batch_size: int | None = 64,
+        n_epochs: int = defaults.N_EPOCHS.default,
+        gamma: float = defaults.GAMMA.default,
+        gae_lambda: float = defaults.GAE_LAMBDA.default,
+        clip_range: Coefficient = defaults.CLIP_RANGE.default,
+        clip_range_vf: Coefficient | None = None,
+        *,
+        clip_range_high: Coefficient | None = None,
+        dual_clip: float | None = None,
+        kl_coef: Coefficient = 0.0,
+        **kwargs: Unpack[ObjectiveArguments],
+    ):
+        self.clip_range: Any = clip_range
+        self.clip_range_high = clip_range_high
+        self.dual_clip = dual_clip
+        self.kl_coef = kl_coef
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps,
+            batch_size,
+            n_epochs,
+            gamma,
+            gae_lambda,
+            clip_range_vf=clip_range_vf,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.clip_range = FloatSchedule(self.clip_range)
+
+    def _surrogate(self) -> Surrogate:
+        high = None if self.clip_range_high is None else self.current("clip_range_high")
+        clipped = ClippedSurrogate(self.current("clip_range"), high)
+        return clipped if self.dual_clip is None else DualClippedSurrogate(clipped, self.dual_clip)
+
+    def _log_common(self) -> None:
+        super()._log_common()
+        self.logger.record("train/clip_range", self.current("clip_range"))
+        if self.clip_range_high is not None:
+            self.logger.record("train/clip_range_high", self.current("clip_range_high"))

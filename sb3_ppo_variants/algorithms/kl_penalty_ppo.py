@@ -1,0 +1,97 @@
+"""PPO with a KL penalty, fixed or adaptive."""
+
+from typing import Any, ClassVar
+
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from typing_extensions import Unpack
+
+from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
+from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
+from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
+from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate, adapt_kl_coef
+
+
+class KLPenaltyPPO(SurrogatePPO):
+    """
+    Maximises E[r·A] − β·E[KL(old‖new)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
+
+    What restrains the step: the price β on KL(old‖new), in nats, summed over action dimensions. With a target the
+    price follows the exact KL over the rollout, measured after each update: β/2 if it is below target/1.5, 2β if it is
+    above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and section 4.
+
+    The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions; for a
+    distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, Schulman's k3 estimate
+    from the actions taken stands in.
+
+    :param policy: See ``OnPolicyVariant``; all arguments of ``SurrogatePPO`` apply too
+    :param env: See ``OnPolicyVariant``
+    :param learning_rate: See ``OnPolicyVariant``
+    :param n_steps: See ``OnPolicyVariant``
+    :param kl_coef: β ≥ 0; the start value if adaptive. ``model.kl_coef`` is the one that the next update will use; it
+        is saved and loaded
+    :param adaptive_kl_target: d_targ > 0 in nats (the paper tries 0.003, 0.01, 0.03); ``None``: β stays fixed, or
+        follows its schedule
+    :param kl_tolerance: ≥ 1; β moves once the KL is this factor away from the target
+    :param kl_coef_factor: > 1; by which β then moves
+    """
+
+    checks: ClassVar[dict[str, Check]] = SurrogatePPO.checks | {
+        "kl_coef": coefficient(at_least=0),
+        "adaptive_kl_target": optional(
+            number(above=0, hint="The paper tries 0.003 to 0.03; None keeps kl_coef fixed.")
+        ),
+        "kl_tolerance": number(at_least=1, hint="The paper uses 1.5."),
+        "kl_coef_factor": number(above=1, hint="The paper uses 2."),
+    }
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 3e-4,
+        n_steps: int = 2048,
+        *,
+        kl_coef: Coefficient = 1.0,
+        adaptive_kl_target: float | None = 0.01,
+        kl_tolerance: float = 1.5,
+        kl_coef_factor: float = 2.0,
+        **kwargs: Unpack[SurrogateArguments],
+    ):
+        self.kl_coef = kl_coef
+        self.adaptive_kl_target = adaptive_kl_target
+        self.kl_tolerance = kl_tolerance
+        self.kl_coef_factor = kl_coef_factor
+        super().__init__(policy, env, learning_rate, n_steps, **kwargs)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.adaptive_kl_target is None:
+            return
+        if callable(self.kl_coef):
+            raise ValueError(
+                f"kl_coef={self.kl_coef!r} is a schedule while adaptive_kl_target={self.adaptive_kl_target!r} adapts "
+                "it: pass a number as start value, or adaptive_kl_target=None."
+            )
+        if self.kl_coef == 0:
+            raise ValueError(
+                "kl_coef=0 cannot be adapted (doubling it leaves it zero): pass a start value > 0, or "
+                "adaptive_kl_target=None."
+            )
+
+    def _surrogate(self) -> Surrogate:
+        return UnclippedSurrogate()
+
+    def _wants_kl(self) -> bool:
+        return self.adaptive_kl_target is not None or super()._wants_kl()
+
+    def _log_kl(self, kl: float) -> None:
+        super()._log_kl(kl)
+        self._adapt(kl)
+
+    def _adapt(self, kl: float) -> None:
+        """Set the coefficient of the next update from the KL of this one."""
+        if self.adaptive_kl_target is not None:
+            kl_coef: Any = self.kl_coef
+            self.kl_coef = adapt_kl_coef(kl_coef, kl, self.adaptive_kl_target, self.kl_tolerance, self.kl_coef_factor)

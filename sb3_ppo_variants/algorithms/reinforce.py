@@ -1,0 +1,132 @@
+"""The Monte-Carlo policy gradient."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import Unpack
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.algorithms.arguments import SharedArguments
+from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.algorithms.checks import Check, choice
+from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
+from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts, finished_episodes, returns_to_go, select
+from sb3_ppo_variants.updates import AutogradUpdate
+
+
+class REINFORCE(OnPolicyVariant):
+    """
+    One gradient step per rollout along E[∇ log π(a|s)·A], then the data are thrown away.
+
+    What restrains the step: that there is only one, on data of the present policy; no ratio is needed. A is the
+    return-to-go, minus V(s) with a baseline. Source: Williams 1992, "Simple statistical gradient-following
+    algorithms"; Sutton & Barto 2018, section 13.3 and 13.4.
+
+    With a baseline, the unfinished episode at the end of a rollout is continued by V. Without one, nothing can stand
+    in for its missing rewards: its steps are left out of the loss, and a time limit counts as the end. Advantages are
+    normalised over the batch by default (``normalize_advantage``), which without a critic amounts to a mean baseline.
+
+    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param env: See ``OnPolicyVariant``
+    :param learning_rate: See ``OnPolicyVariant``
+    :param n_steps: See ``OnPolicyVariant``
+    :param gamma: See ``OnPolicyVariant``
+    :param ent_coef: See ``OnPolicyVariant``; 0 by default, as the algorithm has no entropy term
+    :param vf_coef: See ``OnPolicyVariant``; without a baseline it has no effect
+    :param baseline: Whether to learn V and subtract it
+    """
+
+    checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {"baseline": choice(True, False)}
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 3e-4,
+        n_steps: int = 2048,
+        *,
+        gamma: float = defaults.GAMMA.default,
+        ent_coef: Coefficient = 0.0,
+        vf_coef: Coefficient = defaults.VF_COEF.default,
+        baseline: bool = True,
+        **kwargs: Unpack[SharedArguments],
+    ):
+        self.baseline = baseline
+        # Which rows have their whole return, by flattened row; all of them with a baseline.
+        self._finished: np.ndarray | None = None
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps,
+            gamma=gamma,
+            gae_lambda=1.0,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            **kwargs,
+        )
+
+    def _surrogate(self) -> Surrogate:
+        return LogLikelihood()
+
+    def _value_loss(self) -> ValueLoss | None:
+        return super()._value_loss() if self.baseline else None
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_finished"]
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """
+        As in ``OnPolicyVariant``; without a baseline, returns and advantages are then the returns-to-go.
+
+        :param env: The environments to step
+        :param callback: Told of every step
+        :param rollout_buffer: Filled with ``n_rollout_steps`` steps per environment
+        :param n_rollout_steps: T
+        :return: ``False`` if the callback ended the training
+        """
+        bootstrap = self.bootstrap_truncated and self.baseline
+        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap):
+            return False
+        self._finished = None
+        if not self.baseline:
+            dones: Any = self._last_episode_starts
+            returns = returns_to_go(rollout_buffer.rewards, rollout_buffer.episode_starts, dones, self.gamma)
+            rollout_buffer.returns = returns
+            rollout_buffer.advantages = returns.copy()
+            finished = finished_episodes(rollout_buffer.episode_starts, dones)
+            self._finished = rollout_buffer.swap_and_flatten(finished[..., None]).ravel()
+        return True
+
+    def train(self) -> None:
+        """One step on the whole rollout; none if no episode ended in it and there is no baseline."""
+        if self._finished is not None and not self._finished.any():
+            self.logger.warn(
+                f"No episode ended within n_steps={self.n_steps}, so there is no return to learn from and this update "
+                "is skipped: raise n_steps, or pass baseline=True."
+            )
+            return
+        super().train()
+
+    def _minibatches(self, update: AutogradUpdate) -> Iterator[Minibatch]:
+        for samples, rows in super()._minibatches(update):
+            if self._finished is None:
+                yield Minibatch(samples, rows)
+                continue
+            if rows is None:
+                raise ValueError(
+                    f"{type(self.rollout_buffer).__name__} does not draw its minibatches through _get_samples, so "
+                    "unfinished episodes cannot be left out: pass baseline=True, or another rollout_buffer_class."
+                )
+            keep = self._finished[rows]
+            yield Minibatch(select(samples, th.as_tensor(keep, device=self.device)), rows[keep])

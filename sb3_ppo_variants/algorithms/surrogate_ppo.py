@@ -1,0 +1,99 @@
+"""K epochs of minibatch steps on an importance-sampled surrogate: what the three PPOs share."""
+
+from typing import Any, ClassVar, Literal
+
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import FloatSchedule
+from typing_extensions import Unpack
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.algorithms.arguments import SharedArguments
+from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.objectives import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
+
+
+class SurrogatePPO(OnPolicyVariant):
+    """
+    Reuses each rollout for K epochs: minibatches of it, weighted by r = π/π_old, are ascended in turn.
+
+    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param env: See ``OnPolicyVariant``
+    :param learning_rate: See ``OnPolicyVariant``
+    :param n_steps: See ``OnPolicyVariant``
+    :param batch_size: Minibatch rows, ≥ 2 if normalised; ``None``: the whole rollout, the K full-batch steps of the
+        pseudo-code
+    :param n_epochs: K ≥ 1, passes over the rollout
+    :param gamma: See ``OnPolicyVariant``
+    :param gae_lambda: See ``OnPolicyVariant``
+    :param clip_range_vf: c > 0, how far the critic may move in an update; ``None``: unlimited. Depends on the scale of
+        the rewards
+    :param clip_range_vf_mode: ``"sb3"``: the loss of the clipped value; ``"max"``: the larger of the clipped and the
+        plain loss, as in OpenAI Baselines
+    :param ent_coef: c₂ ≥ 0; the documented 0.01, where SB3's ``PPO`` has 0
+    :param vf_coef: c₁ ≥ 0
+    :param target_kl: Stop the update once a minibatch's approximate KL exceeds 1.5 times this (SB3's rule: tested
+        before the step, leaves all epochs); ``None``: never
+    """
+
+    coefficients: ClassVar[tuple[str, ...]] = (*OnPolicyVariant.coefficients, "clip_range_vf")
+    checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {
+        "n_epochs": integer(at_least=1),
+        "clip_range_vf": optional(coefficient(above=0, hint="Pass None to switch value clipping off.")),
+        "clip_range_vf_mode": choice("sb3", "max"),
+        "target_kl": optional(number(above=0, hint="Typical values are 0.003 to 0.05; None switches it off.")),
+    }
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 3e-4,
+        n_steps: int = 2048,
+        batch_size: int | None = 64,
+        n_epochs: int = defaults.N_EPOCHS.default,
+        gamma: float = defaults.GAMMA.default,
+        gae_lambda: float = defaults.GAE_LAMBDA.default,
+        *,
+        clip_range_vf: Coefficient | None = None,
+        clip_range_vf_mode: Literal["sb3", "max"] = "sb3",
+        ent_coef: Coefficient = defaults.ENT_COEF.default,
+        vf_coef: Coefficient = defaults.VF_COEF.default,
+        target_kl: float | None = None,
+        **kwargs: Unpack[SharedArguments],
+    ):
+        self.batch_size = batch_size
+        self.n_epochs = n_epochs
+        self.clip_range_vf: Any = clip_range_vf
+        self.clip_range_vf_mode = clip_range_vf_mode
+        self.target_kl = target_kl
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        # As SB3's PPO does, for scripts that call model.clip_range_vf(progress).
+        if self.clip_range_vf is not None:
+            self.clip_range_vf = FloatSchedule(self.clip_range_vf)
+
+    def _value_loss(self) -> ValueLoss:
+        if self.clip_range_vf is None:
+            return SquaredError()
+        form = MaxSquaredError if self.clip_range_vf_mode == "max" else ClippedSquaredError
+        return form(self.current("clip_range_vf"))
+
+    def _log_common(self) -> None:
+        super()._log_common()
+        if self.clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", self.current("clip_range_vf"))

@@ -1,0 +1,189 @@
+"""Trust region policy optimisation."""
+
+from typing import Any, ClassVar, Literal
+
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from typing_extensions import Unpack
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.algorithms.arguments import RolloutArguments
+from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
+from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.objectives import SquaredError, advantage_normalizer
+from sb3_ppo_variants.updates import ConstrainedUpdate, PolicyStep, fit_critic
+
+
+class TRPO(OnPolicyVariant):
+    """
+    Maximises E[r·A] subject to E_s[KL(old‖new)] ≤ δ, r = π/π_old: one natural-gradient step per rollout.
+
+    What restrains the step: a hard constraint. The direction x = F⁻¹g comes from conjugate gradients on products with
+    the Fisher matrix F, its length from ½·xᵀF·x = δ, and a backtracking line search then shortens it until the exact
+    mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the objective has improved. The
+    critic is fitted apart. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14 and appendix C.
+
+    Differences from sb3-contrib's ``TRPO``, whose names and defaults are used: the KL's direction is the paper's
+    (contrib: KL(new‖old)), it is summed over action dimensions (contrib averages, so that its δ is A times larger), the
+    conjugate gradient starts at zero (contrib: at random noise), ``sub_sampling_factor`` thins only the Fisher product,
+    and the critic's parameters are found by differentiation. ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces its
+    numbers.
+
+    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param env: See ``OnPolicyVariant``
+    :param learning_rate: The critic's step size (the policy's is set by δ)
+    :param n_steps: See ``OnPolicyVariant``
+    :param batch_size: The critic's minibatch rows; ``None``: the whole rollout
+    :param gamma: See ``OnPolicyVariant``
+    :param cg_max_steps: Conjugate-gradient steps at most, ≥ 1
+    :param cg_damping: Added to the Fisher matrix's diagonal, ≥ 0
+    :param line_search_shrinking_factor: In (0, 1); the step is multiplied by it at each try
+    :param line_search_max_iter: Tries at most, ≥ 1; after that the policy stays as it was
+    :param n_critic_updates: The critic's epochs, ≥ 0
+    :param gae_lambda: See ``OnPolicyVariant``
+    :param target_kl: δ > 0, in nats
+    :param sub_sampling_factor: Use every so-manieth row for the Fisher product, ≥ 1; gradient, constraint and objective
+        always use all
+    :param ent_coef: See ``OnPolicyVariant``; the paper has no entropy term
+    :param line_search: ``False`` takes the full step unseen: the natural policy gradient (Kakade 2001), whose KL only
+        approximates δ
+    :param kl_direction: ``"old_new"``: KL(old‖new), the paper's; ``"new_old"``: KL(new‖old), sb3-contrib's
+    :param kl_reduction: ``"sum"`` over action dimensions; ``"mean"`` over those of Box and MultiBinary actions,
+        sb3-contrib's
+    :param cg_start: ``"zero"``; ``"noise"``: 1e-4 times a standard normal, sb3-contrib's (draws random numbers)
+    """
+
+    #: The settings with which sb3-contrib's numbers come out.
+    CONTRIB_CONVENTIONS: ClassVar[dict[str, Any]] = {
+        "kl_direction": "new_old",
+        "kl_reduction": "mean",
+        "cg_start": "noise",
+        "max_grad_norm": None,
+    }
+
+    checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {
+        "cg_max_steps": integer(at_least=1),
+        "cg_damping": number(at_least=0),
+        "line_search_shrinking_factor": number(above=0, below=1),
+        "line_search_max_iter": integer(at_least=1),
+        "n_critic_updates": integer(at_least=0),
+        "target_kl": number(above=0, hint="The usual range is 0.005 to 0.05."),
+        "sub_sampling_factor": integer(at_least=1, hint="1 uses every row."),
+        "line_search": choice(True, False),
+        "kl_direction": choice("old_new", "new_old"),
+        "kl_reduction": choice("sum", "mean"),
+        "cg_start": choice("zero", "noise"),
+    }
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: Coefficient = 1e-3,
+        n_steps: int = 2048,
+        batch_size: int | None = 128,
+        gamma: float = defaults.GAMMA.default,
+        cg_max_steps: int = 15,
+        cg_damping: float = 0.1,
+        line_search_shrinking_factor: float = 0.8,
+        line_search_max_iter: int = 10,
+        n_critic_updates: int = 10,
+        gae_lambda: float = defaults.GAE_LAMBDA.default,
+        *,
+        target_kl: float = 0.01,
+        sub_sampling_factor: int = 1,
+        ent_coef: Coefficient = 0.0,
+        line_search: bool = True,
+        kl_direction: Literal["old_new", "new_old"] = "old_new",
+        kl_reduction: Literal["sum", "mean"] = "sum",
+        cg_start: Literal["zero", "noise"] = "zero",
+        max_grad_norm: float | None = None,
+        **kwargs: Unpack[RolloutArguments],
+    ):
+        self.batch_size = batch_size
+        self.cg_max_steps = cg_max_steps
+        self.cg_damping = cg_damping
+        self.line_search_shrinking_factor = line_search_shrinking_factor
+        self.line_search_max_iter = line_search_max_iter
+        self.n_critic_updates = n_critic_updates
+        self.target_kl = target_kl
+        self.sub_sampling_factor = sub_sampling_factor
+        self.line_search = line_search
+        self.kl_direction = kl_direction
+        self.kl_reduction = kl_reduction
+        self.cg_start = cg_start
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=0.0,  # the critic has a loss of its own
+            max_grad_norm=max_grad_norm,
+            **kwargs,
+        )
+
+    def train(self) -> None:
+        """Improve the policy by one constrained step on the whole rollout, then fit the critic."""
+        self._update_learning_rate(self.policy.optimizer)
+        # Evaluation mode, in which the rollout was collected: only there is the KL of the unchanged policy zero.
+        self.policy.set_training_mode(False)
+        samples = next(iter(self.rollout_buffer.get(None)))
+        normalize = advantage_normalizer(self.normalize_advantage, self.rollout_buffer.advantages)
+        update = ConstrainedUpdate(
+            self.policy,
+            self.action_space,
+            samples,
+            normalize(samples.advantages),
+            self.current("ent_coef"),
+            self.kl_direction,
+            self.kl_reduction,
+        )
+        step = self._step(update)
+        self.policy.set_training_mode(True)
+        value_losses = fit_critic(
+            self.policy,
+            self.rollout_buffer,
+            SquaredError(),
+            self.batch_size,
+            self.n_critic_updates,
+            update.parameters.parameters,
+            self.max_grad_norm,
+        )
+        self._n_updates += 1
+        self._log_step(step, value_losses)
+
+    def _step(self, update: ConstrainedUpdate) -> PolicyStep:
+        largest = update.largest_step(
+            self.target_kl, self.cg_max_steps, self.cg_damping, self.sub_sampling_factor, self.cg_start
+        )
+        if not self.line_search:
+            return update.take(largest)
+        return update.search(largest, self.target_kl, self.line_search_shrinking_factor, self.line_search_max_iter)
+
+    def _log_step(self, step: PolicyStep, value_losses: list[float]) -> None:
+        """
+        Log a step. sb3-contrib's keys keep its meaning: ``policy_objective`` and ``kl_divergence_loss`` of the policy
+        now in force (the latter with the direction and reduction chosen), ``value_loss``, ``is_line_search_success``.
+        Ours: ``kl``, always KL(old‖new) in nats, summed over action dimensions; ``ratio_max`` and ``ess`` as in
+        ``UpdateStatistics``; ``grad_norm`` of the surrogate; ``line_search_tries``; ``nonfinite_step``, 1 where the
+        step was not taken because it was not finite.
+        """
+        ratio = step.ratio.double()
+        self.logger.record("train/policy_objective", step.objective)
+        self.logger.record("train/kl_divergence_loss", step.constraint)
+        self.logger.record("train/kl", step.kl)
+        self.logger.record("train/ratio_max", float(ratio.max()))
+        self.logger.record("train/ess", float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())))
+        self.logger.record("train/grad_norm", step.grad_norm)
+        self.logger.record("train/is_line_search_success", float(step.accepted))
+        self.logger.record("train/line_search_tries", step.tries)
+        self.logger.record("train/nonfinite_step", float(not step.finite))
+        if not step.finite:
+            self.logger.warn("The policy step was not finite and has not been taken; the policy stays as it was.")
+        if value_losses:
+            self.logger.record("train/value_loss", sum(value_losses) / len(value_losses))
+        self._log_common()

@@ -1,0 +1,33 @@
+"""What the pure functions of this package need so that one formula serves numpy and torch alike."""
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch as th
+
+#: A ``numpy.ndarray`` or a ``torch.Tensor``; one call uses one kind throughout.
+Array: TypeAlias = Any
+
+
+def namespace_of(array: Array) -> ModuleType:
+    """
+    The module whose ``exp``, ``minimum``, ``clip``, ``where``, … work on ``array``.
+
+    :param array: An array of either kind
+    :return: ``torch`` for a tensor, else ``numpy``
+    """
+    return th if isinstance(array, th.Tensor) else np
+
+
+def require_equal_shapes(**arrays: Array) -> None:
+    """
+    Reject arrays that would silently broadcast: (B,) with (B, 1) gives (B, B) and a wrong mean.
+
+    :param arrays: The arrays by the name that the caller knows them by
+    :raises ValueError: if two shapes differ
+    """
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"Got {listed}: they must have equal shapes, one entry per sample; flatten them first.")

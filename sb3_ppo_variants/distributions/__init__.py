@@ -1,0 +1,22 @@
+"""Closed forms of SB3's action distributions: KL divergence and its slope, as pure functions of their parameters.
+
+Shapes: B rows, A action dimensions, D discrete choices. KL is always KL(old‖new) = E_old[log π_old − log π], in nats,
+summed over action dimensions, one value per row.
+"""
+
+from sb3_ppo_variants.distributions.bernoulli import Bernoulli
+from sb3_ppo_variants.distributions.categorical import Categorical
+from sb3_ppo_variants.distributions.gaussian import Gaussian
+from sb3_ppo_variants.distributions.head import Head, Parameters
+from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
+from sb3_ppo_variants.distributions.sb3 import head_and_parameters
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Head",
+    "MultiCategorical",
+    "Parameters",
+    "head_and_parameters",
+]

@@ -1,0 +1,36 @@
+"""Bernoulli head (MultiBinary actions)."""
+
+from dataclasses import dataclass
+
+from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.distributions.head import Parameters
+
+
+def log_sigmoid(logits: Array) -> Array:
+    """
+    :param logits: any shape
+    :return: log σ(l) = −log(1 + e^−l), without overflow for either sign, same shape
+    """
+    xp = namespace_of(logits)
+    return xp.minimum(logits, xp.zeros_like(logits)) - xp.log1p(xp.exp(-xp.abs(logits)))
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent yes/no actions; parameters (logits l,), shape (B, A), p = σ(l)."""
+
+    def kl(self, old: Parameters, new: Parameters) -> Array:
+        """KL(old‖new) = Σ_A p_old·(log p_old − log p) + (1 − p_old)·(log(1 − p_old) − log(1 − p))."""
+        xp = namespace_of(new[0])
+        old_log_p, log_p = log_sigmoid(old[0]), log_sigmoid(new[0])
+        old_log_q, log_q = log_sigmoid(-old[0]), log_sigmoid(-new[0])
+        return (xp.exp(old_log_p) * (old_log_p - log_p) + xp.exp(old_log_q) * (old_log_q - log_q)).sum(-1)
+
+    def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
+        """∂/∂ l = p − p_old."""
+        xp = namespace_of(new[0])
+        return (xp.exp(log_sigmoid(new[0])) - xp.exp(log_sigmoid(old[0])),)
+
+    def averaged_dims(self, parameters: Parameters) -> int:
+        """A: sb3-contrib takes the mean over rows and action dimensions."""
+        return int(parameters[0].shape[-1])

@@ -1,0 +1,33 @@
+"""What is maximised: surrogates, KL penalty, value losses and the adaptive-coefficient rule, as pure functions.
+
+Shapes: B minibatch rows. Every function takes numpy arrays or torch tensors and returns the same kind, one value per
+sample; the caller averages. ``slope`` is the derivative with respect to an input, never to parameters.
+"""
+
+from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef
+from sb3_ppo_variants.objectives.advantages import advantage_normalizer
+from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
+from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
+from sb3_ppo_variants.objectives.kl_estimate import k3_estimate, k3_slope
+from sb3_ppo_variants.objectives.log_likelihood import LogLikelihood
+from sb3_ppo_variants.objectives.objective import Objective
+from sb3_ppo_variants.objectives.surrogate import Surrogate
+from sb3_ppo_variants.objectives.unclipped import UnclippedSurrogate
+from sb3_ppo_variants.objectives.value_losses import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
+
+__all__ = [
+    "ClippedSquaredError",
+    "ClippedSurrogate",
+    "DualClippedSurrogate",
+    "LogLikelihood",
+    "MaxSquaredError",
+    "Objective",
+    "SquaredError",
+    "Surrogate",
+    "UnclippedSurrogate",
+    "ValueLoss",
+    "adapt_kl_coef",
+    "advantage_normalizer",
+    "k3_estimate",
+    "k3_slope",
+]

@@ -1,0 +1,28 @@
+"""The plain policy gradient's objective."""
+
+from dataclasses import dataclass
+
+from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """
+    log r · A = (log π(a|s) − log π_old(a|s))·A, whose gradient is A·∇ log π(a|s).
+
+    Subtracting log π_old shifts the value by a constant and leaves the gradient alone; it keeps the form that all
+    surrogates share. Right only for data of the present policy, hence for one step per batch. Source: Williams 1992;
+    Schulman et al. 2017, equations 1 and 2.
+    """
+
+    @property
+    def band(self) -> None:
+        return None
+
+    def value(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        return log_ratio * advantage
+
+    def slope(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        return advantage * namespace_of(log_ratio).ones_like(log_ratio)

@@ -1,0 +1,29 @@
+"""The importance-sampled surrogate, with nothing that restrains it."""
+
+from dataclasses import dataclass
+
+from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
+
+
+@dataclass(frozen=True)
+class UnclippedSurrogate:
+    """
+    L^CPI = r·A with r = exp(log_ratio) = π(a|s) / π_old(a|s).
+
+    Its mean over samples of the old policy estimates the new policy's advantage without bias, but with a variance that
+    grows without bound as the two policies part. Source: Schulman et al. 2017, equation 6 (after Kakade & Langford
+    2002).
+    """
+
+    @property
+    def band(self) -> None:
+        return None
+
+    def value(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        return advantage * namespace_of(log_ratio).exp(log_ratio)
+
+    def slope(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        # d exp(x)/dx = exp(x): here the objective is its own slope.
+        return advantage * namespace_of(log_ratio).exp(log_ratio)

@@ -1,0 +1,141 @@
+"""The collection loop: environment steps into the rollout buffer."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+
+
+def collect_rollouts(
+    algorithm: "OnPolicyVariant",
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+    bootstrap_truncated: bool,
+) -> bool:
+    """
+    Act for ``n_rollout_steps`` steps in every environment, fill the buffer, and compute its GAE advantages.
+
+    SB3's semantics to the letter: the same random numbers in the same order, the same names in ``callback.locals``,
+    the same array of rewards before callbacks and in the buffer (they may edit it in place).
+
+    :param algorithm: Holds the policy and the last observation
+    :param env: The environments to step
+    :param callback: Told of every step, and of the rollout's start and end
+    :param rollout_buffer: The buffer to fill
+    :param n_rollout_steps: Steps per environment
+    :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that only ran out of
+        time (SB3 issue 633); without it a time limit counts as a terminal state
+    :return: ``False`` if the callback ended the training
+    """
+    policy = algorithm.policy
+    if algorithm._last_obs is None:
+        raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
+    # Switches off dropout, and batch norm's running statistics.
+    policy.set_training_mode(False)
+    rollout_buffer.reset()
+    if algorithm.use_sde:
+        policy.reset_noise(env.num_envs)
+    callback.on_rollout_start()
+    step_locals: dict[str, Any] = {
+        "self": algorithm,
+        "env": env,
+        "callback": callback,
+        "rollout_buffer": rollout_buffer,
+        "n_rollout_steps": n_rollout_steps,
+    }
+
+    for n_steps in range(n_rollout_steps):
+        if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
+            policy.reset_noise(env.num_envs)
+        with th.no_grad():
+            obs_tensor = obs_as_tensor(algorithm._last_obs, algorithm.device)  # type: ignore[arg-type]
+            action_tensor, values, log_probs = policy(obs_tensor)
+        actions = action_tensor.cpu().numpy()
+        clipped_actions = within_bounds(algorithm, actions)
+        new_obs, rewards, dones, infos = env.step(clipped_actions)
+        algorithm.num_timesteps += env.num_envs
+
+        step_locals |= {
+            "n_steps": n_steps,
+            "obs_tensor": obs_tensor,
+            "actions": actions,
+            "values": values,
+            "log_probs": log_probs,
+            "clipped_actions": clipped_actions,
+            "new_obs": new_obs,
+            "rewards": rewards,
+            "dones": dones,
+            "infos": infos,
+        }
+        callback.update_locals(step_locals)
+        if not callback.on_step():
+            return False
+
+        algorithm._update_info_buffer(infos, dones)
+        if isinstance(algorithm.action_space, spaces.Discrete):
+            actions = actions.reshape(-1, 1)
+        if bootstrap_truncated:
+            add_truncated_values(algorithm, rewards, dones, infos)
+        rollout_buffer.add(
+            algorithm._last_obs,  # type: ignore[arg-type]
+            actions,
+            rewards,
+            algorithm._last_episode_starts,  # type: ignore[arg-type]
+            values,
+            log_probs,
+        )
+        algorithm._last_obs = new_obs  # type: ignore[assignment]
+        algorithm._last_episode_starts = dones
+
+    with th.no_grad():
+        values = policy.predict_values(obs_as_tensor(new_obs, algorithm.device))  # type: ignore[arg-type]
+    rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+    callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "actions": actions, "values": values})
+    callback.on_rollout_end()
+    return True
+
+
+def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarray:
+    """
+    What the environment is given for the policy's actions: a squashed policy's [−1, 1] is scaled to the Box's bounds,
+    an unbounded Gaussian's sample is clipped to them, anything else passes.
+
+    :param algorithm: Holds the policy and the action space
+    :param actions: The policy's actions, one row an environment
+    :return: the actions to step with
+    """
+    if not isinstance(algorithm.action_space, spaces.Box):
+        return actions
+    if algorithm.policy.squash_output:
+        return algorithm.policy.unscale_action(actions)
+    return np.clip(actions, algorithm.action_space.low, algorithm.action_space.high)
+
+
+def add_truncated_values(
+    algorithm: "OnPolicyVariant", rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]
+) -> None:
+    """
+    Add γ·V(terminal observation) in place to the rewards of episodes that a time limit cut off.
+
+    :param algorithm: Holds γ and the critic
+    :param rewards: This step's rewards, shape (E,), edited in place
+    :param dones: This step's ends of episodes, shape (E,)
+    :param infos: This step's info dictionaries
+    """
+    for idx, done in enumerate(dones):
+        info = infos[idx]
+        if done and info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
+            terminal_obs = algorithm.policy.obs_to_tensor(info["terminal_observation"])[0]
+            with th.no_grad():
+                terminal_value = algorithm.policy.predict_values(terminal_obs)[0]
+            rewards[idx] += algorithm.gamma * terminal_value

@@ -1,0 +1,145 @@
+"""The natural gradient: conjugate gradient on Fisher products, and a backtracking line search inside KL ≤ δ."""
+
+from collections.abc import Callable
+
+import torch as th
+
+
+def conjugate_gradient(
+    product: Callable[[th.Tensor], th.Tensor],
+    b: th.Tensor,
+    start: th.Tensor,
+    max_steps: int,
+    residual_tolerance: float = 1e-10,
+) -> th.Tensor:
+    """
+    Solve F·x = b for symmetric positive definite F, given only as v ↦ F·v.
+
+    Source: Hestenes & Stiefel 1952; TRPO paper (arXiv:1502.05477), appendix C.
+
+    :param product: v ↦ F·v, shape (P,) to (P,)
+    :param b: right-hand side, shape (P,)
+    :param start: the first guess, shape (P,)
+    :param max_steps: at most this many products after the first
+    :param residual_tolerance: stop once |b − F·x|² is below
+    :return: x, shape (P,); the last finite iterate if the numbers break down
+    """
+    x = start.clone()
+    residual = b - product(x)
+    direction = residual.clone()
+    squared = residual.dot(residual)
+    for _ in range(max_steps):
+        if squared < residual_tolerance:
+            break
+        image = product(direction)
+        curvature = direction.dot(image)
+        # Rounding can leave a direction without curvature; going on would divide by it.
+        if not (th.isfinite(curvature) and curvature > 0):
+            break
+        alpha = squared / curvature
+        x = x + alpha * direction
+        residual = residual - alpha * image
+        previous, squared = squared, residual.dot(residual)
+        direction = residual + (squared / previous) * direction
+    return x
+
+
+def line_search(accept: Callable[[float], bool], shrinking_factor: float, max_iter: int) -> tuple[float | None, int]:
+    """
+    Try step fractions 1, s, s², … and keep the first that is accepted.
+
+    :param accept: whether the step, scaled by the fraction, is good
+    :param shrinking_factor: s in (0, 1)
+    :param max_iter: tries at most
+    :return: the accepted fraction (``None`` if there is none) and the number of tries
+    """
+    fraction = 1.0
+    for tries in range(1, max_iter + 1):
+        if accept(fraction):
+            return fraction, tries
+        fraction *= shrinking_factor
+    return None, max_iter
+
+
+class FlatParameters:
+    """
+    Some of a module's parameters, read and written as one vector.
+
+    :param parameters: The parameters, in order; P entries in all
+    """
+
+    def __init__(self, parameters: list[th.nn.Parameter]):
+        self.parameters = parameters
+        self._sizes = [parameter.numel() for parameter in parameters]
+
+    def read(self) -> th.Tensor:
+        """
+        :return: a copy, shape (P,)
+        """
+        return th.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+
+    def write(self, vector: th.Tensor) -> None:
+        """
+        :param vector: new entries, shape (P,), written in place
+        """
+        with th.no_grad():
+            for parameter, part in zip(self.parameters, vector.split(self._sizes), strict=True):
+                parameter.copy_(part.view_as(parameter))
+
+    def gradient(self, scalar: th.Tensor, create_graph: bool = False, retain_graph: bool = True) -> th.Tensor:
+        """
+        :param scalar: What to differentiate
+        :param create_graph: Whether the gradient is to be differentiated again
+        :param retain_graph: Whether the scalar is to be differentiated again
+        :return: ∂ scalar / ∂ parameters, shape (P,); zero where it does not depend on one
+        """
+        gradients = th.autograd.grad(
+            scalar, self.parameters, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+        )
+        return th.cat(
+            [
+                (th.zeros_like(p) if gradient is None else gradient).reshape(-1)
+                for p, gradient in zip(self.parameters, gradients, strict=True)
+            ]
+        )
+
+
+class TrustRegion:
+    """
+    The natural-gradient direction and its largest step: x = F⁻¹g, scaled so that ½·xᵀF·x = δ.
+
+    The Fisher matrix F is the Hessian of the mean KL at the old policy, where the KL and its gradient are zero; its
+    product with a vector is taken by differentiating twice, and damped: (F + damping·I)·v. Source: TRPO paper,
+    appendix C.
+
+    :param parameters: The policy's parameters
+    :param kl: Mean KL at the old policy, a scalar with its autograd history
+    :param damping: Added to F's diagonal
+    """
+
+    def __init__(self, parameters: FlatParameters, kl: th.Tensor, damping: float):
+        self.parameters = parameters
+        self.damping = damping
+        self._kl_gradient = parameters.gradient(kl, create_graph=True)
+
+    def fisher_product(self, vector: th.Tensor) -> th.Tensor:
+        """
+        :param vector: shape (P,)
+        :return: (F + damping·I)·vector, shape (P,)
+        """
+        return self.parameters.gradient(self._kl_gradient.dot(vector)) + self.damping * vector
+
+    def largest_step(self, gradient: th.Tensor, start: th.Tensor, delta: float, cg_max_steps: int) -> th.Tensor | None:
+        """
+        :param gradient: g, the surrogate's gradient, shape (P,)
+        :param start: first guess of F⁻¹g, shape (P,)
+        :param delta: δ in nats
+        :param cg_max_steps: conjugate-gradient steps at most
+        :return: sqrt(2δ / xᵀF·x)·x, shape (P,); ``None`` where no finite step exists
+        """
+        direction = conjugate_gradient(self.fisher_product, gradient, start, cg_max_steps)
+        curvature = direction.dot(self.fisher_product(direction))
+        if not (th.isfinite(curvature) and curvature > 0):
+            return None
+        step = th.sqrt(2 * delta / curvature) * direction
+        return step if bool(th.isfinite(step).all()) else None

@@ -1,0 +1,71 @@
+"""Which parameters only the critic depends on, and giving them a learning rate of their own."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_obs_shape
+
+
+def parameters_behind(output: th.Tensor, parameters: Iterable[th.nn.Parameter]) -> list[th.nn.Parameter]:
+    """
+    :param output: A scalar with its autograd history, which is kept
+    :param parameters: Candidates
+    :return: those that the output depends on, in their order
+    """
+    candidates = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = th.autograd.grad(output, candidates, allow_unused=True, retain_graph=True)
+    return [p for p, gradient in zip(candidates, gradients, strict=True) if gradient is not None]
+
+
+def _blank_observation(policy: ActorCriticPolicy) -> th.Tensor | dict[str, th.Tensor]:
+    # Not observation_space.sample(): that would draw from the random stream of an environment that shares the space.
+    shape = get_obs_shape(policy.observation_space)
+    if isinstance(shape, dict):
+        return {key: th.zeros((1, *sub_shape), device=policy.device) for key, sub_shape in shape.items()}
+    return th.zeros((1, *shape), device=policy.device)
+
+
+def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
+    """
+    The parameters that the value depends on and the action distribution does not, found by differentiation.
+
+    (A name that contains "value" is no sign: custom policies call theirs what they like.)
+
+    :param policy: Any actor-critic policy
+    :return: the parameters, in the policy's order
+    """
+    was_training = policy.training
+    policy.set_training_mode(False)
+    observation = _blank_observation(policy)
+    with th.enable_grad():
+        actor = parameters_behind(_log_prob_of_mode(policy, observation), policy.parameters())
+        critic = parameters_behind(policy.predict_values(observation).sum(), policy.parameters())
+    policy.set_training_mode(was_training)
+    actor_ids = {id(parameter) for parameter in actor}
+    return [parameter for parameter in critic if id(parameter) not in actor_ids]
+
+
+def _log_prob_of_mode(policy: ActorCriticPolicy, observation: th.Tensor | dict[str, th.Tensor]) -> th.Tensor:
+    distribution = policy.get_distribution(observation)
+    return distribution.log_prob(distribution.mode().detach()).sum()
+
+
+def separate_critic_rate(policy: ActorCriticPolicy, learning_rate_vf: float) -> None:
+    """
+    Replace the policy's optimiser by one with two parameter groups: first the actor's and shared, then the critic's.
+
+    :param policy: The policy, not yet trained (the optimiser's state starts anew)
+    :param learning_rate_vf: The critic's initial learning rate
+    """
+    critic = critic_only_parameters(policy)
+    critic_ids = {id(parameter) for parameter in critic}
+    actor = [parameter for parameter in policy.parameters() if id(parameter) not in critic_ids]
+    if not critic:
+        raise ValueError(
+            "learning_rate_vf was given, but the policy has no parameter that only its critic uses; pass None."
+        )
+    groups: list[dict[str, Any]] = [{"params": actor}, {"params": critic, "lr": learning_rate_vf}]
+    settings: dict[str, Any] = {"lr": policy.optimizer.param_groups[0]["lr"], **policy.optimizer_kwargs}
+    policy.optimizer = policy.optimizer_class(groups, **settings)
