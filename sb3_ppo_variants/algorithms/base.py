@@ -5,6 +5,7 @@ import difflib
 import inspect
 import io
 import pathlib
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -30,6 +31,14 @@ from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, Valu
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts
 from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
+
+
+def _levels_to_the_user() -> int:
+    """How many frames above the caller the first one outside this package is, for a warning that shows its line."""
+    levels, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sb3_ppo_variants."):
+        levels, frame = levels + 1, frame.f_back
+    return levels
 
 
 class OnPolicyVariant(OnPolicyAlgorithm):
@@ -205,12 +214,11 @@ class OnPolicyVariant(OnPolicyAlgorithm):
             )
         n_rows = self.n_steps * self.n_envs
         if n_rows % self.batch_size > 0:
-            # Levels: this method, _check_settings, the shared constructor, the class's, the user's line.
             warnings.warn(
                 f"batch_size={self.batch_size} does not divide the rollout of n_steps * n_envs = {n_rows} rows: after "
                 f"{n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. "
                 "A batch_size that is a factor of n_steps * n_envs avoids it.",
-                stacklevel=5,
+                stacklevel=_levels_to_the_user(),
             )
 
     @property
@@ -414,19 +422,21 @@ class OnPolicyVariant(OnPolicyAlgorithm):
         :param kwargs: Settings to change; those that the constructor takes are checked as it checks them
         :return: the model
         """
-        cls._check_overrides(kwargs)
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+        overrides = cls._checked_overrides(kwargs)
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **overrides)
 
     @classmethod
-    def _check_overrides(cls, overrides: dict[str, Any]) -> None:
+    def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
         # refused if it is nearly, but not quite, an argument.
         arguments = list(inspect.signature(cls).parameters)
-        for name, value in overrides.items():
+        parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
+        for name, value in parsed.items():
             if name in cls.checks:
-                cls.checks[name](name, parse_coefficient(name, value) if name in cls.coefficients else value)
+                cls.checks[name](name, value)
             elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
                 reject_unknown_arguments(cls, [name])
+        return parsed
 
 
 # __init_subclass__ is not called for the class itself.

@@ -1,0 +1,196 @@
+"""Constructor arguments: what is refused and how, what is visible, and that SB3's order is kept."""
+
+import inspect
+import math
+import re
+from typing import Any
+
+import pytest
+from stable_baselines3 import PPO
+from typing_extensions import get_args
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO, defaults
+from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from tests.algorithms.test_contract import ALGORITHMS
+from tests.parity.test_sb3_ppo import make_env
+
+BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
+    # Silently accepted by SB3.
+    (ClipPPO, {"clip_range": -0.2}, ValueError),
+    (ClipPPO, {"clip_range": 0}, ValueError),
+    (ClipPPO, {"clip_range": math.nan}, ValueError),
+    (ClipPPO, {"gamma": 2}, ValueError),
+    (ClipPPO, {"gamma": -1}, ValueError),
+    (ClipPPO, {"gae_lambda": 1.5}, ValueError),
+    (ClipPPO, {"ent_coef": -1}, ValueError),
+    (ClipPPO, {"target_kl": -1}, ValueError),
+    (ClipPPO, {"max_grad_norm": -1}, ValueError),
+    (ClipPPO, {"max_grad_norm": 0}, ValueError),
+    (ClipPPO, {"learning_rate": 0}, ValueError),
+    (ClipPPO, {"learning_rate": 1e3}, ValueError),
+    # Cryptic in SB3.
+    (ClipPPO, {"n_epochs": 0}, ValueError),
+    (ClipPPO, {"n_epochs": -1}, ValueError),
+    (ClipPPO, {"n_epochs": 2.5}, TypeError),
+    (ClipPPO, {"gamma": math.nan}, ValueError),
+    (ClipPPO, {"vf_coef": math.nan}, ValueError),
+    (ClipPPO, {"ent_coef": math.inf}, ValueError),
+    # Ours.
+    (ClipPPO, {"clip_range": True}, TypeError),
+    (ClipPPO, {"clip_range": "0.2"}, ValueError),
+    (ClipPPO, {"clip_range": "lin_fast"}, ValueError),
+    (ClipPPO, {"clip_range": None}, TypeError),
+    (ClipPPO, {"clip_range": lambda progress: -progress}, ValueError),
+    (ClipPPO, {"learning_rate": lambda progress: "fast"}, TypeError),
+    (ClipPPO, {"clip_range_high": -0.1}, ValueError),
+    (ClipPPO, {"clip_range_vf": 0}, ValueError),
+    (ClipPPO, {"clip_range_vf_mode": "min"}, ValueError),
+    (ClipPPO, {"dual_clip": 1.0}, ValueError),
+    (ClipPPO, {"kl_coef": -0.1}, ValueError),
+    (ClipPPO, {"normalize_advantage": "batch"}, ValueError),
+    (ClipPPO, {"normalize_advantage": 1}, ValueError),
+    (ClipPPO, {"batch_size": 0}, ValueError),
+    (ClipPPO, {"batch_size": 1}, ValueError),
+    (ClipPPO, {"batch_size": 32.0}, TypeError),
+    (ClipPPO, {"n_steps": 0}, ValueError),
+    (ClipPPO, {"n_steps": 1, "batch_size": None}, ValueError),
+    (ClipPPO, {"update_backend": "jax"}, ValueError),
+    (ClipPPO, {"update_backend": "closed_form"}, ValueError),
+    (ClipPPO, {"bootstrap_truncated": "no"}, ValueError),
+    (ClipPPO, {"learning_rate_vf": 0}, ValueError),
+    (KLPenaltyPPO, {"kl_coef": -1}, ValueError),
+    (KLPenaltyPPO, {"kl_coef": 0}, ValueError),
+    (KLPenaltyPPO, {"kl_coef": "lin_1.0"}, ValueError),
+    (KLPenaltyPPO, {"adaptive_kl_target": 0}, ValueError),
+    (KLPenaltyPPO, {"kl_tolerance": 0.5}, ValueError),
+    (KLPenaltyPPO, {"kl_coef_factor": 1}, ValueError),
+    (REINFORCE, {"baseline": "yes"}, ValueError),
+    (TRPO, {"target_kl": 0}, ValueError),
+    (TRPO, {"target_kl": None}, TypeError),
+    (TRPO, {"cg_max_steps": 0}, ValueError),
+    (TRPO, {"cg_damping": -0.1}, ValueError),
+    (TRPO, {"line_search_shrinking_factor": 1.0}, ValueError),
+    (TRPO, {"line_search_max_iter": 0}, ValueError),
+    (TRPO, {"n_critic_updates": -1}, ValueError),
+    (TRPO, {"sub_sampling_factor": 0}, ValueError),
+    (TRPO, {"kl_direction": "both"}, ValueError),
+    (TRPO, {"kl_reduction": "max"}, ValueError),
+    (TRPO, {"cg_start": "warm"}, ValueError),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "argument", "error"), BAD, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_bad_values_are_named_with_rule_and_remedy(algorithm, argument, error) -> None:
+    name = next(iter(argument))
+    with pytest.raises(error, match=rf"^{name}.*: .+") as caught:
+        algorithm("MlpPolicy", make_env(), **argument)
+    value = argument[name]
+    if not callable(value) and value != "lin_1.0":
+        assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "argument"),
+    [
+        (ClipPPO, {"batch_size": 1, "normalize_advantage": False, "n_steps": 4}),
+        (ClipPPO, {"batch_size": None}),
+        (ClipPPO, {"learning_rate": lambda progress: 1e-3 * (1 - progress)}),
+        (ClipPPO, {"clip_range": "lin_0.2", "ent_coef": "lin_0.01", "vf_coef": "lin_0.5", "kl_coef": "lin_1"}),
+        (ClipPPO, {"clip_range": 1, "gamma": 1, "gae_lambda": 0, "dual_clip": 3}),
+        (KLPenaltyPPO, {"kl_coef": 0, "adaptive_kl_target": None}),
+        (KLPenaltyPPO, {"kl_coef": "lin_3.0", "adaptive_kl_target": None}),
+        (TRPO, {"n_critic_updates": 0, "cg_damping": 0}),
+    ],
+)
+def test_good_values_pass(algorithm, argument) -> None:
+    algorithm("MlpPolicy", make_env(), **argument)
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"^ClipPPO has no argument 'clip_rnage': did you mean 'clip_range'\?"):
+        ClipPPO("MlpPolicy", make_env(), clip_rnage=0.1)
+    with pytest.raises(TypeError, match=r"^REINFORCE has no argument 'n_epochs'"):
+        REINFORCE("MlpPolicy", make_env(), n_epochs=3)
+    with pytest.raises(TypeError, match=r"^UnclippedPPO has no argument 'xyzzy': it takes policy, env"):
+        UnclippedPPO("MlpPolicy", make_env(), xyzzy=3)
+
+
+def test_load_checks_overrides_but_not_what_is_in_the_file(tmp_path) -> None:
+    model = ClipPPO("MlpPolicy", make_env(), n_steps=64)
+    # As rl_zoo3 does to load for enjoying.
+    model.learning_rate = 0.0
+    model.save(tmp_path / "model")
+    loaded = ClipPPO.load(tmp_path / "model", custom_objects={"clip_range": lambda _: 0.0})
+    assert loaded.learning_rate == 0.0
+    assert ClipPPO.load(tmp_path / "model", learning_rate="lin_0.5").lr_schedule(0.5) == 0.25
+    with pytest.raises(ValueError, match=r"^clip_range=-0.3 is out of range"):
+        ClipPPO.load(tmp_path / "model", clip_range=-0.3)
+    with pytest.raises(TypeError, match="did you mean 'clip_range'"):
+        ClipPPO.load(tmp_path / "model", clip_rnage=0.3)
+
+
+def test_short_minibatch_warns_on_the_users_line() -> None:
+    with pytest.warns(UserWarning, match=r"batch_size=48 .* after 1 full minibatches comes one of 16") as caught:
+        ClipPPO("MlpPolicy", make_env(), n_steps=64, batch_size=48)
+    assert caught[0].filename == __file__
+
+
+def test_the_signature_starts_like_ppo() -> None:
+    ours, theirs = inspect.signature(ClipPPO).parameters, inspect.signature(PPO).parameters
+    assert list(ours)[: len(theirs)] == list(theirs)
+    different = {name for name in theirs if ours[name].default != theirs[name].default}
+    assert different == {"ent_coef"}
+    assert list(ours)[len(theirs) :] == [
+        "clip_range_high",
+        "dual_clip",
+        "kl_coef",
+        "learning_rate_vf",
+        "bootstrap_truncated",
+        "measure_kl",
+        "update_backend",
+        "clip_range_vf_mode",
+    ]
+
+
+def test_positional_arguments_mean_what_they_mean_in_ppo() -> None:
+    arguments = ("MlpPolicy", make_env(), 1e-3, 32, 16, 4, 0.9, 0.8, 0.1, 0.3)
+    ours, theirs = ClipPPO(*arguments), PPO(*arguments)
+    for name in ("learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.clip_range(1.0) == theirs.clip_range(1.0)
+    assert ours.clip_range_vf(1.0) == theirs.clip_range_vf(1.0)
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, OnPolicyVariant], ids=lambda algorithm: algorithm.__name__)
+def test_every_visible_argument_is_accepted_and_documented(algorithm) -> None:
+    parameters = inspect.signature(algorithm).parameters
+    assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    documented = {
+        name for cls in algorithm.__mro__ for name in re.findall(r":param (\w+):", (cls.__doc__ or "")) if cls is not object
+    }
+    assert set(parameters) <= documented
+    if algorithm is not OnPolicyVariant:
+        given = {n: p.default for n, p in parameters.items() if p.default is not p.empty and n != "_init_setup_model"}
+        model = algorithm("MlpPolicy", make_env(), **given)
+        for name in set(given) - {"stats_window_size", "device", "policy_kwargs", "rollout_buffer_kwargs"}:
+            assert hasattr(model, name), name
+
+
+def test_typed_arguments_match_the_constructors() -> None:
+    for cls in (*ALGORITHMS, OnPolicyVariant):
+        init = inspect.signature(cls.__init__).parameters
+        kwargs = [p for p in init.values() if p.kind is p.VAR_KEYWORD]
+        if kwargs:
+            typed = get_args(kwargs[0].annotation)[0].__annotations__
+            inherited = inspect.signature(cls.__mro__[1]).parameters
+            assert set(typed) <= set(inherited)
+            # What is not passed on, the class sets itself.
+            assert set(inherited) - set(typed) - set(init) <= {"gae_lambda", "vf_coef"}, cls
+
+
+def test_documented_defaults_are_the_classes_defaults() -> None:
+    parameters = inspect.signature(ClipPPO).parameters
+    for documented in defaults.DOCUMENTED:
+        assert parameters[documented.argument].default == documented.default
+        if documented.low is not None:
+            assert documented.low <= documented.default <= documented.high

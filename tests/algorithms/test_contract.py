@@ -1,0 +1,219 @@
+"""What every algorithm of the family does, walked through by one test each."""
+
+import copy
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, StopTrainingOnMaxEpisodes
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from tests.environments import RandomWalk
+from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
+
+ALGORITHMS = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
+
+
+def settings_for(algorithm: type, **extra: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {"n_steps": 64, "seed": 3}
+    if algorithm is not REINFORCE:
+        settings["batch_size"] = 32
+    if algorithm not in (REINFORCE, TRPO):
+        settings["n_epochs"] = 2
+    return settings | extra
+
+
+def make(algorithm: type, policy: str = "MlpPolicy", env: dict[str, Any] | None = None, **extra: Any) -> Any:
+    return algorithm(policy, make_env(**env or {}), **settings_for(algorithm, **extra))
+
+
+def parameters_of(model: Any) -> np.ndarray:
+    return th.nn.utils.parameters_to_vector(model.policy.parameters()).detach().numpy().copy()
+
+
+@pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+def algorithm(request) -> type:
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("policy", "env", "extra"),
+    [
+        ("MlpPolicy", {"actions": "box"}, {}),
+        ("MlpPolicy", {"actions": "discrete"}, {}),
+        ("MlpPolicy", {"actions": "multi_discrete"}, {}),
+        ("MlpPolicy", {"actions": "multi_binary"}, {}),
+        ("MlpPolicy", {"observations": "discrete", "n_envs": 2}, {}),
+        ("MultiInputPolicy", {"observations": "dict", "actions": "discrete"}, {}),
+        ("CnnPolicy", {"observations": "image", "actions": "discrete"}, {}),
+        ("MlpPolicy", {}, {"use_sde": True, "sde_sample_freq": 8}),
+        ("MlpPolicy", {}, {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
+        ("MlpPolicy", {"normalize": True, "n_envs": 2}, {}),
+        ("MlpPolicy", {}, {"learning_rate_vf": 1e-3}),
+        ("MultiInputPolicy", {"observations": "dict"}, {"learning_rate_vf": "lin_0.001"}),
+        ("MlpPolicy", {}, {"max_grad_norm": None, "bootstrap_truncated": False, "normalize_advantage": "rollout"}),
+        ("MlpPolicy", {}, {"measure_kl": True, "normalize_advantage": False, "learning_rate": "lin_0.001"}),
+    ],
+)
+def test_trains_saves_and_loads(algorithm, policy, env, extra, tmp_path) -> None:
+    model = make(algorithm, policy, env, **extra)
+    assert isinstance(model, OnPolicyAlgorithm)
+    assert model.active_backend == "autograd"
+    before = parameters_of(model)
+    model.learn(2 * 64 * model.n_envs)
+    after = parameters_of(model)
+    assert np.isfinite(after).all()
+    assert not np.array_equal(before, after)
+
+    model.save(tmp_path / "model")
+    loaded = algorithm.load(tmp_path / "model", env=make_env(**env))
+    assert_same_tensors(loaded.get_parameters(), model.get_parameters(), "parameters")
+    observation = model.env.reset()
+    np.testing.assert_array_equal(
+        loaded.predict(observation, deterministic=True)[0], model.predict(observation, deterministic=True)[0]
+    )
+    loaded.learn(64 * loaded.n_envs, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 3 * 64 * loaded.n_envs
+
+
+def test_same_seed_same_result(algorithm) -> None:
+    first, second = (parameters_of(make(algorithm).learn(128)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_learn_in_two_parts_is_learn_in_one(algorithm) -> None:
+    whole = make(algorithm).learn(192)
+    parts = make(algorithm).learn(128)
+    parts.learn(64, reset_num_timesteps=False)
+    np.testing.assert_array_equal(parameters_of(whole), parameters_of(parts))
+
+
+def test_set_parameters_does_not_share_memory(algorithm) -> None:
+    teacher, pupil = make(algorithm).learn(64), make(algorithm, seed=9)
+    pupil.set_parameters(teacher.get_parameters())
+    kept = copy.deepcopy(teacher.get_parameters())
+    pupil.learn(64)
+    assert_same_tensors(teacher.get_parameters(), kept, "teacher")
+
+
+def test_set_env_and_evaluate(algorithm) -> None:
+    model = make(algorithm)
+    model.set_env(make_env())
+    model.learn(64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        mean_reward, _ = evaluate_policy(model, RandomWalk(), n_eval_episodes=2)
+    assert np.isfinite(mean_reward)
+
+
+def test_sb3_callbacks(algorithm, tmp_path) -> None:
+    evaluation = EvalCallback(make_env(), eval_freq=32, n_eval_episodes=1, verbose=0, log_path=str(tmp_path))
+    model = make(algorithm).learn(10_000, [evaluation, StopTrainingOnMaxEpisodes(max_episodes=8)])
+    assert len(evaluation.evaluations_timesteps) > 0
+    assert model.num_timesteps < 2000
+
+
+def test_tensorboard_and_csv(algorithm, tmp_path) -> None:
+    model = make(algorithm, tensorboard_log=str(tmp_path / "tb"))
+    model.learn(128)
+    events = list((tmp_path / "tb").glob(f"{algorithm.__name__}_1/events*"))
+    assert len(events) == 1
+    model.set_logger(configure(str(tmp_path / "csv"), ["csv"]))
+    model.learn(128)
+    model.logger.close()
+    header = (tmp_path / "csv" / "progress.csv").read_text().splitlines()[0]
+    assert "train/explained_variance" in header
+
+
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_progress_bar(algorithm, capsys) -> None:
+    make(algorithm).learn(64, progress_bar=True)
+
+
+class OwnPolicy(ActorCriticPolicy):
+    """A custom policy: other networks, and its own ``evaluate_actions``."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, net_arch={"pi": [8], "vf": [16]}, **kwargs)
+
+    def evaluate_actions(self, obs, actions):
+        distribution = self.get_distribution(obs)
+        return self.predict_values(obs), distribution.log_prob(actions), distribution.entropy()
+
+
+class OwnBuffer(RolloutBuffer):
+    """A custom buffer that draws rows in its own way and does not say which."""
+
+    def get(self, batch_size=None):
+        for samples in super().get(batch_size):
+            yield samples
+        # A second request between two minibatches leaves their rows ambiguous.
+        self._get_samples(np.arange(1))
+
+
+def test_custom_policy(algorithm) -> None:
+    model = algorithm(OwnPolicy, make_env(), **settings_for(algorithm, measure_kl=True)).learn(128)
+    assert np.isfinite(parameters_of(model)).all()
+    assert model.logger.name_to_value["train/kl"] >= 0
+
+
+def test_custom_buffer(algorithm) -> None:
+    model = make(algorithm, rollout_buffer_class=OwnBuffer, measure_kl=True).learn(128)
+    assert isinstance(model.rollout_buffer, OwnBuffer)
+    assert np.isfinite(parameters_of(model)).all()
+
+
+class WatchLearningRate(BaseCallback):
+    """Assigns ``learning_rate`` after the first rollout, as annealing callbacks do."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.model.learning_rate = 1e-5
+
+
+def test_learning_rate_may_be_assigned_between_updates(algorithm) -> None:
+    model = make(algorithm).learn(64, WatchLearningRate())
+    assert model.logger.name_to_value["train/learning_rate"] == 1e-5
+    assert {group["lr"] for group in model.policy.optimizer.param_groups} == {1e-5}
+
+
+def test_common_log_keys(algorithm) -> None:
+    log = make(algorithm, measure_kl=True).learn(64).logger.name_to_value
+    for key in ("kl", "grad_norm", "ratio_max", "ess", "explained_variance", "std", "n_updates", "learning_rate"):
+        assert np.isfinite(log[f"train/{key}"]), key
+    assert log["train/kl"] >= 0
+    assert 0 < log["train/ess"] <= 1 + 1e-6
+    assert log["train/grad_norm"] > 0
+
+
+def test_env_given_by_name_and_without_vector() -> None:
+    assert ClipPPO("MlpPolicy", "CartPole-v1", n_steps=64).learn(64).num_timesteps == 64
+    assert ClipPPO("MlpPolicy", gym.make("Pendulum-v1"), n_steps=64).learn(64).num_timesteps == 64
+
+
+def test_a_user_subclass_needs_only_its_own_arguments() -> None:
+    class Mine(ClipPPO):
+        def __init__(self, policy, env, *, my_argument=1, **kwargs):
+            self.my_argument = my_argument
+            super().__init__(policy, env, **kwargs)
+
+    model = Mine("MlpPolicy", make_env(), my_argument=2, clip_range=0.1, n_steps=64)
+    assert (model.my_argument, model.clip_range(1.0)) == (2, 0.1)
+    with pytest.raises(TypeError, match="did you mean 'my_argument'"):
+        Mine("MlpPolicy", make_env(), my_argumnt=2)
+
+
+@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda(algorithm) -> None:
+    model = make(algorithm, device="cuda", measure_kl=True).learn(128)
+    assert all(parameter.is_cuda for parameter in model.policy.parameters())
