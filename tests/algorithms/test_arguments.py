@@ -3,11 +3,10 @@
 import inspect
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from stable_baselines3 import PPO
-from typing_extensions import get_args
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO, defaults
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
@@ -79,7 +78,9 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "argument", "error"), BAD, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(
+    ("algorithm", "argument", "error"), BAD, ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_bad_values_are_named_with_rule_and_remedy(algorithm, argument, error) -> None:
     name = next(iter(argument))
     with pytest.raises(error, match=rf"^{name}.*: .+") as caught:
@@ -166,7 +167,10 @@ def test_every_visible_argument_is_accepted_and_documented(algorithm) -> None:
     parameters = inspect.signature(algorithm).parameters
     assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
     documented = {
-        name for cls in algorithm.__mro__ for name in re.findall(r":param (\w+):", (cls.__doc__ or "")) if cls is not object
+        name
+        for cls in algorithm.__mro__
+        for name in re.findall(r":param (\w+):", (cls.__doc__ or ""))
+        if cls is not object
     }
     assert set(parameters) <= documented
     if algorithm is not OnPolicyVariant:

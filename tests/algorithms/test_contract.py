@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from tests.environments import RandomWalk
@@ -150,13 +151,16 @@ class OwnPolicy(ActorCriticPolicy):
 
 
 class OwnBuffer(RolloutBuffer):
-    """A custom buffer that draws rows in its own way and does not say which."""
+    """A custom buffer that draws rows in its own way, front to back, and does not say which."""
 
     def get(self, batch_size=None):
-        for samples in super().get(batch_size):
-            yield samples
-        # A second request between two minibatches leaves their rows ambiguous.
-        self._get_samples(np.arange(1))
+        next(super().get(1))  # flattens
+        n_rows = self.buffer_size * self.n_envs
+        for start in range(0, n_rows, batch_size or n_rows):
+            rows = slice(start, start + (batch_size or n_rows))
+            arrays = (self.observations[rows], self.actions[rows])
+            flat = (self.values[rows], self.log_probs[rows], self.advantages[rows], self.returns[rows])
+            yield RolloutBufferSamples(*map(self.to_torch, (*arrays, *(array.ravel() for array in flat))))
 
 
 def test_custom_policy(algorithm) -> None:

@@ -112,7 +112,8 @@ class ConstraintCallback(BaseCallback):
 
     def _distribution(self, observations: th.Tensor) -> Any:
         with th.no_grad():
-            return copy.deepcopy(self.model.policy.get_distribution(observations))
+            # Shallow: the policy keeps one distribution object and gives it a new inner one at every call.
+            return copy.copy(self.model.policy.get_distribution(observations))
 
     def _on_rollout_end(self) -> None:
         buffer = self.model.rollout_buffer

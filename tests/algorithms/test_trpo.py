@@ -1,0 +1,103 @@
+"""TRPO's own settings: natural gradient, subsampling, entropy, and steps that must not be taken."""
+
+import numpy as np
+import pytest
+import torch as th
+
+from sb3_ppo_variants import TRPO
+from sb3_ppo_variants.updates import ConstrainedUpdate
+from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.test_kl_penalty_ppo import ForeignPolicy
+from tests.parity.test_sb3_ppo import make_env
+
+
+def actor_parameters(model: TRPO) -> np.ndarray:
+    named = model.policy.named_parameters()
+    return np.concatenate([p.detach().numpy().ravel() for name, p in named if "value" not in name]).copy()
+
+
+def test_natural_gradient_takes_the_whole_step() -> None:
+    model = make(TRPO, line_search=False, target_kl=0.001).learn(64)
+    log = model.logger.name_to_value
+    assert log["train/line_search_tries"] == 1
+    # To second order the KL of the whole step is δ (damping makes it a little less).
+    assert 0.3 * 0.001 < log["train/kl"] < 1.3 * 0.001
+
+
+@pytest.mark.parametrize("env", [{}, {"observations": "dict"}, {"actions": "multi_discrete"}])
+def test_subsampling_thins_only_the_fisher_product(env, monkeypatch) -> None:
+    policy = "MultiInputPolicy" if env.get("observations") == "dict" else "MlpPolicy"
+    seen = []
+    original = ConstrainedUpdate.largest_step
+
+    def spy(self, *args):
+        step = original(self, *args)
+        seen.append((self.gradient.clone(), step))
+        return step
+
+    monkeypatch.setattr(ConstrainedUpdate, "largest_step", spy)
+    for factor in (1, 5):
+        make(TRPO, policy, env, sub_sampling_factor=factor).learn(64)
+    (gradient, step), (thin_gradient, thin_step) = seen
+    np.testing.assert_array_equal(gradient, thin_gradient)
+    assert not np.array_equal(step, thin_step)
+    # Yet it is an estimate of the same direction.
+    assert th.nn.functional.cosine_similarity(step, thin_step, dim=0) > 0.5
+
+
+def test_entropy_bonus_enters_the_objective() -> None:
+    entropies = []
+    for ent_coef in (0.0, 10.0):
+        model = make(TRPO, ent_coef=ent_coef).learn(3 * 64)
+        entropies.append(model.logger.name_to_value["train/std"])
+    assert entropies[1] > entropies[0]
+
+
+@pytest.mark.parametrize("line_search", [True, False])
+@pytest.mark.parametrize("poison", ["advantages", "log_probs"])
+def test_no_step_on_numbers_that_are_not_finite(line_search, poison, capsys) -> None:
+    model = make(TRPO, line_search=line_search, n_critic_updates=0, verbose=1)
+    _, callback = model._setup_learn(64)
+    model.collect_rollouts(model.get_env(), callback, model.rollout_buffer, model.n_steps)
+    getattr(model.rollout_buffer, poison)[7] = np.nan
+    before = parameters_of(model)
+    model.train()
+    np.testing.assert_array_equal(parameters_of(model), before)
+    assert model.logger.name_to_value["train/nonfinite_step"] == 1.0
+    assert model.logger.name_to_value["train/is_line_search_success"] == 0.0
+    assert "not finite" in capsys.readouterr().out
+
+
+def test_equal_advantages_give_no_direction_and_no_step() -> None:
+    model = make(TRPO, n_critic_updates=0)
+    _, callback = model._setup_learn(64)
+    model.collect_rollouts(model.get_env(), callback, model.rollout_buffer, model.n_steps)
+    model.rollout_buffer.advantages[:] = 1.5
+    before = parameters_of(model)
+    model.train()
+    np.testing.assert_array_equal(parameters_of(model), before)
+    assert model.logger.name_to_value["train/nonfinite_step"] == 0.0
+
+
+def test_rejected_search_leaves_the_policy_bit_for_bit(monkeypatch) -> None:
+    model = make(TRPO, line_search_max_iter=2)
+    before = actor_parameters(model)
+    evaluate = ConstrainedUpdate.evaluate
+
+    def worse(self):
+        evaluation = evaluate(self)
+        return (
+            evaluation if not hasattr(self, "parameters") else evaluation._replace(objective=evaluation.objective - 9)
+        )
+
+    monkeypatch.setattr(ConstrainedUpdate, "evaluate", worse)
+    model.learn(64)
+    np.testing.assert_array_equal(actor_parameters(model), before)
+    assert model.logger.name_to_value["train/line_search_tries"] == 2
+
+
+def test_a_foreign_distribution_is_constrained_by_the_sample_estimate() -> None:
+    model = TRPO(ForeignPolicy, make_env(), n_steps=256, seed=0).learn(512)
+    assert 0 < model.logger.name_to_value["train/kl"] <= 0.01
+    with pytest.raises(ValueError, match="kl_direction='new_old' needs a KL in closed form"):
+        TRPO(ForeignPolicy, make_env(), n_steps=256, kl_direction="new_old").learn(256)
