@@ -1,12 +1,5 @@
 """What the five algorithms share: the constructor, the minibatch loop, and the log."""
 
-import copy
-import difflib
-import inspect
-import io
-import pathlib
-import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -15,33 +8,23 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import Self
 
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import UpdateBackend
-from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
-from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
-from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
+from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
+from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts
 from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
 
 
-def _levels_to_the_user() -> int:
-    """How many frames above the caller the first one outside this package is, for a warning that shows its line."""
-    levels, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sb3_ppo_variants."):
-        levels, frame = levels + 1, frame.f_back
-    return levels
-
-
-class OnPolicyVariant(OnPolicyAlgorithm):
+class OnPolicyVariant(ConfigurableAlgorithm):
     """
     Base of the family. A subclass says what restrains the step (``_surrogate`` and the coefficients) and passes the
     rest on.
@@ -90,37 +73,6 @@ class OnPolicyVariant(OnPolicyAlgorithm):
     clip_range: Any
     clip_range_vf: Any = None
     kl_coef: Coefficient = 0.0
-
-    #: The settings that may be schedules.
-    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rate_vf", "ent_coef", "vf_coef", "kl_coef")
-
-    #: What each argument has to satisfy.
-    checks: ClassVar[dict[str, Check]] = {
-        "learning_rate": coefficient(above=0, at_most=1, hint="Adam's usual range is 1e-5 to 1e-2."),
-        "learning_rate_vf": optional(coefficient(above=0, at_most=1, hint="Pass None to use learning_rate.")),
-        "n_steps": integer(at_least=1),
-        "batch_size": optional(integer(at_least=1, hint="Pass None for the whole rollout.")),
-        "gamma": number(at_least=0, at_most=1),
-        "gae_lambda": number(at_least=0, at_most=1),
-        "normalize_advantage": choice(True, False, "rollout"),
-        "ent_coef": coefficient(at_least=0, hint="0 switches the entropy bonus off."),
-        "vf_coef": coefficient(at_least=0),
-        "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
-        "sde_sample_freq": integer(at_least=-1),
-        "bootstrap_truncated": choice(True, False),
-        "measure_kl": choice(True, False, None),
-        "update_backend": choice("auto", "autograd", "closed_form"),
-    }
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Arguments are written down once, in the class that owns them; help() and rl_zoo3 see them all.
-        if "__init__" in cls.__dict__:
-            cls.__signature__ = composed_signature(cls, cls.__mro__[1])  # type: ignore[attr-defined]
-
-    def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
-        reject_unknown_arguments(cls, kwargs)
-        return super().__new__(cls)
 
     def __init__(
         self,
@@ -189,70 +141,15 @@ class OnPolicyVariant(OnPolicyAlgorithm):
 
     # ---- Settings ----
 
-    def _check_settings(self) -> None:
-        """Reject arguments that are wrong by themselves (``checks``) or together. Subclasses add their own."""
-        for name, check in self.checks.items():
-            check(name, getattr(self, name))
-        if self.normalize_advantage and self.n_steps * self.n_envs < 2:
-            raise ValueError(
-                f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "
-                "cannot be normalised: raise n_steps or pass normalize_advantage=False."
-            )
-        self._check_batch_size()
-        if self.update_backend == "closed_form":
-            raise ValueError(
-                "update_backend='closed_form' is not available yet: pass 'auto' or 'autograd' (today the same)."
-            )
-
-    def _check_batch_size(self) -> None:
-        if self.batch_size is None:
-            return
-        if self.batch_size == 1 and self.normalize_advantage is True:
-            raise ValueError(
-                "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
-                'normalize_advantage="rollout" or False.'
-            )
-        n_rows = self.n_steps * self.n_envs
-        if n_rows % self.batch_size > 0:
-            warnings.warn(
-                f"batch_size={self.batch_size} does not divide the rollout of n_steps * n_envs = {n_rows} rows: after "
-                f"{n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. "
-                "A batch_size that is a factor of n_steps * n_envs avoids it.",
-                stacklevel=_levels_to_the_user(),
-            )
-
     @property
     def active_backend(self) -> Literal["autograd"]:
         """Which backend computes the updates."""
         return "autograd"
 
-    def current(self, name: str) -> float:
-        """
-        :param name: A setting that may be a schedule
-        :return: its value at the present progress
-        """
-        return current_value(name, getattr(self, name), self._current_progress_remaining)
-
     def _setup_model(self) -> None:
         super()._setup_model()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
-
-    def _setup_lr_schedule(self) -> None:
-        super()._setup_lr_schedule()
-        self._scheduled_learning_rate = self.learning_rate
-
-    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        # SB3 reads learning_rate once; an assignment made since then (a callback's) would go unnoticed.
-        if self.learning_rate is not self._scheduled_learning_rate:
-            learning_rate: Any = parse_coefficient("learning_rate", self.learning_rate)
-            self.learning_rate = learning_rate
-            self._setup_lr_schedule()
-        super()._update_learning_rate(optimizers)
-        if self.learning_rate_vf is not None:
-            rate = self.current("learning_rate_vf")
-            self.policy.optimizer.param_groups[1]["lr"] = rate
-            self.logger.record("train/learning_rate_vf", rate)
 
     # ---- The rollout ----
 
@@ -291,6 +188,9 @@ class OnPolicyVariant(OnPolicyAlgorithm):
         """Whether the exact KL over the rollout is measured after this update."""
         return bool(self.measure_kl) or (self.measure_kl is None and self.current("kl_coef") > 0)
 
+    def _react_to(self, kl: float) -> None:
+        """Called with the KL measured after an update, for what adapts to it."""
+
     def _minibatches(self, update: AutogradUpdate) -> Iterator[Minibatch]:
         """One epoch's minibatches."""
         return update.minibatches(self.batch_size)
@@ -309,7 +209,10 @@ class OnPolicyVariant(OnPolicyAlgorithm):
             keep_old_policy=self._wants_kl(),
         )
         self._run_epochs(update)
-        self._log_update(update)
+        kl = update.measured_kl() if self._wants_kl() else None
+        self._log_update(update, kl)
+        if kl is not None:
+            self._react_to(kl)
 
     def _run_epochs(self, update: AutogradUpdate) -> None:
         for _ in range(self.n_epochs):
@@ -336,20 +239,18 @@ class OnPolicyVariant(OnPolicyAlgorithm):
 
     # ---- The log ----
 
-    def _log_update(self, update: AutogradUpdate) -> None:
-        """Log the statistics of an update; see ``UpdateStatistics`` for what each key means."""
+    def _log_update(self, update: AutogradUpdate, kl: float | None) -> None:
+        """
+        Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
+        the rollout after the update in nats, and ``kl_coef``, the coefficient that this very update used.
+        """
         for key, value in update.statistics.summary().items():
             self.logger.record(f"train/{key}", value)
-        if self._wants_kl():
-            self._log_kl(update.measured_kl())
+        if kl is not None:
+            self.logger.record("train/kl", kl)
+        if update.objective.kl_coef > 0:
+            self.logger.record("train/kl_coef", update.objective.kl_coef)
         self._log_common()
-
-    def _log_kl(self, kl: float) -> None:
-        # kl: exact mean KL(old‖new) over the rollout after the update, in nats; kl_coef: the coefficient that this
-        # very update used.
-        self.logger.record("train/kl", kl)
-        if self.current("kl_coef") > 0:
-            self.logger.record("train/kl_coef", self.current("kl_coef"))
 
     def _log_common(self) -> None:
         if self._value_loss() is not None:
@@ -383,61 +284,3 @@ class OnPolicyVariant(OnPolicyAlgorithm):
         """
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
-
-    def set_parameters(
-        self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
-    ) -> None:
-        """
-        As in SB3, except that the model never shares memory with the dictionary (there, Adam's moments of two models
-        become one after ``a.set_parameters(b.get_parameters())``).
-
-        :param load_path_or_dict: A saved model, or what ``get_parameters`` returns
-        :param exact_match: Whether every parameter has to be there
-        :param device: Where to load to
-        """
-        if isinstance(load_path_or_dict, dict):
-            load_path_or_dict = copy.deepcopy(load_path_or_dict)
-        super().set_parameters(load_path_or_dict, exact_match, device)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: th.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> Self:
-        """
-        Load a model saved by this class, by another of the family, or by SB3's ``PPO``.
-
-        :param path: The zip
-        :param env: An environment to go on training in
-        :param device: Where to load to
-        :param custom_objects: Replacements for objects that cannot be unpickled
-        :param print_system_info: Show versions
-        :param force_reset: Reset the environment before training goes on
-        :param kwargs: Settings to change; those that the constructor takes are checked as it checks them
-        :return: the model
-        """
-        overrides = cls._checked_overrides(kwargs)
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **overrides)
-
-    @classmethod
-    def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
-        # refused if it is nearly, but not quite, an argument.
-        arguments = list(inspect.signature(cls).parameters)
-        parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
-        for name, value in parsed.items():
-            if name in cls.checks:
-                cls.checks[name](name, value)
-            elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
-                reject_unknown_arguments(cls, [name])
-        return parsed
-
-
-# __init_subclass__ is not called for the class itself.
-OnPolicyVariant.__signature__ = composed_signature(OnPolicyVariant, OnPolicyAlgorithm)  # type: ignore[attr-defined]

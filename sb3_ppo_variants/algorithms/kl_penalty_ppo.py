@@ -86,11 +86,7 @@ class KLPenaltyPPO(SurrogatePPO):
     def _wants_kl(self) -> bool:
         return self.adaptive_kl_target is not None or super()._wants_kl()
 
-    def _log_kl(self, kl: float) -> None:
-        super()._log_kl(kl)
-        self._adapt(kl)
-
-    def _adapt(self, kl: float) -> None:
+    def _react_to(self, kl: float) -> None:
         """Set the coefficient of the next update from the KL of this one."""
         if self.adaptive_kl_target is not None:
             kl_coef: Any = self.kl_coef

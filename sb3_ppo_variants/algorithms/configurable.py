@@ -1,0 +1,182 @@
+"""Settings: arguments that are written down once, checked on entry, and may be schedules."""
+
+import copy
+import difflib
+import inspect
+import io
+import pathlib
+import sys
+import warnings
+from typing import Any, ClassVar
+
+import torch as th
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv, TensorDict
+from typing_extensions import Self
+
+from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
+from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
+
+
+def _levels_to_the_user() -> int:
+    """How many frames above the caller the first one outside this package is, for a warning that shows its line."""
+    levels, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sb3_ppo_variants."):
+        levels, frame = levels + 1, frame.f_back
+    return levels
+
+
+class ConfigurableAlgorithm(OnPolicyAlgorithm):
+    """
+    An on-policy algorithm that knows what its arguments may be.
+
+    A class lists what each of its arguments has to satisfy in ``checks``, and those that may be schedules in
+    ``coefficients``; its constructor sets its own arguments and passes the rest on.
+    """
+
+    batch_size: int | None
+    normalize_advantage: Any
+    learning_rate_vf: Coefficient | None
+    update_backend: str
+
+    #: The settings that may be schedules.
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rate_vf", "ent_coef", "vf_coef", "kl_coef")
+
+    #: What each argument has to satisfy.
+    checks: ClassVar[dict[str, Check]] = {
+        "learning_rate": coefficient(above=0, at_most=1, hint="Adam's usual range is 1e-5 to 1e-2."),
+        "learning_rate_vf": optional(coefficient(above=0, at_most=1, hint="Pass None to use learning_rate.")),
+        "n_steps": integer(at_least=1),
+        "batch_size": optional(integer(at_least=1, hint="Pass None for the whole rollout.")),
+        "gamma": number(at_least=0, at_most=1),
+        "gae_lambda": number(at_least=0, at_most=1),
+        "normalize_advantage": choice(True, False, "rollout"),
+        "ent_coef": coefficient(at_least=0, hint="0 switches the entropy bonus off."),
+        "vf_coef": coefficient(at_least=0),
+        "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
+        "sde_sample_freq": integer(at_least=-1),
+        "bootstrap_truncated": choice(True, False),
+        "measure_kl": choice(True, False, None),
+        "update_backend": choice("auto", "autograd", "closed_form"),
+    }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Arguments are written down once, in the class that owns them; help() and rl_zoo3 see them all.
+        if "__init__" in cls.__dict__:
+            cls.__signature__ = composed_signature(cls, cls.__mro__[1])  # type: ignore[attr-defined]
+
+    def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
+        reject_unknown_arguments(cls, kwargs)
+        return super().__new__(cls)
+
+    def _check_settings(self) -> None:
+        """Reject arguments that are wrong by themselves (``checks``) or together. Subclasses add their own."""
+        for name, check in self.checks.items():
+            check(name, getattr(self, name))
+        if self.normalize_advantage and self.n_steps * self.n_envs < 2:
+            raise ValueError(
+                f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "
+                "cannot be normalised: raise n_steps or pass normalize_advantage=False."
+            )
+        self._check_batch_size()
+        if self.update_backend == "closed_form":
+            raise ValueError(
+                "update_backend='closed_form' is not available yet: pass 'auto' or 'autograd' (today the same)."
+            )
+
+    def _check_batch_size(self) -> None:
+        if self.batch_size is None:
+            return
+        if self.batch_size == 1 and self.normalize_advantage is True:
+            raise ValueError(
+                "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
+                'normalize_advantage="rollout" or False.'
+            )
+        n_rows = self.n_steps * self.n_envs
+        if n_rows % self.batch_size > 0:
+            warnings.warn(
+                f"batch_size={self.batch_size} does not divide the rollout of n_steps * n_envs = {n_rows} rows: after "
+                f"{n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. "
+                "A batch_size that is a factor of n_steps * n_envs avoids it.",
+                stacklevel=_levels_to_the_user(),
+            )
+
+    def current(self, name: str) -> float:
+        """
+        :param name: A setting that may be a schedule
+        :return: its value at the present progress
+        """
+        return current_value(name, getattr(self, name), self._current_progress_remaining)
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        self._scheduled_learning_rate = self.learning_rate
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        # SB3 reads learning_rate once; an assignment made since then (a callback's) would go unnoticed.
+        if self.learning_rate is not self._scheduled_learning_rate:
+            learning_rate: Any = parse_coefficient("learning_rate", self.learning_rate)
+            self.learning_rate = learning_rate
+            self._setup_lr_schedule()
+        super()._update_learning_rate(optimizers)
+        if self.learning_rate_vf is not None:
+            # The optimiser's second group; SB3 has just given both the same rate.
+            rate = self.current("learning_rate_vf")
+            self.policy.optimizer.param_groups[1]["lr"] = rate
+            self.logger.record("train/learning_rate_vf", rate)
+
+    def set_parameters(
+        self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """
+        As in SB3, except that the model never shares memory with the dictionary (there, Adam's moments of two models
+        become one after ``a.set_parameters(b.get_parameters())``).
+
+        :param load_path_or_dict: A saved model, or what ``get_parameters`` returns
+        :param exact_match: Whether every parameter has to be there
+        :param device: Where to load to
+        """
+        if isinstance(load_path_or_dict, dict):
+            load_path_or_dict = copy.deepcopy(load_path_or_dict)
+        super().set_parameters(load_path_or_dict, exact_match, device)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """
+        Load a model saved by this class, by another of the family, or by SB3's ``PPO``.
+
+        :param path: The zip
+        :param env: An environment to go on training in
+        :param device: Where to load to
+        :param custom_objects: Replacements for objects that cannot be unpickled
+        :param print_system_info: Show versions
+        :param force_reset: Reset the environment before training goes on
+        :param kwargs: Settings to change; those that the constructor takes are checked as it checks them
+        :return: the model
+        """
+        overrides = cls._checked_overrides(kwargs)
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **overrides)
+
+    @classmethod
+    def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
+        # refused if it is nearly, but not quite, an argument.
+        arguments = list(inspect.signature(cls).parameters)
+        parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
+        for name, value in parsed.items():
+            if name in cls.checks:
+                cls.checks[name](name, value)
+            elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
+                reject_unknown_arguments(cls, [name])
+        return parsed
