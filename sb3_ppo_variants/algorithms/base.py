@@ -1,8 +1,8 @@
 """What the five algorithms share: the constructor, the minibatch loop, and the log."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO
@@ -20,7 +20,7 @@ from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
-from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts
+from sb3_ppo_variants.rollouts import collect_rollouts
 from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
 
 
@@ -191,9 +191,9 @@ class OnPolicyVariant(ConfigurableAlgorithm):
     def _react_to(self, kl: float) -> None:
         """Called with the KL measured after an update, for what adapts to it."""
 
-    def _minibatches(self, update: AutogradUpdate) -> Iterator[Minibatch]:
-        """One epoch's minibatches."""
-        return update.minibatches(self.batch_size)
+    def _kept_rows(self) -> np.ndarray | None:
+        """Which rows of the flattened rollout take part in the update; ``None``: all."""
+        return None
 
     def train(self) -> None:
         """Improve the policy on the rollout in the buffer: K epochs of minibatch steps on one objective."""
@@ -207,6 +207,7 @@ class OnPolicyVariant(ConfigurableAlgorithm):
             advantage_normalizer(self.normalize_advantage, self.rollout_buffer.advantages),
             self.max_grad_norm,
             keep_old_policy=self._wants_kl(),
+            kept_rows=self._kept_rows(),
         )
         self._run_epochs(update)
         kl = update.measured_kl() if self._wants_kl() else None
@@ -216,9 +217,8 @@ class OnPolicyVariant(ConfigurableAlgorithm):
 
     def _run_epochs(self, update: AutogradUpdate) -> None:
         for _ in range(self.n_epochs):
-            update.statistics.begin_epoch()
             stopped = False
-            for minibatch in self._minibatches(update):
+            for minibatch in update.epoch(self.batch_size):
                 evaluation = update.evaluate(minibatch)
                 stopped = self._is_too_far(evaluation.approx_kl)
                 if stopped:
@@ -244,7 +244,7 @@ class OnPolicyVariant(ConfigurableAlgorithm):
         Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
         the rollout after the update in nats, and ``kl_coef``, the coefficient that this very update used.
         """
-        for key, value in update.statistics.summary().items():
+        for key, value in update.statistics().summary().items():
             self.logger.record(f"train/{key}", value)
         if kl is not None:
             self.logger.record("train/kl", kl)

@@ -1,10 +1,8 @@
 """The Monte-Carlo policy gradient."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -18,8 +16,7 @@ from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice
 from sb3_ppo_variants.algorithms.schedules import Coefficient
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
-from sb3_ppo_variants.rollouts import Minibatch, collect_rollouts, finished_episodes, returns_to_go, select
-from sb3_ppo_variants.updates import AutogradUpdate
+from sb3_ppo_variants.rollouts import collect_rollouts, finished_episodes, returns_to_go
 
 
 class REINFORCE(OnPolicyVariant):
@@ -118,15 +115,5 @@ class REINFORCE(OnPolicyVariant):
             return
         super().train()
 
-    def _minibatches(self, update: AutogradUpdate) -> Iterator[Minibatch]:
-        for samples, rows in super()._minibatches(update):
-            if self._finished is None:
-                yield Minibatch(samples, rows)
-                continue
-            if rows is None:
-                raise ValueError(
-                    f"{type(self.rollout_buffer).__name__} does not draw its minibatches through _get_samples, so "
-                    "unfinished episodes cannot be left out: pass baseline=True, or another rollout_buffer_class."
-                )
-            keep = self._finished[rows]
-            yield Minibatch(select(samples, th.as_tensor(keep, device=self.device)), rows[keep])
+    def _kept_rows(self) -> np.ndarray | None:
+        return self._finished

@@ -19,6 +19,34 @@ def log_sigmoid(logits: Array) -> Array:
 class Bernoulli:
     """Independent yes/no actions; parameters (logits l,), shape (B, A), p = σ(l)."""
 
+    def log_prob(self, parameters: Parameters, actions: Array) -> Array:
+        """Σ_A a·log p + (1 − a)·log(1 − p); actions: 0 or 1, shape (B, A)."""
+        (logits,) = parameters
+        # log(1 − p) = log p − l, so the sum is a·l + log σ(−l).
+        return (actions * logits + log_sigmoid(-logits)).sum(-1)
+
+    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+        """∂/∂ l = a − p."""
+        (logits,) = parameters
+        return (actions - namespace_of(logits).exp(log_sigmoid(logits)),)
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """Σ_A −p·log p − (1 − p)·log(1 − p)."""
+        (logits,) = parameters
+        # = −log σ(−l) − p·l, with log p = log(1 − p) + l.
+        return -(log_sigmoid(-logits) + logits * namespace_of(logits).exp(log_sigmoid(logits))).sum(-1)
+
+    def entropy_slope(self, parameters: Parameters) -> Parameters:
+        """∂/∂ l = −l·p·(1 − p)."""
+        (logits,) = parameters
+        xp = namespace_of(logits)
+        return (-logits * xp.exp(log_sigmoid(logits) + log_sigmoid(-logits)),)
+
+    def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
+        """p·(1 − p)·t."""
+        (logits,) = parameters
+        return (tangent[0] * namespace_of(logits).exp(log_sigmoid(logits) + log_sigmoid(-logits)),)
+
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ_A p_old·(log p_old − log p) + (1 − p_old)·(log(1 − p_old) − log(1 − p))."""
         xp = namespace_of(new[0])

@@ -18,7 +18,40 @@ def log_softmax(logits: Array) -> Array:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One choice of D; parameters (logits,), shape (B, D), normalised or not."""
+    """
+    One choice of D; parameters (log p,), shape (B, D).
+
+    The KL takes logits that are not normalised too; the other functions do not, so that a caller who needs several of
+    them normalises once (``log_softmax``). Slopes are with respect to the logits.
+    """
+
+    def log_prob(self, parameters: Parameters, actions: Array) -> Array:
+        """log p of the choice; actions: whole numbers, shape (B,)."""
+        (log_p,) = parameters
+        return log_p[namespace_of(log_p).arange(len(log_p)), actions]
+
+    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+        """∂/∂ logits = onehot(a) − p."""
+        (log_p,) = parameters
+        xp = namespace_of(log_p)
+        slope = -xp.exp(log_p)
+        slope[xp.arange(len(log_p)), actions] += 1
+        return (slope,)
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """H = −Σ_D p·log p."""
+        (log_p,) = parameters
+        return -(namespace_of(log_p).exp(log_p) * log_p).sum(-1)
+
+    def entropy_slope(self, parameters: Parameters) -> Parameters:
+        """∂/∂ logits = −p·(log p + H)."""
+        (log_p,) = parameters
+        return (-namespace_of(log_p).exp(log_p) * (log_p + self.entropy(parameters)[:, None]),)
+
+    def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
+        """(diag(p) − p·pᵀ)·t = p·(t − Σ p·t)."""
+        p = namespace_of(parameters[0]).exp(parameters[0])
+        return (p * (tangent[0] - (p * tangent[0]).sum(-1)[:, None]),)
 
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ_D p_old·(log p_old − log p)."""

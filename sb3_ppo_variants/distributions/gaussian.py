@@ -1,5 +1,6 @@
 """Diagonal Gaussian head (Box actions)."""
 
+import math
 from dataclasses import dataclass
 
 from sb3_ppo_variants.arrays import Array, namespace_of
@@ -9,11 +10,40 @@ from sb3_ppo_variants.distributions.head import Parameters
 @dataclass(frozen=True)
 class Gaussian:
     """
-    Independent normals; parameters (μ, log σ), both of shape (B, A).
+    Independent normals; parameters (μ, log σ), both of shape (B, A), or log σ of shape (A,) for all rows.
 
     The KL between two Gaussians passed through one and the same bijection (tanh squashing) is the KL between the
     Gaussians; so this serves SB3's squashed head and squashed gSDE too.
     """
+
+    def log_prob(self, parameters: Parameters, actions: Array) -> Array:
+        """Σ_A −½z² − log σ − ½ log 2π, z = (a − μ)/σ."""
+        mean, log_std = parameters
+        z = (actions - mean) * namespace_of(mean).exp(-log_std)
+        constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
+        return -0.5 * (z * z).sum(-1) - log_std.sum(-1) - constant
+
+    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+        """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""
+        mean, log_std = parameters
+        inverse_std = namespace_of(mean).exp(-log_std)
+        z = (actions - mean) * inverse_std
+        return z * inverse_std, z * z - 1
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """Σ_A log σ + ½ log 2πe."""
+        mean, log_std = parameters
+        log_stds = namespace_of(mean).zeros_like(mean) + log_std
+        return (log_stds + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def entropy_slope(self, parameters: Parameters) -> Parameters:
+        """∂/∂μ = 0; ∂/∂ log σ = 1 per dimension."""
+        xp = namespace_of(parameters[0])
+        return xp.zeros_like(parameters[0]), xp.ones_like(parameters[0])
+
+    def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
+        """diag(1/σ², 2) times (μ̇, log σ̇)."""
+        return tangent[0] * namespace_of(tangent[0]).exp(-2 * parameters[1]), 2 * tangent[1]
 
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ_A ½[(e^u − 1 − u) + ((μ − μ_old)/σ)²], u = 2(log σ_old − log σ)."""

@@ -9,7 +9,44 @@ Parameters: TypeAlias = tuple[Array, ...]
 
 
 class Head(Protocol):
-    """A family of action distributions with closed forms, as pure functions of its parameters."""
+    """
+    A family of action distributions with closed forms, as pure functions of its parameters.
+
+    A ``slope`` is a derivative with respect to the network's raw outputs (mean and log σ, or logits), row by row.
+    """
+
+    def log_prob(self, parameters: Parameters, actions: Array) -> Array:
+        """
+        :param parameters: The distribution of each row
+        :param actions: The action taken in each row
+        :return: log π(a|s), summed over action dimensions, shape (B,)
+        """
+
+    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+        """
+        :param parameters: as in ``log_prob``
+        :param actions: as in ``log_prob``
+        :return: ∂ log π / ∂ parameters, row by row
+        """
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """
+        :param parameters: The distribution of each row
+        :return: entropy in nats, summed over action dimensions, shape (B,)
+        """
+
+    def entropy_slope(self, parameters: Parameters) -> Parameters:
+        """
+        :param parameters: as in ``entropy``
+        :return: ∂ entropy / ∂ parameters, row by row
+        """
+
+    def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
+        """
+        :param parameters: The distribution of each row
+        :param tangent: A direction in which the parameters move
+        :return: the Hessian of KL(old‖new) at old = new, times the direction, row by row
+        """
 
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """

@@ -24,6 +24,32 @@ class MultiCategorical:
         edges = np.cumsum((0, *self.sizes)).tolist()
         return [logits[:, start:end] for start, end in pairwise(edges)]
 
+    def _join(self, blocks: list[Array]) -> Parameters:
+        return (namespace_of(blocks[0]).concatenate(blocks, -1),)
+
+    def log_prob(self, parameters: Parameters, actions: Array) -> Array:
+        """Σ over choices; actions: whole numbers, shape (B, number of choices)."""
+        blocks = enumerate(self._blocks(parameters[0]))
+        return sum(Categorical().log_prob((block,), actions[:, index]) for index, block in blocks)
+
+    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+        """onehot(a) − p, block by block."""
+        blocks = enumerate(self._blocks(parameters[0]))
+        return self._join([Categorical().log_prob_slope((block,), actions[:, index])[0] for index, block in blocks])
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """Σ over choices."""
+        return sum(Categorical().entropy((block,)) for block in self._blocks(parameters[0]))
+
+    def entropy_slope(self, parameters: Parameters) -> Parameters:
+        """Block by block."""
+        return self._join([Categorical().entropy_slope((block,))[0] for block in self._blocks(parameters[0])])
+
+    def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
+        """Block by block."""
+        blocks = zip(self._blocks(parameters[0]), self._blocks(tangent[0]), strict=True)
+        return self._join([Categorical().fisher_product((block,), (part,))[0] for block, part in blocks])
+
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ over choices of the categorical KL."""
         blocks = zip(self._blocks(old[0]), self._blocks(new[0]), strict=True)
@@ -32,8 +58,7 @@ class MultiCategorical:
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂ logits = p − p_old, block by block."""
         blocks = zip(self._blocks(old[0]), self._blocks(new[0]), strict=True)
-        slopes = [Categorical().kl_slope((old_block,), (block,))[0] for old_block, block in blocks]
-        return (namespace_of(new[0]).concatenate(slopes, -1),)
+        return self._join([Categorical().kl_slope((old_block,), (block,))[0] for old_block, block in blocks])
 
     def averaged_dims(self, parameters: Parameters) -> int:
         """1: sb3-contrib sums over the choices here, as we do."""

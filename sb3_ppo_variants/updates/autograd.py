@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch as th
@@ -10,7 +11,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.objectives import Objective
-from sb3_ppo_variants.rollouts.minibatches import Minibatch, Samples, minibatches, rows_in_order
+from sb3_ppo_variants.rollouts.minibatches import Minibatch, Samples, minibatches, rows_in_order, select
 from sb3_ppo_variants.updates.divergence import (
     Divergence,
     EstimatedDivergence,
@@ -19,10 +20,21 @@ from sb3_ppo_variants.updates.divergence import (
     divergence_of,
     mean_divergence,
 )
-from sb3_ppo_variants.updates.statistics import StepRecord, UpdateStatistics
+from sb3_ppo_variants.updates.statistics import UpdateStatistics
 
 #: Rows per forward pass where the whole rollout is evaluated without gradients.
 CHUNK_SIZE = 2048
+
+
+class StepRecord(NamedTuple):
+    """One minibatch's numbers, still on the device. Scalars but for ``ratio``, shape (B,)."""
+
+    ratio: th.Tensor
+    approx_kl: th.Tensor
+    policy_loss: th.Tensor
+    entropy_loss: th.Tensor
+    loss: th.Tensor
+    value_loss: th.Tensor | None
 
 
 class Evaluation:
@@ -51,6 +63,7 @@ class AutogradUpdate:
     :param normalize_advantage: Applied to each minibatch's advantages
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
     :param keep_old_policy: Note down the old policy for its KL even if the objective has no penalty
+    :param kept_rows: The rows of the flattened rollout that count, shape (N,); ``None``: all
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class AutogradUpdate:
         normalize_advantage: Callable[[th.Tensor], th.Tensor],
         max_grad_norm: float | None,
         keep_old_policy: bool,
+        kept_rows: np.ndarray | None,
     ):
         self.policy = policy
         self.action_space = action_space
@@ -70,15 +84,20 @@ class AutogradUpdate:
         self.normalize_advantage = normalize_advantage
         self.max_grad_norm = max_grad_norm
         self.keep_old_policy = keep_old_policy or objective.kl_coef > 0
+        self.kept_rows = kept_rows
         self.divergence: Divergence | None = None
-        self.statistics = UpdateStatistics(objective.surrogate.band)
+        self._records: list[StepRecord] = []
+        self._grad_norms: list[th.Tensor] = []
+        self._epoch_starts: list[int] = []
 
-    def minibatches(self, batch_size: int | None) -> Iterator[Minibatch]:
+    def epoch(self, batch_size: int | None) -> Iterator[Minibatch]:
         """
         :param batch_size: B; ``None``: the whole rollout
         :return: one epoch of minibatches
         """
-        return minibatches(self.buffer, batch_size)
+        self._epoch_starts.append(len(self._records))
+        for minibatch in minibatches(self.buffer, batch_size):
+            yield minibatch if self.kept_rows is None else self._keep(minibatch)
 
     def evaluate(self, minibatch: Minibatch) -> Evaluation:
         """
@@ -120,8 +139,37 @@ class AutogradUpdate:
             grad_norm = th.nn.utils.get_total_norm(gradients)
         else:
             grad_norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self.statistics.grad_norms.append(grad_norm.detach())
+        self._grad_norms.append(grad_norm.detach())
         self.policy.optimizer.step()
+
+    def statistics(self) -> UpdateStatistics:
+        """
+        :return: the update's numbers, brought to the host in a few transfers
+        """
+        records = self._records
+        has_critic = self.objective.value_loss is not None
+        return UpdateStatistics(
+            ratio=th.cat([record.ratio for record in records]).cpu().numpy() if records else np.empty(0),
+            sizes=np.array([len(record.ratio) for record in records], dtype=np.int64),
+            epoch_starts=self._epoch_starts,
+            approx_kl=_on_host([record.approx_kl for record in records]),
+            policy_loss=_on_host([record.policy_loss for record in records]),
+            entropy_loss=_on_host([record.entropy_loss for record in records]),
+            value_loss=_on_host([r.value_loss for r in records if r.value_loss is not None]) if has_critic else None,
+            loss=_on_host([record.loss for record in records]),
+            grad_norms=_on_host(self._grad_norms),
+            band=self.objective.surrogate.band,
+        )
+
+    def _keep(self, minibatch: Minibatch) -> Minibatch:
+        samples, rows = minibatch
+        if rows is None or self.kept_rows is None:
+            raise ValueError(
+                f"{type(self.buffer).__name__} does not draw its minibatches through _get_samples, so unfinished "
+                "episodes cannot be left out: pass baseline=True, or another rollout_buffer_class."
+            )
+        keep = self.kept_rows[rows]
+        return Minibatch(select(samples, th.as_tensor(keep, device=samples.advantages.device)), rows[keep])
 
     def measured_kl(self) -> float:
         """
@@ -160,7 +208,7 @@ class AutogradUpdate:
             ratio = th.exp(log_ratio)
             # k3 as SB3 writes it: (r − 1) − log r by expm1 differs in the last bit.
             approx_kl = th.mean((ratio - 1) - log_ratio)
-        self.statistics.records.append(
+        self._records.append(
             StepRecord(
                 ratio,
                 approx_kl,
@@ -171,3 +219,7 @@ class AutogradUpdate:
             )
         )
         return Evaluation(loss, approx_kl)
+
+
+def _on_host(scalars: list[th.Tensor]) -> np.ndarray:
+    return th.stack(scalars).cpu().numpy() if scalars else np.empty(0, dtype=np.float32)

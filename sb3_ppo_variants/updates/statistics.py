@@ -1,25 +1,14 @@
 """What an update tells the logger."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
-import torch as th
 
 
-class StepRecord(NamedTuple):
-    """One minibatch's numbers, still on the device. Scalars but for ``ratio``, shape (B,)."""
-
-    ratio: th.Tensor
-    approx_kl: th.Tensor
-    policy_loss: th.Tensor
-    entropy_loss: th.Tensor
-    loss: th.Tensor
-    value_loss: th.Tensor | None
-
-
+@dataclass
 class UpdateStatistics:
     """
-    The statistics of one update, gathered minibatch by minibatch and brought to the host once, at its end.
+    The statistics of one update, on the host: M minibatches, R rows in all of them together.
 
     SB3's keys keep SB3's meaning: ``policy_gradient_loss``, ``value_loss``, ``entropy_loss``, ``clip_fraction`` are
     means over all minibatches of the update; ``approx_kl`` is the k3 estimate's mean over the minibatches of the last
@@ -33,68 +22,79 @@ class UpdateStatistics:
       minibatches
     - ``epochs``: passes over the rollout that were begun; fewer than ``n_epochs`` after an early stop
 
+    :param ratio: r of every row of every minibatch, shape (R,)
+    :param sizes: rows of each minibatch, shape (M,)
+    :param epoch_starts: number of the minibatch with which each epoch begins
+    :param approx_kl: shape (M,)
+    :param policy_loss: shape (M,)
+    :param entropy_loss: shape (M,)
+    :param value_loss: shape (M,); ``None`` where no critic is trained
+    :param loss: shape (M,)
+    :param grad_norms: one per step taken
     :param band: (ε below, ε above), or ``None`` for a surrogate without a band
     """
 
-    def __init__(self, band: tuple[float, float] | None):
-        self.band = band
-        self.records: list[StepRecord] = []
-        self.grad_norms: list[th.Tensor] = []
-        self.epoch_starts: list[int] = []
-
-    def begin_epoch(self) -> None:
-        """Mark the start of a pass over the rollout."""
-        self.epoch_starts.append(len(self.records))
+    ratio: np.ndarray
+    sizes: np.ndarray
+    epoch_starts: list[int]
+    approx_kl: np.ndarray
+    policy_loss: np.ndarray
+    entropy_loss: np.ndarray
+    value_loss: np.ndarray | None
+    loss: np.ndarray
+    grad_norms: np.ndarray
+    band: tuple[float, float] | None
 
     def summary(self) -> dict[str, float]:
         """
         :return: the numbers by log key, without the ``train/`` before it; empty if there was no minibatch
         """
-        if not self.records:
+        if len(self.sizes) == 0:
             return {}
-        last_epoch = self.records[self.epoch_starts[-1] :]
-        ratio = th.cat([record.ratio for record in last_epoch]).double()
+        first = self.epoch_starts[-1]
+        ratio = self.ratio[int(self.sizes[:first].sum()) :].astype(np.float64)
         summary = {
-            "entropy_loss": _mean([record.entropy_loss for record in self.records]),
-            "policy_gradient_loss": _mean([record.policy_loss for record in self.records]),
-            # SB3 averages this one in float32, where the others are Python floats.
-            "approx_kl": float(np.mean(_on_host([record.approx_kl for record in last_epoch]))),
-            "loss": float(self.records[-1].loss),
+            "entropy_loss": _mean(self.entropy_loss),
+            "policy_gradient_loss": _mean(self.policy_loss),
+            # SB3 averages this one in float32, the others as Python floats.
+            "approx_kl": float(np.mean(self.approx_kl[first:])),
+            "loss": float(self.loss[-1]),
             "ratio_max": float(ratio.max()),
             "ess": float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())),
             "epochs": len(self.epoch_starts),
         }
-        value_losses = [record.value_loss for record in self.records if record.value_loss is not None]
-        if value_losses:
-            summary["value_loss"] = _mean(value_losses)
-        if self.grad_norms:
+        if self.value_loss is not None:
+            summary["value_loss"] = _mean(self.value_loss)
+        if len(self.grad_norms) > 0:
             summary["grad_norm"] = _mean(self.grad_norms)
         return summary | self._clip_fractions()
 
     def _clip_fractions(self) -> dict[str, float]:
         if self.band is None:
             return {}
-        low, high = self.band
+        low, high = (np.asarray(limit, self.ratio.dtype) for limit in self.band)
         # r − 1 against ε, not r against 1 ± ε: SB3's comparison, to the last bit.
-        excess = th.cat([record.ratio for record in self.records]) - 1
-        below, above = _on_host([excess < -low, excess > high])
-        sizes = np.array([len(record.ratio) for record in self.records])
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-
-        def share(mask: np.ndarray) -> float:
-            counts = np.add.reduceat(mask.astype(np.float32), starts)
-            return float(np.mean((counts / sizes.astype(np.float32)).astype(np.float64)))
-
+        excess = self.ratio - 1
+        below, above = excess < -low, excess > high
         return {
-            "clip_fraction": share(below | above),
-            "clip_fraction_low": share(below),
-            "clip_fraction_high": share(above),
+            "clip_fraction": self._share(below | above),
+            "clip_fraction_low": self._share(below),
+            "clip_fraction_high": self._share(above),
         }
 
+    def _share(self, mask: np.ndarray) -> float:
+        counts = segment_sums(mask.astype(np.float32), self.sizes)
+        return _mean(counts / self.sizes.astype(np.float32))
 
-def _on_host(tensors: list[th.Tensor]) -> np.ndarray:
-    return th.stack(tensors).cpu().numpy()
+
+def segment_sums(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """
+    :param values: M runs one after the other, shape (R,)
+    :param sizes: their lengths, each > 0, shape (M,)
+    :return: the sum of each run, shape (M,)
+    """
+    return np.add.reduceat(values, np.cumsum(sizes) - sizes)
 
 
-def _mean(scalars: list[th.Tensor]) -> float:
-    return float(np.mean(_on_host(scalars).astype(np.float64)))
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values.astype(np.float64)))
