@@ -1,6 +1,7 @@
 """What the five algorithms share: the constructor, the minibatch loop, and the log."""
 
-from typing import Any, ClassVar, Literal
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -16,15 +17,23 @@ from typing_extensions import Self
 
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import UpdateBackend
+from sb3_ppo_variants.algorithms.backend import BackendChoice
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
 from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
+from sb3_ppo_variants.updates.closed_form import (
+    ClosedFormActorCritic,
+    ClosedFormUpdate,
+    flat_rollout,
+    single_threaded,
+)
+from sb3_ppo_variants.updates.update import Update
 
 
-class OnPolicyVariant(ConfigurableAlgorithm):
+class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
     """
     Base of the family. A subclass says what restrains the step (``_surrogate`` and the coefficients) and passes the
     rest on.
@@ -58,8 +67,9 @@ class OnPolicyVariant(ConfigurableAlgorithm):
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that a time limit cut
         off, as SB3 does; ``False``: a time limit is a terminal state, as in the PPO paper's code
     :param measure_kl: Measure the exact KL(old‖new) over the whole rollout after each update and log it as
-        ``train/kl``; ``None``: where the algorithm needs it
-    :param update_backend: ``"auto"`` or ``"autograd"``. ``"closed_form"`` is not available yet
+        ``train/kl``; ``None``: where the algorithm needs it, and in closed form, where it is cheap
+    :param update_backend: ``"closed_form"``: gradients by hand in numpy, for SB3's MLP policy on the CPU;
+        ``"autograd"``: torch, for every policy; ``"auto"``: the closed form where it can run
     :raises TypeError: an argument of the wrong type, or one that the class does not have
     :raises ValueError: an argument out of its range
     """
@@ -137,14 +147,13 @@ class OnPolicyVariant(ConfigurableAlgorithm):
         if env is not None:
             self._check_settings()
         if _init_setup_model:
+            self._device_is_free = device == "auto"
             self._setup_model()
+            if update_backend == "closed_form":
+                # Now, not at the first rollout: raises if it cannot run.
+                self._network()
 
     # ---- Settings ----
-
-    @property
-    def active_backend(self) -> Literal["autograd"]:
-        """Which backend computes the updates."""
-        return "autograd"
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -163,7 +172,9 @@ class OnPolicyVariant(ConfigurableAlgorithm):
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
-        return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
+        return collect_rollouts(
+            self, env, callback, rollout_buffer, n_rollout_steps, self._actor(), self.bootstrap_truncated
+        )
 
     # ---- The update ----
 
@@ -186,7 +197,10 @@ class OnPolicyVariant(ConfigurableAlgorithm):
 
     def _wants_kl(self) -> bool:
         """Whether the exact KL over the rollout is measured after this update."""
-        return bool(self.measure_kl) or (self.measure_kl is None and self.current("kl_coef") > 0)
+        if self.measure_kl is not None:
+            return self.measure_kl
+        # In closed form it costs next to nothing.
+        return self.current("kl_coef") > 0 or self.active_backend == "closed_form"
 
     def _react_to(self, kl: float) -> None:
         """Called with the KL measured after an update, for what adapts to it."""
@@ -199,7 +213,17 @@ class OnPolicyVariant(ConfigurableAlgorithm):
         """Improve the policy on the rollout in the buffer: K epochs of minibatch steps on one objective."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        update = AutogradUpdate(
+        network = self._network()
+        with nullcontext() if network is None else single_threaded():
+            update = self._autograd_update() if network is None else self._closed_form_update(network)
+            self._run_epochs(update)
+            kl = update.measured_kl() if self._wants_kl() else None
+            self._log_update(update, kl)
+        if kl is not None:
+            self._react_to(kl)
+
+    def _autograd_update(self) -> Update:
+        return AutogradUpdate(
             self.policy,
             self.action_space,
             self.rollout_buffer,
@@ -209,18 +233,24 @@ class OnPolicyVariant(ConfigurableAlgorithm):
             keep_old_policy=self._wants_kl(),
             kept_rows=self._kept_rows(),
         )
-        self._run_epochs(update)
-        kl = update.measured_kl() if self._wants_kl() else None
-        self._log_update(update, kl)
-        if kl is not None:
-            self._react_to(kl)
 
-    def _run_epochs(self, update: AutogradUpdate) -> None:
+    def _closed_form_update(self, network: ClosedFormActorCritic) -> Update:
+        return ClosedFormUpdate(
+            network,
+            flat_rollout(self.rollout_buffer, network),
+            self._objective(),
+            self.normalize_advantage,
+            self.max_grad_norm,
+            keep_old_policy=self._wants_kl(),
+            kept_rows=self._kept_rows(),
+        )
+
+    def _run_epochs(self, update: Update) -> None:
         for _ in range(self.n_epochs):
             stopped = False
             for minibatch in update.epoch(self.batch_size):
                 evaluation = update.evaluate(minibatch)
-                stopped = self._is_too_far(evaluation.approx_kl)
+                stopped = self.target_kl is not None and self._is_too_far(evaluation.approx_kl)
                 if stopped:
                     break
                 update.step(evaluation)
@@ -228,9 +258,9 @@ class OnPolicyVariant(ConfigurableAlgorithm):
             if stopped:
                 break
 
-    def _is_too_far(self, approx_kl: th.Tensor) -> bool:
+    def _is_too_far(self, approx_kl: Any) -> bool:
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""
-        if self.target_kl is None or not approx_kl > 1.5 * self.target_kl:
+        if not approx_kl > 1.5 * self.target_kl:
             return False
         self.logger.info(
             f"Update stopped early: approximate KL {approx_kl:.4g} exceeds 1.5 * target_kl = {1.5 * self.target_kl:.4g}"
@@ -239,7 +269,7 @@ class OnPolicyVariant(ConfigurableAlgorithm):
 
     # ---- The log ----
 
-    def _log_update(self, update: AutogradUpdate, kl: float | None) -> None:
+    def _log_update(self, update: Update, kl: float | None) -> None:
         """
         Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
         the rollout after the update in nats, and ``kl_coef``, the coefficient that this very update used.

@@ -81,10 +81,6 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
                 "cannot be normalised: raise n_steps or pass normalize_advantage=False."
             )
         self._check_batch_size()
-        if self.update_backend == "closed_form":
-            raise ValueError(
-                "update_backend='closed_form' is not available yet: pass 'auto' or 'autograd' (today the same)."
-            )
 
     def _check_batch_size(self) -> None:
         if self.batch_size is None:

@@ -93,7 +93,7 @@ class REINFORCE(OnPolicyVariant):
         :return: ``False`` if the callback ended the training
         """
         bootstrap = self.bootstrap_truncated and self.baseline
-        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap):
+        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self._actor(), bootstrap):
             return False
         self._finished = None
         if not self.baseline:

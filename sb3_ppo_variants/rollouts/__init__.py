@@ -1,13 +1,19 @@
 """From environment steps to the rows of an update: the collection loop, returns and minibatches."""
 
+from sb3_ppo_variants.rollouts.acting import Acted, Actor, PolicyActor
 from sb3_ppo_variants.rollouts.collection import collect_rollouts
+from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.rollouts.minibatches import Minibatch, minibatches, rows_in_order, select
 from sb3_ppo_variants.rollouts.returns import finished_episodes, returns_to_go
 
 __all__ = [
+    "Acted",
+    "Actor",
     "Minibatch",
+    "PolicyActor",
     "collect_rollouts",
     "finished_episodes",
+    "generalized_advantages",
     "minibatches",
     "returns_to_go",
     "rows_in_order",

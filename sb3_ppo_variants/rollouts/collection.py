@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_ppo_variants.rollouts.acting import Actor
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.algorithms.base import OnPolicyVariant
@@ -20,6 +20,7 @@ def collect_rollouts(
     callback: BaseCallback,
     rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
+    actor: Actor,
     bootstrap_truncated: bool,
 ) -> bool:
     """
@@ -33,6 +34,7 @@ def collect_rollouts(
     :param callback: Told of every step, and of the rollout's start and end
     :param rollout_buffer: The buffer to fill
     :param n_rollout_steps: Steps per environment
+    :param actor: How to act
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that only ran out of
         time (SB3 issue 633); without it a time limit counts as a terminal state
     :return: ``False`` if the callback ended the training
@@ -57,10 +59,7 @@ def collect_rollouts(
     for n_steps in range(n_rollout_steps):
         if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
             policy.reset_noise(env.num_envs)
-        with th.no_grad():
-            obs_tensor = obs_as_tensor(algorithm._last_obs, algorithm.device)  # type: ignore[arg-type]
-            action_tensor, values, log_probs = policy(obs_tensor)
-        actions = action_tensor.cpu().numpy()
+        obs_tensor, actions, values, log_probs = actor.act(algorithm._last_obs)  # type: ignore[arg-type]
         clipped_actions = within_bounds(algorithm, actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
@@ -85,7 +84,7 @@ def collect_rollouts(
         if isinstance(algorithm.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
         if bootstrap_truncated:
-            add_truncated_values(algorithm, rewards, dones, infos)
+            add_truncated_values(actor, algorithm.gamma, rewards, dones, infos)
         rollout_buffer.add(
             algorithm._last_obs,  # type: ignore[arg-type]
             actions,
@@ -97,9 +96,7 @@ def collect_rollouts(
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 
-    with th.no_grad():
-        values = policy.predict_values(obs_as_tensor(new_obs, algorithm.device))  # type: ignore[arg-type]
-    rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+    values = actor.finish(rollout_buffer, new_obs, dones)  # type: ignore[arg-type]
     callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "actions": actions, "values": values})
     callback.on_rollout_end()
     return True
@@ -122,12 +119,13 @@ def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarr
 
 
 def add_truncated_values(
-    algorithm: "OnPolicyVariant", rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]
+    actor: Actor, gamma: float, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]
 ) -> None:
     """
     Add γ·V(terminal observation) in place to the rewards of episodes that a time limit cut off.
 
-    :param algorithm: Holds γ and the critic
+    :param actor: Values the observation
+    :param gamma: γ
     :param rewards: This step's rewards, shape (E,), edited in place
     :param dones: This step's ends of episodes, shape (E,)
     :param infos: This step's info dictionaries
@@ -135,7 +133,4 @@ def add_truncated_values(
     for idx, done in enumerate(dones):
         info = infos[idx]
         if done and info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
-            terminal_obs = algorithm.policy.obs_to_tensor(info["terminal_observation"])[0]
-            with th.no_grad():
-                terminal_value = algorithm.policy.predict_values(terminal_obs)[0]
-            rewards[idx] += algorithm.gamma * terminal_value
+            rewards[idx] += gamma * actor.terminal_value(info["terminal_observation"])

@@ -54,7 +54,6 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
     (ClipPPO, {"n_steps": 0}, ValueError),
     (ClipPPO, {"n_steps": 1, "batch_size": None}, ValueError),
     (ClipPPO, {"update_backend": "jax"}, ValueError),
-    (ClipPPO, {"update_backend": "closed_form"}, ValueError),
     (ClipPPO, {"bootstrap_truncated": "no"}, ValueError),
     (ClipPPO, {"learning_rate_vf": 0}, ValueError),
     (KLPenaltyPPO, {"kl_coef": -1}, ValueError),

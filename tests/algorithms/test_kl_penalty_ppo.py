@@ -112,7 +112,8 @@ def test_clip_ppo_takes_a_penalty_beside_the_clip() -> None:
 def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> None:
     """The minibatch's loss, recomputed from torch.distributions and the policy as it was."""
     seen: list[tuple[float, float]] = []
-    model = make(KLPenaltyPPO, kl_coef=2.0, adaptive_kl_target=None, ent_coef=0.0, vf_coef=0.0, n_epochs=2)
+    weights = {"kl_coef": 2.0, "adaptive_kl_target": None, "ent_coef": 0.0, "vf_coef": 0.0}
+    model = make(KLPenaltyPPO, **weights, n_epochs=2, update_backend="autograd")
     model.learn(64)  # so that the policy is not its own initialisation
     from sb3_ppo_variants.updates import AutogradUpdate
 

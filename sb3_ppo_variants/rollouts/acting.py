@@ -1,0 +1,82 @@
+"""Ways to act: what the collection loop asks of a policy."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.utils import obs_as_tensor
+
+Observations = np.ndarray | dict[str, np.ndarray]
+
+
+class Acted(NamedTuple):
+    """
+    One step of E environments, in the types that SB3's callbacks know.
+
+    :param obs_tensor: The observations
+    :param actions: shape (E, …)
+    :param values: V, shape (E, 1)
+    :param log_probs: log π(a|s), shape (E,)
+    """
+
+    obs_tensor: Any
+    actions: np.ndarray
+    values: th.Tensor
+    log_probs: th.Tensor
+
+
+class Actor(Protocol):
+    """Acts, values, and turns a full buffer's rewards into advantages."""
+
+    def act(self, observations: Observations) -> Acted:
+        """
+        :param observations: One row an environment
+        :return: sampled actions with their values and log-probabilities
+        """
+
+    def terminal_value(self, observation: Observations) -> Any:
+        """
+        :param observation: The last observation of one environment's episode
+        :return: V of it, a number
+        """
+
+    def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        """
+        Compute the buffer's returns and advantages.
+
+        :param buffer: Filled with steps
+        :param new_obs: The observations after the last step
+        :param dones: Which of the episodes the last step ended
+        :return: V of ``new_obs``
+        """
+
+
+class PolicyActor:
+    """
+    Acts through the policy's own ``forward``: right for every SB3 policy.
+
+    :param policy: The policy
+    :param device: Where it lives
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, device: th.device):
+        self.policy = policy
+        self.device = device
+
+    def act(self, observations: Observations) -> Acted:
+        with th.no_grad():
+            obs_tensor = obs_as_tensor(observations, self.device)
+            actions, values, log_probs = self.policy(obs_tensor)
+        return Acted(obs_tensor, actions.cpu().numpy(), values, log_probs)
+
+    def terminal_value(self, observation: Observations) -> Any:
+        with th.no_grad():
+            return self.policy.predict_values(self.policy.obs_to_tensor(observation)[0])[0]
+
+    def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        with th.no_grad():
+            values = self.policy.predict_values(obs_as_tensor(new_obs, self.device))
+        buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        return values

@@ -1,0 +1,79 @@
+"""Acting in closed form: the collection loop's forward passes in numpy."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
+
+from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
+from sb3_ppo_variants.rollouts.acting import Acted, Observations
+from sb3_ppo_variants.rollouts.gae import generalized_advantages
+from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+
+
+class ClosedFormActor:
+    """
+    Acts as ``policy.forward`` does, drawing the same random numbers from torch's generator.
+
+    :param network: The policy in numpy
+    """
+
+    def __init__(self, network: ClosedFormActorCritic):
+        self.network = network
+        self._action_shape = network.policy.action_space.shape
+        self._noise_type = th.float64 if network.dtype == np.float64 else th.float32
+
+    def act(self, observations: Observations) -> Acted:
+        network = self.network
+        features = network.features(observations)
+        parameters = network.parameters(network.pi.forward(features)[-1])
+        actions = self._sample(parameters)
+        log_probs = network.head.log_prob(parameters, actions)
+        # A copy: the next pass overwrites the network's output.
+        values = network.vf.forward(features)[-1].copy()
+        return Acted(
+            th.as_tensor(observations),
+            actions.reshape(-1, *self._action_shape),  # type: ignore[misc]
+            th.from_numpy(values),
+            th.from_numpy(log_probs),
+        )
+
+    def terminal_value(self, observation: Observations) -> Any:
+        network = self.network
+        # Shaped like a batch of one, as policy.obs_to_tensor does.
+        batch = np.asarray(observation).reshape(-1, *network.policy.observation_space.shape)  # type: ignore[misc]
+        return network.vf.forward(network.features(batch))[-1][0, 0]
+
+    def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        values = self.network.vf.forward(self.network.features(new_obs))[-1].copy()
+        buffer.advantages = generalized_advantages(
+            buffer.rewards,
+            buffer.values,
+            buffer.episode_starts,
+            values[:, 0],
+            dones,
+            buffer.gamma,
+            buffer.gae_lambda,
+        )
+        buffer.returns = buffer.advantages + buffer.values
+        return th.from_numpy(values)
+
+    def _sample(self, parameters: Parameters) -> np.ndarray:
+        head = self.network.head
+        if isinstance(head, Categorical):
+            return _choose(parameters[0])
+        if isinstance(head, MultiCategorical):
+            return np.stack([_choose(block) for block in head._blocks(parameters[0])], axis=1)
+        if isinstance(head, Bernoulli):
+            # torch.bernoulli: uniform < p.
+            p = 1 / (1 + np.exp(-parameters[0]))
+            return th.bernoulli(th.from_numpy(p)).numpy()
+        mean, log_std = parameters
+        return mean + np.exp(log_std) * th.randn(mean.shape, dtype=self._noise_type).numpy()
+
+
+def _choose(log_p: np.ndarray) -> np.ndarray:
+    """Draw one of D for each row of log p, as torch.multinomial does: argmax of p over standard exponentials."""
+    noise = th.empty(log_p.shape, dtype=th.float64 if log_p.dtype == np.float64 else th.float32).exponential_().numpy()
+    return np.argmax(np.exp(log_p) / noise, axis=-1)

@@ -1,0 +1,145 @@
+"""Torch parameters and Adam's moments whose memory numpy shares."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch as th
+
+
+class SharedMemory:
+    """
+    Some tensors laid out one after the other in one numpy array, and made views of it.
+
+    :param tensors: Contiguous CPU tensors of one dtype; their contents move into the array
+    """
+
+    def __init__(self, tensors: list[th.Tensor]):
+        self.sizes = [tensor.numel() for tensor in tensors]
+        self.shapes = [tuple(tensor.shape) for tensor in tensors]
+        self.flat: np.ndarray = np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors])
+        parts = np.split(self.flat, np.cumsum(self.sizes)[:-1])
+        self.arrays = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        self.views = [th.from_numpy(array) for array in self.arrays]
+        self._addresses = [view.data_ptr() for view in self.views]
+
+    def is_shared_by(self, tensors: list[th.Tensor]) -> bool:
+        """
+        :param tensors: As given to the constructor
+        :return: whether each still lives where it was put (a load, a copy or a user may have moved it)
+        """
+        return all(tensor.data_ptr() == address for tensor, address in zip(tensors, self._addresses, strict=True))
+
+
+class BoundParameters:
+    """
+    A list of parameters in shared memory, with a gradient of the same layout that is numpy's own.
+
+    :param parameters: The parameters, in the order of the layout
+    """
+
+    def __init__(self, parameters: list[th.nn.Parameter]):
+        self.parameters = parameters
+        self.memory = SharedMemory([parameter.data for parameter in parameters])
+        for parameter, view in zip(parameters, self.memory.views, strict=True):
+            parameter.data = view
+        self.flat = self.memory.flat
+        self.gradient = np.zeros_like(self.flat)
+        self._offsets = np.cumsum([0, *self.memory.sizes])
+
+    def is_bound(self) -> bool:
+        """Whether every parameter still lives in the shared memory."""
+        return self.memory.is_shared_by([parameter.data for parameter in self.parameters])
+
+    def span(self, start: int, stop: int) -> slice:
+        """
+        :param start: Number of the first parameter
+        :param stop: Number of the one after the last
+        :return: where they lie in a vector of the layout
+        """
+        return slice(int(self._offsets[start]), int(self._offsets[stop]))
+
+    def shaped(self, vector: np.ndarray, start: int, stop: int) -> list[np.ndarray]:
+        """
+        :param vector: entries of some parameters in a row
+        :param start: Number of the first of these parameters
+        :param stop: Number of the one after the last
+        :return: views of the vector, shaped like the parameters
+        """
+        parts = np.split(vector, (self._offsets[start + 1 : stop] - self._offsets[start]).tolist())
+        return [part.reshape(shape) for part, shape in zip(parts, self.memory.shapes[start:stop], strict=True)]
+
+
+class BoundAdam:
+    """
+    The step of ``torch.optim.Adam`` for bound parameters, on the memory of its own state.
+
+    m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − η·m̂/(√v̂ + eps), with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ), and g
+    including weight_decay·θ. Source: Kingma & Ba 2015, algorithm 1; torch's order of operations.
+
+    :param optimizer: Adam, whose state becomes views of shared memory
+    :param group: The group of its parameters that is stepped
+    :param parameters: Parameters of this group, in the layout's order, all having taken the same number of steps
+    :param flat: Their shared memory
+    """
+
+    def __init__(
+        self,
+        optimizer: th.optim.Optimizer,
+        group: dict[str, Any],
+        parameters: list[th.nn.Parameter],
+        flat: np.ndarray,
+    ):
+        self.optimizer = optimizer
+        self.group = group
+        self.parameters = parameters
+        self.flat = flat
+        state = optimizer.state
+        for parameter in parameters:
+            if not state[parameter]:
+                zeros = th.zeros_like(parameter.data)
+                state[parameter] = {"step": th.tensor(0.0), "exp_avg": zeros, "exp_avg_sq": zeros}
+        # A storage each: tensors that share one would each be saved with the whole of it.
+        self.memories = {
+            name: SharedMemory([state[parameter][name] for parameter in parameters])
+            for name in ("exp_avg", "exp_avg_sq", "step")
+        }
+        for name, memory in self.memories.items():
+            for parameter, view in zip(parameters, memory.views, strict=True):
+                state[parameter][name] = view
+        self._scratch = np.empty_like(flat), np.empty_like(flat)
+
+    def is_bound(self) -> bool:
+        """Whether Adam's state still lives in the shared memory."""
+        states = [self.optimizer.state.get(parameter) for parameter in self.parameters]
+        return all(states) and all(
+            memory.is_shared_by([state[name] for state in states if state]) for name, memory in self.memories.items()
+        )
+
+    def step(self, gradient: np.ndarray) -> None:
+        """
+        :param gradient: ∂loss/∂θ, shape (P,); overwritten if there is weight decay
+        """
+        group = self.group
+        beta1, beta2 = group["betas"]
+        if group["weight_decay"] != 0:
+            gradient += group["weight_decay"] * self.flat
+        steps = self.memories["step"].flat
+        steps += 1
+        t = float(steps[0])
+        first, second = self.memories["exp_avg"].flat, self.memories["exp_avg_sq"].flat
+        a, b = self._scratch
+        # m + (1−β₁)(g − m): torch's lerp.
+        np.subtract(gradient, first, out=a)
+        a *= 1 - beta1
+        first += a
+        np.multiply(gradient, gradient, out=a)
+        a *= 1 - beta2
+        second *= beta2
+        second += a
+        np.sqrt(second, out=b)
+        b *= 1 / math.sqrt(1 - beta2**t)
+        b += group["eps"]
+        np.divide(first, b, out=a)
+        a *= group["lr"] / (1 - beta1**t)
+        self.flat -= a

@@ -1,0 +1,159 @@
+"""A multilayer perceptron in numpy, on the very memory of its torch parameters: forward, backward, tangent."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch as th
+
+
+class Activation(NamedTuple):
+    """
+    An elementwise function whose derivative is known from its output.
+
+    :param apply: (z, out) writes f(z) into ``out``; they may be the same array
+    :param chain: (d, h) multiplies d in place by f'(z), given h = f(z)
+    """
+
+    apply: Callable[[np.ndarray, np.ndarray], None]
+    chain: Callable[[np.ndarray, np.ndarray], None]
+
+
+def _tanh(z: np.ndarray, out: np.ndarray) -> None:
+    np.tanh(z, out=out)
+
+
+def _chain_tanh(d: np.ndarray, h: np.ndarray) -> None:
+    # tanh' = 1 − h², as d − d·h²: one array fewer than multiplying by (1 − h²).
+    d -= d * h * h
+
+
+def _relu(z: np.ndarray, out: np.ndarray) -> None:
+    np.maximum(z, 0, out=out)
+
+
+def _chain_relu(d: np.ndarray, h: np.ndarray) -> None:
+    # 0 at the kink, as torch has it.
+    np.multiply(d, h > 0, out=d)
+
+
+def _sigmoid(z: np.ndarray, out: np.ndarray) -> None:
+    # σ(z) = ½(1 + tanh(z/2)) cannot overflow.
+    np.tanh(0.5 * z, out=out)
+    out += 1
+    out *= 0.5
+
+
+def _chain_sigmoid(d: np.ndarray, h: np.ndarray) -> None:
+    d *= h * (1 - h)
+
+
+def _elu(z: np.ndarray, out: np.ndarray) -> None:
+    negative = np.expm1(np.minimum(z, 0))
+    np.maximum(z, 0, out=out)
+    out += negative
+
+
+def _chain_elu(d: np.ndarray, h: np.ndarray) -> None:
+    # e^z = 1 + h below zero.
+    d *= 1 + np.minimum(h, 0)
+
+
+#: By module type; each is exactly the torch module with its default arguments.
+ACTIVATIONS: dict[type[th.nn.Module], Activation] = {
+    th.nn.Tanh: Activation(_tanh, _chain_tanh),
+    th.nn.ReLU: Activation(_relu, _chain_relu),
+    th.nn.Sigmoid: Activation(_sigmoid, _chain_sigmoid),
+    th.nn.ELU: Activation(_elu, _chain_elu),
+}
+
+
+class Layer(NamedTuple):
+    """
+    :param weight: shape (n_out, n_in)
+    :param bias: shape (n_out,)
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+class MLP:
+    """
+    x ↦ W_L·f(… f(W_1·x + b_1) …) + b_L, row by row.
+
+    The weights are views of the parameters' memory, so that a step of the optimiser, a ``load_state_dict`` or a user's
+    edit is seen at once.
+
+    :param layers: From input to output
+    :param activation: f, after every layer but the last
+    """
+
+    def __init__(self, layers: list[Layer], activation: Activation):
+        self.layers = layers
+        self.activation = activation
+        self._buffers: dict[int, list[np.ndarray]] = {}
+        self._ones: dict[int, np.ndarray] = {}
+
+    def _rows(self, n_rows: int) -> list[np.ndarray]:
+        """Arrays for each layer's output at this number of rows, allocated once and overwritten at every pass."""
+        buffers = self._buffers.get(n_rows)
+        if buffers is None:
+            dtype = self.layers[0].weight.dtype
+            buffers = [np.empty((n_rows, len(layer.bias)), dtype) for layer in self.layers]
+            self._buffers[n_rows] = buffers
+            self._ones[n_rows] = np.ones(n_rows, dtype)
+        return buffers
+
+    def forward(self, x: np.ndarray) -> list[np.ndarray]:
+        """
+        :param x: shape (B, n_in)
+        :return: what each layer was given, and the output last; valid until the next pass with as many rows
+        """
+        passed = [x]
+        last = len(self.layers) - 1
+        for index, (layer, out) in enumerate(zip(self.layers, self._rows(len(x)), strict=True)):
+            np.matmul(x, layer.weight.T, out=out)
+            out += layer.bias
+            if index < last:
+                self.activation.apply(out, out)
+            passed.append(out)
+            x = out
+        return passed
+
+    def backward(self, passed: list[np.ndarray], d_out: np.ndarray, gradient: list[Layer]) -> None:
+        """
+        :param passed: What ``forward`` returned
+        :param d_out: ∂J/∂output, shape (B, n_out)
+        :param gradient: ∂J/∂W and ∂J/∂b are written here
+        """
+        ones = self._ones[len(d_out)]
+        for index in range(len(self.layers) - 1, -1, -1):
+            given = passed[index]
+            np.matmul(d_out.T, given, out=gradient[index].weight)
+            # A matrix-vector product sums rows faster than sum(0).
+            np.matmul(ones, d_out, out=gradient[index].bias)
+            if index > 0:
+                d_out = d_out @ self.layers[index].weight
+                self.activation.chain(d_out, given)
+
+    def tangent(self, passed: list[np.ndarray], direction: list[Layer]) -> np.ndarray:
+        """
+        How the output moves as the parameters move: J·v by forward differentiation.
+
+        :param passed: What ``forward`` returned
+        :param direction: v, by layer
+        :return: J·v, shape (B, n_out)
+        """
+        moved: np.ndarray | None = None
+        for index, (layer, v) in enumerate(zip(self.layers, direction, strict=True)):
+            out = passed[index] @ v.weight.T
+            out += v.bias
+            if moved is not None:
+                out += moved @ layer.weight.T
+            if index < len(self.layers) - 1:
+                self.activation.chain(out, passed[index + 1])
+            moved = out
+        if moved is None:
+            raise ValueError("A network without layers has no output.")
+        return moved

@@ -1,0 +1,266 @@
+"""The minibatch update in closed form: the objective's slopes, chained backwards by hand."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import Objective
+from sb3_ppo_variants.objectives.advantages import EPSILON, NormalizeAdvantage
+from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout
+from sb3_ppo_variants.updates.statistics import UpdateStatistics, segment_sums
+
+
+class ClosedFormMinibatch(NamedTuple):
+    """
+    :param rollout: B rows; advantages are normalised
+    :param rows: which rows of the whole rollout they are, shape (B,)
+    """
+
+    rollout: FlatRollout
+    rows: np.ndarray
+
+
+class ClosedFormEvaluation:
+    """
+    Forward passes on a minibatch; valid until the next one of the same size.
+
+    :param minibatch: The rows
+    :param pi: What the policy network's layers were given, and its output
+    :param vf: The same of the value network; ``None`` where no critic is trained
+    :param parameters: The distributions
+    :param log_ratio: log π − log π_old, shape (B,)
+    """
+
+    def __init__(
+        self,
+        minibatch: ClosedFormMinibatch,
+        pi: list[np.ndarray],
+        vf: list[np.ndarray] | None,
+        parameters: Parameters,
+        log_ratio: np.ndarray,
+    ):
+        self.minibatch = minibatch
+        self.pi = pi
+        self.vf = vf
+        self.parameters = parameters
+        self.log_ratio = log_ratio
+
+    @property
+    def approx_kl(self) -> float:
+        """Schulman's k3 estimate of KL(old‖new), averaged over the minibatch."""
+        return float(np.mean(np.exp(self.log_ratio) - 1 - self.log_ratio))
+
+
+class ClosedFormUpdate:
+    """
+    One update of a policy from one rollout; the interface of ``AutogradUpdate``, and its numbers to rounding.
+
+    The loss is −J of ``Objective``; each factor of its gradient is a ``slope``: ∂J/∂log r of the surrogate, ∂log r of
+    the distribution's parameters, those of the network's parameters. Statistics need no gradient and wait: what they
+    are made of is kept, and they are computed for the whole update at once.
+
+    :param network: The policy in numpy
+    :param rollout: N rows
+    :param objective: What is maximised
+    :param normalize_advantage: See ``advantage_normalizer``
+    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+    :param keep_old_policy: Note down the old policy for its KL even if the objective has no penalty
+    :param kept_rows: The rows that count, shape (N,); ``None``: all
+    """
+
+    def __init__(
+        self,
+        network: ClosedFormActorCritic,
+        rollout: FlatRollout,
+        objective: Objective,
+        normalize_advantage: NormalizeAdvantage,
+        max_grad_norm: float | None,
+        keep_old_policy: bool,
+        kept_rows: np.ndarray | None,
+    ):
+        self.network = network
+        self.rollout = rollout
+        self.objective = objective
+        self.normalize_advantage = normalize_advantage
+        self.max_grad_norm = max_grad_norm
+        self.kept_rows = kept_rows
+        self.adams = network.adams(actor=True, critic=objective.value_loss is not None)
+        self.old: Parameters | None = None
+        if keep_old_policy or objective.kl_coef > 0:
+            self.old = self._parameters_of_all_rows()
+        self._advantages = rollout.advantages
+        if normalize_advantage == "rollout":
+            self._advantages = _standardized(rollout.advantages)
+
+        self._epoch_starts: list[int] = []
+        self._sizes: list[int] = []
+        self._kept: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("log_ratio", "advantages", "entropy", "values", "old_values", "returns", "kl")
+        }
+        self._grad_norms: list[float] = []
+
+    # ---- The loop's three calls ----
+
+    def epoch(self, batch_size: int | None) -> Iterator[ClosedFormMinibatch]:
+        """
+        :param batch_size: B; ``None``: the whole rollout
+        :return: one epoch of minibatches, drawn as SB3's buffer draws them
+        """
+        self._epoch_starts.append(len(self._sizes))
+        order = np.random.permutation(len(self.rollout))
+        size = len(order) if batch_size is None else batch_size
+        shuffled = self.rollout.take(order)
+        shuffled.advantages = self._advantages[order]
+        for start in range(0, len(order), size):
+            part = slice(start, start + size)
+            rows, rollout = order[part], shuffled.part(part)
+            if self.kept_rows is not None:
+                keep = self.kept_rows[rows]
+                rows, rollout = rows[keep], rollout.take(keep)
+            # Without the guard, one row: it has no standard deviation (SB3 issue 325).
+            if self.normalize_advantage is True and len(rows) > 1:
+                rollout.advantages = _standardized(rollout.advantages)
+            yield ClosedFormMinibatch(rollout, rows)
+
+    def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
+        """
+        :param minibatch: B rows
+        :return: the forward passes; what the statistics need of them is kept
+        """
+        network, batch = self.network, minibatch.rollout
+        pi = network.pi.forward(batch.features)
+        parameters = network.parameters(pi[-1])
+        log_ratio = network.head.log_prob(parameters, batch.actions) - batch.old_log_prob
+        vf = None if self.objective.value_loss is None else network.vf.forward(batch.features)
+        self._keep(minibatch, parameters, log_ratio, vf)
+        return ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio)
+
+    def step(self, evaluation: ClosedFormEvaluation) -> None:
+        """
+        Step Adam along the gradient of −J, clipped to the largest norm.
+
+        :param evaluation: What ``evaluate`` returned last
+        """
+        self.gradient(evaluation)
+        norm = math.sqrt(sum(float(np.dot(part, part)) for part in self._stepped_gradients()))
+        self._grad_norms.append(norm)
+        # torch's factor: max / (norm + 1e-6), at most 1.
+        if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
+            self.network.bound.gradient *= self.max_grad_norm / (norm + 1e-6)
+        for adam, span in self.adams:
+            adam.step(self.network.bound.gradient[span])
+
+    def gradient(self, evaluation: ClosedFormEvaluation) -> None:
+        """
+        Write ∂(−J)/∂θ into ``network.bound.gradient``.
+
+        :param evaluation: What ``evaluate`` returned last
+        """
+        network, objective, head = self.network, self.objective, self.network.head
+        batch, parameters = evaluation.minibatch.rollout, evaluation.parameters
+        # −1/B: from the sum over rows to the mean, and from objective to loss.
+        scale = -1 / len(batch)
+        weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
+        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(parameters, batch.actions)]
+        if objective.ent_coef > 0:
+            for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
+                slope += (scale * objective.ent_coef) * of_entropy
+        if objective.kl_coef > 0:
+            for slope, of_kl in zip(slopes, head.kl_slope(self._old_rows(evaluation), parameters), strict=True):
+                slope -= (scale * objective.kl_coef) * of_kl
+        network.actor_backward(evaluation.pi, tuple(slopes))
+        if objective.value_loss is not None and evaluation.vf is not None:
+            values = evaluation.vf[-1][:, 0]
+            d_values = objective.value_loss.slope(values, batch.old_values, batch.returns)
+            network.critic_backward(evaluation.vf, d_values * (-scale * objective.vf_coef))
+
+    # ---- After the loop ----
+
+    def measured_kl(self) -> float:
+        """
+        :return: mean KL(old‖new) over the whole rollout, in nats; NaN if the old policy was not kept
+        """
+        if self.old is None:
+            return math.nan
+        new = self.network.parameters(self.network.pi.forward(self.rollout.features)[-1])
+        return float(self.network.head.kl(self.old, new).mean(dtype=np.float64))
+
+    def statistics(self) -> UpdateStatistics:
+        """
+        :return: the update's numbers
+        """
+        objective = self.objective
+        sizes = np.array(self._sizes, dtype=np.int64)
+        kept = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in self._kept.items()}
+        log_ratio = kept["log_ratio"]
+        ratio = np.exp(log_ratio)
+
+        def means(values: np.ndarray) -> np.ndarray:
+            return segment_sums(values, sizes) / sizes if len(sizes) else np.empty(0)
+
+        policy_loss = -means(objective.surrogate.value(log_ratio, kept["advantages"]))
+        entropy_loss = -means(kept["entropy"])
+        loss = policy_loss + objective.ent_coef * entropy_loss
+        value_loss = None
+        if objective.value_loss is not None:
+            value_loss = means(objective.value_loss.value(kept["values"], kept["old_values"], kept["returns"]))
+            loss = loss + objective.vf_coef * value_loss
+        if objective.kl_coef > 0:
+            loss = loss + objective.kl_coef * means(kept["kl"])
+        return UpdateStatistics(
+            ratio=ratio,
+            sizes=sizes,
+            epoch_starts=self._epoch_starts,
+            approx_kl=means(ratio - 1 - log_ratio),
+            policy_loss=policy_loss,
+            entropy_loss=entropy_loss,
+            value_loss=value_loss,
+            loss=loss,
+            grad_norms=np.array(self._grad_norms),
+            band=objective.surrogate.band,
+        )
+
+    # ---- Pieces ----
+
+    def _parameters_of_all_rows(self) -> Parameters:
+        parameters = self.network.parameters(self.network.pi.forward(self.rollout.features)[-1])
+        # Copies: the arrays are the network's own, and log σ is about to move.
+        return tuple(np.broadcast_to(part, parameters[0].shape).copy() for part in parameters)
+
+    def _old_rows(self, evaluation: ClosedFormEvaluation) -> Parameters:
+        if self.old is None:
+            raise RuntimeError("The old policy's KL was asked for, but the old policy was not kept.")
+        return tuple(part[evaluation.minibatch.rows] for part in self.old)
+
+    def _stepped_gradients(self) -> list[np.ndarray]:
+        return [self.network.bound.gradient[span] for _, span in self.adams]
+
+    def _keep(
+        self,
+        minibatch: ClosedFormMinibatch,
+        parameters: Parameters,
+        log_ratio: np.ndarray,
+        vf: list[np.ndarray] | None,
+    ) -> None:
+        batch, kept, head = minibatch.rollout, self._kept, self.network.head
+        self._sizes.append(len(batch))
+        kept["log_ratio"].append(log_ratio)
+        kept["advantages"].append(batch.advantages)
+        kept["entropy"].append(head.entropy(parameters))
+        if vf is not None:
+            # A copy: the next pass overwrites the network's output.
+            kept["values"].append(vf[-1][:, 0].copy())
+            kept["old_values"].append(batch.old_values)
+            kept["returns"].append(batch.returns)
+        if self.objective.kl_coef > 0 and self.old is not None:
+            kept["kl"].append(head.kl(tuple(part[minibatch.rows] for part in self.old), parameters))
+
+
+def _standardized(advantages: np.ndarray) -> np.ndarray:
+    if len(advantages) <= 1:
+        return advantages
+    return (advantages - advantages.mean()) / (advantages.std(ddof=1) + EPSILON)

@@ -1,0 +1,36 @@
+"""What the minibatch loop asks of a backend."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from sb3_ppo_variants.objectives import Objective
+from sb3_ppo_variants.updates.statistics import UpdateStatistics
+
+
+class Evaluation(Protocol):
+    """An objective evaluated on a minibatch, before its gradient is taken."""
+
+    @property
+    def approx_kl(self) -> Any:
+        """Schulman's k3 estimate of KL(old‖new), averaged over the minibatch: a number."""
+
+
+class Update(Protocol):
+    """One update of a policy from one rollout."""
+
+    objective: Objective
+
+    def epoch(self, batch_size: int | None) -> Iterator[Any]:
+        """One pass over the rollout, in minibatches of the backend's own kind."""
+
+    def evaluate(self, minibatch: Any) -> Evaluation:
+        """Forward passes; what the statistics need is kept."""
+
+    def step(self, evaluation: Any) -> None:
+        """Step the optimiser along the gradient of what was evaluated last."""
+
+    def statistics(self) -> UpdateStatistics:
+        """The update's numbers."""
+
+    def measured_kl(self) -> float:
+        """Mean KL(old‖new) over the whole rollout, in nats."""
