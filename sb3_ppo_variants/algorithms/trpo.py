@@ -11,8 +11,15 @@ from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.schedules import Coefficient
-from sb3_ppo_variants.objectives import SquaredError, advantage_normalizer
-from sb3_ppo_variants.updates import ConstrainedUpdate, PolicyStep, fit_critic
+from sb3_ppo_variants.objectives import SquaredError
+from sb3_ppo_variants.updates import AutogradConstrainedUpdate, ConstrainedUpdate, PolicyStep, fit_critic
+from sb3_ppo_variants.updates.closed_form import (
+    ClosedFormActorCritic,
+    ClosedFormConstrainedUpdate,
+    fit_critic_in_closed_form,
+    flat_rollout,
+    single_threaded,
+)
 
 
 class TRPO(OnPolicyVariant):
@@ -129,15 +136,23 @@ class TRPO(OnPolicyVariant):
     def train(self) -> None:
         """Improve the policy by one constrained step on the whole rollout, then fit the critic."""
         self._update_learning_rate(self.policy.optimizer)
+        network = self._network()
+        if network is None:
+            step, value_losses = self._train_by_autograd()
+        else:
+            with single_threaded():
+                step, value_losses = self._train_in_closed_form(network)
+        self._n_updates += 1
+        self._log_step(step, value_losses)
+
+    def _train_by_autograd(self) -> tuple[PolicyStep, list[float]]:
         # Evaluation mode, in which the rollout was collected: only there is the KL of the unchanged policy zero.
         self.policy.set_training_mode(False)
-        samples = next(iter(self.rollout_buffer.get(None)))
-        normalize = advantage_normalizer(self.normalize_advantage, self.rollout_buffer.advantages)
-        update = ConstrainedUpdate(
+        update = AutogradConstrainedUpdate(
             self.policy,
             self.action_space,
-            samples,
-            normalize(samples.advantages),
+            self.rollout_buffer,
+            self.normalize_advantage,
             self.current("ent_coef"),
             self.kl_direction,
             self.kl_reduction,
@@ -153,8 +168,23 @@ class TRPO(OnPolicyVariant):
             update.parameters.parameters,
             self.max_grad_norm,
         )
-        self._n_updates += 1
-        self._log_step(step, value_losses)
+        return step, value_losses
+
+    def _train_in_closed_form(self, network: ClosedFormActorCritic) -> tuple[PolicyStep, list[float]]:
+        rollout = flat_rollout(self.rollout_buffer, network)
+        update = ClosedFormConstrainedUpdate(
+            network,
+            rollout,
+            self.normalize_advantage,
+            self.current("ent_coef"),
+            self.kl_direction,
+            self.kl_reduction,
+        )
+        step = self._step(update)
+        value_losses = fit_critic_in_closed_form(
+            network, rollout, SquaredError(), self.batch_size, self.n_critic_updates, self.max_grad_norm
+        )
+        return step, value_losses
 
     def _step(self, update: ConstrainedUpdate) -> PolicyStep:
         largest = update.largest_step(

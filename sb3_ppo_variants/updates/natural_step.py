@@ -1,12 +1,16 @@
 """The natural gradient: conjugate gradient on Fisher products, and a backtracking line search inside KL ≤ δ."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch as th
 
+#: v ↦ M·v for a symmetric matrix M, shape (P,) to (P,).
+Product: TypeAlias = Callable[[th.Tensor], th.Tensor]
+
 
 def conjugate_gradient(
-    product: Callable[[th.Tensor], th.Tensor],
+    product: Product,
     b: th.Tensor,
     start: th.Tensor,
     max_steps: int,
@@ -104,42 +108,42 @@ class FlatParameters:
         )
 
 
-class TrustRegion:
+def fisher_product_of(kl: th.Tensor, parameters: FlatParameters) -> Product:
     """
-    The natural-gradient direction and its largest step: x = F⁻¹g, scaled so that ½·xᵀF·x = δ.
+    The Fisher matrix is the Hessian of the mean KL at the old policy, where the KL and its gradient are zero; its
+    product with a vector is taken by differentiating twice.
 
-    The Fisher matrix F is the Hessian of the mean KL at the old policy, where the KL and its gradient are zero; its
-    product with a vector is taken by differentiating twice, and damped: (F + damping·I)·v. Source: TRPO paper,
-    appendix C.
-
-    :param parameters: The policy's parameters
     :param kl: Mean KL at the old policy, a scalar with its autograd history
-    :param damping: Added to F's diagonal
+    :param parameters: The policy's parameters
+    :return: v ↦ F·v, shape (P,) to (P,)
+    """
+    kl_gradient = parameters.gradient(kl, create_graph=True)
+    return lambda vector: parameters.gradient(kl_gradient.dot(vector))
+
+
+def largest_step(
+    fisher_product: Product, gradient: th.Tensor, start: th.Tensor, delta: float, cg_max_steps: int, cg_damping: float
+) -> th.Tensor | None:
+    """
+    The natural-gradient step x = (F + damping·I)⁻¹g, scaled so that ½·xᵀ(F + damping·I)x = δ.
+
+    Source: TRPO paper (arXiv:1502.05477), appendix C.
+
+    :param fisher_product: v ↦ F·v
+    :param gradient: g, the objective's gradient, shape (P,)
+    :param start: first guess of x, shape (P,)
+    :param delta: δ in nats
+    :param cg_max_steps: conjugate-gradient steps at most
+    :param cg_damping: Added to F's diagonal
+    :return: the step, shape (P,); ``None`` where no finite step exists
     """
 
-    def __init__(self, parameters: FlatParameters, kl: th.Tensor, damping: float):
-        self.parameters = parameters
-        self.damping = damping
-        self._kl_gradient = parameters.gradient(kl, create_graph=True)
+    def damped(vector: th.Tensor) -> th.Tensor:
+        return fisher_product(vector) + cg_damping * vector
 
-    def fisher_product(self, vector: th.Tensor) -> th.Tensor:
-        """
-        :param vector: shape (P,)
-        :return: (F + damping·I)·vector, shape (P,)
-        """
-        return self.parameters.gradient(self._kl_gradient.dot(vector)) + self.damping * vector
-
-    def largest_step(self, gradient: th.Tensor, start: th.Tensor, delta: float, cg_max_steps: int) -> th.Tensor | None:
-        """
-        :param gradient: g, the surrogate's gradient, shape (P,)
-        :param start: first guess of F⁻¹g, shape (P,)
-        :param delta: δ in nats
-        :param cg_max_steps: conjugate-gradient steps at most
-        :return: sqrt(2δ / xᵀF·x)·x, shape (P,); ``None`` where no finite step exists
-        """
-        direction = conjugate_gradient(self.fisher_product, gradient, start, cg_max_steps)
-        curvature = direction.dot(self.fisher_product(direction))
-        if not (th.isfinite(curvature) and curvature > 0):
-            return None
-        step = th.sqrt(2 * delta / curvature) * direction
-        return step if bool(th.isfinite(step).all()) else None
+    direction = conjugate_gradient(damped, gradient, start, cg_max_steps)
+    curvature = direction.dot(damped(direction))
+    if not (th.isfinite(curvature) and curvature > 0):
+        return None
+    step = th.sqrt(2 * delta / curvature) * direction
+    return step if bool(th.isfinite(step).all()) else None

@@ -82,15 +82,12 @@ def test_equal_advantages_give_no_direction_and_no_step() -> None:
 def test_rejected_search_leaves_the_policy_bit_for_bit(monkeypatch) -> None:
     model = make(TRPO, line_search_max_iter=2)
     before = actor_parameters(model)
-    evaluate = ConstrainedUpdate.evaluate
+    search = ConstrainedUpdate.search
 
-    def worse(self):
-        evaluation = evaluate(self)
-        return (
-            evaluation if not hasattr(self, "parameters") else evaluation._replace(objective=evaluation.objective - 9)
-        )
+    def unsatisfiable(self, step, delta, *settings):
+        return search(self, step, -1.0, *settings)
 
-    monkeypatch.setattr(ConstrainedUpdate, "evaluate", worse)
+    monkeypatch.setattr(ConstrainedUpdate, "search", unsatisfiable)
     model.learn(64)
     np.testing.assert_array_equal(actor_parameters(model), before)
     assert model.logger.name_to_value["train/line_search_tries"] == 2

@@ -2,6 +2,8 @@
 
 from sb3_ppo_variants.updates.closed_form.actor import ClosedFormActor
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.updates.closed_form.constrained import ClosedFormConstrainedUpdate
+from sb3_ppo_variants.updates.closed_form.critic import fit_critic_in_closed_form
 from sb3_ppo_variants.updates.closed_form.eligibility import why_not_closed_form
 from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout, flat_rollout
 from sb3_ppo_variants.updates.closed_form.threads import single_threaded
@@ -10,8 +12,10 @@ from sb3_ppo_variants.updates.closed_form.update import ClosedFormUpdate
 __all__ = [
     "ClosedFormActor",
     "ClosedFormActorCritic",
+    "ClosedFormConstrainedUpdate",
     "ClosedFormUpdate",
     "FlatRollout",
+    "fit_critic_in_closed_form",
     "flat_rollout",
     "single_threaded",
     "why_not_closed_form",

@@ -94,7 +94,7 @@ class ClosedFormUpdate:
             self.old = self._parameters_of_all_rows()
         self._advantages = rollout.advantages
         if normalize_advantage == "rollout":
-            self._advantages = _standardized(rollout.advantages)
+            self._advantages = standardized(rollout.advantages)
 
         self._epoch_starts: list[int] = []
         self._sizes: list[int] = []
@@ -123,7 +123,7 @@ class ClosedFormUpdate:
                 rows, rollout = rows[keep], rollout.take(keep)
             # Without the guard, one row: it has no standard deviation (SB3 issue 325).
             if self.normalize_advantage is True and len(rows) > 1:
-                rollout.advantages = _standardized(rollout.advantages)
+                rollout.advantages = standardized(rollout.advantages)
             yield ClosedFormMinibatch(rollout, rows)
 
     def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
@@ -260,7 +260,11 @@ class ClosedFormUpdate:
             kept["kl"].append(head.kl(tuple(part[minibatch.rows] for part in self.old), parameters))
 
 
-def _standardized(advantages: np.ndarray) -> np.ndarray:
+def standardized(advantages: np.ndarray) -> np.ndarray:
+    """
+    :param advantages: shape (B,)
+    :return: (A − mean) / (std + 1e-8), std with ddof = 1; one row as it is
+    """
     if len(advantages) <= 1:
         return advantages
     return (advantages - advantages.mean()) / (advantages.std(ddof=1) + EPSILON)
