@@ -22,5 +22,7 @@ def test_import_stays_light() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is new in Python 3.11")
 def test_every_folder_with_code_is_in_the_wheel() -> None:
     packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "sb3_ppo_variants").rglob("__init__.py")}
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "sb3_ppo_variants").rglob("__init__.py")
+    }
     assert packages == folders

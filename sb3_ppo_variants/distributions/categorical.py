@@ -57,9 +57,11 @@ class Categorical:
         """KL(old‖new) = Σ_D p_old·(log p_old − log p)."""
         xp = namespace_of(new[0])
         old_log_p, log_p = log_softmax(old[0]), log_softmax(new[0])
-        terms = xp.exp(old_log_p) * (old_log_p - log_p)
         # A choice that the old policy could not take (logit −inf) adds nothing: lim p·log p = 0.
-        return xp.where(xp.isinf(old_log_p), xp.zeros_like(terms), terms).sum(-1)
+        impossible = xp.isinf(old_log_p)
+        zeros = xp.zeros_like(log_p)
+        log_odds = xp.where(impossible, zeros, old_log_p) - xp.where(impossible, zeros, log_p)
+        return (xp.exp(old_log_p) * log_odds).sum(-1)
 
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂ logits = p − p_old."""

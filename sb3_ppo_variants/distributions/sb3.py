@@ -2,6 +2,8 @@
 
 import torch as th
 from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
     DiagGaussianDistribution,
     Distribution,
     MultiCategoricalDistribution,
@@ -27,7 +29,8 @@ def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] |
     :param distribution: A distribution whose parameters have been set, as ``policy.get_distribution`` returns it
     :return: head and parameters; ``None`` for a distribution that is not one of SB3's
     """
-    inner = distribution.distribution
+    # SB3's base class only announces the attribute; a foreign distribution may do without.
+    inner = getattr(distribution, "distribution", None)
     if isinstance(distribution, MultiCategoricalDistribution):
         choices: list[torch_distributions.Categorical] = distribution.distribution
         sizes = tuple(int(size) for size in distribution.action_dims)
@@ -36,8 +39,8 @@ def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] |
         inner, torch_distributions.Normal
     ):
         return Gaussian(), (inner.mean, inner.stddev.log())
-    if isinstance(inner, torch_distributions.Categorical):
+    if isinstance(distribution, CategoricalDistribution) and isinstance(inner, torch_distributions.Categorical):
         return Categorical(), (inner.logits,)
-    if isinstance(inner, torch_distributions.Bernoulli):
+    if isinstance(distribution, BernoulliDistribution) and isinstance(inner, torch_distributions.Bernoulli):
         return Bernoulli(), (inner.logits,)
     return None

@@ -1,8 +1,9 @@
 """The dual-clipped surrogate: a floor under the clipped one where the advantage is negative."""
 
+import math
 from dataclasses import dataclass
 
-from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 
 
@@ -25,13 +26,19 @@ class DualClippedSurrogate:
     def band(self) -> tuple[float, float]:
         return self.clipped.band
 
-    def value(self, log_ratio: Array, advantage: Array) -> Array:
+    def _capped(self, log_ratio: Array, advantage: Array) -> Array:
+        # For A < 0 the clipped surrogate is r·A from r = 1 on, so its floor c·A is its value at r = c. Capping r, where
+        # max(…, c·A) would give the same value, keeps exp from overflowing, and with it the derivative from 0·∞.
         xp = namespace_of(log_ratio)
-        clipped = self.clipped.value(log_ratio, advantage)
-        return xp.where(advantage < 0, xp.maximum(clipped, self.dual_clip * advantage), clipped)
+        return xp.where(advantage < 0, xp.clip(log_ratio, None, math.log(self.dual_clip)), log_ratio)
+
+    def value(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        return self.clipped.value(self._capped(log_ratio, advantage), advantage)
 
     def slope(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
         xp = namespace_of(log_ratio)
-        slope = self.clipped.slope(log_ratio, advantage)
-        floored = (advantage < 0) & (self.clipped.value(log_ratio, advantage) < self.dual_clip * advantage)
+        slope = self.clipped.slope(self._capped(log_ratio, advantage), advantage)
+        floored = (advantage < 0) & (log_ratio > math.log(self.dual_clip))
         return xp.where(floored, xp.zeros_like(slope), slope)

@@ -52,6 +52,7 @@ class SquaredError(ValueLoss):
         return (values - returns) ** 2
 
     def slope(self, values: Array, old_values: Array, returns: Array) -> Array:
+        require_equal_shapes(values=values, returns=returns)
         return 2 * (values - returns)
 
     def mean(self, values: th.Tensor, old_values: th.Tensor, returns: th.Tensor) -> th.Tensor:
@@ -87,6 +88,7 @@ class ClippedSquaredError(ValueLoss):
         return (self.clipped(values, old_values) - returns) ** 2
 
     def slope(self, values: Array, old_values: Array, returns: Array) -> Array:
+        require_equal_shapes(values=values, old_values=old_values, returns=returns)
         xp = namespace_of(values)
         slope = 2 * (self.clipped(values, old_values) - returns)
         inside = xp.abs(values - old_values) <= self.clip_range_vf
@@ -107,10 +109,12 @@ class MaxSquaredError(ClippedSquaredError):
     """
 
     def value(self, values: Array, old_values: Array, returns: Array) -> Array:
+        require_equal_shapes(values=values, old_values=old_values, returns=returns)
         plain = (values - returns) ** 2
         return namespace_of(values).maximum(plain, super().value(values, old_values, returns))
 
     def slope(self, values: Array, old_values: Array, returns: Array) -> Array:
+        require_equal_shapes(values=values, old_values=old_values, returns=returns)
         plain = (values - returns) ** 2
         clipped = super().value(values, old_values, returns)
         # A tie counts as plain: inside the band both branches are the same function.

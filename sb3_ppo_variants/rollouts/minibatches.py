@@ -36,6 +36,7 @@ def minibatches(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[Minib
     """
     drawn: list[Any] = []
     get_samples = buffer._get_samples
+    had_own = "_get_samples" in vars(buffer)
 
     def noting_rows(batch_inds: np.ndarray, *args: Any, **kwargs: Any) -> Samples:
         drawn.append(batch_inds)
@@ -51,7 +52,11 @@ def minibatches(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[Minib
             # After the yield: while a minibatch is worked on, others may ask the buffer for rows too.
             drawn.clear()
     finally:
-        del buffer._get_samples
+        # An epoch that was left open may be closed long after another has begun: only what is ours is taken away.
+        if vars(buffer).get("_get_samples") is noting_rows:
+            del buffer._get_samples
+            if had_own:
+                buffer._get_samples = get_samples  # type: ignore[method-assign]
 
 
 def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Samples]:

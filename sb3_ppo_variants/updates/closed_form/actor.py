@@ -7,6 +7,7 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
 from sb3_ppo_variants.rollouts.acting import Acted, Observations
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
@@ -67,8 +68,7 @@ class ClosedFormActor:
             return np.stack([_choose(block) for block in head._blocks(parameters[0])], axis=1)
         if isinstance(head, Bernoulli):
             # torch.bernoulli: uniform < p.
-            p = 1 / (1 + np.exp(-parameters[0]))
-            return th.bernoulli(th.from_numpy(p)).numpy()
+            return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
         mean, log_std = parameters
         return mean + np.exp(log_std) * th.randn(mean.shape, dtype=self._noise_type).numpy()
 
