@@ -256,7 +256,7 @@ def test_unclipped_mean_is_the_new_policys_advantage() -> None:
     assert abs(value.mean() - 0.5) < 5 * value.std() / np.sqrt(len(value))
 
 
-# Differentiating max(min(…)) through exp = inf gives 0·∞ = NaN, and one such sample spoils the minibatch. The floor is there for ratios that ran away; float32 overflows at log r > 88.7.
+# Differentiating max(min(…)) through exp = inf gives 0·∞ = NaN; the floor is there for ratios that ran away.
 def test_the_floor_holds_where_the_ratio_overflows() -> None:
     log_ratio = th.tensor([100.0], requires_grad=True)
     advantage = th.tensor([-1.0])
