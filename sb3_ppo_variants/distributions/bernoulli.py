@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.arrays import Array, namespace_of, row_sums
 from sb3_ppo_variants.distributions.head import Parameters
 
 
@@ -23,7 +23,7 @@ class Bernoulli:
         """Σ_A a·log p + (1 − a)·log(1 − p); actions: 0 or 1, shape (B, A)."""
         (logits,) = parameters
         # log(1 − p) = log p − l, so the sum is a·l + log σ(−l).
-        return (actions * logits + log_sigmoid(-logits)).sum(-1)
+        return row_sums(actions * logits + log_sigmoid(-logits))
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """∂/∂ l = a − p."""
@@ -34,7 +34,7 @@ class Bernoulli:
         """Σ_A −p·log p − (1 − p)·log(1 − p)."""
         (logits,) = parameters
         # = −log σ(−l) − p·l, with log p = log(1 − p) + l.
-        return -(log_sigmoid(-logits) + logits * namespace_of(logits).exp(log_sigmoid(logits))).sum(-1)
+        return -row_sums(log_sigmoid(-logits) + logits * namespace_of(logits).exp(log_sigmoid(logits)))
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """∂/∂ l = −l·p·(1 − p)."""
@@ -52,7 +52,7 @@ class Bernoulli:
         xp = namespace_of(new[0])
         old_log_p, log_p = log_sigmoid(old[0]), log_sigmoid(new[0])
         old_log_q, log_q = log_sigmoid(-old[0]), log_sigmoid(-new[0])
-        return (xp.exp(old_log_p) * (old_log_p - log_p) + xp.exp(old_log_q) * (old_log_q - log_q)).sum(-1)
+        return row_sums(xp.exp(old_log_p) * (old_log_p - log_p) + xp.exp(old_log_q) * (old_log_q - log_q))
 
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂ l = p − p_old."""

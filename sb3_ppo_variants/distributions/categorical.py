@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.arrays import Array, namespace_of, row_maxima, row_sums
 from sb3_ppo_variants.distributions.head import Parameters
 
 
@@ -12,8 +12,8 @@ def log_softmax(logits: Array) -> Array:
     :return: log p = logits − log Σ exp(logits), shape (B, D)
     """
     xp = namespace_of(logits)
-    shifted = logits - xp.amax(logits, -1)[..., None]
-    return shifted - xp.log(xp.exp(shifted).sum(-1))[..., None]
+    shifted = logits - row_maxima(logits)[..., None]
+    return shifted - xp.log(row_sums(xp.exp(shifted)))[..., None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Categorical:
     def entropy(self, parameters: Parameters) -> Array:
         """H = −Σ_D p·log p."""
         (log_p,) = parameters
-        return -(namespace_of(log_p).exp(log_p) * log_p).sum(-1)
+        return -row_sums(namespace_of(log_p).exp(log_p) * log_p)
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """∂/∂ logits = −p·(log p + H)."""
@@ -51,7 +51,7 @@ class Categorical:
     def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
         """(diag(p) − p·pᵀ)·t = p·(t − Σ p·t)."""
         p = namespace_of(parameters[0]).exp(parameters[0])
-        return (p * (tangent[0] - (p * tangent[0]).sum(-1)[:, None]),)
+        return (p * (tangent[0] - row_sums(p * tangent[0])[:, None]),)
 
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ_D p_old·(log p_old − log p)."""
@@ -61,7 +61,7 @@ class Categorical:
         impossible = xp.isinf(old_log_p)
         zeros = xp.zeros_like(log_p)
         log_odds = xp.where(impossible, zeros, old_log_p) - xp.where(impossible, zeros, log_p)
-        return (xp.exp(old_log_p) * log_odds).sum(-1)
+        return row_sums(xp.exp(old_log_p) * log_odds)
 
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂ logits = p − p_old."""

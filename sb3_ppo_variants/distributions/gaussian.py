@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.arrays import Array, namespace_of, row_sums
 from sb3_ppo_variants.distributions.head import Parameters
 
 
@@ -21,7 +21,7 @@ class Gaussian:
         mean, log_std = parameters
         z = (actions - mean) * namespace_of(mean).exp(-log_std)
         constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
-        return -0.5 * (z * z).sum(-1) - log_std.sum(-1) - constant
+        return -0.5 * row_sums(z * z) - log_std.sum(-1) - constant
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""
@@ -34,7 +34,7 @@ class Gaussian:
         """Σ_A log σ + ½ log 2πe."""
         mean, log_std = parameters
         log_stds = namespace_of(mean).zeros_like(mean) + log_std
-        return (log_stds + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return row_sums(log_stds + 0.5 * math.log(2 * math.pi * math.e))
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """∂/∂μ = 0; ∂/∂ log σ = 1 per dimension."""
@@ -53,7 +53,7 @@ class Gaussian:
         # update; with expm1 the small terms stay exact and the sum is never negative.
         u = 2 * (old_log_std - log_std)
         z = (mean - old_mean) * xp.exp(-log_std)
-        return 0.5 * ((xp.expm1(u) - u) + z * z).sum(-1)
+        return 0.5 * row_sums((xp.expm1(u) - u) + z * z)
 
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂μ = (μ − μ_old)/σ²; ∂/∂ log σ = 1 − (σ_old² + (μ − μ_old)²)/σ² = −(e^u − 1) − z²."""

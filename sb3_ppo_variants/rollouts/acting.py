@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import obs_as_tensor
@@ -34,6 +35,24 @@ class Actor(Protocol):
         """
         :param observations: One row an environment
         :return: sampled actions with their values and log-probabilities
+        """
+
+    def store(
+        self,
+        buffer: RolloutBuffer,
+        observations: Observations,
+        acted: Acted,
+        rewards: np.ndarray,
+        episode_starts: np.ndarray,
+    ) -> None:
+        """
+        Add one step to the buffer.
+
+        :param buffer: A buffer with a free row
+        :param observations: What was acted on
+        :param acted: What was done
+        :param rewards: shape (E,)
+        :param episode_starts: Whether the observations were the first of their episodes, shape (E,)
         """
 
     def terminal_value(self, observation: Observations) -> Any:
@@ -70,6 +89,19 @@ class PolicyActor:
             obs_tensor = obs_as_tensor(observations, self.device)
             actions, values, log_probs = self.policy(obs_tensor)
         return Acted(obs_tensor, actions.cpu().numpy(), values, log_probs)
+
+    def store(
+        self,
+        buffer: RolloutBuffer,
+        observations: Observations,
+        acted: Acted,
+        rewards: np.ndarray,
+        episode_starts: np.ndarray,
+    ) -> None:
+        actions = acted.actions
+        if isinstance(self.policy.action_space, spaces.Discrete):
+            actions = actions.reshape(-1, 1)
+        buffer.add(observations, actions, rewards, episode_starts, acted.values, acted.log_probs)  # type: ignore[arg-type]
 
     def terminal_value(self, observation: Observations) -> Any:
         with th.no_grad():

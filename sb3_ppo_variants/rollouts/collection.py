@@ -59,17 +59,18 @@ def collect_rollouts(
     for n_steps in range(n_rollout_steps):
         if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
             policy.reset_noise(env.num_envs)
-        obs_tensor, actions, values, log_probs = actor.act(algorithm._last_obs)  # type: ignore[arg-type]
-        clipped_actions = within_bounds(algorithm, actions)
+        observations: Any = algorithm._last_obs
+        acted = actor.act(observations)
+        clipped_actions = within_bounds(algorithm, acted.actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
 
         step_locals |= {
             "n_steps": n_steps,
-            "obs_tensor": obs_tensor,
-            "actions": actions,
-            "values": values,
-            "log_probs": log_probs,
+            "obs_tensor": acted.obs_tensor,
+            "actions": acted.actions,
+            "values": acted.values,
+            "log_probs": acted.log_probs,
             "clipped_actions": clipped_actions,
             "new_obs": new_obs,
             "rewards": rewards,
@@ -81,23 +82,18 @@ def collect_rollouts(
             return False
 
         algorithm._update_info_buffer(infos, dones)
-        if isinstance(algorithm.action_space, spaces.Discrete):
-            actions = actions.reshape(-1, 1)
         if bootstrap_truncated:
             add_truncated_values(actor, algorithm.gamma, rewards, dones, infos)
-        rollout_buffer.add(
-            algorithm._last_obs,  # type: ignore[arg-type]
-            actions,
-            rewards,
-            algorithm._last_episode_starts,  # type: ignore[arg-type]
-            values,
-            log_probs,
-        )
+        episode_starts: Any = algorithm._last_episode_starts
+        actor.store(rollout_buffer, observations, acted, rewards, episode_starts)
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 
     values = actor.finish(rollout_buffer, new_obs, dones)  # type: ignore[arg-type]
-    callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "actions": actions, "values": values})
+    if isinstance(algorithm.action_space, spaces.Discrete):
+        # As SB3 leaves them in its locals, having stored them.
+        step_locals["actions"] = acted.actions.reshape(-1, 1)
+    callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "values": values})
     callback.on_rollout_end()
     return True
 

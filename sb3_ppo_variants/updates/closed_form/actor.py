@@ -40,6 +40,27 @@ class ClosedFormActor:
             th.from_numpy(log_probs),
         )
 
+    def store(
+        self,
+        buffer: RolloutBuffer,
+        observations: Observations,
+        acted: Acted,
+        rewards: np.ndarray,
+        episode_starts: np.ndarray,
+    ) -> None:
+        # Straight into the arrays: exactly SB3's RolloutBuffer is known to be there, and its add() makes a copy of
+        # each array first.
+        row = buffer.pos
+        n_envs = buffer.n_envs
+        buffer.observations[row] = np.asarray(observations).reshape(n_envs, *buffer.obs_shape)
+        buffer.actions[row] = acted.actions.reshape(n_envs, -1)
+        buffer.rewards[row] = rewards
+        buffer.episode_starts[row] = episode_starts
+        buffer.values[row] = acted.values.numpy()[:, 0]
+        buffer.log_probs[row] = acted.log_probs.numpy()
+        buffer.pos = row + 1
+        buffer.full = buffer.pos == buffer.buffer_size
+
     def terminal_value(self, observation: Observations) -> Any:
         network = self.network
         # Shaped like a batch of one, as policy.obs_to_tensor does.

@@ -73,6 +73,8 @@ class ClosedFormActorCritic:
         self._log_std_gradient = gradients[self._n_weights] if has_log_std else None
         self.dtype = self.bound.flat.dtype
         self.head = self._make_head()
+        space = policy.observation_space
+        self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
 
     def __reduce__(self) -> tuple:
         # A copy of this object would hold copies of the arrays, not the copied policy's memory: none is better.
@@ -100,12 +102,13 @@ class ClosedFormActorCritic:
         :param observations: B observations as the environment gives them
         :return: what the networks are given, shape (B, n_features)
         """
-        space = self.policy.observation_space
         if isinstance(observations, dict):
             raise TypeError("Dict observations are not for the closed form.")
-        if isinstance(space, spaces.Box) and not is_image_space(space):
+        if self._is_plain_box:
             # SB3 goes through float32 whatever the policy's own type.
-            return observations.reshape(len(observations), -1).astype(np.float32).astype(self.dtype, copy=False)
+            rows = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
+            return rows.astype(self.dtype, copy=False)
+        space = self.policy.observation_space
         tensor = preprocess_obs(th.as_tensor(observations), space, self.policy.normalize_images)
         return tensor.flatten(1).numpy().astype(self.dtype, copy=False)  # type: ignore[union-attr]
 

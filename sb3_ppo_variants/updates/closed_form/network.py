@@ -92,6 +92,8 @@ class MLP:
     def __init__(self, layers: list[Layer], activation: Activation):
         self.layers = layers
         self.activation = activation
+        # Views, made once: the transposed weights that a forward pass multiplies with.
+        self._transposed = [layer.weight.T for layer in layers]
         self._buffers: dict[int, list[np.ndarray]] = {}
         self._ones: dict[int, np.ndarray] = {}
 
@@ -112,9 +114,9 @@ class MLP:
         """
         passed = [x]
         last = len(self.layers) - 1
-        for index, (layer, out) in enumerate(zip(self.layers, self._rows(len(x)), strict=True)):
-            np.matmul(x, layer.weight.T, out=out)
-            out += layer.bias
+        for index, out in enumerate(self._rows(len(x))):
+            np.matmul(x, self._transposed[index], out=out)
+            out += self.layers[index].bias
             if index < last:
                 self.activation.apply(out, out)
             passed.append(out)
