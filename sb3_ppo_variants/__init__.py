@@ -1,7 +1,18 @@
 """PPO-Clip, KL-penalty PPO, the unclipped surrogate, REINFORCE and TRPO for Stable-Baselines3."""
 
-from sb3_ppo_variants.algorithms import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.algorithms import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 
 __version__ = "0.1.0"
 
 __all__ = ["REINFORCE", "TRPO", "ClipPPO", "KLPenaltyPPO", "UnclippedPPO", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Torch and SB3 take seconds to import; the command line's --help needs neither.
+    if name in __all__:
+        return getattr(importlib.import_module("sb3_ppo_variants.algorithms"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ class Gaussian:
         mean, log_std = parameters
         z = (actions - mean) * namespace_of(mean).exp(-log_std)
         constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
-        return -0.5 * row_sums(z * z) - log_std.sum(-1) - constant
+        return -0.5 * row_sums(z * z) - row_sums(log_std) - constant
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""

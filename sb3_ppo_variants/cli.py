@@ -1,0 +1,211 @@
+"""The ``ppo-variants`` command. Heavy imports are inside the commands, so that ``--help`` is quick."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    help="Compare, train and score PPO variants. Long work can be interrupted: the same command goes on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Environment = Annotated[str, typer.Option("--env", help="Gymnasium id")]
+Environments = Annotated[list[str], typer.Option("--env", help="Gymnasium id; may be given several times")]
+Algorithms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--algo",
+        help="clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo, or "
+        "package.module:Class; may be given several times (default: the first six)",
+    ),
+]
+Timesteps = Annotated[int, typer.Option(help="Training steps of a run")]
+NEnvs = Annotated[int, typer.Option(help="Environments stepped together in a run")]
+Storage = Annotated[str, typer.Option(help="Database URL or SQLite file of the ledger")]
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Show a user's mistake as one line, and Ctrl-C as what it leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _say(str(error) or "interrupted")
+        raise typer.Exit(130) from None
+    except (ValueError, TypeError, OSError) as error:
+        _say(f"Error: {' '.join(str(error).split())}", style="red")
+        raise typer.Exit(2) from None
+
+
+def _say(text: str, style: str = "") -> None:
+    Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _screen() -> Console:
+    """Where results go: as wide as the terminal, and wide enough for the tables when it is a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+@app.command()
+def compare(
+    env: Environments = ["CartPole-v1"],  # noqa: B006 (typer reads it, nobody changes it)
+    algo: Algorithms = None,
+    timesteps: Timesteps = 50_000,
+    seeds: Annotated[int, typer.Option(help="Runs of each algorithm in each environment, seeds 0, 1, …")] = 5,
+    n_envs: NEnvs = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="algorithm.argument=value, e.g. clip_ppo.clip_range=0.1")
+    ] = None,
+    peer_defaults: Annotated[
+        bool, typer.Option("--peer-defaults", help="Leave peers at their own defaults instead of our documented ones")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes, one thread each (default: available cores)")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Ledger elsewhere, e.g. postgresql://user@host/db (default: OUT/ledger.db)")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for ledger, CSV, PNG and table")] = Path("runs/compare"),
+) -> None:
+    """Train every algorithm on every environment with every seed, and print how they compare.
+
+    The same command goes on where it was interrupted or killed. Exit code 1 when a run has failed.
+    """
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.comparison import compare as run_comparison
+        from sb3_ppo_variants.experiments.registry import DEFAULT_ALGORITHMS
+        from sb3_ppo_variants.experiments.settings import parse_assignments
+
+        comparison = run_comparison(
+            env,
+            algo or DEFAULT_ALGORITHMS,
+            timesteps=timesteps,
+            seeds=seeds,
+            n_envs=n_envs,
+            settings=parse_assignments(settings or []),
+            peer_defaults=peer_defaults,
+            jobs=jobs,
+            storage=storage,
+            out=out,
+            console=Console(stderr=True),
+        )
+        comparison.report.show(_screen())
+        _say("written: " + ", ".join(str(path) for path in comparison.files))
+    if comparison.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    algo: Annotated[str, typer.Option(help="Zoo id, peer, or package.module:Class")],
+    env: Environment,
+    timesteps: Timesteps = 50_000,
+    seed: Annotated[int, typer.Option(help="Seed of the algorithm and its environments")] = 0,
+    n_envs: NEnvs = 1,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="argument=value, e.g. clip_range=0.1")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ALGO-ENV-seedS)")] = None,
+) -> None:
+    """Train one model with its own defaults and leave it in OUT/model.zip."""
+    with _clear_errors():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from sb3_ppo_variants.experiments.settings import parse_assignments
+        from sb3_ppo_variants.experiments.training import train as train_one
+
+        chosen = parse_assignments(settings or [], algo).get(algo, {})
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+            bar = progress.add_task("training", total=timesteps)
+
+            def report(steps: int, mean_return: float) -> None:
+                progress.update(bar, completed=min(steps, timesteps), description=f"return {mean_return:.1f}")
+
+            trained = train_one(
+                algo, env, timesteps=timesteps, seed=seed, n_envs=n_envs, settings=chosen, out=out, report=report
+            )
+        result = trained.result
+        score = "no episode finished" if result.final_return is None else f"final return {result.final_return:.2f}"
+        speed = f"{result.steps} steps, {result.steps_per_second:.0f} steps/s"
+        _screen().print(f"{trained.out / 'model.zip'}: {score}, {speed}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="A run folder or a model zip")],
+    env: Annotated[str | None, typer.Option(help="Gymnasium id (default: the one trained on)")] = None,
+    algo: Annotated[str | None, typer.Option(help="Its algorithm (default: the one trained with)")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to play")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the environment and of the actions")] = 10_000,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Draw actions instead of taking the likeliest")
+    ] = False,
+) -> None:
+    """Score a trained model."""
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.evaluation import evaluate as evaluate_model
+
+        found = evaluate_model(path, env, algo, episodes=episodes, seed=seed, deterministic=not stochastic)
+        returns = (
+            f"return {found.mean:.2f} ± {found.std:.2f} (min {min(found.returns):.2f}, max {max(found.returns):.2f})"
+        )
+        how = "stochastic" if stochastic else "deterministic"
+        text = f"{found.algorithm} on {found.environment}: {returns} over {episodes} {how} episodes, seed {seed}"
+        _screen().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def worker(
+    storage: Storage,
+    study: Annotated[str | None, typer.Option(help="Name of the study (default: the only one there)")] = None,
+) -> None:
+    """Join a comparison from another process or machine, until nothing is left to do."""
+    # Before numpy is loaded: one thread a worker, as in the workers that compare starts.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    with _clear_errors():
+        from sb3_ppo_variants.experiments import work
+        from sb3_ppo_variants.experiments.storage import (
+            GRACE_SECONDS,
+            HEARTBEAT_SECONDS,
+            storage_url,
+            study_names,
+        )
+
+        url = storage_url(storage, Path())
+        names = [study] if study is not None else study_names(url)
+        if len(names) != 1:
+            raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): say which with --study")
+        stop = work.stop_on_signals()
+        _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
+        done = work.join(work.Job(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
+        _say(f"{done} runs done here; " + ("stopped" if stop() else "nothing is left to do"))
+    if stop():
+        raise typer.Exit(130)
+
+
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures")] = Path("runs/figures"),
+) -> None:
+    """Draw the figures of the documentation."""
+    with _clear_errors():
+        draw_figures = importlib.import_module("sb3_ppo_variants.experiments.figures").draw_figures
+        _say("written: " + ", ".join(str(path) for path in draw_figures(out)))
+
+
+def main() -> None:
+    """Entry of the ``ppo-variants`` command."""
+    # A user's own package.module:Class is looked for where the command is given, after everything installed.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    app()

@@ -1,0 +1,97 @@
+"""Score a trained model."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from sb3_ppo_variants.experiments.comparison import check_environment
+from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
+from sb3_ppo_variants.experiments.run import make_environment
+from sb3_ppo_variants.experiments.training import MODEL, RUN
+
+SEED = 10_000  # away from the seeds that people train with
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores of a trained model.
+
+    :param algorithm: Its algorithm
+    :param environment: Where it was scored
+    :param returns: Return of each episode
+    :param lengths: Length of each episode
+    """
+
+    algorithm: str
+    environment: str
+    returns: list[float]
+    lengths: list[int]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes."""
+        return float(np.std(self.returns))
+
+
+def evaluate(
+    path: str | Path,
+    environment: str | None = None,
+    algorithm: str | type[BaseAlgorithm] | None = None,
+    *,
+    episodes: int = 20,
+    seed: int = SEED,
+    deterministic: bool = True,
+) -> Evaluation:
+    """Play episodes with a trained model.
+
+    :param path: A run folder or a model zip
+    :param environment: Gymnasium id, by default the one that it was trained on
+    :param algorithm: Its algorithm, by default the one that it was trained with
+    :param episodes: How many episodes
+    :param seed: Seed of the environment and of the actions
+    :param deterministic: Take the likeliest action instead of drawing one
+    :return: The scores
+    """
+    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
+        raise ValueError(f"episodes must be a positive integer, got {episodes!r}")
+    model_path, trained = _find(Path(path))
+    environment = environment or trained.get("environment")
+    algorithm = algorithm or trained.get("algorithm")
+    if environment is None or algorithm is None:
+        missing = " and ".join(n for n, v in (("--env", environment), ("--algo", algorithm)) if v is None)
+        raise ValueError(f"{model_path} has no {RUN} beside it that says how it was trained: give {missing}")
+    name = algorithm_name(algorithm)
+    check_environment(environment)
+    env = make_environment(environment, 1, seed)
+    try:
+        model = algorithm_class(name).load(model_path, env=env, device="cpu")
+        model.set_random_seed(seed)
+        returns, lengths = evaluate_policy(
+            model, env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
+        )
+    finally:
+        env.close()
+    return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths])  # type: ignore[union-attr]
+
+
+def _find(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The model file and, where it is known, how it was trained."""
+    model_path = path / MODEL if path.is_dir() else path
+    if not model_path.is_file():
+        raise ValueError(f"There is no model at {path}: give a run folder with a {MODEL} in it, or a model zip")
+    if not zipfile.is_zipfile(model_path):
+        raise ValueError(f"{model_path} is not a model saved by Stable-Baselines3 (a zip file)")
+    beside = model_path.parent / RUN
+    trained = json.loads(beside.read_text(encoding="utf-8"))["run"] if beside.is_file() else {}
+    return model_path, trained

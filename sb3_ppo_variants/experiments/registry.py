@@ -1,0 +1,87 @@
+"""Names of algorithms and the classes behind them.
+
+Ours go by their zoo id (``clip_ppo``), peers by their library (``sb3:ppo``, ``contrib:trpo``), a user's own class by
+``package.module:Class``. The names are what a ledger keeps, so that any process can find the class again.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+OURS = {
+    "clip_ppo": "sb3_ppo_variants:ClipPPO",
+    "kl_penalty_ppo": "sb3_ppo_variants:KLPenaltyPPO",
+    "unclipped_ppo": "sb3_ppo_variants:UnclippedPPO",
+    "reinforce": "sb3_ppo_variants:REINFORCE",
+    "paper_trpo": "sb3_ppo_variants:TRPO",
+}
+PEERS = {
+    "sb3:ppo": "stable_baselines3:PPO",
+    "sb3:a2c": "stable_baselines3:A2C",
+    "contrib:trpo": "sb3_contrib:TRPO",
+}
+KNOWN = OURS | PEERS
+REFERENCE = "sb3:ppo"
+DEFAULT_ALGORITHMS = (*OURS, REFERENCE)
+
+FORMS = f"{', '.join(KNOWN)}, or your own class as package.module:Class"
+
+
+def did_you_mean(received: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the nearest known name, an empty string when none is near.
+
+    :param received: What the user wrote
+    :param known: What there is
+    :return: A sentence to append to an error message
+    """
+    near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def algorithm_class(name: str) -> type[BaseAlgorithm]:
+    """The class that a name stands for.
+
+    :param name: A zoo id, a peer's name, or ``package.module:Class``
+    :return: A subclass of SB3's ``BaseAlgorithm``
+    :raises ValueError: for a name that leads to no such class; the message lists the known names and the nearest
+    """
+    target = KNOWN.get(name, name)
+    module_name, colon, class_name = target.partition(":")
+    if not (module_name and colon and class_name) or (module_name in ("sb3", "contrib")):
+        raise ValueError(f"Unknown algorithm {name!r}: known are {FORMS}.{did_you_mean(name, KNOWN)}")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Cannot find the algorithm {name!r} ({type(error).__name__}: {error}): known are {FORMS}; "
+            f"the module must be importable from here.{did_you_mean(name, KNOWN)}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
+        raise ValueError(f"{name!r} is {found!r}, not a subclass of stable_baselines3's BaseAlgorithm")
+    return found
+
+
+def algorithm_name(algorithm: str | type[BaseAlgorithm]) -> str:
+    """The name to keep in a ledger for an algorithm given by name or, in Python, by its class.
+
+    :param algorithm: A name (checked) or a class that other processes can import
+    :return: The name
+    """
+    if isinstance(algorithm, str):
+        algorithm_class(algorithm)
+        return algorithm
+    if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
+        raise TypeError(f"An algorithm is a name ({FORMS}) or a subclass of BaseAlgorithm, got {algorithm!r}")
+    for name in KNOWN:
+        library = KNOWN[name].partition(":")[0]
+        if algorithm.__module__.split(".")[0] == library and algorithm_class(name) is algorithm:
+            return name
+    name = f"{algorithm.__module__}:{algorithm.__qualname__}"
+    if algorithm.__module__ == "__main__" or "." in algorithm.__qualname__:
+        raise ValueError(
+            f"Worker processes cannot import {name!r}: define the class at the top level of a module of its own "
+            f"and pass it from there"
+        )
+    return algorithm_name(name)

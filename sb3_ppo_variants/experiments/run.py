@@ -1,0 +1,261 @@
+"""One training run as a function: (algorithm, settings, environment, seed, timesteps, n_envs) → curve and score.
+
+Deterministic in these inputs for one set of software versions and one thread count.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+
+import sb3_ppo_variants
+from sb3_ppo_variants.experiments.registry import algorithm_class
+from sb3_ppo_variants.experiments.settings import all_parameters
+
+SCORE_EPISODES = 100  # the final return is the mean over this many last training episodes
+CURVE_POINTS = 500
+REPORT_SECONDS = 0.2
+
+Report = Callable[[int, float], None]
+
+
+class CurvePoint(NamedTuple):
+    """One row of a learning curve; return and length are means over the last 100 training episodes so far.
+
+    ``None`` for both while no episode has finished.
+    """
+
+    timesteps: int
+    seconds: float
+    mean_return: float | None
+    mean_length: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """All that determines one training run.
+
+    :param algorithm: Name of the algorithm (see :mod:`.registry`)
+    :param environment: Gymnasium id
+    :param seed: Seed of the algorithm and its environments
+    :param timesteps: Training steps asked for; the last rollout is always finished
+    :param n_envs: Environments stepped together
+    :param settings: What is passed to the algorithm's constructor
+    """
+
+    algorithm: str
+    environment: str
+    seed: int
+    timesteps: int
+    n_envs: int = 1
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("timesteps", 1), ("n_envs", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+
+    def description(self) -> dict[str, Any]:
+        """The run as JSON values."""
+        return {**dataclasses.asdict(self), "settings": dict(self.settings)}
+
+    def key(self) -> str:
+        """The run's identity in a ledger: canonical JSON of its description."""
+        return json.dumps(self.description(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def label(self) -> str:
+        """A short name for people."""
+        return f"{self.algorithm} {self.environment} seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one run gave.
+
+    :param final_return: Mean return of the last 100 training episodes; ``None`` when no episode finished
+    :param episodes: Episodes finished
+    :param steps: Steps trained (the last rollout is finished, so this may exceed the steps asked for)
+    :param seconds: Wall time of ``learn()``
+    :param curve: The learning curve, at most 500 points
+    :param versions: Software that made it
+    """
+
+    final_return: float | None
+    episodes: int
+    steps: int
+    seconds: float
+    curve: list[CurvePoint]
+    versions: dict[str, str]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Training speed: steps over the wall time of ``learn()``."""
+        return self.steps / self.seconds
+
+
+class Recorder(BaseCallback):
+    """Keeps the learning curve and tells how far the training is.
+
+    :param timesteps: Steps asked for
+    :param report: Called a few times a second with the steps so far and the mean return so far (NaN without an
+        episode); it may raise to end the run
+    """
+
+    def __init__(self, timesteps: int, report: Report | None = None):
+        super().__init__()
+        self.curve: list[CurvePoint] = []
+        self.report = report
+        self._stride = timesteps / (CURVE_POINTS - 1)  # one point more may come at the end
+        self._next_point = 0.0
+        self._last_report = self._start = time.perf_counter()
+
+    def _on_training_start(self) -> None:
+        self._last_report = self._start = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        if self.report is not None and time.perf_counter() - self._last_report >= REPORT_SECONDS:
+            mean_return = self._point().mean_return
+            self.report(self.num_timesteps, math.nan if mean_return is None else mean_return)
+            self._last_report = time.perf_counter()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        # Off-policy algorithms end a rollout every few steps: keep the first in each stride.
+        if self.num_timesteps >= self._next_point and len(self.curve) < CURVE_POINTS - 1:
+            self.curve.append(self._point())
+            self._next_point = (self.num_timesteps // self._stride + 1) * self._stride
+
+    def _on_training_end(self) -> None:
+        if not self.curve or self.curve[-1].timesteps != self.num_timesteps:
+            self.curve.append(self._point())
+
+    def _point(self) -> CurvePoint:
+        seconds = round(time.perf_counter() - self._start, 3)
+        episodes = self.model.ep_info_buffer
+        if not episodes:
+            return CurvePoint(self.num_timesteps, seconds, None, None)
+        mean_return = float(np.mean([e["r"] for e in episodes]))
+        return CurvePoint(self.num_timesteps, seconds, mean_return, float(np.mean([e["l"] for e in episodes])))
+
+
+def policy_name(space: spaces.Space) -> str:
+    """SB3's policy for an observation space.
+
+    :param space: The environment's observation space
+    :return: ``"MultiInputPolicy"``, ``"CnnPolicy"`` or ``"MlpPolicy"``
+    """
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+
+
+def make_environment(environment: str, n_envs: int, seed: int) -> VecEnv:
+    """Environments in one process, each in SB3's Monitor.
+
+    :param environment: Gymnasium id
+    :param n_envs: How many
+    :param seed: Their seed; environment i gets ``seed + i``
+    :return: The vectorised environment
+    """
+    set_random_seed(seed)  # for environments that draw from the global generators when they are made
+    return make_vec_env(environment, n_envs=n_envs, seed=seed)
+
+
+def build(run: Run, env: VecEnv) -> BaseAlgorithm:
+    """The model of a run, untrained.
+
+    :param run: What to build
+    :param env: The environment of the run
+    :return: The model, on the CPU
+    """
+    settings = dict(run.settings)
+    policy = settings.pop("policy", None) or policy_name(env.observation_space)
+    if "stats_window_size" in all_parameters(run.algorithm):
+        settings["stats_window_size"] = SCORE_EPISODES
+    make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
+    return make(policy, env, seed=run.seed, device="cpu", **settings)
+
+
+def fit(run: Run, report: Report | None = None) -> tuple[BaseAlgorithm, Result]:
+    """Train one model.
+
+    :param run: What to train
+    :param report: See :class:`Recorder`
+    :return: The trained model and what the training gave
+    """
+    env = make_environment(run.environment, run.n_envs, run.seed)
+    try:
+        model = build(run, env)
+        recorder = Recorder(run.timesteps, report)
+        start = time.perf_counter()
+        model.learn(run.timesteps, callback=recorder)
+        seconds = time.perf_counter() - start
+        episodes = sum(len(rewards) for rewards in _unwrapped(env).env_method("get_episode_rewards"))
+    finally:
+        env.close()
+    last = recorder.curve[-1]
+    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, versions())
+
+
+def _unwrapped(env: VecEnv) -> VecEnv:
+    return env.unwrapped if isinstance(env, VecEnvWrapper) else env
+
+
+def train_run(run: Run, report: Report | None = None) -> Result:
+    """Train one model for its curve and score.
+
+    :param run: What to train
+    :param report: See :class:`Recorder`
+    :return: Curve and score; the model is dropped
+    :raises ValueError: when the run has no score: no episode finished, or the score is not finite
+    """
+    _, result = fit(run, report)
+    if result.final_return is None:
+        raise ValueError(
+            f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
+            f"report: train for more timesteps, or give the environment a time limit"
+        )
+    if not math.isfinite(result.final_return):
+        raise ValueError(
+            f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
+            f"not finite, or the training diverged"
+        )
+    return result
+
+
+def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    """Do a run that a ledger describes, as a worker process does: with one thread.
+
+    :param description: See :meth:`Run.description`
+    :param report: See :class:`Recorder`
+    :return: Its score and all that the ledger keeps of it, as JSON values
+    """
+    th.set_num_threads(1)
+    result = train_run(Run(**description), report)
+    kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
+    assert result.final_return is not None  # train_run has seen to it
+    return result.final_return, kept
+
+
+def versions() -> dict[str, str]:
+    """Versions of the software that a run depends on."""
+    libraries = ("stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
+    ours = str(getattr(sb3_ppo_variants, "__version__", "unknown"))
+    return {"sb3_ppo_variants": ours, **{name: importlib.metadata.version(name) for name in libraries}}

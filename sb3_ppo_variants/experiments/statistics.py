@@ -1,0 +1,162 @@
+"""Statistics of scores. Separate from tables and plots, on SciPy.
+
+Letters: n runs (seeds) of one algorithm in one environment, m of the reference, E environments, A algorithms,
+T points of a learning curve.
+
+Source of the choices: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+arXiv:2108.13264 (interquartile mean, stratified bootstrap, probability of improvement).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+IQM_LEAST = 4  # with fewer runs a quarter of them is less than one run
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+SEED = 0
+
+Array = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def center_name(n: int) -> str:
+    """What :func:`center` computes for n runs: ``"IQM"`` or ``"mean"``.
+
+    :param n: Number of runs
+    """
+    return "IQM" if n >= IQM_LEAST else "mean"
+
+
+def center(scores: ArrayLike, axis: int = -1) -> Any:
+    """Interquartile mean: the mean without the ⌊n/4⌋ lowest and the ⌊n/4⌋ highest; the plain mean for n < 4.
+
+    :param scores: (..., n)
+    :param axis: The axis of the runs
+    :return: (...)
+    """
+    x = np.asarray(scores, dtype=np.float64)
+    return stats.trim_mean(x, 0.25, axis=axis) if x.shape[axis] >= IQM_LEAST else x.mean(axis=axis)
+
+
+def improvement(scores: ArrayLike, reference: ArrayLike, axis: int = -1) -> Any:
+    """Probability that a run of the algorithm beats a run of the reference, P(X > Y) + P(X = Y) / 2 = U / (n·m).
+
+    U is the Mann-Whitney statistic.
+
+    :param scores: X, (..., n)
+    :param reference: Y, (..., m)
+    :param axis: The axis of the runs
+    :return: (...), between 0 and 1; 0.5 means no difference
+    """
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    # SciPy computes a p-value with U, and divides by a zero variance for it when all scores are equal.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = stats.mannwhitneyu(x, y, axis=axis, method="asymptotic").statistic
+    return u / (x.shape[axis] * y.shape[axis])
+
+
+def mean_improvement(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> float:
+    """Mean over environments of :func:`improvement`.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference)
+    :return: Between 0 and 1
+    """
+    return float(np.mean([improvement(x, y) for x, y in pairs]))
+
+
+def center_interval(scores: ArrayLike) -> Interval | None:
+    """95 % percentile bootstrap interval of :func:`center`.
+
+    :param scores: (n,)
+    :return: The interval, ``None`` for n < 2
+    """
+    return _bootstrap([scores], lambda x, axis=-1: center(x, axis))
+
+
+def improvement_interval(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> Interval | None:
+    """95 % percentile bootstrap interval of :func:`mean_improvement`, stratified.
+
+    Runs are resampled within each environment and each algorithm, never across.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference)
+    :return: The interval, ``None`` where a sample has n < 2
+    """
+
+    def statistic(*samples: Array, axis: int = -1) -> Array:
+        each = [improvement(x, y, axis) for x, y in zip(samples[::2], samples[1::2], strict=True)]
+        return np.asarray(np.mean(each, axis=0))
+
+    return _bootstrap([sample for pair in pairs for sample in pair], statistic)
+
+
+def mean_ranks(scores: ArrayLike) -> Array:
+    """Mean over environments of each algorithm's rank; 1 is the best, ties share the mean of their ranks.
+
+    :param scores: (E, A), higher is better
+    :return: (A,)
+    """
+    return np.asarray(stats.rankdata(-np.asarray(scores, dtype=np.float64), axis=1).mean(axis=0))
+
+
+def curve_band(curves: ArrayLike) -> tuple[Array, Array, Array]:
+    """Mean learning curve over runs with a pointwise 95 % percentile bootstrap band.
+
+    :param curves: (n, T)
+    :return: Mean, lower and upper end, (T,) each; for n = 1 the band is the curve itself
+    """
+    y = np.asarray(curves, dtype=np.float64)
+    mean: Array = np.asarray(y.mean(axis=0))
+    if len(y) < 2:
+        return mean, mean, mean
+    found = stats.bootstrap(
+        (y,),
+        np.mean,
+        axis=0,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    )
+    low, high = found.confidence_interval
+    return mean, np.asarray(low), np.asarray(high)
+
+
+def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, Array]:
+    """Learning curves of several runs on the grid that all of them cover, by linear interpolation.
+
+    :param curves: n pairs (timesteps, returns), timesteps increasing
+    :return: Grid (T,) and returns (n, T)
+    """
+    xs = [np.asarray(x, dtype=np.float64) for x, _ in curves]
+    low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
+    grid = np.unique(np.concatenate(xs))
+    grid = grid[(grid >= low) & (grid <= high)]
+    rows = [np.interp(grid, x, np.asarray(y, dtype=np.float64)) for x, (_, y) in zip(xs, curves, strict=True)]
+    return grid, np.stack(rows)
+
+
+def _bootstrap(samples: Sequence[ArrayLike], statistic: Callable[..., Any]) -> Interval | None:
+    data = [np.asarray(s, dtype=np.float64) for s in samples]
+    if min(len(s) for s in data) < 2:
+        return None  # one run says nothing about the spread
+    found = stats.bootstrap(
+        data,
+        statistic,
+        vectorized=True,
+        paired=False,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))

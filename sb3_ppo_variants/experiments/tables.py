@@ -1,0 +1,180 @@
+"""The tables of a comparison, as data, as Markdown and on the screen."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from sb3_ppo_variants.experiments import statistics
+from sb3_ppo_variants.experiments.report import Row, scores, select, version_note
+from sb3_ppo_variants.experiments.run import SCORE_EPISODES
+from sb3_ppo_variants.experiments.settings import differing_settings, full_settings
+
+NONE = "–"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    :param title: What it shows
+    :param header: Column names
+    :param body: Rows of cells
+    """
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.body]
+        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        return "\n".join([f"**{self.title}**", "", *cells])
+
+    def show(self, console: Console) -> None:
+        """Print the table."""
+        table = RichTable(title=escape(self.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for i, name in enumerate(self.header):
+            table.add_column(escape(name), justify="right" if i else "left", no_wrap=not i, overflow="fold")
+        for line in self.body:
+            table.add_row(*map(escape, line))
+        console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that a comparison says.
+
+    :param tables: The tables
+    :param notes: Sentences below them
+    """
+
+    tables: list[Table]
+    notes: list[str]
+
+    def markdown(self) -> str:
+        """The report as Markdown."""
+        return "\n\n".join([*(t.markdown() for t in self.tables), *(f"- {note}" for note in self.notes)]) + "\n"
+
+    def show(self, console: Console) -> None:
+        """Print the report."""
+        for table in self.tables:
+            table.show(console)
+        for note in self.notes:
+            console.print(f"• {note}", markup=False, highlight=False)
+
+
+def make_report(rows: Sequence[Row], reference: str) -> Report:
+    """The report of a comparison.
+
+    :param rows: The comparison
+    :param reference: The algorithm that the others are compared with
+    """
+    environments = list(dict.fromkeys(r.run.environment for r in rows))
+    algorithms = list(dict.fromkeys(r.run.algorithm for r in rows))
+    tables = [_environment_table(rows, algorithms, environment, reference) for environment in environments]
+    notes = [
+        "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
+        "stratified by environment; – where there are fewer than 2 runs."
+    ]
+    if len(environments) > 1:
+        aggregate, note = _aggregate_table(rows, algorithms, environments, reference)
+        tables += [aggregate] if aggregate else []
+        notes += [note] if note else []
+    settings, alone = _settings_table(rows, algorithms)
+    tables += [settings] if settings else []
+    notes += alone
+    few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in rows)
+    notes += [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
+    failed = [r for r in rows if r.state == "failed"]
+    notes += [f"FAILED {r.run.label()}: {r.reason}" for r in failed]
+    if (versions := version_note(rows)) is not None:
+        notes.append(versions)
+    return Report(tables, notes)
+
+
+def _environment_table(rows: Sequence[Row], algorithms: list[str], environment: str, reference: str) -> Table:
+    reference_scores = scores(rows, reference, environment)
+    body = []
+    for algorithm in algorithms:
+        mine, asked = scores(rows, algorithm, environment), len(select(rows, algorithm, environment))
+        pairs = [(mine, reference_scores)] if mine and reference_scores and algorithm != reference else []
+        speeds = [r.result.steps_per_second for r in select(rows, algorithm, environment) if r.result is not None]
+        body.append(
+            [
+                algorithm,
+                f"{number(float(statistics.center(mine)))} ({statistics.center_name(len(mine))})" if mine else NONE,
+                interval(statistics.center_interval(mine)) if mine else NONE,
+                *_improvement_cells(pairs),
+                f"{np.median(speeds):.0f}" if speeds else NONE,
+                str(len(mine)) if len(mine) == asked else f"{len(mine)} of {asked}",
+            ]
+        )
+    header = ["algorithm", "final return", "95 %", f"P(better than {reference})", "95 %", "steps/s", "n"]
+    first = next(r.run for r in rows if r.run.environment == environment)
+    return Table(f"{environment}, {first.timesteps:,} timesteps, n_envs {first.n_envs}", header, body)
+
+
+def _improvement_cells(pairs: list[tuple[list[float], list[float]]]) -> list[str]:
+    if not pairs:
+        return [NONE, NONE]
+    return [f"{statistics.mean_improvement(pairs):.2f}", interval(statistics.improvement_interval(pairs), digits=2)]
+
+
+def _aggregate_table(
+    rows: Sequence[Row], algorithms: list[str], environments: list[str], reference: str
+) -> tuple[Table | None, str | None]:
+    """Ranks and probabilities only: raw returns of different environments have no common scale."""
+    complete = [e for e in environments if all(scores(rows, a, e) for a in algorithms)]
+    left_out = [e for e in environments if e not in complete]
+    note = f"Left out of the aggregate, because an algorithm has no finished run there: {', '.join(left_out)}"
+    if not complete:
+        return None, note
+    centers = [[float(statistics.center(scores(rows, a, e))) for a in algorithms] for e in complete]
+    ranks = statistics.mean_ranks(centers)
+    body = []
+    for i, algorithm in enumerate(algorithms):
+        pairs = [(scores(rows, algorithm, e), scores(rows, reference, e)) for e in complete]
+        counts = [len(x) for x, _ in pairs]
+        n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+        improvement = _improvement_cells(pairs if algorithm != reference else [])
+        body.append([algorithm, f"{ranks[i]:.2f}", *improvement, n])
+    header = ["algorithm", "mean rank", f"mean P(better than {reference})", "95 %", "n each"]
+    return Table(f"All {len(complete)} environments", header, body), note if left_out else None
+
+
+def _settings_table(rows: Sequence[Row], algorithms: list[str]) -> tuple[Table | None, list[str]]:
+    run_of = {r.run.algorithm: r.run for r in rows}
+    full: Mapping[str, Mapping[str, Any]] = {a: full_settings(a, run_of[a].settings) for a in algorithms}
+    shared, alone = differing_settings(full)
+    notes = [
+        f"Settings that only {algorithm} has: {', '.join(f'{k}={v}' for k, v in own.items())}"
+        for algorithm, own in alone.items()
+    ]
+    if not shared:
+        return None, notes or ["All rows have the same settings."]
+    body = [[setting, *map(str, values)] for setting, values in shared.items()]
+    return Table("Settings that differ between rows", ["setting", *algorithms], body), notes
+
+
+def number(value: float) -> str:
+    """A return with a sensible number of digits."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def interval(found: statistics.Interval | None, digits: int | None = None) -> str:
+    """An interval as text, – for none.
+
+    :param found: The interval
+    :param digits: Digits after the point; by size when not given
+    """
+    if found is None:
+        return NONE
+    low, high = (number(x) if digits is None else f"{x:.{digits}f}" for x in found)
+    return f"[{low}, {high}]"

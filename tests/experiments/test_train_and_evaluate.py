@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from sb3_ppo_variants.experiments import evaluate, train
+from sb3_ppo_variants.experiments.run import Run, train_run
+
+SMALL = {"n_steps": 128, "n_epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train("clip_ppo", timesteps=512, seed=1, settings=SMALL, out=tmp_path_factory.mktemp("run") / "it").out
+
+
+def test_train_leaves_a_run_folder(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"model.zip", "run.json", "curve.csv"}
+    kept = json.loads((trained / "run.json").read_text())
+    run = Run(**kept["run"])
+    assert (run.algorithm, run.seed, run.settings) == ("clip_ppo", 1, SMALL)
+    assert kept["result"]["final_return"] == train_run(run).final_return
+    assert len((trained / "curve.csv").read_text().splitlines()) == 1 + 512 / 128
+
+
+def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train("sb3:ppo", timesteps=64, settings={"n_steps": 64}).out == Path("runs/sb3-ppo-CartPole-v1-seed0")
+    assert (tmp_path / "runs/sb3-ppo-CartPole-v1-seed0/model.zip").is_file()
+
+
+def test_evaluate(trained: Path) -> None:
+    found = evaluate(trained, episodes=3)
+    assert (found.algorithm, found.environment) == ("clip_ppo", "CartPole-v1")
+    assert len(found.returns) == 3
+    assert found.returns == [float(n) for n in found.lengths]  # CartPole pays 1 a step
+    assert found.mean == sum(found.returns) / 3
+    assert evaluate(trained / "model.zip", episodes=3) == found
+    drawn = evaluate(trained, episodes=3, deterministic=False)
+    assert drawn == evaluate(trained, episodes=3, deterministic=False)
+    assert drawn != evaluate(trained, episodes=3, deterministic=False, seed=1)
+
+
+def test_model_zip_alone_needs_to_be_explained(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.zip").write_bytes((trained / "model.zip").read_bytes())
+    with pytest.raises(ValueError, match="give --env and --algo"):
+        evaluate(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match="give --algo"):
+        evaluate(tmp_path / "m.zip", "CartPole-v1")
+    assert evaluate(tmp_path / "m.zip", "CartPole-v1", "clip_ppo", episodes=3) == evaluate(trained, episodes=3)
+
+
+def test_wrong_models(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no model at"):
+        evaluate(tmp_path)
+    (tmp_path / "model.zip").write_text("garbage")
+    with pytest.raises(ValueError, match="is not a model saved by Stable-Baselines3"):
+        evaluate(tmp_path)
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        evaluate(trained, "Acrobot-v1")
+    with pytest.raises(ValueError, match="episodes must be a positive integer, got 0"):
+        evaluate(trained, episodes=0)
+
+
+def test_wrong_training_input() -> None:
+    with pytest.raises(ValueError, match="takes no argument 'clip_rnage'"):
+        train("clip_ppo", settings={"clip_rnage": 0.1})
+    with pytest.raises(ValueError, match="Cannot make the environment"):
+        train("clip_ppo", "CartPol-v1")

@@ -1,0 +1,183 @@
+"""The ``ppo-variants`` command: in this process where that is enough, as a process where signals matter."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from typer.testing import CliRunner
+
+from sb3_ppo_variants.cli import app, main
+from sb3_ppo_variants.experiments.comparison import study_name
+from sb3_ppo_variants.experiments.ledger import RUN, open_ledger
+from sb3_ppo_variants.experiments.run import Run, train_run
+from sb3_ppo_variants.experiments.storage import storage_url
+from tests.experiments.fakes import coordinate_here
+
+SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("command", ["compare", "train", "evaluate", "worker", "figures"])
+def test_help(command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert command in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
+        (["compare", "--algo", "sb3:ppo", "--env", "CartPol-v1"], "Cannot make the environment 'CartPol-v1'"),
+        (["compare", "--algo", "sb3:ppo", "--set", "sb3:ppo.n_step=1"], "Did you mean 'n_steps'"),
+        (["compare", "--algo", "sb3:ppo", "--set", "n_steps=1"], "written algorithm.argument=value"),
+        (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
+        (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' is not supported"),
+        (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
+        (["evaluate", "nowhere"], "There is no model at nowhere"),
+        (["worker", "--storage", "nowhere.db"], "There is no ledger at"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_train_then_evaluate(tmp_path: Path) -> None:
+    settings = ["--set", "n_steps=128", "--set", "n_epochs=1"]
+    code, out, _ = run(
+        "train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--timesteps", "256", *settings, "--out", str(tmp_path)
+    )
+    assert code == 0
+    assert re.search(r"model\.zip: final return \d+\.\d\d, 256 steps", out)
+    code, out, _ = run("evaluate", str(tmp_path), "--episodes", "2", "--stochastic")
+    assert code == 0
+    assert re.match(r"sb3:ppo on CartPole-v1: return [\d.]+ ± [\d.]+ .* over 2 stochastic episodes, seed 10000", out)
+
+
+def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.coordinate", coordinate_here)
+    # A2C's n_steps of 5 gives no finished episode in 5 steps.
+    arguments = ["--algo", "sb3:a2c", "--algo", "sb3:ppo", "--timesteps", "5", "--seeds", "1", "--out", str(tmp_path)]
+    code, out, err = run("compare", *arguments, *SMALL)
+    assert code == 1
+    assert "sb3:a2c CartPole-v1 seed 0: failed: ValueError: No episode of CartPole-v1 finished within 5" in err
+    assert "FAILED sb3:a2c CartPole-v1 seed 0" in out
+    assert re.search(r"sb3:ppo +[\d.]+ \(mean\)", out)
+
+
+def trials(out: Path) -> dict[str, list[str]]:
+    with open_ledger(storage_url(None, out), study_name(out), create=False) as ledger:
+        runs: dict[str, list[str]] = {}
+        for trial in ledger.trials():
+            runs.setdefault(trial.user_attrs[RUN], []).append(trial.state.name)
+        assert not ledger.trials(TrialState.RUNNING)
+    return runs
+
+
+def arguments(out: Path) -> list[str]:
+    run = ["compare", "--algo", "sb3:ppo", "--timesteps", "2500", "--seeds", "6", "--jobs", "2"]
+    return [*run, "--out", str(out), *SMALL]
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sb3_ppo_variants", *arguments(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """Read the progress up to a text."""
+    seen = ""
+    assert process.stderr is not None
+    while text not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(tmp_path)
+    wait_for(process, "[1/6]")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    done = re.search(r"interrupted with (\d) of 6 runs done; the same command goes on", err)
+    assert done, err
+    before = trials(tmp_path)
+    finished = [key for key, states in before.items() if "COMPLETE" in states]
+    assert len(finished) == int(done[1]) < 6
+    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.coordinate", coordinate_here)
+    code, out, err = run(*arguments(tmp_path))
+    assert code == 0
+    assert f"{done[1]} of 6 runs were done before" in err
+    assert "P(better than sb3:ppo)" in out
+    assert [states.count("COMPLETE") for states in trials(tmp_path).values()] == [1] * 6
+    # A worker gives what this process gives: one thread in both.
+    with (tmp_path / "runs.csv").open() as file:
+        scores = {row["seed"]: float(row["final_return"]) for row in csv.DictReader(file)}
+    by_worker = Run(**json.loads(finished[0]))
+    assert scores[str(by_worker.seed)] == train_run(by_worker).final_return
+
+
+@pytest.mark.long
+def test_killed_the_same_command_goes_on_without_waiting(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for(process, "[1/6]")
+    process.kill()
+    process.communicate()
+    started = time.monotonic()
+    again = start(tmp_path)
+    _, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert time.monotonic() - started < 55  # not the 60 s of grace
+    assert [states.count("COMPLETE") for states in trials(tmp_path).values()] == [1] * 6
+
+
+def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.work.stop_on_signals", lambda: lambda: False)
+    description = {"algorithm": "sb3:ppo", "environment": "CartPole-v1", "timesteps": 128, "n_envs": 1}
+    settings = {"n_steps": 128, "n_epochs": 1}
+    with open_ledger(storage_url(None, tmp_path), "shared", create=True) as ledger:
+        ledger.fill({str(seed): {**description, "seed": seed, "settings": settings} for seed in range(2)})
+        code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
+        assert code == 0
+        assert "2 runs done here; nothing is left to do" in err
+        assert [t.state.name for t in ledger.trials()] == ["COMPLETE"] * 2
+    open_ledger(storage_url(None, tmp_path), "second", create=True)
+    code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
+    assert code == 2
+    assert "holds 2 studies (shared, second): say which with --study" in err
+
+
+def test_own_class_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_module.py").write_text("from stable_baselines3 import PPO\n\n\nclass Mine(PPO):\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    command = ["ppo-variants", "train", "--algo", "my_module:Mine", "--env", "CartPole-v1", "--timesteps", "64"]
+    monkeypatch.setattr(sys, "argv", [*command, "--set", "n_steps=64", "--set", "n_epochs=1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert (tmp_path / "runs/my_module-Mine-CartPole-v1-seed0/model.zip").is_file()
