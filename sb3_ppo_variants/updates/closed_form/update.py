@@ -112,19 +112,17 @@ class ClosedFormUpdate:
         """
         self._epoch_starts.append(len(self._sizes))
         order = np.random.permutation(len(self.rollout))
+        if self.kept_rows is not None:
+            order = order[self.kept_rows[order]]
         size = len(order) if batch_size is None else batch_size
+        # One copy of the rows for the whole epoch; a minibatch is then a view.
         shuffled = self.rollout.take(order)
         shuffled.advantages = self._advantages[order]
+        if self.normalize_advantage is True:
+            shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
         for start in range(0, len(order), size):
             part = slice(start, start + size)
-            rows, rollout = order[part], shuffled.part(part)
-            if self.kept_rows is not None:
-                keep = self.kept_rows[rows]
-                rows, rollout = rows[keep], rollout.take(keep)
-            # Without the guard, one row: it has no standard deviation (SB3 issue 325).
-            if self.normalize_advantage is True and len(rows) > 1:
-                rollout.advantages = standardized(rollout.advantages)
-            yield ClosedFormMinibatch(rollout, rows)
+            yield ClosedFormMinibatch(shuffled.part(part), order[part])
 
     def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
         """
@@ -268,3 +266,16 @@ def standardized(advantages: np.ndarray) -> np.ndarray:
     if len(advantages) <= 1:
         return advantages
     return (advantages - advantages.mean()) / (advantages.std(ddof=1) + EPSILON)
+
+
+def standardized_in_parts(advantages: np.ndarray, size: int) -> np.ndarray:
+    """
+    :param advantages: shape (N,)
+    :param size: rows of a part; the last may be shorter
+    :return: each part standardised by itself, in a few operations for all
+    """
+    n_whole = len(advantages) // size * size
+    parts = advantages[:n_whole].reshape(-1, size)
+    if size > 1:
+        parts = (parts - parts.mean(1, keepdims=True)) / (parts.std(1, ddof=1, keepdims=True) + EPSILON)
+    return np.concatenate([parts.ravel(), standardized(advantages[n_whole:])])
