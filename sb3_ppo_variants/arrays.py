@@ -50,7 +50,8 @@ def require_equal_shapes(**arrays: Array) -> None:
     :param arrays: The arrays by the name that the caller knows them by
     :raises ValueError: if two shapes differ
     """
-    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-    if len(set(shapes.values())) > 1:
+    first, *others = arrays.values()
+    if any(other.shape != first.shape for other in others):
+        shapes = {name: tuple(array.shape) for name, array in arrays.items()}
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"Got {listed}: they must have equal shapes, one entry per sample; flatten them first.")

@@ -1,6 +1,7 @@
 """The ``ppo-variants`` command. Heavy imports are inside the commands, so that ``--help`` is quick."""
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ Algorithms = Annotated[
 ]
 Timesteps = Annotated[int, typer.Option(help="Training steps of a run")]
 NEnvs = Annotated[int, typer.Option(help="Environments stepped together in a run")]
+SeveralInts = Annotated[list[int], typer.Option(help="May be given several times")]
 Storage = Annotated[str, typer.Option(help="Database URL or SQLite file of the ledger")]
 
 
@@ -191,6 +193,36 @@ def worker(
         _say(f"{done} runs done here; " + ("stopped" if stop() else "nothing is left to do"))
     if stop():
         raise typer.Exit(130)
+
+
+@app.command()
+def speed(
+    env: Environments = ["HalfCheetah-v5", "CartPole-v1"],  # noqa: B006 (typer reads it, nobody changes it)
+    n_envs: SeveralInts = [1, 8],  # noqa: B006
+    width: SeveralInts = [64],  # noqa: B006
+    peers: Annotated[
+        list[str] | None, typer.Option(help="sb3, contrib, sbx; may be given several times (default: those installed)")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds that count, after one that warms up")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every round's numbers here")] = None,
+) -> None:
+    """Time training beside the peers: interleaved rounds, one thread, split into its parts."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.speed import Measurement, as_json
+        from sb3_ppo_variants.experiments.speed import speed as measure_speed
+        from sb3_ppo_variants.experiments.speed_tables import show
+
+        screen, measurements = _screen(), list[Measurement]()
+        for measurement in measure_speed(env, n_envs, width, peers, rounds):
+            measurements.append(measurement)
+            show(measurement, screen)
+            if json_file is not None:
+                # After each configuration: what is interrupted keeps what it has.
+                from sb3_ppo_variants.experiments.files import write_text
+
+                write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")
 
 
 @app.command()

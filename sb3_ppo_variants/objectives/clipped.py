@@ -42,7 +42,7 @@ class ClippedSurrogate:
         xp = namespace_of(log_ratio)
         low, high = self.band
         ratio = xp.exp(log_ratio)
-        unclipped = advantage * ratio
-        # A tie counts as unclipped: inside the band both branches are the same function.
-        in_force = unclipped <= advantage * xp.clip(ratio, 1 - low, 1 + high)
-        return xp.where(in_force, unclipped, xp.zeros_like(unclipped))
+        # Flat beyond the edge that A favours; on the edge the two branches still are the same function. Where A = 0
+        # either answer is zero.
+        flat = xp.where(advantage > 0, ratio > 1 + high, ratio < 1 - low)
+        return xp.where(flat, 0.0, advantage * ratio)

@@ -16,24 +16,26 @@ class Acted(NamedTuple):
     """
     One step of E environments, in the types that SB3's callbacks know.
 
-    :param obs_tensor: The observations
     :param actions: shape (E, …)
-    :param values: V, shape (E, 1)
-    :param log_probs: log π(a|s), shape (E,)
+    :param obs_tensor: The observations
+    :param values: V, shape (E, 1); ``None`` if left for later
+    :param log_probs: log π(a|s), shape (E,); ``None`` if left for later
     """
 
-    obs_tensor: Any
     actions: np.ndarray
-    values: th.Tensor
-    log_probs: th.Tensor
+    obs_tensor: Any = None
+    values: th.Tensor | None = None
+    log_probs: th.Tensor | None = None
 
 
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
 
-    def act(self, observations: Observations) -> Acted:
+    def act(self, observations: Observations, in_full: bool = True) -> Acted:
         """
         :param observations: One row an environment
+        :param in_full: Whether anybody looks at values and log-probabilities before ``finish``; if not, an actor may
+            leave them for then, when they cost less
         :return: sampled actions with their values and log-probabilities
         """
 
@@ -63,7 +65,7 @@ class Actor(Protocol):
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
         """
-        Compute the buffer's returns and advantages.
+        Compute what ``act`` has left for later, and the buffer's returns and advantages.
 
         :param buffer: Filled with steps
         :param new_obs: The observations after the last step
@@ -84,11 +86,11 @@ class PolicyActor:
         self.policy = policy
         self.device = device
 
-    def act(self, observations: Observations) -> Acted:
+    def act(self, observations: Observations, in_full: bool = True) -> Acted:
         with th.no_grad():
             obs_tensor = obs_as_tensor(observations, self.device)
             actions, values, log_probs = self.policy(obs_tensor)
-        return Acted(obs_tensor, actions.cpu().numpy(), values, log_probs)
+        return Acted(actions.cpu().numpy(), obs_tensor, values, log_probs)
 
     def store(
         self,

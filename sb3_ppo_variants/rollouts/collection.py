@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.rollouts.acting import Actor
@@ -48,6 +48,7 @@ def collect_rollouts(
     if algorithm.use_sde:
         policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
+    in_full = may_look_at_values(callback)
     step_locals: dict[str, Any] = {
         "self": algorithm,
         "env": env,
@@ -60,7 +61,7 @@ def collect_rollouts(
         if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
             policy.reset_noise(env.num_envs)
         observations: Any = algorithm._last_obs
-        acted = actor.act(observations)
+        acted = actor.act(observations, in_full)
         clipped_actions = within_bounds(algorithm, acted.actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
@@ -98,6 +99,25 @@ def collect_rollouts(
     return True
 
 
+def may_look_at_values(callback: BaseCallback) -> bool:
+    """
+    Whether a callback could read ``values`` or ``log_probs`` from its locals at a step.
+
+    SB3's own callbacks and this package's do not; a user's might, and is given them.
+
+    :param callback: What ``learn`` was given, wrapped as SB3 wraps it
+    :return: ``False`` only where nobody looks
+    """
+    if isinstance(callback, CallbackList):
+        return any(map(may_look_at_values, callback.callbacks))
+    if isinstance(callback, ConvertCallback):
+        return callback.callback is not None
+    if not type(callback).__module__.startswith(("stable_baselines3.common.callbacks", "sb3_ppo_variants.")):
+        return True
+    inner = [getattr(callback, name, None) for name in ("callback", "callback_on_new_best", "callback_after_eval")]
+    return any(may_look_at_values(child) for child in inner if isinstance(child, BaseCallback))
+
+
 def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarray:
     """
     What the environment is given for the policy's actions: a squashed policy's [−1, 1] is scaled to the Box's bounds,
@@ -111,7 +131,8 @@ def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarr
         return actions
     if algorithm.policy.squash_output:
         return algorithm.policy.unscale_action(actions)
-    return np.clip(actions, algorithm.action_space.low, algorithm.action_space.high)
+    # np.clip, without what its wrapper costs on small arrays.
+    return np.minimum(np.maximum(actions, algorithm.action_space.low), algorithm.action_space.high)
 
 
 def add_truncated_values(

@@ -23,19 +23,22 @@ class ClosedFormActor:
     def __init__(self, network: ClosedFormActorCritic):
         self.network = network
         self._action_shape = network.policy.action_space.shape
+        self._n_left = 0
         self._noise_type = th.float64 if network.dtype == np.float64 else th.float32
 
-    def act(self, observations: Observations) -> Acted:
+    def act(self, observations: Observations, in_full: bool = True) -> Acted:
         network = self.network
         features = network.features(observations)
         parameters = network.parameters(network.pi.forward(features)[-1])
         actions = self._sample(parameters)
+        if not in_full:
+            return Acted(actions.reshape(-1, *self._action_shape))  # type: ignore[misc]
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.
         values = network.vf.forward(features)[-1].copy()
         return Acted(
-            th.as_tensor(observations),
             actions.reshape(-1, *self._action_shape),  # type: ignore[misc]
+            th.as_tensor(observations),
             th.from_numpy(values),
             th.from_numpy(log_probs),
         )
@@ -56,8 +59,11 @@ class ClosedFormActor:
         buffer.actions[row] = acted.actions.reshape(n_envs, -1)
         buffer.rewards[row] = rewards
         buffer.episode_starts[row] = episode_starts
-        buffer.values[row] = acted.values.numpy()[:, 0]
-        buffer.log_probs[row] = acted.log_probs.numpy()
+        if acted.values is None or acted.log_probs is None:
+            self._n_left += 1
+        else:
+            buffer.values[row] = acted.values.numpy()[:, 0]
+            buffer.log_probs[row] = acted.log_probs.numpy()
         buffer.pos = row + 1
         buffer.full = buffer.pos == buffer.buffer_size
 
@@ -68,6 +74,8 @@ class ClosedFormActor:
         return network.vf.forward(network.features(batch))[-1][0, 0]
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        if self._n_left > 0:
+            self._fill_in(buffer)
         values = self.network.vf.forward(self.network.features(new_obs))[-1].copy()
         buffer.advantages = generalized_advantages(
             buffer.rewards,
@@ -80,6 +88,17 @@ class ClosedFormActor:
         )
         buffer.returns = buffer.advantages + buffer.values
         return th.from_numpy(values)
+
+    def _fill_in(self, buffer: RolloutBuffer) -> None:
+        """Values and log-probabilities of the whole rollout in one pass: the policy has not changed since."""
+        network = self.network
+        n_rows = buffer.buffer_size * buffer.n_envs
+        features = network.features(buffer.observations.reshape(n_rows, *buffer.obs_shape))
+        actions = network.actions(buffer.actions.reshape(n_rows, -1))
+        parameters = network.parameters(network.pi.forward(features)[-1])
+        buffer.log_probs[:] = network.head.log_prob(parameters, actions).reshape(buffer.log_probs.shape)
+        buffer.values[:] = network.vf.forward(features)[-1].reshape(buffer.values.shape)
+        self._n_left = 0
 
     def _sample(self, parameters: Parameters) -> np.ndarray:
         head = self.network.head

@@ -78,6 +78,8 @@ def _why_not_parameters(policy: ActorCriticPolicy) -> str | None:
 
 
 def _why_not_optimizer(optimizer: th.optim.Optimizer) -> str | None:
+    if not hasattr(th, "_fused_adam_"):
+        return "this torch has no fused Adam kernel"
     if type(optimizer) is not th.optim.Adam:
         return f"the optimizer is a {type(optimizer).__name__}, not Adam"
     for group in optimizer.param_groups:

@@ -25,7 +25,9 @@ def _tanh(z: np.ndarray, out: np.ndarray) -> None:
 
 def _chain_tanh(d: np.ndarray, h: np.ndarray) -> None:
     # tanh' = 1 − h², as d − d·h²: one array fewer than multiplying by (1 − h²).
-    d -= d * h * h
+    change = h * h
+    change *= d
+    d -= change
 
 
 def _relu(z: np.ndarray, out: np.ndarray) -> None:
