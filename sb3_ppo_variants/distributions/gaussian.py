@@ -21,7 +21,7 @@ class Gaussian:
         mean, log_std = parameters
         z = (actions - mean) * namespace_of(mean).exp(-log_std)
         constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
-        return -0.5 * row_sums(z * z) - row_sums(log_std) - constant
+        return -0.5 * row_sums(z * z) - (row_sums(log_std) + constant)
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""
@@ -33,13 +33,13 @@ class Gaussian:
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A log σ + ½ log 2πe."""
         mean, log_std = parameters
-        log_stds = namespace_of(mean).zeros_like(mean) + log_std
-        return row_sums(log_stds + 0.5 * math.log(2 * math.pi * math.e))
+        entropy = row_sums(log_std) + 0.5 * math.log(2 * math.pi * math.e) * mean.shape[-1]
+        return namespace_of(mean).zeros_like(mean[:, 0]) + entropy
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
-        """∂/∂μ = 0; ∂/∂ log σ = 1 per dimension."""
-        xp = namespace_of(parameters[0])
-        return xp.zeros_like(parameters[0]), xp.ones_like(parameters[0])
+        """∂/∂μ = 0; ∂/∂ log σ = 1 per dimension; the same in all rows, so shaped like log σ."""
+        xp = namespace_of(parameters[1])
+        return xp.zeros_like(parameters[1]), xp.ones_like(parameters[1])
 
     def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
         """diag(1/σ², 2) times (μ̇, log σ̇)."""
