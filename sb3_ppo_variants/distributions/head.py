@@ -38,7 +38,7 @@ class Head(Protocol):
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """
         :param parameters: as in ``entropy``
-        :return: ∂ entropy / ∂ parameters, row by row
+        :return: ∂ entropy / ∂ parameters, row by row, or once where all rows have the same
         """
 
     def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:

@@ -240,8 +240,8 @@ def test_a_gaussians_log_std_may_be_shared_by_all_rows(data: Any) -> None:
         *zip(head.fisher_product(shared, spread), head.fisher_product(spread, spread), strict=True),
     ]
     for ours, expected in pairs:
-        assert ours.shape == expected.shape
-        np.testing.assert_allclose(ours, expected, rtol=1e-13, atol=1e-14)
+        # A slope that is the same in all rows may come once.
+        np.testing.assert_allclose(np.broadcast_to(ours, expected.shape), expected, rtol=1e-13, atol=1e-14)
 
 
 @every_head
