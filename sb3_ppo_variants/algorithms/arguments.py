@@ -32,7 +32,6 @@ class RolloutArguments(TypedDict, total=False):
     _init_setup_model: bool
     learning_rate_vf: Coefficient | None
     bootstrap_truncated: bool
-    measure_kl: bool | None
     update_backend: UpdateBackend
 
 
@@ -40,6 +39,7 @@ class SharedArguments(RolloutArguments, total=False):
     """What the algorithms that follow one gradient pass on too."""
 
     max_grad_norm: float | None
+    measure_kl: bool | None
 
 
 class ObjectiveArguments(SharedArguments, total=False):

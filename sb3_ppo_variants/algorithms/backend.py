@@ -1,15 +1,14 @@
 """Which backend computes the updates, and keeping the closed form tied to the policy's memory."""
 
-import logging
 from typing import Any, Literal
 
 import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.rollouts import Actor, PolicyActor
 from sb3_ppo_variants.updates.closed_form import ClosedFormActor, ClosedFormActorCritic, why_not_closed_form
-
-logger = logging.getLogger(__name__)
 
 
 class BackendChoice(OnPolicyAlgorithm):
@@ -31,14 +30,15 @@ class BackendChoice(OnPolicyAlgorithm):
         """Which backend computes the updates."""
         return "autograd" if self._why_not_closed_form() else "closed_form"
 
-    def _why_not_closed_form(self) -> str | None:
+    def _why_not_closed_form(self, rollout_buffer: RolloutBuffer | None = None) -> str | None:
+        choice("auto", "autograd", "closed_form")("update_backend", self.update_backend)
         if self.update_backend == "autograd":
             return "update_backend is 'autograd'"
-        return why_not_closed_form(self.policy, self.rollout_buffer, self.observation_space)
+        return why_not_closed_form(self.policy, rollout_buffer or self.rollout_buffer, self.observation_space)
 
-    def _network(self) -> ClosedFormActorCritic | None:
+    def _network(self, rollout_buffer: RolloutBuffer | None = None) -> ClosedFormActorCritic | None:
         """The policy in closed form, bound to its present memory; ``None`` if autograd is to be used."""
-        reason = self._why_not_closed_form()
+        reason = self._why_not_closed_form(rollout_buffer)
         if reason is not None:
             self._say(reason)
             self._closed_form = None
@@ -54,10 +54,10 @@ class BackendChoice(OnPolicyAlgorithm):
             )
         if self.update_backend == "auto" and not self._said_why_not:
             self._said_why_not = True
-            logger.info("%s updates by autograd, not in closed form: %s", type(self).__name__, reason)
+            self.logger.info(f"Updates by autograd, not in closed form: {reason}")
 
-    def _actor(self) -> Actor:
-        network = self._network()
+    def _actor(self, rollout_buffer: RolloutBuffer | None = None) -> Actor:
+        network = self._network(rollout_buffer)
         return PolicyActor(self.policy, self.device) if network is None else ClosedFormActor(network)
 
     def _maybe_recommend_cpu(self, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ from sb3_ppo_variants.algorithms.arguments import UpdateBackend
 from sb3_ppo_variants.algorithms.backend import BackendChoice
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
+from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
@@ -112,7 +113,11 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         bootstrap_truncated: bool = True,
         measure_kl: bool | None = None,
         update_backend: UpdateBackend = "auto",
+        **unknown: Any,
     ):
+        if unknown:
+            reject_unknown_arguments(type(self), unknown)
+            raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
         super().__init__(
             policy,
             env,
@@ -144,10 +149,12 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         for name in self.coefficients:
             setattr(self, name, parse_coefficient(name, getattr(self, name)))
         # load() fills the settings in afterwards: what it passes here are only the defaults.
+        if not _init_setup_model:
+            self._constructed = dict(vars(self))
         if env is not None:
             self._check_settings()
+        self._device_is_free = device == "auto"
         if _init_setup_model:
-            self._device_is_free = device == "auto"
             self._setup_model()
             if update_backend == "closed_form":
                 # Now, not at the first rollout: raises if it cannot run.
@@ -173,7 +180,7 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         :return: ``False`` if the callback ended the training
         """
         return collect_rollouts(
-            self, env, callback, rollout_buffer, n_rollout_steps, self._actor(), self.bootstrap_truncated
+            self, env, callback, rollout_buffer, n_rollout_steps, self._actor, self.bootstrap_truncated
         )
 
     # ---- The update ----
@@ -200,7 +207,7 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         if self.measure_kl is not None:
             return self.measure_kl
         # In closed form it costs next to nothing.
-        return self.current("kl_coef") > 0 or self.active_backend == "closed_form"
+        return self.current("kl_coef") > 0 or self._closed_form is not None
 
     def _react_to(self, kl: float) -> None:
         """Called with the KL measured after an update, for what adapts to it."""
@@ -214,7 +221,8 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         network = self._network()
-        with nullcontext() if network is None else single_threaded():
+        # Overflowing ratios are what the diagnostics show, as in torch; no warning besides.
+        with nullcontext() if network is None else single_threaded(), np.errstate(over="ignore"):
             update = self._autograd_update() if network is None else self._closed_form_update(network)
             self._run_epochs(update)
             kl = update.measured_kl() if self._wants_kl() else None
@@ -228,11 +236,19 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
             self.action_space,
             self.rollout_buffer,
             self._objective(),
-            advantage_normalizer(self.normalize_advantage, self.rollout_buffer.advantages),
+            advantage_normalizer(self.normalize_advantage, self._counted_advantages()),
             self.max_grad_norm,
             keep_old_policy=self._wants_kl(),
             kept_rows=self._kept_rows(),
         )
+
+    def _counted_advantages(self) -> np.ndarray:
+        """The advantages that take part in the update: for their mean and standard deviation."""
+        buffer, kept = self.rollout_buffer, self._kept_rows()
+        if kept is None:
+            return buffer.advantages
+        rows = buffer.advantages if buffer.generator_ready else buffer.swap_and_flatten(buffer.advantages)
+        return rows.ravel()[kept]
 
     def _closed_form_update(self, network: ClosedFormActorCritic) -> Update:
         return ClosedFormUpdate(

@@ -23,8 +23,9 @@ class ClipPPO(SurrogatePPO):
     advantage favours. The ratio itself is not bounded. Paper: Schulman et al. 2017, arXiv:1707.06347, equations 7
     and 9.
 
-    A drop-in for SB3's ``PPO``: the same arguments in the same order. The defaults differ in one, ``ent_coef`` 0.01
-    instead of 0.0; with ``ent_coef=0.0`` training is bit for bit the same.
+    A drop-in for SB3's ``PPO``: the same arguments, positional ones in the same order up to ``clip_range_vf``. The
+    defaults differ in one, ``ent_coef`` 0.01 instead of 0.0. With ``ent_coef=0.0`` training follows ``PPO`` to rounding
+    in closed form, and bit for bit with ``update_backend="autograd"``.
 
     :param policy: See ``OnPolicyVariant``, also for the arguments passed on
     :param env: See ``OnPolicyVariant``

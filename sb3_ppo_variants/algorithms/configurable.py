@@ -14,6 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
+from sb3_ppo_variants.algorithms.adoption import adopt
 from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
 from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
@@ -25,6 +26,10 @@ def _levels_to_the_user() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sb3_ppo_variants."):
         levels, frame = levels + 1, frame.f_back
     return levels
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("sb3_ppo_variants.")
 
 
 class ConfigurableAlgorithm(OnPolicyAlgorithm):
@@ -39,6 +44,8 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     normalize_advantage: Any
     learning_rate_vf: Coefficient | None
     update_backend: str
+    #: Whether minibatches are only for the critic (TRPO), which needs no advantages.
+    uses_batch_for_critic_only: ClassVar[bool] = False
 
     #: The settings that may be schedules.
     coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rate_vf", "ent_coef", "vf_coef", "kl_coef")
@@ -65,10 +72,14 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         super().__init_subclass__(**kwargs)
         # Arguments are written down once, in the class that owns them; help() and rl_zoo3 see them all.
         if "__init__" in cls.__dict__:
-            cls.__signature__ = composed_signature(cls, cls.__mro__[1])  # type: ignore[attr-defined]
+            parent = next(base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+            cls.__signature__ = composed_signature(cls, parent)  # type: ignore[attr-defined]
 
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
-        reject_unknown_arguments(cls, kwargs)
+        # Here and not in the constructor, which a wrong name may never reach. A user's own subclass does with its
+        # arguments what it likes.
+        if _is_ours(cls):
+            reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
     def _check_settings(self) -> None:
@@ -85,7 +96,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def _check_batch_size(self) -> None:
         if self.batch_size is None:
             return
-        if self.batch_size == 1 and self.normalize_advantage is True:
+        if self.batch_size == 1 and self.normalize_advantage is True and not self.uses_batch_for_critic_only:
             raise ValueError(
                 "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
                 'normalize_advantage="rollout" or False.'
@@ -106,6 +117,12 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         """
         return current_value(name, getattr(self, name), self._current_progress_remaining)
 
+    def _setup_model(self) -> None:
+        adopt(self)
+        for name in self.coefficients:
+            setattr(self, name, parse_coefficient(name, getattr(self, name)))
+        super()._setup_model()
+
     def _setup_lr_schedule(self) -> None:
         super()._setup_lr_schedule()
         self._scheduled_learning_rate = self.learning_rate
@@ -117,6 +134,11 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
             self.learning_rate = learning_rate
             self._setup_lr_schedule()
         super()._update_learning_rate(optimizers)
+        if self.learning_rate_vf is not None and len(self.policy.optimizer.param_groups) < 2:
+            raise ValueError(
+                f"learning_rate_vf={self.learning_rate_vf!r} was assigned to a model made without one, whose optimiser "
+                "has a single group: pass it to the constructor."
+            )
         if self.learning_rate_vf is not None:
             # The optimiser's second group; SB3 has just given both the same rate.
             rate = self.current("learning_rate_vf")
@@ -152,6 +174,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         """
         Load a model saved by this class, by another of the family, or by SB3's ``PPO``.
 
+        From another class's file come policy, optimiser, spaces, counters, and the settings that mean the same in
+        both; the rest are this class's defaults (see ``settings_not_adopted``).
+
         :param path: The zip
         :param env: An environment to go on training in
         :param device: Where to load to
@@ -162,7 +187,24 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         :return: the model
         """
         overrides = cls._checked_overrides(kwargs)
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **overrides)
+        try:
+            return super().load(
+                path,
+                env,
+                device,
+                custom_objects,
+                print_system_info,
+                force_reset,
+                **overrides,
+                _overridden=tuple(overrides),
+            )
+        except ValueError as error:
+            if "learning_rate_vf" in overrides and "parameter group" in str(error):
+                raise ValueError(
+                    "learning_rate_vf cannot be changed by load: the file's optimiser has another number of parameter "
+                    "groups. Load without it, or make a new model with it and use set_parameters for the policy."
+                ) from error
+            raise
 
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class REINFORCE(OnPolicyVariant):
     """
     One gradient step per rollout along E[∇ log π(a|s)·A], then the data are thrown away.
 
+    (As is usual, the factor γᵗ that the derivation puts before each term is left out.)
+
     What restrains the step: that there is only one, on data of the present policy; no ratio is needed. A is the
     return-to-go, minus V(s) with a baseline. Source: Williams 1992, "Simple statistical gradient-following
     algorithms"; Sutton & Barto 2018, section 13.3 and 13.4.
@@ -93,7 +95,7 @@ class REINFORCE(OnPolicyVariant):
         :return: ``False`` if the callback ended the training
         """
         bootstrap = self.bootstrap_truncated and self.baseline
-        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self._actor(), bootstrap):
+        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self._actor, bootstrap):
             return False
         self._finished = None
         if not self.baseline:

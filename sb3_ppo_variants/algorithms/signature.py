@@ -15,8 +15,11 @@ _PPO_ORDER = list(inspect.signature(PPO).parameters)
 def _passed_on(kwargs: inspect.Parameter, parent: type) -> list[inspect.Parameter]:
     """
     What ``**kwargs`` of a constructor stands for: the keys of its ``Unpack[TypedDict]``, or without such an annotation
-    (a user's own subclass) everything that the parent takes; defaults are the parent's.
+    (a user's own subclass) everything that the parent takes; defaults are the parent's. The base's ``**unknown`` stands
+    for nothing: it is there to be refused.
     """
+    if kwargs.name == "unknown":
+        return []
     inherited = inspect.signature(parent).parameters
     names: Iterable[str] = inherited
     if get_origin(kwargs.annotation) is Unpack:
@@ -35,7 +38,9 @@ def composed_signature(cls: type, parent: type) -> inspect.Signature:
     own = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     parameters = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     taken = {parameter.name for parameter in parameters}
-    for kwargs in own[len(parameters) :]:
+    for kwargs in own:
+        if kwargs.kind is not inspect.Parameter.VAR_KEYWORD:
+            continue
         parameters += [parameter for parameter in _passed_on(kwargs, parent) if parameter.name not in taken]
     return inspect.Signature(sorted(parameters, key=_place))
 

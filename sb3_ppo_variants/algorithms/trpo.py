@@ -27,15 +27,16 @@ class TRPO(OnPolicyVariant):
     Maximises E[r·A] subject to E_s[KL(old‖new)] ≤ δ, r = π/π_old: one natural-gradient step per rollout.
 
     What restrains the step: a hard constraint. The direction x = F⁻¹g comes from conjugate gradients on products with
-    the Fisher matrix F, its length from ½·xᵀF·x = δ, and a backtracking line search then shortens it until the exact
-    mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the objective has improved. The
-    critic is fitted apart. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14 and appendix C.
+    the Fisher matrix F (damped: F + damping·I throughout), its length from ½·xᵀF·x = δ, and a backtracking line search
+    then shortens it until the exact mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the
+    objective has improved. The critic is fitted apart. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14 and
+    appendix C.
 
     Differences from sb3-contrib's ``TRPO``, whose names and defaults are used: the KL's direction is the paper's
     (contrib: KL(new‖old)), it is summed over action dimensions (contrib averages, so that its δ is A times larger), the
     conjugate gradient starts at zero (contrib: at random noise), ``sub_sampling_factor`` thins only the Fisher product,
     and the critic's parameters are found by differentiation. ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces its
-    numbers.
+    numbers (with ``sub_sampling_factor=1``: contrib thins the gradient too).
 
     :param policy: See ``OnPolicyVariant``, also for the arguments passed on
     :param env: See ``OnPolicyVariant``
@@ -69,6 +70,7 @@ class TRPO(OnPolicyVariant):
         "max_grad_norm": None,
     }
 
+    uses_batch_for_critic_only: ClassVar[bool] = True
     checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {
         "cg_max_steps": integer(at_least=1),
         "cg_damping": number(at_least=0),

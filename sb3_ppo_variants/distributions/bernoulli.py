@@ -12,7 +12,8 @@ def log_sigmoid(logits: Array) -> Array:
     :return: log σ(l) = −log(1 + e^−l), without overflow for either sign, same shape
     """
     xp = namespace_of(logits)
-    return xp.minimum(logits, xp.zeros_like(logits)) - xp.log1p(xp.exp(-xp.abs(logits)))
+    # Smooth at zero, where min(l, 0) − log(1 + e^−|l|) has a kink that the second derivative, TRPO's, would see.
+    return -xp.logaddexp(xp.zeros_like(logits), -logits)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,11 @@ class MultiCategorical:
 
     sizes: tuple[int, ...]
 
-    def _blocks(self, logits: Array) -> list[Array]:
+    def blocks(self, logits: Array) -> list[Array]:
+        """
+        :param logits: shape (B, ΣD)
+        :return: the logits of each choice, shape (B, D)
+        """
         edges = np.cumsum((0, *self.sizes)).tolist()
         return [logits[:, start:end] for start, end in pairwise(edges)]
 
@@ -29,35 +33,35 @@ class MultiCategorical:
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
         """Σ over choices; actions: whole numbers, shape (B, number of choices)."""
-        blocks = enumerate(self._blocks(parameters[0]))
+        blocks = enumerate(self.blocks(parameters[0]))
         return sum(Categorical().log_prob((block,), actions[:, index]) for index, block in blocks)
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """onehot(a) − p, block by block."""
-        blocks = enumerate(self._blocks(parameters[0]))
+        blocks = enumerate(self.blocks(parameters[0]))
         return self._join([Categorical().log_prob_slope((block,), actions[:, index])[0] for index, block in blocks])
 
     def entropy(self, parameters: Parameters) -> Array:
         """Σ over choices."""
-        return sum(Categorical().entropy((block,)) for block in self._blocks(parameters[0]))
+        return sum(Categorical().entropy((block,)) for block in self.blocks(parameters[0]))
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """Block by block."""
-        return self._join([Categorical().entropy_slope((block,))[0] for block in self._blocks(parameters[0])])
+        return self._join([Categorical().entropy_slope((block,))[0] for block in self.blocks(parameters[0])])
 
     def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
         """Block by block."""
-        blocks = zip(self._blocks(parameters[0]), self._blocks(tangent[0]), strict=True)
+        blocks = zip(self.blocks(parameters[0]), self.blocks(tangent[0]), strict=True)
         return self._join([Categorical().fisher_product((block,), (part,))[0] for block, part in blocks])
 
     def kl(self, old: Parameters, new: Parameters) -> Array:
         """KL(old‖new) = Σ over choices of the categorical KL."""
-        blocks = zip(self._blocks(old[0]), self._blocks(new[0]), strict=True)
+        blocks = zip(self.blocks(old[0]), self.blocks(new[0]), strict=True)
         return sum(Categorical().kl((old_block,), (block,)) for old_block, block in blocks)
 
     def kl_slope(self, old: Parameters, new: Parameters) -> Parameters:
         """∂/∂ logits = p − p_old, block by block."""
-        blocks = zip(self._blocks(old[0]), self._blocks(new[0]), strict=True)
+        blocks = zip(self.blocks(old[0]), self.blocks(new[0]), strict=True)
         return self._join([Categorical().kl_slope((old_block,), (block,))[0] for old_block, block in blocks])
 
     def averaged_dims(self, parameters: Parameters) -> int:

@@ -148,9 +148,9 @@ class _Contestant:
             name = "compute_returns_and_advantage"
             _put(buffer, name, self._gae.timed(buffer.compute_returns_and_advantage))
 
-    def _timed_actor(self, make_actor: Callable[[], Actor]) -> Callable[[], Actor]:
-        def timed() -> Actor:
-            actor = make_actor()
+    def _timed_actor(self, make_actor: Callable[..., Actor]) -> Callable[..., Actor]:
+        def timed(*args: Any) -> Actor:
+            actor = make_actor(*args)
             _put(actor, "act", self._acting.timed(actor.act))
             _put(actor, "finish", self._gae.timed(actor.finish))
             return actor

@@ -57,6 +57,16 @@ class Actor(Protocol):
         :param episode_starts: Whether the observations were the first of their episodes, shape (E,)
         """
 
+    def is_current(self) -> bool:
+        """Whether it still acts by the policy as it is; if not (a callback has replaced weights), make another."""
+
+    def catch_up(self, buffer: RolloutBuffer) -> None:
+        """
+        Compute what ``act`` has left for later.
+
+        :param buffer: Its rows so far are completed
+        """
+
     def terminal_value(self, observation: Observations) -> Any:
         """
         :param observation: The last observation of one environment's episode
@@ -65,7 +75,7 @@ class Actor(Protocol):
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
         """
-        Compute what ``act`` has left for later, and the buffer's returns and advantages.
+        Catch up, and compute the buffer's returns and advantages.
 
         :param buffer: Filled with steps
         :param new_obs: The observations after the last step
@@ -104,6 +114,12 @@ class PolicyActor:
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
         buffer.add(observations, actions, rewards, episode_starts, acted.values, acted.log_probs)  # type: ignore[arg-type]
+
+    def is_current(self) -> bool:
+        return True
+
+    def catch_up(self, buffer: RolloutBuffer) -> None:
+        pass
 
     def terminal_value(self, observation: Observations) -> Any:
         with th.no_grad():

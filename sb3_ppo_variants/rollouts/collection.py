@@ -1,5 +1,6 @@
 """The collection loop: environment steps into the rollout buffer."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def collect_rollouts(
     callback: BaseCallback,
     rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
-    actor: Actor,
+    make_actor: Callable[[RolloutBuffer], Actor],
     bootstrap_truncated: bool,
 ) -> bool:
     """
@@ -34,7 +35,7 @@ def collect_rollouts(
     :param callback: Told of every step, and of the rollout's start and end
     :param rollout_buffer: The buffer to fill
     :param n_rollout_steps: Steps per environment
-    :param actor: How to act
+    :param make_actor: How to act, given the buffer; asked again if a callback has replaced the policy's weights
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that only ran out of
         time (SB3 issue 633); without it a time limit counts as a terminal state
     :return: ``False`` if the callback ended the training
@@ -48,6 +49,7 @@ def collect_rollouts(
     if algorithm.use_sde:
         policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
+    actor = make_actor(rollout_buffer)
     in_full = may_look_at_values(callback)
     step_locals: dict[str, Any] = {
         "self": algorithm,
@@ -80,7 +82,10 @@ def collect_rollouts(
         }
         callback.update_locals(step_locals)
         if not callback.on_step():
+            actor.catch_up(rollout_buffer)
             return False
+        if in_full and not actor.is_current():
+            actor = make_actor(rollout_buffer)
 
         algorithm._update_info_buffer(infos, dones)
         if bootstrap_truncated:

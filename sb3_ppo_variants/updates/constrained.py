@@ -97,8 +97,8 @@ class ConstrainedUpdate(ABC):
         :param cg_damping: Added to the Fisher matrix's diagonal
         :param sub_sampling_factor: Use every so-manieth row for the Fisher product
         :param cg_start: ``"zero"`` or ``"noise"``
-        :return: the step in the natural gradient's direction with ½·xᵀF·x = δ, shape (P,); zero where the gradient is;
-            ``None`` where it is not finite
+        :return: the step x in the natural gradient's direction with ½·xᵀ(F + damping·I)x = δ, shape (P,); zero where
+            the gradient is; ``None`` where it is not finite
         """
         start = 1e-4 * th.randn_like(self.gradient) if cg_start == "noise" else th.zeros_like(self.gradient)
         if not th.isfinite(self.gradient).all():

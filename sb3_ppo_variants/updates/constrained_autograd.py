@@ -69,7 +69,7 @@ class AutogradConstrainedUpdate(ConstrainedUpdate):
         log_prob = distribution.log_prob(self.actions)
         log_ratio = log_prob - self.samples.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
-        if self.ent_coef > 0:
+        if self.ent_coef != 0:
             entropy = distribution.entropy()
             objective = objective + self.ent_coef * (-log_prob if entropy is None else entropy).mean()
         constraint, kl = self._divergences(distribution, log_ratio, every=1)

@@ -90,14 +90,14 @@ def distribution_after_evaluation(policy: ActorCriticPolicy, observations: PyTor
     """
     The distribution at observations for which ``policy.evaluate_actions`` has just been called.
 
-    SB3's own ``evaluate_actions`` leaves it in ``policy.action_dist``; a policy that overrides it may not, and is
-    asked again.
+    SB3's own methods leave it in ``policy.action_dist``; a policy that overrides them may not, and is asked again.
 
     :param policy: The policy
     :param observations: The observations that were evaluated
     :return: the distribution, with its autograd history
     """
-    if type(policy).evaluate_actions is ActorCriticPolicy.evaluate_actions:
+    names = ("evaluate_actions", "_get_action_dist_from_latent")
+    if all(getattr(type(policy), name) is getattr(ActorCriticPolicy, name) for name in names):
         return policy.action_dist
     return policy.get_distribution(observations)
 
@@ -123,6 +123,7 @@ def mean_divergence(
     :param action_space: The policy's action space
     :return: nats
     """
+    was_training = policy.training
     policy.set_training_mode(False)
     total, n_rows = 0.0, 0
     with th.no_grad():
@@ -133,4 +134,5 @@ def mean_divergence(
             kl = divergence.per_row(distribution, log_prob - samples.old_log_prob, slice(n_rows, n_rows + size))
             total += float(kl.double().sum())
             n_rows += size
+    policy.set_training_mode(was_training)
     return total / n_rows

@@ -77,10 +77,15 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "argument", "error"), BAD, ids=lambda value: getattr(value, "__name__", str(value))
-)
-def test_bad_values_are_named_with_rule_and_remedy(algorithm, argument, error) -> None:
+def case_name(number: int) -> str:
+    # The repr of a lambda differs between test processes; names must not.
+    algorithm, argument, _ = BAD[number]
+    return f"{number}-{algorithm.__name__}-{next(iter(argument))}"
+
+
+@pytest.mark.parametrize("number", range(len(BAD)), ids=case_name)
+def test_bad_values_are_named_with_rule_and_remedy(number: int) -> None:
+    algorithm, argument, error = BAD[number]
     name = next(iter(argument))
     with pytest.raises(error, match=rf"^{name}.*: .+") as caught:
         algorithm("MlpPolicy", make_env(), **argument)
@@ -146,8 +151,8 @@ def test_the_signature_starts_like_ppo() -> None:
         "kl_coef",
         "learning_rate_vf",
         "bootstrap_truncated",
-        "measure_kl",
         "update_backend",
+        "measure_kl",
         "clip_range_vf_mode",
     ]
 
@@ -182,13 +187,13 @@ def test_every_visible_argument_is_accepted_and_documented(algorithm) -> None:
 def test_typed_arguments_match_the_constructors() -> None:
     for cls in (*ALGORITHMS, OnPolicyVariant):
         init = inspect.signature(cls.__init__).parameters
-        kwargs = [p for p in init.values() if p.kind is p.VAR_KEYWORD]
+        kwargs = [p for p in init.values() if p.kind is p.VAR_KEYWORD and p.name != "unknown"]
         if kwargs:
             typed = get_args(kwargs[0].annotation)[0].__annotations__
             inherited = inspect.signature(cls.__mro__[1]).parameters
             assert set(typed) <= set(inherited)
             # What is not passed on, the class sets itself.
-            assert set(inherited) - set(typed) - set(init) <= {"gae_lambda", "vf_coef"}, cls
+            assert set(inherited) - set(typed) - set(init) <= {"gae_lambda", "vf_coef", "measure_kl"}, cls
 
 
 def test_documented_defaults_are_the_classes_defaults() -> None:

@@ -29,7 +29,10 @@ def settings_for(algorithm: type, **extra: Any) -> dict[str, Any]:
         settings["batch_size"] = 32
     if algorithm not in (REINFORCE, TRPO):
         settings["n_epochs"] = 2
-    return settings | extra
+    settings |= extra
+    if algorithm is TRPO:
+        settings.pop("measure_kl", None)  # it always does
+    return settings
 
 
 def make(algorithm: type, policy: str = "MlpPolicy", env: dict[str, Any] | None = None, **extra: Any) -> Any:
@@ -214,6 +217,24 @@ def test_a_user_subclass_needs_only_its_own_arguments() -> None:
     assert (model.my_argument, model.clip_range(1.0)) == (2, 0.1)
     with pytest.raises(TypeError, match="did you mean 'my_argument'"):
         Mine("MlpPolicy", make_env(), my_argumnt=2)
+
+
+def test_subclasses_that_pass_everything_on_work_as_they_do_with_sb3() -> None:
+    class Popping(ClipPPO):
+        def __init__(self, *args, **kwargs):
+            self.mine = kwargs.pop("mine")
+            super().__init__(*args, **kwargs)
+
+    class Mixin:
+        def __init__(self, *args, extra=0, **kwargs):
+            self.extra = extra
+            super().__init__(*args, **kwargs)
+
+    class Mixed(Mixin, ClipPPO):
+        pass
+
+    assert Popping("MlpPolicy", make_env(), mine=3, n_steps=64).mine == 3
+    assert Mixed("MlpPolicy", make_env(), extra=4, n_steps=64).extra == 4
 
 
 @pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")

@@ -1,9 +1,11 @@
 """Acting in closed form: the collection loop's forward passes in numpy."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
@@ -11,6 +13,7 @@ from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
 from sb3_ppo_variants.rollouts.acting import Acted, Observations
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.updates.closed_form.threads import single_threaded
 
 
 class ClosedFormActor:
@@ -23,15 +26,25 @@ class ClosedFormActor:
     def __init__(self, network: ClosedFormActorCritic):
         self.network = network
         self._action_shape = network.policy.action_space.shape
+        # What is left for later is computed from the stored actions; those of an integer Box, say, were rounded.
+        space = network.policy.action_space
+        self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
         self._n_left = 0
         self._noise_type = th.float64 if network.dtype == np.float64 else th.float32
 
     def act(self, observations: Observations, in_full: bool = True) -> Acted:
         network = self.network
         features = network.features(observations)
-        parameters = network.parameters(network.pi.forward(features)[-1])
+        output = network.pi.forward(features)[-1]
+        # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter.
+        if not math.isfinite(np.add.reduce(output, None)):
+            raise ValueError(
+                f"The policy's output for the observations {observations} is {output}: an observation is not finite, "
+                "or an update has spoilt the parameters (look at the rewards and the learning rate)."
+            )
+        parameters = network.parameters(output)
         actions = self._sample(parameters)
-        if not in_full:
+        if not in_full and self._stores_exactly:
             return Acted(actions.reshape(-1, *self._action_shape))  # type: ignore[misc]
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.
@@ -67,6 +80,24 @@ class ClosedFormActor:
         buffer.pos = row + 1
         buffer.full = buffer.pos == buffer.buffer_size
 
+    def is_current(self) -> bool:
+        return self.network.is_bound_to(self.network.policy)
+
+    def catch_up(self, buffer: RolloutBuffer) -> None:
+        if self._n_left == 0:
+            return
+        # One pass for all rows so far: nobody has changed the policy since.
+        network, n_steps = self.network, buffer.pos
+        features = network.features(buffer.observations[:n_steps].reshape(-1, *buffer.obs_shape))
+        actions = network.actions(buffer.actions[:n_steps].reshape(n_steps * buffer.n_envs, -1))
+        with single_threaded():
+            parameters = network.parameters(network.pi.forward(features)[-1])
+            log_probs = network.head.log_prob(parameters, actions)
+            values = network.vf.forward(features)[-1]
+        buffer.log_probs[:n_steps] = log_probs.reshape(n_steps, buffer.n_envs)
+        buffer.values[:n_steps] = values.reshape(n_steps, buffer.n_envs)
+        self._n_left = 0
+
     def terminal_value(self, observation: Observations) -> Any:
         network = self.network
         # Shaped like a batch of one, as policy.obs_to_tensor does.
@@ -74,8 +105,7 @@ class ClosedFormActor:
         return network.vf.forward(network.features(batch))[-1][0, 0]
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
-        if self._n_left > 0:
-            self._fill_in(buffer)
+        self.catch_up(buffer)
         values = self.network.vf.forward(self.network.features(new_obs))[-1].copy()
         buffer.advantages = generalized_advantages(
             buffer.rewards,
@@ -89,23 +119,12 @@ class ClosedFormActor:
         buffer.returns = buffer.advantages + buffer.values
         return th.from_numpy(values)
 
-    def _fill_in(self, buffer: RolloutBuffer) -> None:
-        """Values and log-probabilities of the whole rollout in one pass: the policy has not changed since."""
-        network = self.network
-        n_rows = buffer.buffer_size * buffer.n_envs
-        features = network.features(buffer.observations.reshape(n_rows, *buffer.obs_shape))
-        actions = network.actions(buffer.actions.reshape(n_rows, -1))
-        parameters = network.parameters(network.pi.forward(features)[-1])
-        buffer.log_probs[:] = network.head.log_prob(parameters, actions).reshape(buffer.log_probs.shape)
-        buffer.values[:] = network.vf.forward(features)[-1].reshape(buffer.values.shape)
-        self._n_left = 0
-
     def _sample(self, parameters: Parameters) -> np.ndarray:
         head = self.network.head
         if isinstance(head, Categorical):
             return _choose(parameters[0])
         if isinstance(head, MultiCategorical):
-            return np.stack([_choose(block) for block in head._blocks(parameters[0])], axis=1)
+            return np.stack([_choose(block) for block in head.blocks(parameters[0])], axis=1)
         if isinstance(head, Bernoulli):
             # torch.bernoulli: uniform < p.
             return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()

@@ -8,7 +8,6 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
     CategoricalDistribution,
-    DiagGaussianDistribution,
     MultiCategoricalDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -18,15 +17,8 @@ from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, Hea
 from sb3_ppo_variants.distributions.categorical import log_softmax
 from sb3_ppo_variants.rollouts.acting import Observations
 from sb3_ppo_variants.updates.closed_form.binding import BoundAdam, BoundParameters
+from sb3_ppo_variants.updates.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.updates.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
-
-
-def _linear_layers(net: th.nn.Sequential, output: th.nn.Module) -> list[th.nn.Linear]:
-    return [module for module in (*net, output) if isinstance(module, th.nn.Linear)]
-
-
-def _weights_and_biases(layers: list[th.nn.Linear]) -> list[th.nn.Parameter]:
-    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def _activation(policy: ActorCriticPolicy) -> Activation:
@@ -53,12 +45,9 @@ class ClosedFormActorCritic:
 
     def __init__(self, policy: ActorCriticPolicy):
         self.policy = policy
-        pi = _linear_layers(policy.mlp_extractor.policy_net, policy.action_net)
-        vf = _linear_layers(policy.mlp_extractor.value_net, policy.value_net)
-        has_log_std = isinstance(policy.action_dist, DiagGaussianDistribution)
-        actor, critic = _weights_and_biases(pi), _weights_and_biases(vf)
-        self.bound = BoundParameters([*actor, *([policy.log_std] if has_log_std else []), *critic])
-        self._n_weights, self._n_actor, self._n_all = len(actor), len(actor) + has_log_std, len(self.bound.parameters)
+        layout = layout_of(policy)
+        self.bound = BoundParameters(layout.parameters)
+        self._n_weights, self._n_actor, self._n_all = len(layout.pi), len(layout.actor), len(layout.parameters)
         self.actor_span = self.bound.span(0, self._n_actor)
         self.critic_span = self.bound.span(self._n_actor, self._n_all)
 
@@ -67,10 +56,10 @@ class ClosedFormActorCritic:
         gradients = self.bound.shaped(self.bound.gradient, 0, self._n_all)
         self.pi = MLP(_layers(arrays[: self._n_weights]), activation)
         self.vf = MLP(_layers(arrays[self._n_actor :]), activation)
-        self.log_std = arrays[self._n_weights] if has_log_std else None
+        self.log_std = arrays[self._n_weights] if layout.log_std else None
         self._pi_gradient = _layers(gradients[: self._n_weights])
         self._vf_gradient = _layers(gradients[self._n_actor :])
-        self._log_std_gradient = gradients[self._n_weights] if has_log_std else None
+        self._log_std_gradient = gradients[self._n_weights] if layout.log_std else None
         self.dtype = self.bound.flat.dtype
         self.head = self._make_head()
         space = policy.observation_space
@@ -93,7 +82,7 @@ class ClosedFormActorCritic:
         :param policy: The algorithm's policy now
         :return: whether it is this one and its parameters still live in the shared memory
         """
-        return policy is self.policy and self.bound.is_bound()
+        return policy is self.policy and self.bound.are(layout_of(policy).parameters)
 
     # ---- In and out ----
 
@@ -135,7 +124,7 @@ class ClosedFormActorCritic:
         if isinstance(self.head, Categorical):
             return (log_softmax(output),)
         if isinstance(self.head, MultiCategorical):
-            return (np.concatenate([log_softmax(block) for block in self.head._blocks(output)], -1),)
+            return (np.concatenate([log_softmax(block) for block in self.head.blocks(output)], -1),)
         return (output,)
 
     # ---- Backward ----
@@ -179,7 +168,7 @@ class ClosedFormActorCritic:
         """
         optimizer = self.policy.optimizer
         runs = [(0, self._n_actor)] * actor + [(self._n_actor, self._n_all)] * critic
-        if actor and critic and len(optimizer.param_groups) == 1:
+        if actor and critic and len(optimizer.param_groups) == 1 and self._has_stepped_together():
             runs = [(0, self._n_all)]
         adams = []
         for start, stop in runs:
@@ -188,6 +177,11 @@ class ClosedFormActorCritic:
             adam = BoundAdam(optimizer, self._group_of(parameters[0]), parameters, self.bound.flat[span])
             adams.append((adam, span))
         return adams
+
+    def _has_stepped_together(self) -> bool:
+        first_of_actor, first_of_critic = self.bound.parameters[0], self.bound.parameters[self._n_actor]
+        steps = (Layout.steps(self.policy.optimizer, parameter) for parameter in (first_of_actor, first_of_critic))
+        return len(set(steps)) == 1
 
     def _group_of(self, wanted: th.nn.Parameter) -> dict[str, Any]:
         for group in self.policy.optimizer.param_groups:

@@ -1,5 +1,6 @@
 """Torch parameters and Adam's moments whose memory numpy shares."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,24 @@ class BoundParameters:
         self.flat = self.memory.flat
         self.gradient = np.zeros_like(self.flat)
         self._offsets = np.cumsum([0, *self.memory.sizes])
+        self._gradient_views = [th.from_numpy(g) for g in self.shaped(self.gradient, 0, len(parameters))]
 
-    def is_bound(self) -> bool:
-        """Whether every parameter still lives in the shared memory."""
-        return self.memory.is_shared_by([parameter.data for parameter in self.parameters])
+    def are(self, parameters: list[th.nn.Parameter]) -> bool:
+        """
+        :param parameters: The policy's parameters now, in the layout's order
+        :return: whether they are these ones, and still live in the shared memory
+        """
+        return (
+            len(parameters) == len(self.parameters)
+            and all(now is then for now, then in zip(parameters, self.parameters, strict=True))
+            and self.memory.is_shared_by([parameter.data for parameter in parameters])
+        )
+
+    def show_gradient(self) -> None:
+        """Let ``parameter.grad`` be the gradient, for callbacks that log it; autograd may have taken it away."""
+        for parameter, view in zip(self.parameters, self._gradient_views, strict=True):
+            if parameter.grad is not view:
+                parameter.grad = view
 
     def span(self, start: int, stop: int) -> slice:
         """
@@ -109,13 +124,6 @@ class BoundAdam:
         self._first, self._second = ([th.from_numpy(self.memories[n].flat)] for n in ("exp_avg", "exp_avg_sq"))
         self._step = [self.memories["step"].views[0]]
 
-    def is_bound(self) -> bool:
-        """Whether Adam's state still lives in the shared memory."""
-        states = [self.optimizer.state.get(parameter) for parameter in self.parameters]
-        return all(states) and all(
-            memory.is_shared_by([state[name] for state in states if state]) for name, memory in self.memories.items()
-        )
-
     def step(self, gradient: np.ndarray) -> None:
         """
         :param gradient: ∂loss/∂θ, shape (P,)
@@ -138,3 +146,23 @@ class BoundAdam:
             eps=group["eps"],
             maximize=False,
         )
+
+
+def clipped_step(adams: list[tuple[BoundAdam, slice]], gradient: np.ndarray, max_grad_norm: float | None) -> float:
+    """
+    Step along a gradient whose norm is limited.
+
+    :param adams: Adam for each run of parameters, and where the run lies
+    :param gradient: ∂loss/∂θ of all parameters, scaled in place
+    :param max_grad_norm: Largest L2 norm over the runs together; ``None``: unlimited
+    :return: the norm before clipping
+    """
+    parts = [gradient[span] for _, span in adams]
+    norm = math.sqrt(sum(float(np.dot(part, part)) for part in parts))
+    # torch's factor: max / (norm + 1e-6), at most 1.
+    if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
+        for part in parts:
+            part *= max_grad_norm / (norm + 1e-6)
+    for (adam, _), part in zip(adams, parts, strict=True):
+        adam.step(part)
+    return norm

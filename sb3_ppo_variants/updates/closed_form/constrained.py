@@ -38,7 +38,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         kl_reduction: KLReduction,
     ):
         self.network = network
-        self.rollout = rollout.take(np.random.permutation(len(rollout)))
+        self.rollout = rollout[np.random.permutation(len(rollout))]
         if normalize_advantage:
             self.rollout.advantages = standardized(self.rollout.advantages)
         self.ent_coef = ent_coef
@@ -60,7 +60,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         _, parameters, log_ratio = self._forward()
         head = self.network.head
         objective = UnclippedSurrogate().value(log_ratio, self.rollout.advantages).mean()
-        if self.ent_coef > 0:
+        if self.ent_coef != 0:
             objective = objective + self.ent_coef * head.entropy(parameters).mean()
         new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
         kl = head.kl(self.old, new)
@@ -79,7 +79,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         head, scale = self.network.head, 1 / len(self.rollout)
         weight = UnclippedSurrogate().slope(self._log_ratio, self.rollout.advantages) * scale
         slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._parameters, self.rollout.actions)]
-        if self.ent_coef > 0:
+        if self.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(self._parameters), strict=True):
                 slope += (scale * self.ent_coef) * of_entropy
         return self._actor_gradient(self._passed, tuple(slopes))

@@ -1,11 +1,10 @@
 """Fitting the critic on its own in closed form."""
 
-import math
-
 import numpy as np
 
 from sb3_ppo_variants.objectives import ValueLoss
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.updates.closed_form.binding import clipped_step
 from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout
 
 
@@ -31,19 +30,15 @@ def fit_critic_in_closed_form(
     losses: list[float] = []
     if n_epochs == 0:
         return losses
-    ((adam, span),) = network.adams(actor=False, critic=True)
-    gradient = network.bound.gradient[span]
+    adams = network.adams(actor=False, critic=True)
     for _ in range(n_epochs):
-        shuffled = rollout.take(np.random.permutation(len(rollout)))
+        shuffled = rollout[np.random.permutation(len(rollout))]
         for start in range(0, len(rollout), batch_size or len(rollout)):
-            batch = shuffled.part(slice(start, start + (batch_size or len(rollout))))
+            batch = shuffled[start : start + (batch_size or len(rollout))]
             passed = network.vf.forward(batch.features)
             values = passed[-1][:, 0]
             losses.append(float(value_loss.value(values, batch.old_values, batch.returns).mean()))
             slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
             network.critic_backward(passed, slope)
-            norm = math.sqrt(float(np.dot(gradient, gradient)))
-            if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
-                gradient *= max_grad_norm / (norm + 1e-6)
-            adam.step(gradient)
+            clipped_step(adams, network.bound.gradient, max_grad_norm)
     return losses

@@ -70,6 +70,12 @@ ACTIVATIONS: dict[type[th.nn.Module], Activation] = {
 }
 
 
+#: For so many numbers of rows an MLP keeps its arrays.
+KEPT_ROW_COUNTS = 8
+
+#: From this many units on, torch's matrix product is the faster one (up to twice, at 512).
+WIDE = 128
+
 #: BLAS multiplies by a transposed matrix at half its speed. From so many rows and units on, copying pays.
 COPY_ROWS, COPY_UNITS = 32, 16
 
@@ -82,6 +88,11 @@ class Layer(NamedTuple):
 
     weight: np.ndarray
     bias: np.ndarray
+
+
+def _torch_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    th.mm(th.from_numpy(a), th.from_numpy(b), out=th.from_numpy(out))
+    return out
 
 
 class MLP:
@@ -101,6 +112,8 @@ class MLP:
         # Views, made once: the transposed weights that a forward pass multiplies with; and room for copies of them.
         self._transposed = [layer.weight.T for layer in layers]
         self._copies = [np.empty_like(layer.weight.T, order="C") for layer in layers]
+        widest = max(len(layer.bias) for layer in layers)
+        self._product: Callable[..., np.ndarray] = _torch_product if widest >= WIDE else np.matmul
         self._buffers: dict[int, list[np.ndarray]] = {}
         self._ones: dict[int, np.ndarray] = {}
 
@@ -108,6 +121,10 @@ class MLP:
         """Arrays for each layer's output at this number of rows, allocated once and overwritten at every pass."""
         buffers = self._buffers.get(n_rows)
         if buffers is None:
+            # Row counts that change at every update (unfinished episodes left out) must not pile up.
+            if len(self._buffers) >= KEPT_ROW_COUNTS:
+                oldest = next(iter(self._buffers))
+                del self._buffers[oldest], self._ones[oldest]
             dtype = self.layers[0].weight.dtype
             buffers = [np.empty((n_rows, len(layer.bias)), dtype) for layer in self.layers]
             self._buffers[n_rows] = buffers
@@ -124,10 +141,10 @@ class MLP:
         many_rows = len(x) >= COPY_ROWS
         for index, out in enumerate(self._rows(len(x))):
             weight = self._transposed[index]
-            if many_rows and out.shape[1] > COPY_UNITS:
+            if many_rows and self._product is np.matmul and out.shape[1] > COPY_UNITS:
                 np.copyto(self._copies[index], weight)
                 weight = self._copies[index]
-            np.matmul(x, weight, out=out)
+            self._product(x, weight, out=out)
             out += self.layers[index].bias
             if index < last:
                 self.activation.apply(out, out)
@@ -144,13 +161,16 @@ class MLP:
         ones = self._ones[len(d_out)]
         for index in range(len(self.layers) - 1, -1, -1):
             given = passed[index]
-            np.matmul(d_out.T, given, out=gradient[index].weight)
+            self._product(d_out.T, given, out=gradient[index].weight)
             # A matrix-vector product sums rows faster than sum(0).
             np.matmul(ones, d_out, out=gradient[index].bias)
             if index > 0:
                 weight = self.layers[index].weight
                 # One output: an outer product, for which matmul takes twice as long.
-                d_out = d_out * weight if len(weight) == 1 else d_out @ weight
+                if len(weight) == 1:
+                    d_out = d_out * weight
+                else:
+                    d_out = self._product(d_out, weight, out=np.empty((len(d_out), weight.shape[1]), weight.dtype))
                 self.activation.chain(d_out, given)
 
     def tangent(self, passed: list[np.ndarray], direction: list[Layer]) -> np.ndarray:

@@ -31,33 +31,12 @@ class FlatRollout:
     def __len__(self) -> int:
         return len(self.advantages)
 
-    def part(self, rows: slice) -> "FlatRollout":
+    def __getitem__(self, rows: slice | np.ndarray) -> "FlatRollout":
         """
-        :param rows: rows one after the other
-        :return: views of them
+        :param rows: a slice (views) or row numbers (one copy)
+        :return: these rows
         """
-        return FlatRollout(
-            self.features[rows],
-            self.actions[rows],
-            self.old_values[rows],
-            self.old_log_prob[rows],
-            self.advantages[rows],
-            self.returns[rows],
-        )
-
-    def take(self, rows: np.ndarray) -> "FlatRollout":
-        """
-        :param rows: row numbers
-        :return: these rows, copied in one go: cheaper than once per minibatch
-        """
-        return FlatRollout(
-            self.features[rows],
-            self.actions[rows],
-            self.old_values[rows],
-            self.old_log_prob[rows],
-            self.advantages[rows],
-            self.returns[rows],
-        )
+        return FlatRollout(*(array[rows] for array in vars(self).values()))
 
 
 def flat_rollout(buffer: RolloutBuffer, network: ClosedFormActorCritic) -> FlatRollout:

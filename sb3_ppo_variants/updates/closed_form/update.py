@@ -10,6 +10,7 @@ from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.objectives.advantages import EPSILON, NormalizeAdvantage
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.updates.closed_form.binding import clipped_step
 from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.updates.statistics import UpdateStatistics, segment_sums
 
@@ -88,13 +89,15 @@ class ClosedFormUpdate:
         self.normalize_advantage = normalize_advantage
         self.max_grad_norm = max_grad_norm
         self.kept_rows = kept_rows
+        network.bound.show_gradient()
         self.adams = network.adams(actor=True, critic=objective.value_loss is not None)
         self.old: Parameters | None = None
         if keep_old_policy or objective.kl_coef > 0:
             self.old = self._parameters_of_all_rows()
         self._advantages = rollout.advantages
         if normalize_advantage == "rollout":
-            self._advantages = standardized(rollout.advantages)
+            counted = rollout.advantages if kept_rows is None else rollout.advantages[kept_rows]
+            self._advantages = standardized(rollout.advantages, counted)
 
         self._epoch_starts: list[int] = []
         self._sizes: list[int] = []
@@ -116,13 +119,13 @@ class ClosedFormUpdate:
             order = order[self.kept_rows[order]]
         size = len(order) if batch_size is None else batch_size
         # One copy of the rows for the whole epoch; a minibatch is then a view.
-        shuffled = self.rollout.take(order)
+        shuffled = self.rollout[order]
         shuffled.advantages = self._advantages[order]
         if self.normalize_advantage is True:
             shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
         for start in range(0, len(order), size):
             part = slice(start, start + size)
-            yield ClosedFormMinibatch(shuffled.part(part), order[part])
+            yield ClosedFormMinibatch(shuffled[part], order[part])
 
     def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
         """
@@ -144,13 +147,7 @@ class ClosedFormUpdate:
         :param evaluation: What ``evaluate`` returned last
         """
         self.gradient(evaluation)
-        norm = math.sqrt(sum(float(np.dot(part, part)) for part in self._stepped_gradients()))
-        self._grad_norms.append(norm)
-        # torch's factor: max / (norm + 1e-6), at most 1.
-        if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
-            self.network.bound.gradient *= self.max_grad_norm / (norm + 1e-6)
-        for adam, span in self.adams:
-            adam.step(self.network.bound.gradient[span])
+        self._grad_norms.append(clipped_step(self.adams, self.network.bound.gradient, self.max_grad_norm))
 
     def gradient(self, evaluation: ClosedFormEvaluation) -> None:
         """
@@ -164,7 +161,7 @@ class ClosedFormUpdate:
         scale = -1 / len(batch)
         weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
         slopes = [slope * weight[:, None] for slope in head.log_prob_slope(parameters, batch.actions)]
-        if objective.ent_coef > 0:
+        if objective.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
                 slope += (scale * objective.ent_coef) * of_entropy
         if objective.kl_coef > 0:
@@ -234,9 +231,6 @@ class ClosedFormUpdate:
             raise RuntimeError("The old policy's KL was asked for, but the old policy was not kept.")
         return tuple(part[evaluation.minibatch.rows] for part in self.old)
 
-    def _stepped_gradients(self) -> list[np.ndarray]:
-        return [self.network.bound.gradient[span] for _, span in self.adams]
-
     def _keep(
         self,
         minibatch: ClosedFormMinibatch,
@@ -258,14 +252,16 @@ class ClosedFormUpdate:
             kept["kl"].append(head.kl(tuple(part[minibatch.rows] for part in self.old), parameters))
 
 
-def standardized(advantages: np.ndarray) -> np.ndarray:
+def standardized(advantages: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
     """
     :param advantages: shape (B,)
-    :return: (A − mean) / (std + 1e-8), std with ddof = 1; one row as it is
+    :param counted: those whose mean and std are taken; ``None``: all
+    :return: (A − mean) / (std + 1e-8), std with ddof = 1; as they are where there is no std, of one row
     """
-    if len(advantages) <= 1:
+    counted = advantages if counted is None else counted
+    if len(counted) <= 1:
         return advantages
-    return (advantages - advantages.mean()) / (advantages.std(ddof=1) + EPSILON)
+    return (advantages - counted.mean()) / (counted.std(ddof=1) + EPSILON)
 
 
 def standardized_in_parts(advantages: np.ndarray, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.distributions import head_and_parameters
+from sb3_ppo_variants.distributions import Bernoulli, head_and_parameters
 from sb3_ppo_variants.objectives import (
     ClippedSquaredError,
     ClippedSurrogate,
@@ -203,3 +203,11 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
         for ours, torchs in zip(getattr(network.head, f"{name}_slope")(*arguments), gradients, strict=True):
             expected = np.zeros_like(output) if torchs is None else torchs
             np.testing.assert_allclose(np.broadcast_to(ours, output.shape), expected, atol=1e-12)
+
+
+def test_fisher_of_bernoulli_by_autograd_where_logits_are_zero() -> None:
+    """The Hessian of the KL is p(1 − p) = ¼ there too: a kink in the formula of log σ would make it 0."""
+    logits = th.zeros(1, 2, dtype=th.float64, requires_grad=True)
+    head = Bernoulli()
+    hessian = th.autograd.functional.hessian(lambda new: head.kl((logits.detach(),), (new,)).sum(), logits)
+    np.testing.assert_allclose(hessian.reshape(2, 2), np.diag([0.25, 0.25]), atol=1e-12)

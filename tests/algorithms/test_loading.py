@@ -1,0 +1,82 @@
+"""Files across classes: what is taken over, and what each class decides for itself."""
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from tests.algorithms.test_contract import ALGORITHMS, make, parameters_of
+from tests.parity.test_sb3_ppo import make_env
+
+
+@pytest.mark.parametrize("loader", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+@pytest.mark.parametrize("saver", [*ALGORITHMS, PPO], ids=lambda algorithm: algorithm.__name__)
+def test_every_class_loads_every_file_and_goes_on(loader, saver, tmp_path) -> None:
+    settings = {"n_steps": 64, "batch_size": 32} if saver is not REINFORCE else {"n_steps": 64}
+    saved = saver("MlpPolicy", make_env(), seed=1, gamma=0.9, **settings).learn(128)
+    saved.save(tmp_path / "model")
+    loaded = loader.load(tmp_path / "model", env=make_env())
+    np.testing.assert_array_equal(parameters_of(loaded), parameters_of(saved))
+    assert (loaded.gamma, loaded.n_steps, loaded.num_timesteps) == (0.9, 64, 128)
+    loaded.learn(64)
+    assert np.isfinite(parameters_of(loaded)).all()
+
+
+def load_other(saved, loader, tmp_path, **overrides):
+    saved.learn(64)
+    saved.save(tmp_path / "model")
+    return loader.load(tmp_path / "model", env=make_env(), **overrides)
+
+
+def test_an_adapted_kl_coefficient_does_not_reach_another_algorithm(tmp_path) -> None:
+    adapted = make(KLPenaltyPPO, adaptive_kl_target=1e-9)
+    assert load_other(adapted, UnclippedPPO, tmp_path)._objective().kl_coef == 0.0
+    assert load_other(make(ClipPPO), KLPenaltyPPO, tmp_path).kl_coef == 1.0
+    assert load_other(make(KLPenaltyPPO, adaptive_kl_target=1e-9), KLPenaltyPPO, tmp_path).kl_coef == 2.0
+
+
+def test_trpos_settings_stay_trpos(tmp_path) -> None:
+    clip = load_other(make(TRPO), ClipPPO, tmp_path)
+    defaults = ClipPPO("MlpPolicy", make_env())
+    for name in ("vf_coef", "target_kl", "max_grad_norm", "learning_rate", "batch_size"):
+        assert getattr(clip, name) == getattr(defaults, name), name
+    assert load_other(make(ClipPPO, target_kl=0.5), TRPO, tmp_path).target_kl == 0.01
+
+
+def test_reinforces_lambda_stays_reinforces(tmp_path) -> None:
+    assert load_other(make(REINFORCE), ClipPPO, tmp_path).gae_lambda == 0.95
+    reinforce = load_other(make(ClipPPO), REINFORCE, tmp_path)
+    assert (reinforce.gae_lambda, reinforce.n_epochs, reinforce.batch_size) == (1.0, 1, None)
+    assert reinforce.rollout_buffer.gae_lambda == 1.0
+
+
+def test_what_is_shared_comes_along_and_overrides_win(tmp_path) -> None:
+    saved = make(ClipPPO, ent_coef=0.2, vf_coef=0.7, n_epochs=3, max_grad_norm=2.0)
+    loaded = load_other(saved, UnclippedPPO, tmp_path)
+    assert (loaded.ent_coef, loaded.vf_coef, loaded.n_epochs, loaded.max_grad_norm) == (0.2, 0.7, 3, 2.0)
+    assert load_other(make(ClipPPO), KLPenaltyPPO, tmp_path, kl_coef=5.0).kl_coef == 5.0
+
+
+def test_assigned_strings_survive_a_file(tmp_path) -> None:
+    model = make(ClipPPO)
+    model.clip_range, model.learning_rate, model.vf_coef = "lin_0.1", "lin_0.001", "lin_0.5"
+    loaded = load_other(model, ClipPPO, tmp_path)
+    assert loaded.clip_range(0.5) == pytest.approx(0.05)
+    assert loaded.lr_schedule(0.5) == pytest.approx(0.0005)
+    loaded.learn(64)
+
+
+def test_a_critic_rate_cannot_be_added_later(tmp_path) -> None:
+    model = make(ClipPPO)
+    with pytest.raises(ValueError, match="learning_rate_vf cannot be changed by load"):
+        load_other(model, ClipPPO, tmp_path, learning_rate_vf=1e-3)
+    model.learning_rate_vf = 1e-3
+    with pytest.raises(ValueError, match=r"learning_rate_vf=0\.001 was assigned to a model made without one"):
+        model.learn(64)
+
+
+def test_a_misspelt_backend_is_refused() -> None:
+    model = make(ClipPPO)
+    model.update_backend = "closed-form"
+    with pytest.raises(ValueError, match="update_backend='closed-form' is unknown"):
+        model.learn(64)
