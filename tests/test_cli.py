@@ -57,9 +57,11 @@ def test_mistakes_are_one_line(
     code, out, err = run(*arguments)
     assert code == 2
     assert out == ""
-    assert err.startswith("Error: ")
-    assert message in err
-    assert err.count("\n") == 1
+    # Older versions of Rich leave an empty line where a progress bar would have been.
+    said = err.strip()
+    assert said.startswith("Error: ")
+    assert message in said
+    assert "\n" not in said
 
 
 def test_train_then_evaluate(tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
 """That the algorithms learn: a short form in every run, the full claim under ``-m long``."""
 
+import warnings
+
 import gymnasium as gym
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+
+
+class ScoreReport(UserWarning):
+    """Shows scores in pytest's summary."""
 
 
 def score(algorithm: type, seed: int, timesteps: int, n_episodes: int = 20, **settings) -> float:
@@ -27,8 +33,12 @@ def test_reinforce_improves() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("algorithm", [ClipPPO, KLPenaltyPPO, TRPO])
+@pytest.mark.filterwarnings("default::tests.learning.test_cartpole.ScoreReport")
+@pytest.mark.parametrize("algorithm", [ClipPPO, KLPenaltyPPO, TRPO, UnclippedPPO, REINFORCE])
 def test_475_on_four_of_five_seeds_within_150_000_steps(algorithm) -> None:
     # Whole rollouts are collected: 73 of 2048 steps are the most that 150,000 allow.
     scores = [score(algorithm, seed, 73 * 2048) for seed in range(5)]
-    assert sum(s >= 475 for s in scores) >= 4, scores
+    warnings.warn(f"{algorithm.__name__}: {scores}", ScoreReport, stacklevel=1)
+    # What does not bound its step, or uses its data once, is reported as it is.
+    if algorithm in (ClipPPO, KLPenaltyPPO, TRPO):
+        assert sum(s >= 475 for s in scores) >= 4, scores

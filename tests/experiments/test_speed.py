@@ -1,0 +1,61 @@
+"""The speed report: that its parts add up and its ratios are what they say. Nothing here asserts a time."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sb3_ppo_variants.experiments import speed as module
+from sb3_ppo_variants.experiments.speed import Split, as_json, measure, speed
+from sb3_ppo_variants.experiments.speed_tables import show
+
+
+def test_ratio_is_taken_within_each_round() -> None:
+    splits = {"ours": Split(), "peer": Split()}
+    for ours, peer in ((10.0, 40.0), (20.0, 60.0), (10.0, 70.0)):
+        splits["ours"].add(ours / 2, 0, 0, ours / 2, 0)
+        splits["peer"].add(0, 0, 0, 0, peer)
+    ratio = module._ratio(splits, "ours", "peer")
+    # 40/10, 60/20, 70/10
+    assert (ratio.low, ratio.median, ratio.high) == (3.0, 4.0, 7.0)
+
+
+def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
+    ticks = []
+    measurement = measure("CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1))
+    assert len(ticks) == 3
+    assert set(measurement.splits) == {"clip_ppo", "paper_trpo", "sb3:ppo", "contrib:trpo"}
+    assert len(measurement.floor) == 2
+    for split in measurement.splits.values():
+        parts = [split.environment, split.acting, split.gae, split.bookkeeping, split.update]
+        assert all(len(part) == 2 for part in parts)
+        assert all(value > 0 for part in parts for value in part)
+        np.testing.assert_allclose(split.totals(), np.sum(parts, axis=0))
+    assert [(ratio.ours, ratio.peer) for ratio in measurement.ratios] == [
+        ("clip_ppo", "sb3:ppo"),
+        ("paper_trpo", "contrib:trpo"),
+    ]
+    console = Console(record=True, width=140, quiet=True)
+    show(measurement, console)
+    kept = json.loads(json.dumps(as_json([measurement])))
+    assert kept["measurements"][0]["n_envs"] == 2
+    assert {"torch", "stable-baselines3"} <= set(kept["versions"])
+
+
+def test_the_stopwatch_sees_what_passes_inside() -> None:
+    watch = module._Stopwatch()
+    timed = watch.timed(lambda seconds: time.sleep(seconds))
+    start = time.perf_counter()
+    timed(0.01)
+    timed(0.01)
+    assert 0.02 <= watch.seconds <= time.perf_counter() - start
+
+
+def test_unknown_and_missing_peers_are_refused(monkeypatch) -> None:
+    with pytest.raises(ValueError, match=r"--peers 'jax' is unknown: pass some of sb3, contrib, sbx"):
+        next(speed(["CartPole-v1"], [1], [8], ["jax"]))
+    monkeypatch.setattr(module, "installed_peers", lambda: ["sb3"])
+    with pytest.raises(ValueError, match=r"--peers 'sbx' is not installed"):
+        next(speed(["CartPole-v1"], [1], [8], ["sbx"]))
