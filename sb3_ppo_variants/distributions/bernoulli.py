@@ -31,6 +31,10 @@ class Bernoulli:
         (logits,) = parameters
         return (actions - namespace_of(logits).exp(log_sigmoid(logits)),)
 
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
+        """One after the other: they have little in common."""
+        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A −p·log p − (1 − p)·log(1 − p)."""
         (logits,) = parameters

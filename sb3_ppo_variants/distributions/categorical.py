@@ -38,6 +38,10 @@ class Categorical:
         slope[xp.arange(len(log_p)), actions] += 1
         return (slope,)
 
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
+        """One after the other: they have little in common."""
+        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+
     def entropy(self, parameters: Parameters) -> Array:
         """H = −Σ_D p·log p."""
         (log_p,) = parameters

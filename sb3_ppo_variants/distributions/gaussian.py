@@ -18,17 +18,21 @@ class Gaussian:
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
         """Σ_A −½z² − log σ − ½ log 2π, z = (a − μ)/σ."""
-        mean, log_std = parameters
-        z = (actions - mean) * namespace_of(mean).exp(-log_std)
-        constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
-        return -0.5 * row_sums(z * z) - (row_sums(log_std) + constant)
+        return self.log_prob_and_slope(parameters, actions)[0]
 
     def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
         """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""
+        return self.log_prob_and_slope(parameters, actions)[1]
+
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
+        """Both from one z."""
         mean, log_std = parameters
         inverse_std = namespace_of(mean).exp(-log_std)
         z = (actions - mean) * inverse_std
-        return z * inverse_std, z * z - 1
+        squared = z * z
+        constant = 0.5 * math.log(2 * math.pi) * mean.shape[-1]
+        log_prob = -0.5 * row_sums(squared) - (row_sums(log_std) + constant)
+        return log_prob, (z * inverse_std, squared - 1)
 
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A log σ + ½ log 2πe."""

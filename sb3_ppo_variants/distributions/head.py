@@ -29,6 +29,13 @@ class Head(Protocol):
         :return: ∂ log π / ∂ parameters, row by row
         """
 
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
+        """
+        :param parameters: as in ``log_prob``
+        :param actions: as in ``log_prob``
+        :return: both of the above, for a caller who needs both
+        """
+
     def entropy(self, parameters: Parameters) -> Array:
         """
         :param parameters: The distribution of each row

@@ -41,6 +41,10 @@ class MultiCategorical:
         blocks = enumerate(self.blocks(parameters[0]))
         return self._join([Categorical().log_prob_slope((block,), actions[:, index])[0] for index, block in blocks])
 
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
+        """One after the other: they have little in common."""
+        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+
     def entropy(self, parameters: Parameters) -> Array:
         """Σ over choices."""
         return sum(Categorical().entropy((block,)) for block in self.blocks(parameters[0]))

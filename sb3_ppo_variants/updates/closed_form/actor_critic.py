@@ -136,7 +136,7 @@ class ClosedFormActorCritic:
         """
         self.pi.backward(passed, slopes[0], self._pi_gradient)
         if self._log_std_gradient is not None:
-            slopes[1].sum(0, out=self._log_std_gradient)
+            np.matmul(self.pi.ones(len(slopes[1])), slopes[1], out=self._log_std_gradient)
 
     def critic_backward(self, passed: list[np.ndarray], d_values: np.ndarray) -> None:
         """

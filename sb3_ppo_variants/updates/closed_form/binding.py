@@ -126,7 +126,7 @@ class BoundAdam:
 
     def step(self, gradient: np.ndarray) -> None:
         """
-        :param gradient: ∂loss/∂θ, shape (P,)
+        :param gradient: ∂loss/∂θ of its parameters
         """
         group = self.group
         beta1, beta2 = group["betas"]

@@ -131,6 +131,13 @@ class MLP:
             self._ones[n_rows] = np.ones(n_rows, dtype)
         return buffers
 
+    def ones(self, n_rows: int) -> np.ndarray:
+        """
+        :param n_rows: As many rows as the last forward pass had
+        :return: ones, shape (n_rows,): a product with them sums over rows
+        """
+        return self._ones[n_rows]
+
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         """
         :param x: shape (B, n_in)
@@ -158,7 +165,7 @@ class MLP:
         :param d_out: ∂J/∂output, shape (B, n_out)
         :param gradient: ∂J/∂W and ∂J/∂b are written here
         """
-        ones = self._ones[len(d_out)]
+        ones = self.ones(len(d_out))
         for index in range(len(self.layers) - 1, -1, -1):
             given = passed[index]
             self._product(d_out.T, given, out=gradient[index].weight)

@@ -34,6 +34,7 @@ class ClosedFormEvaluation:
     :param vf: The same of the value network; ``None`` where no critic is trained
     :param parameters: The distributions
     :param log_ratio: log π − log π_old, shape (B,)
+    :param slopes: ∂ log π / ∂ parameters, row by row
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class ClosedFormEvaluation:
         vf: list[np.ndarray] | None,
         parameters: Parameters,
         log_ratio: np.ndarray,
+        slopes: Parameters,
     ):
+        self.slopes = slopes
         self.minibatch = minibatch
         self.pi = pi
         self.vf = vf
@@ -135,10 +138,11 @@ class ClosedFormUpdate:
         network, batch = self.network, minibatch.rollout
         pi = network.pi.forward(batch.features)
         parameters = network.parameters(pi[-1])
-        log_ratio = network.head.log_prob(parameters, batch.actions) - batch.old_log_prob
+        log_prob, slopes = network.head.log_prob_and_slope(parameters, batch.actions)
+        log_ratio = log_prob - batch.old_log_prob
         vf = None if self.objective.value_loss is None else network.vf.forward(batch.features)
         self._keep(minibatch, parameters, log_ratio, vf)
-        return ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio)
+        return ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes)
 
     def step(self, evaluation: ClosedFormEvaluation) -> None:
         """
@@ -160,7 +164,7 @@ class ClosedFormUpdate:
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
         weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
-        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(parameters, batch.actions)]
+        slopes = [slope * weight[:, None] for slope in evaluation.slopes]
         if objective.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
                 slope += (scale * objective.ent_coef) * of_entropy
