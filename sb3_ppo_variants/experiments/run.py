@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -250,8 +250,8 @@ def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict
     th.set_num_threads(1)
     result = train_run(Run(**description), report)
     kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
-    assert result.final_return is not None  # train_run has seen to it
-    return result.final_return, kept
+    # train_run has seen to it that there is a score.
+    return cast(float, result.final_return), kept
 
 
 def versions() -> dict[str, str]:

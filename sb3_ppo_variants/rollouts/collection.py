@@ -68,18 +68,9 @@ def collect_rollouts(
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
 
-        step_locals |= {
-            "n_steps": n_steps,
-            "obs_tensor": acted.obs_tensor,
-            "actions": acted.actions,
-            "values": acted.values,
-            "log_probs": acted.log_probs,
-            "clipped_actions": clipped_actions,
-            "new_obs": new_obs,
-            "rewards": rewards,
-            "dones": dones,
-            "infos": infos,
-        }
+        step_locals |= {"n_steps": n_steps, "obs_tensor": acted.obs_tensor, "clipped_actions": clipped_actions}
+        step_locals |= {"actions": acted.actions, "values": acted.values, "log_probs": acted.log_probs}
+        step_locals |= {"new_obs": new_obs, "rewards": rewards, "dones": dones, "infos": infos}
         callback.update_locals(step_locals)
         if not callback.on_step():
             actor.catch_up(rollout_buffer)
