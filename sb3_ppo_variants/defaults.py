@@ -5,7 +5,9 @@ Source: Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.0
 for MuJoCo, 3 for Atari; ``ent_coef`` 0.01 for Atari); ``vf_coef`` 0.5 is Stable-Baselines3's.
 """
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+from typing_extensions import NamedTuple
 
 Number = TypeVar("Number", int, float)
 
