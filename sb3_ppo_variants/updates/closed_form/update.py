@@ -35,6 +35,7 @@ class ClosedFormEvaluation:
     :param parameters: The distributions
     :param log_ratio: log π − log π_old, shape (B,)
     :param slopes: ∂ log π / ∂ parameters, row by row
+    :param old: The old policy's distributions; ``None`` without a penalty
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class ClosedFormEvaluation:
         parameters: Parameters,
         log_ratio: np.ndarray,
         slopes: Parameters,
+        old: Parameters | None,
     ):
         self.slopes = slopes
+        self.old = old
         self.minibatch = minibatch
         self.pi = pi
         self.vf = vf
@@ -141,8 +144,11 @@ class ClosedFormUpdate:
         log_prob, slopes = network.head.log_prob_and_slope(parameters, batch.actions)
         log_ratio = log_prob - batch.old_log_prob
         vf = None if self.objective.value_loss is None else network.vf.forward(batch.features)
-        self._keep(minibatch, parameters, log_ratio, vf)
-        return ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes)
+        evaluation = ClosedFormEvaluation(
+            minibatch, pi, vf, parameters, log_ratio, slopes, self._old_rows(minibatch.rows)
+        )
+        self._keep(evaluation)
+        return evaluation
 
     def step(self, evaluation: ClosedFormEvaluation) -> None:
         """
@@ -168,8 +174,8 @@ class ClosedFormUpdate:
         if objective.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
                 slope += (scale * objective.ent_coef) * of_entropy
-        if objective.kl_coef > 0:
-            for slope, of_kl in zip(slopes, head.kl_slope(self._old_rows(evaluation), parameters), strict=True):
+        if evaluation.old is not None:
+            for slope, of_kl in zip(slopes, head.kl_slope(evaluation.old, parameters), strict=True):
                 slope -= (scale * objective.kl_coef) * of_kl
         network.actor_backward(evaluation.pi, tuple(slopes))
         if objective.value_loss is not None and evaluation.vf is not None:
@@ -230,30 +236,25 @@ class ClosedFormUpdate:
         # Copies: the arrays are the network's own, and log σ is about to move.
         return tuple(np.broadcast_to(part, parameters[0].shape).copy() for part in parameters)
 
-    def _old_rows(self, evaluation: ClosedFormEvaluation) -> Parameters:
-        if self.old is None:
-            raise RuntimeError("The old policy's KL was asked for, but the old policy was not kept.")
-        return tuple(part[evaluation.minibatch.rows] for part in self.old)
+    def _old_rows(self, rows: np.ndarray) -> Parameters | None:
+        """The old policy at these rows, where the objective has a penalty against it."""
+        if self.old is None or not self.objective.kl_coef > 0:
+            return None
+        return tuple(part[rows] for part in self.old)
 
-    def _keep(
-        self,
-        minibatch: ClosedFormMinibatch,
-        parameters: Parameters,
-        log_ratio: np.ndarray,
-        vf: list[np.ndarray] | None,
-    ) -> None:
-        batch, kept, head = minibatch.rollout, self._kept, self.network.head
+    def _keep(self, evaluation: ClosedFormEvaluation) -> None:
+        batch, kept, head = evaluation.minibatch.rollout, self._kept, self.network.head
         self._sizes.append(len(batch))
-        kept["log_ratio"].append(log_ratio)
+        kept["log_ratio"].append(evaluation.log_ratio)
         kept["advantages"].append(batch.advantages)
-        kept["entropy"].append(head.entropy(parameters))
-        if vf is not None:
+        kept["entropy"].append(head.entropy(evaluation.parameters))
+        if evaluation.vf is not None:
             # A copy: the next pass overwrites the network's output.
-            kept["values"].append(vf[-1][:, 0].copy())
+            kept["values"].append(evaluation.vf[-1][:, 0].copy())
             kept["old_values"].append(batch.old_values)
             kept["returns"].append(batch.returns)
-        if self.objective.kl_coef > 0 and self.old is not None:
-            kept["kl"].append(head.kl(tuple(part[minibatch.rows] for part in self.old), parameters))
+        if evaluation.old is not None:
+            kept["kl"].append(head.kl(evaluation.old, evaluation.parameters))
 
 
 def standardized(advantages: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO
-from tests.algorithms.test_contract import OwnPolicy, make, parameters_of, settings_for
+from tests.algorithms.test_contract import make, parameters_of, settings_for
 from tests.environments import RandomWalk
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
 
@@ -130,129 +130,6 @@ def test_parameters_stay_contiguous_and_vectorise(algorithm) -> None:
     model = make(algorithm).learn(64)
     assert all(parameter.is_contiguous() for parameter in model.policy.parameters())
     assert model.policy.parameters_to_vector().shape == (sum(p.numel() for p in model.policy.parameters()),)
-
-
-class Hooked(th.nn.Tanh):
-    """An activation of somebody else's."""
-
-
-def freeze(model) -> None:
-    model.policy.action_net.bias.requires_grad_(False)
-
-
-def hook(model) -> None:
-    model.policy.action_net.register_forward_hook(lambda *args: None)
-
-
-def share(model) -> None:
-    model.policy.share_memory()
-
-
-def own_groups(model) -> None:
-    weights = [p for p in model.policy.parameters() if p.ndim > 1]
-    others = [p for p in model.policy.parameters() if p.ndim <= 1]
-    model.policy.optimizer = th.optim.Adam([{"params": weights, "weight_decay": 0.1}, {"params": others}], lr=1e-3)
-
-
-def forget_log_std(model) -> None:
-    parameters = [p for p in model.policy.parameters() if p is not model.policy.log_std]
-    model.policy.optimizer = th.optim.Adam(parameters, lr=1e-3)
-
-
-def tie(model) -> None:
-    model.policy.mlp_extractor.value_net = model.policy.mlp_extractor.policy_net
-    model.policy.optimizer = th.optim.Adam(model.policy.parameters(), lr=1e-3)
-
-
-def end_with_linear(model) -> None:
-    model.policy.mlp_extractor.policy_net.append(th.nn.Linear(64, 64))
-    model.policy.optimizer = th.optim.Adam(model.policy.parameters(), lr=1e-3)
-
-
-def no_bias(model) -> None:
-    model.policy.value_net = th.nn.Linear(64, 1, bias=False)
-    model.policy.optimizer = th.optim.Adam(model.policy.parameters(), lr=1e-3)
-
-
-class Residual(th.nn.Module):
-    """A hidden layer of somebody else's."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = th.nn.Linear(4, 64)
-
-    def forward(self, x):
-        return th.tanh(self.layer(x))
-
-
-def residual(model) -> None:
-    model.policy.mlp_extractor.policy_net = Residual()
-    model.policy.optimizer = th.optim.Adam(model.policy.parameters(), lr=1e-3)
-
-
-def own_forward(model) -> None:
-    forward = model.policy.forward
-    model.policy.forward = lambda *args, **kwargs: forward(*args, **kwargs)
-
-
-def gradient_hook(model) -> None:
-    model.policy.log_std.register_post_accumulate_grad_hook(lambda parameter: None)
-
-
-def own_add(model) -> None:
-    add = model.rollout_buffer.add
-    model.rollout_buffer.add = lambda *args: add(*args)
-
-
-INELIGIBLE = {
-    "shared memory": ({}, {}, share, "is in memory shared with other processes"),
-    "own parameter groups": ({}, {}, own_groups, "the optimizer's groups are neither"),
-    "a parameter nobody optimises": ({}, {}, forget_log_std, "the optimizer's groups are neither"),
-    "tied networks": ({}, {}, tie, "two layers share a parameter"),
-    "a Linear at the end": ({}, {}, end_with_linear, "the last hidden layer has no activation"),
-    "no bias": ({}, {}, no_bias, "a layer has no bias"),
-    "a module for a network": ({}, {}, residual, "the hidden layers are not Linear and activation in turn"),
-    "a wrapped forward": ({}, {}, own_forward, "a ActorCriticPolicy has a forward of its own"),
-    "a gradient hook": ({}, {}, gradient_hook, "the parameter log_std has hooks"),
-    "a wrapped buffer": ({}, {}, own_add, "a RolloutBuffer has a add of its own"),
-    "a policy of one's own": ({}, {"policy": OwnPolicy}, None, "the policy is a OwnPolicy"),
-    "Dict": ({"observations": "dict"}, {"policy": "MultiInputPolicy"}, None, "the policy is a MultiInput"),
-    "CNN": ({"observations": "image"}, {"policy": "CnnPolicy"}, None, "the policy is a ActorCriticCnnPolicy"),
-    "gSDE": ({}, {"use_sde": True}, None, "the action distribution is a StateDependentNoise"),
-    "activation": ({}, {"policy_kwargs": {"activation_fn": Hooked}}, None, "the activation is Hooked"),
-    "optimizer": (
-        {},
-        {"policy_kwargs": {"optimizer_class": th.optim.AdamW}},
-        None,
-        "the optimizer is a AdamW, not Adam",
-    ),
-    "amsgrad": ({}, {"policy_kwargs": {"optimizer_kwargs": {"amsgrad": True}}}, None, "Adam has amsgrad=True"),
-    "buffer": ({}, {"rollout_buffer_class": type("Mine", (RolloutBuffer,), {})}, None, "the rollout buffer is a Mine"),
-    "frozen": ({}, {}, freeze, "the parameter action_net.bias is frozen"),
-    "hooks": ({}, {}, hook, "a Linear has hooks"),
-}
-
-
-@pytest.mark.parametrize("case", INELIGIBLE)
-def test_what_it_does_not_cover_falls_back_and_says_why_once(case: str, capsys) -> None:
-    env, settings, disturb, reason = INELIGIBLE[case]
-    settings = {"policy": "MlpPolicy"} | settings
-    model = make(ClipPPO, env=env, verbose=1, **settings)
-    if disturb:
-        disturb(model)
-    model.learn(192)
-    assert model.active_backend == "autograd"
-    said = [line for line in capsys.readouterr().out.splitlines() if "by autograd, not in closed form" in line]
-    assert len(said) == 1
-    assert reason in said[0]
-    assert np.isfinite(parameters_of(model)).all()
-    if disturb is None:
-        with pytest.raises(ValueError, match=f"update_backend='closed_form' cannot run: {reason}"):
-            make(ClipPPO, env=env, update_backend="closed_form", **settings)
-    else:
-        model.update_backend = "closed_form"
-        with pytest.raises(ValueError, match=reason):
-            model.learn(64)
 
 
 def test_dead_relus_do_not_slow_down_or_break(recwarn) -> None:
