@@ -21,6 +21,21 @@ def namespace_of(array: Array) -> ModuleType:
     return th if isinstance(array, th.Tensor) else np
 
 
+def constants(value: float, shape: tuple[int, ...], like: Array) -> Array:
+    """
+    :param value: The entry
+    :param shape: The shape
+    :param like: An array of the kind, type and device wanted
+    :return: an array with equal entries
+    """
+    if isinstance(like, th.Tensor):
+        return like.new_full(shape, value)
+    # Not np.full or np.ones_like: on short arrays their Python wrappers take longer than the work.
+    array = np.empty(shape, like.dtype)
+    array.fill(value)
+    return array
+
+
 @cache
 def _ones(n: int, dtype: np.dtype) -> np.ndarray:
     return np.ones(n, dtype)

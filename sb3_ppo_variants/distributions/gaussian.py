@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sb3_ppo_variants.arrays import Array, namespace_of, row_sums
+from sb3_ppo_variants.arrays import Array, constants, namespace_of, row_sums
 from sb3_ppo_variants.distributions.head import Parameters
 
 
@@ -37,13 +37,14 @@ class Gaussian:
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A log σ + ½ log 2πe."""
         mean, log_std = parameters
-        entropy = row_sums(log_std) + 0.5 * math.log(2 * math.pi * math.e) * mean.shape[-1]
-        return namespace_of(mean).zeros_like(mean[:, 0]) + entropy
+        n_rows, n_dims = mean.shape
+        entropy = row_sums(log_std) + 0.5 * math.log(2 * math.pi * math.e) * n_dims
+        return entropy + constants(0.0, (n_rows,), like=mean)
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:
         """∂/∂μ = 0; ∂/∂ log σ = 1 per dimension; the same in all rows, so shaped like log σ."""
-        xp = namespace_of(parameters[1])
-        return xp.zeros_like(parameters[1]), xp.ones_like(parameters[1])
+        log_std = parameters[1]
+        return constants(0.0, log_std.shape, log_std), constants(1.0, log_std.shape, log_std)
 
     def fisher_product(self, parameters: Parameters, tangent: Parameters) -> Parameters:
         """diag(1/σ², 2) times (μ̇, log σ̇)."""

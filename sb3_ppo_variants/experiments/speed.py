@@ -4,6 +4,7 @@ Machines drift, so only what was measured in turn is compared: in each round eve
 does one update, and the environments alone are stepped for the floor. A ratio is taken within a round.
 """
 
+import importlib.metadata
 import importlib.util
 import platform
 import time
@@ -269,7 +270,10 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
     :return: it as JSON values, with the machine and the versions
     """
     machine = {"processor": _processor(), "python": platform.python_version(), "threads": 1}
-    return {"machine": machine, "versions": versions(), "measurements": [asdict(m) for m in measurements]}
+    made_by = versions()
+    if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
+        made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
+    return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
 
 
 def _processor() -> str:

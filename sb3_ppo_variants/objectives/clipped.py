@@ -42,7 +42,7 @@ class ClippedSurrogate:
         xp = namespace_of(log_ratio)
         low, high = self.band
         ratio = xp.exp(log_ratio)
-        # Flat beyond the edge that A favours; on the edge the two branches still are the same function. Where A = 0
-        # either answer is zero.
-        flat = xp.where(advantage > 0, ratio > 1 + high, ratio < 1 - low)
-        return xp.where(flat, 0.0, advantage * ratio)
+        unclipped = advantage * ratio
+        # Where the clipped branch is the smaller one it is flat; on the edge the two still are the same function.
+        clipped = advantage * ratio.clip(1 - low, 1 + high)
+        return xp.where(unclipped > clipped, 0.0, unclipped)

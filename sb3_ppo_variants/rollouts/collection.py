@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.rollouts.acting import Actor
+from sb3_ppo_variants.rollouts.copies import ease_copies
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.algorithms.base import OnPolicyVariant
@@ -46,6 +47,7 @@ def collect_rollouts(
     # Switches off dropout, and batch norm's running statistics.
     policy.set_training_mode(False)
     rollout_buffer.reset()
+    ease_copies(env)
     if algorithm.use_sde:
         policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
@@ -68,9 +70,18 @@ def collect_rollouts(
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
 
-        step_locals |= {"n_steps": n_steps, "obs_tensor": acted.obs_tensor, "clipped_actions": clipped_actions}
-        step_locals |= {"actions": acted.actions, "values": acted.values, "log_probs": acted.log_probs}
-        step_locals |= {"new_obs": new_obs, "rewards": rewards, "dones": dones, "infos": infos}
+        step_locals.update(
+            n_steps=n_steps,
+            obs_tensor=acted.obs_tensor,
+            actions=acted.actions,
+            values=acted.values,
+            log_probs=acted.log_probs,
+            clipped_actions=clipped_actions,
+            new_obs=new_obs,
+            rewards=rewards,
+            dones=dones,
+            infos=infos,
+        )
         callback.update_locals(step_locals)
         if not callback.on_step():
             actor.catch_up(rollout_buffer)

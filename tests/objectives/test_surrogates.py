@@ -265,3 +265,8 @@ def test_the_floor_holds_where_the_ratio_overflows() -> None:
     assert value.item() == pytest.approx(-3.0)  # 3 · −1
     assert DUAL.slope(log_ratio.detach(), advantage).item() == 0.0
     assert log_ratio.grad.item() == 0.0
+
+
+def test_an_advantage_that_is_not_a_number_is_not_hidden_by_clipping() -> None:
+    slope = ClippedSurrogate(0.2).slope(np.array([0.0, 1.0, -1.0]), np.full(3, np.nan))
+    assert np.isnan(slope).all()

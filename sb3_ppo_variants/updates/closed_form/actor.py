@@ -30,13 +30,14 @@ class ClosedFormActor:
         space = network.policy.action_space
         self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
         self._n_left = 0
-        self._noise_type = th.float64 if network.dtype == np.float64 else th.float32
+        self._noise = _Noise(th.float64 if network.dtype == np.float64 else th.float32)
 
     def act(self, observations: Observations, in_full: bool = True) -> Acted:
         network = self.network
         features = network.features(observations)
         output = network.pi.forward(features)[-1]
-        # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter.
+        # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter. A sum is finite
+        # only if all its terms are.
         if not math.isfinite(np.add.reduce(output, None)):
             raise ValueError(
                 f"The policy's output for the observations {observations} is {output}: an observation is not finite, "
@@ -129,7 +130,30 @@ class ClosedFormActor:
             # torch.bernoulli: uniform < p.
             return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
         mean, log_std = parameters
-        return mean + np.exp(log_std) * th.randn(mean.shape, dtype=self._noise_type).numpy()
+        return mean + np.exp(log_std) * self._noise.normal(mean.shape)
+
+
+class _Noise:
+    """
+    torch's random numbers as numpy arrays that are overwritten at the next draw.
+
+    :param dtype: Of the numbers
+    """
+
+    def __init__(self, dtype: th.dtype):
+        self._dtype = dtype
+        self._shape: tuple[int, ...] | None = None
+
+    def normal(self, shape: tuple[int, ...]) -> np.ndarray:
+        """
+        :param shape: The same at nearly every call: its memory is kept
+        :return: standard normal numbers, those of ``torch.randn``
+        """
+        if shape != self._shape:
+            self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype)
+            self._array = self._tensor.numpy()
+        self._tensor.normal_()
+        return self._array
 
 
 def _choose(log_p: np.ndarray) -> np.ndarray:

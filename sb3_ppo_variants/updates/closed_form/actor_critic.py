@@ -159,12 +159,12 @@ class ClosedFormActorCritic:
 
     # ---- The optimiser ----
 
-    def adams(self, actor: bool, critic: bool) -> list[tuple[BoundAdam, slice]]:
+    def adams(self, actor: bool, critic: bool) -> list[BoundAdam]:
         """
         :param actor: Whether the actor's parameters are stepped
         :param critic: Whether the critic's are
-        :return: Adam for each run of parameters with a learning rate of its own, and where the run lies; the moments
-            live in the policy's own optimiser
+        :return: Adam for each run of parameters with a learning rate of its own; the moments live in the policy's own
+            optimiser
         """
         optimizer = self.policy.optimizer
         runs = [(0, self._n_actor)] * actor + [(self._n_actor, self._n_all)] * critic
@@ -174,8 +174,8 @@ class ClosedFormActorCritic:
         for start, stop in runs:
             parameters = self.bound.parameters[start:stop]
             span = self.bound.span(start, stop)
-            adam = BoundAdam(optimizer, self._group_of(parameters[0]), parameters, self.bound.flat[span])
-            adams.append((adam, span))
+            group = self._group_of(parameters[0])
+            adams.append(BoundAdam(optimizer, group, parameters, self.bound.flat[span], self.bound.gradient[span]))
         return adams
 
     def _has_stepped_together(self) -> bool:

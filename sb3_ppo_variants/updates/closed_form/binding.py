@@ -95,6 +95,7 @@ class BoundAdam:
     :param group: The group of its parameters that is stepped
     :param parameters: Parameters of this group, in the layout's order, all having taken the same number of steps
     :param flat: Their shared memory
+    :param gradient: Where their gradient ∂loss/∂θ will be written, laid out alike
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class BoundAdam:
         group: dict[str, Any],
         parameters: list[th.nn.Parameter],
         flat: np.ndarray,
+        gradient: np.ndarray,
     ):
         self.optimizer = optimizer
         self.group = group
@@ -120,20 +122,20 @@ class BoundAdam:
         for name, memory in self.memories.items():
             for parameter, view in zip(parameters, memory.views, strict=True):
                 state[parameter][name] = view
-        self._flat = [th.from_numpy(flat)]
+        self.gradient = gradient
+        self._flat, self._gradient = [th.from_numpy(flat)], [th.from_numpy(gradient)]
         self._first, self._second = ([th.from_numpy(self.memories[n].flat)] for n in ("exp_avg", "exp_avg_sq"))
+        self._steps = self.memories["step"].flat
         self._step = [self.memories["step"].views[0]]
 
-    def step(self, gradient: np.ndarray) -> None:
-        """
-        :param gradient: ∂loss/∂θ of its parameters
-        """
+    def step(self) -> None:
+        """Step along the gradient."""
         group = self.group
         beta1, beta2 = group["betas"]
-        self.memories["step"].flat += 1
+        self._steps += 1
         th._fused_adam_(
             self._flat,
-            [th.from_numpy(gradient)],
+            self._gradient,
             self._first,
             self._second,
             [],
@@ -148,21 +150,19 @@ class BoundAdam:
         )
 
 
-def clipped_step(adams: list[tuple[BoundAdam, slice]], gradient: np.ndarray, max_grad_norm: float | None) -> float:
+def clipped_step(adams: list[BoundAdam], max_grad_norm: float | None) -> float:
     """
-    Step along a gradient whose norm is limited.
+    Step along a gradient whose norm is limited; it is scaled in place.
 
-    :param adams: Adam for each run of parameters, and where the run lies
-    :param gradient: ∂loss/∂θ of all parameters, scaled in place
+    :param adams: Adam for each run of parameters that is stepped
     :param max_grad_norm: Largest L2 norm over the runs together; ``None``: unlimited
     :return: the norm before clipping
     """
-    parts = [gradient[span] for _, span in adams]
-    norm = math.sqrt(sum(float(np.dot(part, part)) for part in parts))
+    norm = math.sqrt(sum(float(np.dot(adam.gradient, adam.gradient)) for adam in adams))
     # torch's factor: max / (norm + 1e-6), at most 1.
     if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
-        for part in parts:
-            part *= max_grad_norm / (norm + 1e-6)
-    for (adam, _), part in zip(adams, parts, strict=True):
-        adam.step(part)
+        for adam in adams:
+            adam.gradient *= max_grad_norm / (norm + 1e-6)
+    for adam in adams:
+        adam.step()
     return norm

@@ -38,7 +38,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         kl_reduction: KLReduction,
     ):
         self.network = network
-        self.rollout = rollout[np.random.permutation(len(rollout))]
+        self.rollout = rollout.take(np.random.permutation(len(rollout)))
         if normalize_advantage:
             self.rollout.advantages = standardized(self.rollout.advantages)
         self.ent_coef = ent_coef

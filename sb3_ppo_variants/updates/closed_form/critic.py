@@ -32,13 +32,12 @@ def fit_critic_in_closed_form(
         return losses
     adams = network.adams(actor=False, critic=True)
     for _ in range(n_epochs):
-        shuffled = rollout[np.random.permutation(len(rollout))]
-        for start in range(0, len(rollout), batch_size or len(rollout)):
-            batch = shuffled[start : start + (batch_size or len(rollout))]
+        shuffled = rollout.take(np.random.permutation(len(rollout)))
+        for batch in shuffled.split(batch_size or len(rollout)):
             passed = network.vf.forward(batch.features)
             values = passed[-1][:, 0]
             losses.append(float(value_loss.value(values, batch.old_values, batch.returns).mean()))
             slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
             network.critic_backward(passed, slope)
-            clipped_step(adams, network.bound.gradient, max_grad_norm)
+            clipped_step(adams, max_grad_norm)
     return losses

@@ -115,6 +115,7 @@ class MLP:
         widest = max(len(layer.bias) for layer in layers)
         self._product: Callable[..., np.ndarray] = _torch_product if widest >= WIDE else np.matmul
         self._buffers: dict[int, list[np.ndarray]] = {}
+        self._slopes: dict[int, list[np.ndarray]] = {}
         self._ones: dict[int, np.ndarray] = {}
 
     def _rows(self, n_rows: int) -> list[np.ndarray]:
@@ -124,10 +125,12 @@ class MLP:
             # Row counts that change at every update (unfinished episodes left out) must not pile up.
             if len(self._buffers) >= KEPT_ROW_COUNTS:
                 oldest = next(iter(self._buffers))
-                del self._buffers[oldest], self._ones[oldest]
+                del self._buffers[oldest], self._slopes[oldest], self._ones[oldest]
             dtype = self.layers[0].weight.dtype
             buffers = [np.empty((n_rows, len(layer.bias)), dtype) for layer in self.layers]
             self._buffers[n_rows] = buffers
+            # Room for a backward pass at the hidden layers; untouched memory until there is one.
+            self._slopes[n_rows] = [np.empty_like(hidden) for hidden in buffers[:-1]]
             self._ones[n_rows] = np.ones(n_rows, dtype)
         return buffers
 
@@ -145,14 +148,19 @@ class MLP:
         """
         passed = [x]
         last = len(self.layers) - 1
-        many_rows = len(x) >= COPY_ROWS
-        for index, out in enumerate(self._rows(len(x))):
-            weight = self._transposed[index]
-            if many_rows and self._product is np.matmul and out.shape[1] > COPY_UNITS:
-                np.copyto(self._copies[index], weight)
-                weight = self._copies[index]
-            self._product(x, weight, out=out)
-            out += self.layers[index].bias
+        n_rows = len(x)
+        copies = self._product is np.matmul and n_rows >= COPY_ROWS
+        for index, out in enumerate(self._rows(n_rows)):
+            layer = self.layers[index]
+            if n_rows == 1:
+                # Matrix times vector: half of what matmul takes.
+                np.dot(layer.weight, x[0], out[0])
+            elif copies and out.shape[1] > COPY_UNITS:
+                np.copyto(self._copies[index], self._transposed[index])
+                np.matmul(x, self._copies[index], out)
+            else:
+                self._product(x, self._transposed[index], out)
+            np.add(out, layer.bias, out)
             if index < last:
                 self.activation.apply(out, out)
             passed.append(out)
@@ -165,20 +173,21 @@ class MLP:
         :param d_out: ∂J/∂output, shape (B, n_out)
         :param gradient: ∂J/∂W and ∂J/∂b are written here
         """
-        ones = self.ones(len(d_out))
+        ones, room = self._ones[len(d_out)], self._slopes[len(d_out)]
         for index in range(len(self.layers) - 1, -1, -1):
             given = passed[index]
-            self._product(d_out.T, given, out=gradient[index].weight)
-            # A matrix-vector product sums rows faster than sum(0).
-            np.matmul(ones, d_out, out=gradient[index].bias)
+            self._product(d_out.T, given, gradient[index].weight)
+            # A vector-matrix product sums rows faster than sum(0).
+            np.dot(ones, d_out, gradient[index].bias)
             if index > 0:
-                weight = self.layers[index].weight
+                weight, d_given = self.layers[index].weight, room[index - 1]
                 # One output: an outer product, for which matmul takes twice as long.
                 if len(weight) == 1:
-                    d_out = d_out * weight
+                    np.multiply(d_out, weight, d_given)
                 else:
-                    d_out = self._product(d_out, weight, out=np.empty((len(d_out), weight.shape[1]), weight.dtype))
-                self.activation.chain(d_out, given)
+                    self._product(d_out, weight, d_given)
+                self.activation.chain(d_given, given)
+                d_out = d_given
 
     def tangent(self, passed: list[np.ndarray], direction: list[Layer]) -> np.ndarray:
         """

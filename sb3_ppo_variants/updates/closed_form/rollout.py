@@ -1,5 +1,6 @@
 """A rollout as flat numpy arrays, ready for closed-form updates."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,24 @@ class FlatRollout:
     def __len__(self) -> int:
         return len(self.advantages)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> "FlatRollout":
+    def take(self, rows: np.ndarray) -> "FlatRollout":
         """
-        :param rows: a slice (views) or row numbers (one copy)
-        :return: these rows
+        :param rows: row numbers
+        :return: a copy of these rows
         """
-        return FlatRollout(*(array[rows] for array in vars(self).values()))
+        return FlatRollout(*(array.take(rows, 0) for array in vars(self).values()))
+
+    def split(self, size: int) -> Iterator["FlatRollout"]:
+        """
+        :param size: rows of a part; the last may be shorter
+        :return: the parts one after the other, views
+        """
+        n_whole = len(self) // size
+        # Walking through an array with one axis more costs a fraction of slicing it again and again.
+        wholes = (array[: n_whole * size].reshape(n_whole, size, *array.shape[1:]) for array in vars(self).values())
+        yield from map(FlatRollout, *wholes)
+        if n_whole * size < len(self):
+            yield FlatRollout(*(array[n_whole * size :] for array in vars(self).values()))
 
 
 def flat_rollout(buffer: RolloutBuffer, network: ClosedFormActorCritic) -> FlatRollout:

@@ -125,13 +125,12 @@ class ClosedFormUpdate:
             order = order[self.kept_rows[order]]
         size = len(order) if batch_size is None else batch_size
         # One copy of the rows for the whole epoch; a minibatch is then a view.
-        shuffled = self.rollout[order]
+        shuffled = self.rollout.take(order)
         shuffled.advantages = self._advantages[order]
         if self.normalize_advantage is True:
             shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
-        for start in range(0, len(order), size):
-            part = slice(start, start + size)
-            yield ClosedFormMinibatch(shuffled[part], order[part])
+        for number, part in enumerate(shuffled.split(size)):
+            yield ClosedFormMinibatch(part, order[number * size : (number + 1) * size])
 
     def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
         """
@@ -157,7 +156,7 @@ class ClosedFormUpdate:
         :param evaluation: What ``evaluate`` returned last
         """
         self.gradient(evaluation)
-        self._grad_norms.append(clipped_step(self.adams, self.network.bound.gradient, self.max_grad_norm))
+        self._grad_norms.append(clipped_step(self.adams, self.max_grad_norm))
 
     def gradient(self, evaluation: ClosedFormEvaluation) -> None:
         """
