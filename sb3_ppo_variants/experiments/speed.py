@@ -26,11 +26,16 @@ from sb3_ppo_variants.rollouts import Actor
 ROLLOUT_ROWS = 2048  # SB3's default for one environment; with more, the rows are shared out
 WARM_UP_ROUNDS = 1
 
-OURS = ("clip_ppo", "paper_trpo")
-#: By library: the module it is imported as, its algorithm, and which of ours is set beside it.
+#: Ours by the name in the report: the algorithm and its settings.
+OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "clip_ppo": ("clip_ppo", {}),
+    "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
+    "paper_trpo": ("paper_trpo", {}),
+}
+#: By library: the module it is imported as, its algorithm, and which of ours are set beside it.
 MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx"}
 PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO"}
-SET_BESIDE = {"sb3": "clip_ppo", "contrib": "paper_trpo", "sbx": "clip_ppo"}
+SET_BESIDE = {"sb3": ("clip_ppo", "clip_ppo autograd"), "contrib": ("paper_trpo",), "sbx": ("clip_ppo",)}
 
 
 @dataclass
@@ -129,10 +134,11 @@ class _Clock(BaseCallback):
 class _Contestant:
     """A model that trains on, an iteration at a time, with stopwatches on its parts."""
 
-    def __init__(self, algorithm: str, environment: str, n_envs: int, width: int):
+    def __init__(self, algorithm: str, own: dict[str, Any], environment: str, n_envs: int, width: int):
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
         settings: dict[str, Any] = {"n_steps": self.n_rows // n_envs, "policy_kwargs": {"net_arch": [width, width]}}
+        settings |= own
         make: Callable[..., Any] = algorithm_class(algorithm)
         self.model: OnPolicyAlgorithm = make(policy_name(env.observation_space), env, seed=0, device="cpu", **settings)
         self.split = Split()
@@ -195,8 +201,8 @@ def measure(
     :param tick: Called after each round, warm-up included
     :return: what was measured
     """
-    names = [*OURS, *(PEER_OF[library] for library in peers)]
-    contestants = {name: _Contestant(name, environment, n_envs, width) for name in names}
+    contenders = OURS | {PEER_OF[library]: (PEER_OF[library], {}) for library in peers}
+    contestants = {name: _Contestant(*who, environment, n_envs, width) for name, who in contenders.items()}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for index in range(WARM_UP_ROUNDS + rounds):
@@ -208,7 +214,7 @@ def measure(
             contestant.iterate(counts)
         tick()
     splits = {name: contestant.split for name, contestant in contestants.items()}
-    ratios = [_ratio(splits, SET_BESIDE[library], PEER_OF[library]) for library in peers]
+    ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in SET_BESIDE[library]]
     return Measurement(environment, n_envs, width, floor, splits, ratios)
 
 

@@ -26,7 +26,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
     ticks = []
     measurement = measure("CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1))
     assert len(ticks) == 3
-    assert set(measurement.splits) == {"clip_ppo", "paper_trpo", "sb3:ppo", "contrib:trpo"}
+    assert set(measurement.splits) == {"clip_ppo", "clip_ppo autograd", "paper_trpo", "sb3:ppo", "contrib:trpo"}
     assert len(measurement.floor) == 2
     for split in measurement.splits.values():
         parts = [split.environment, split.acting, split.gae, split.bookkeeping, split.update]
@@ -35,6 +35,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         np.testing.assert_allclose(split.totals(), np.sum(parts, axis=0))
     assert [(ratio.ours, ratio.peer) for ratio in measurement.ratios] == [
         ("clip_ppo", "sb3:ppo"),
+        ("clip_ppo autograd", "sb3:ppo"),
         ("paper_trpo", "contrib:trpo"),
     ]
     console = Console(record=True, width=140, quiet=True)
