@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 app = typer.Typer(
-    help="Compare, train and score PPO variants. Long work can be interrupted: the same command goes on.",
+    help="Compare, tune, train and score PPO variants. Long work can be interrupted: the same command goes on.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,7 +44,7 @@ def _clear_errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         _say(str(error) or "interrupted")
         raise typer.Exit(130) from None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         _say(f"Error: {' '.join(str(error).split())}", style="red")
         raise typer.Exit(2) from None
 
@@ -107,6 +108,92 @@ def compare(
 
 
 @app.command()
+def tune(
+    algo: Annotated[str, typer.Option(help="Zoo id, peer, or package.module:Class")],
+    env: Environments = ["CartPole-v1"],  # noqa: B006 (typer reads it, nobody changes it)
+    trials: Annotated[int, typer.Option(help="Trials in all; the first is the documented defaults")] = 40,
+    timesteps: Timesteps = 50_000,
+    seeds: Annotated[int, typer.Option(help="Tuning seeds: runs of a trial in each environment")] = 3,
+    n_envs: NEnvs = 1,
+    sampler: Annotated[str, typer.Option(help="tpe, random or gp")] = "tpe",
+    sampler_seed: Annotated[int, typer.Option(help="Seed of the sampler")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Search this argument, e.g. clip_range; may be given several times")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="argument=value that every trial has, e.g. clip_range_vf=0.2")
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="Own search space, a JSON, YAML or TOML file: argument: [values], or argument: {kind: real, low: 0.1, "
+            "high: 0.3, log: true}; kinds are real, integer, complement (1 - x on a logarithmic scale), choice "
+            "(values) and band_ratio (a multiple of clip_range)"
+        ),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="ENV=RANDOM,REFERENCE: returns that count as 0 and 1; may be given several times"),
+    ] = None,
+    pruning: Annotated[
+        bool, typer.Option("--pruning/--no-pruning", help="End trials early that fall below the median")
+    ] = False,
+    trial_timeout: Annotated[float | None, typer.Option(help="Seconds after which a trial fails")] = None,
+    confirm: Annotated[int, typer.Option(help="Run so many of the best settings again; 0 for none")] = 3,
+    test_seeds: Annotated[int, typer.Option(help="Seeds of the confirmation, at least 10")] = 10,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes, one thread each (default: available cores)")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Ledger elsewhere, e.g. postgresql://user@host/db (default: OUT/ledger.db)")
+    ] = None,
+    zoo_configs: Annotated[
+        Path | None, typer.Option(help="Folder of ALGO.yml for a confirmed winner (default: OUT/zoo_configs)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger and report (default: runs/tune-ALGO)")] = None,
+) -> None:
+    """Search settings, then run the best and the defaults again on fresh seeds and say whether the best hold.
+
+    The same command goes on where it was interrupted or killed; more --trials extend the study. Exit code 1 when no
+    trial has finished.
+    """
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.settings import parse_assignments
+        from sb3_ppo_variants.experiments.tuning import tune as run_study
+        from sb3_ppo_variants.experiments.tuning_plan import parse_references
+        from sb3_ppo_variants.experiments.tuning_summary import show
+
+        tuned = run_study(
+            algo,
+            env,
+            trials=trials,
+            timesteps=timesteps,
+            seeds=seeds,
+            n_envs=n_envs,
+            jobs=jobs,
+            sampler=sampler,
+            sampler_seed=sampler_seed,
+            only=only or (),
+            settings=parse_assignments(settings or [], algo).get(algo, {}),
+            space=space,
+            references=parse_references(reference or []),
+            pruning=pruning,
+            trial_timeout=trial_timeout,
+            confirm=confirm,
+            test_seeds=test_seeds,
+            storage=storage,
+            zoo_configs=zoo_configs,
+            out=out,
+            console=Console(stderr=True),
+            command=shlex.join(["ppo-variants", *sys.argv[1:]]),
+        )
+        show(tuned, _screen())
+        _say("written: " + ", ".join(str(path) for path in tuned.files))
+    if tuned.best is None:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     algo: Annotated[str, typer.Option(help="Zoo id, peer, or package.module:Class")],
     env: Environment,
@@ -115,8 +202,16 @@ def train(
     n_envs: NEnvs = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="argument=value, e.g. clip_range=0.1")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ALGO-ENV-seedS)")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Steps from one checkpoint in OUT/checkpoints to the next (default: none)")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one")] = False,
 ) -> None:
-    """Train one model with its own defaults and leave it in OUT/model.zip."""
+    """Train one model with its own defaults and leave it in OUT/model.zip.
+
+    With --checkpoint-every N, the same command with --resume goes on where it was interrupted or killed, and ends as if
+    it never had been: the same parameters, the same curves.
+    """
     with _clear_errors():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -133,9 +228,22 @@ def train(
                 progress.update(bar, completed=min(steps, timesteps), description=f"return {mean_return:.1f}")
 
             trained = train_one(
-                algo, env, timesteps=timesteps, seed=seed, n_envs=n_envs, settings=chosen, out=out, report=report
+                algo,
+                env,
+                timesteps=timesteps,
+                seed=seed,
+                n_envs=n_envs,
+                settings=chosen,
+                out=out,
+                report=report,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
             )
         result = trained.result
+        if trained.resumed_at == result.steps:
+            _say("The run was already finished")
+        elif trained.resumed_at is not None:
+            _say(f"resumed at step {trained.resumed_at}")
         score = "no episode finished" if result.final_return is None else f"final return {result.final_return:.2f}"
         speed = f"{result.steps} steps, {result.steps_per_second:.0f} steps/s"
         _screen().print(f"{trained.out / 'model.zip'}: {score}, {speed}", highlight=False, soft_wrap=True)
@@ -170,12 +278,13 @@ def worker(
     storage: Storage,
     study: Annotated[str | None, typer.Option(help="Name of the study (default: the only one there)")] = None,
 ) -> None:
-    """Join a comparison from another process or machine, until nothing is left to do."""
+    """Join a comparison or a tuning study from another process or machine, until nothing is left to do."""
     # Before numpy is loaded: one thread a worker, as in the workers that compare starts.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     with _clear_errors():
         from sb3_ppo_variants.experiments import work
+        from sb3_ppo_variants.experiments.ledger import SUFFIX
         from sb3_ppo_variants.experiments.storage import (
             GRACE_SECONDS,
             HEARTBEAT_SECONDS,
@@ -184,12 +293,13 @@ def worker(
         )
 
         url = storage_url(storage, Path())
-        names = [study] if study is not None else study_names(url)
+        # A confirmation is joined with the study that it belongs to.
+        names = [study] if study is not None else [n for n in study_names(url) if not n.endswith(SUFFIX)]
         if len(names) != 1:
             raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): say which with --study")
         stop = work.stop_on_signals()
         _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
-        done = work.join(work.Job(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
+        done = work.join_with_sequel(work.Job(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
         _say(f"{done} runs done here; " + ("stopped" if stop() else "nothing is left to do"))
     if stop():
         raise typer.Exit(130)
@@ -233,6 +343,68 @@ def figures(
     with _clear_errors():
         draw_figures = importlib.import_module("sb3_ppo_variants.experiments.figures").draw_figures
         _say("written: " + ", ".join(str(path) for path in draw_figures(out)))
+
+
+@app.command()
+def record(
+    path: Annotated[Path, typer.Argument(help="A run folder or a model zip")],
+    out: Annotated[
+        Path | None, typer.Option(help="A .gif, or an .mp4 with the extra video (default: agent.gif beside the model)")
+    ] = None,
+    env: Annotated[str | None, typer.Option(help="Gymnasium id (default: the one trained on)")] = None,
+    algo: Annotated[str | None, typer.Option(help="Its algorithm (default: the one trained with)")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to record")] = 1,
+    max_steps: Annotated[int, typer.Option(help="Steps after which the recording ends in any case")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the environment and of the actions")] = 10_000,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Draw actions instead of taking the likeliest")
+    ] = False,
+) -> None:
+    """Record a trained model as a GIF or a video."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        # Before mujoco and pygame are loaded: they draw without a display then.
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.recording import record as record_model
+
+        made = record_model(
+            path, out, env, algo, episodes=episodes, max_steps=max_steps, seed=seed, deterministic=not stochastic
+        )
+        ended = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns) or "no episode ended"
+        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, return {ended}"
+        _screen().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plot(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Run folders: of train, of compare, or with SB3's monitor.csv or progress.csv")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the pictures (default: the one folder given, else runs/plots)")
+    ] = None,
+) -> None:
+    """Draw the learning curves and the diagnostics of run folders."""
+    with _clear_errors():
+        from sb3_ppo_variants.experiments.run_plots import plot_runs
+
+        _say("written: " + ", ".join(str(file) for file in plot_runs(paths, out)))
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def zoo(
+    script: Annotated[
+        str,
+        typer.Argument(help="train, enjoy, record_video, record_training, plots, plot_train, plot_from_file, …"),
+    ],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="What rl_zoo3's script takes; --help shows it", metavar="ARGS")
+    ] = None,
+) -> None:
+    """Run RL Baselines3 Zoo's scripts with our algorithms: zoo train --algo clip_ppo --env CartPole-v1, zoo enjoy, …"""
+    with _clear_errors():
+        importlib.import_module("sb3_ppo_variants.zoo").run(script, arguments or [])
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ from sb3_ppo_variants.experiments.comparison import study_name
 from sb3_ppo_variants.experiments.ledger import RUN, open_ledger
 from sb3_ppo_variants.experiments.run import Run, train_run
 from sb3_ppo_variants.experiments.storage import storage_url
+from sb3_ppo_variants.experiments.tuning_ledger import read_trials
+from tests.experiments.fake_trials import begin, cheap_plan
+from tests.experiments.fake_trials import coordinate_here as coordinate_trials_here
 from tests.experiments.fakes import coordinate_here
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
@@ -29,7 +32,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize("command", ["compare", "train", "evaluate", "worker", "figures"])
+@pytest.mark.parametrize("command", ["compare", "tune", "train", "evaluate", "worker", "figures"])
 def test_help(command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
@@ -46,6 +49,12 @@ def test_help(command: str) -> None:
         (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
         (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' is not supported"),
         (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
+        (["tune", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
+        (["tune", "--algo", "clip_ppo", "--only", "clip_rang"], "Did you mean 'clip_range'"),
+        (["tune", "--algo", "clip_ppo", "--space", "nowhere.yml"], "There is no space file nowhere.yml"),
+        (["tune", "--algo", "clip_ppo", "--reference", "CartPole-v1=22"], "written ENV=RANDOM,REFERENCE"),
+        (["tune", "--algo", "clip_ppo", "--test-seeds", "5"], "at least 10 test seeds, got 5: raise --test-seeds"),
+        (["tune", "--algo", "clip_ppo", "--set", "clip_range"], "written argument=value"),
         (["evaluate", "nowhere"], "There is no model at nowhere"),
         (["worker", "--storage", "nowhere.db"], "There is no ledger at"),
     ],
@@ -171,6 +180,77 @@ def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
     assert code == 2
     assert "holds 2 studies (shared, second): say which with --study" in err
+
+
+def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("tuning", "tuning_confirmation"):
+        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_trials_here)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yml").write_text("clip_range: [0.1, 0.2]\nn_epochs: {kind: integer, low: 9, high: 10}\n")
+    command = ["tune", "--algo", "clip_ppo", "--trials", "4", "--timesteps", "128", "--seeds", "1", "--confirm", "1"]
+    command += ["--set", "n_steps=64", "--set", "batch_size=32", "--space", "space.yml", "--sampler", "random"]
+    code, out, err = run(*command)
+    assert code == 0
+    assert "4 trials: 4 done" in out
+    assert "0 (defaults)" in out
+    assert re.search(r"Verdict: (trial \d beats|no tuned setting is shown to beat) the documented defaults", out)
+    assert re.search(r"\[4/4\] trial \d: score [\d.]+ .*best [\d.]+ \(trial \d\) · defaults [\d.]+", err)
+    assert (tmp_path / "runs/tune-clip_ppo/report.html").is_file()
+    with (tmp_path / "runs/tune-clip_ppo/trials.csv").open() as file:
+        assert [row["number"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+    code, _, err = run(*command, "--trials", "5", "--confirm", "0")
+    assert code == 0
+    assert "4 of 5 trials were done before" in err
+    code, _, err = run(*command[:-1], "tpe")
+    assert code == 2
+    assert "has another plan: sampler is random, the command's tpe. Give another --out" in err
+
+
+def test_worker_joins_a_tuning_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.work.stop_on_signals", lambda: lambda: False)
+    with open_ledger(storage_url(None, tmp_path), "tuned", create=True) as ledger:
+        begin(ledger, cheap_plan(), 3)
+        open_ledger(storage_url(None, tmp_path), "tuned-confirmation", create=True)  # no second study to choose from
+        code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
+        assert code == 0
+        assert "working on study tuned; " in err
+        assert "3 runs done here; nothing is left to do" in err
+        assert [t.state for t in read_trials(ledger, cheap_plan())] == ["done"] * 3
+
+
+def tuning_command(out: Path, trials: int) -> list[str]:
+    settings = ["--only", "n_epochs", "--set", "n_steps=256", "--sampler", "random"]
+    sizes = ["--trials", str(trials), "--timesteps", "4096", "--seeds", "2", "--confirm", "0", "--jobs", "2"]
+    return ["tune", "--algo", "clip_ppo", *sizes, *settings, "--out", str(out)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 8)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, "/8] trial")
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        kept = (
+            rf"the same command goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
+        )
+        assert re.search(kept, err), err
+    with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
+        before = {t.number: t.params for t in ledger.trials() if t.params}
+        finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
+    assert finished
+    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.coordinate", coordinate_trials_here)
+    code, out, _ = run(*tuning_command(tmp_path, 8))
+    assert code == 0
+    assert "8 trials: 8 done" in out
+    with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
+        trials = ledger.trials()
+    done = {t.user_attrs[RUN]: t for t in trials if t.state == TrialState.COMPLETE}
+    assert len(done) == 8
+    assert {t.number for t in done.values()} >= finished
+    assert all(done[trials[n].user_attrs[RUN]].params.items() >= params.items() for n, params in before.items())
 
 
 def test_own_class_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,12 @@ def test_import_stays_light() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is new in Python 3.11")
 def test_every_folder_with_code_is_in_the_wheel() -> None:
-    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {
         ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "sb3_ppo_variants").rglob("__init__.py")
     }
-    assert packages == folders
+    # Folders that are elsewhere in the repository than in the package.
+    elsewhere = setuptools["package-dir"]
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in elsewhere.values())
+    assert set(setuptools["packages"]) == folders | set(elsewhere)
+    assert set(setuptools["package-data"]["sb3_ppo_variants.zoo_configs"]) == {"*.yml"}

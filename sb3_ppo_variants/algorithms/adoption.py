@@ -21,7 +21,7 @@ def settings_not_adopted(cls: type, saved_by: str) -> set[str]:
     :param saved_by: The class that saved, ``"PPO"`` for SB3's
     :return: names of settings
     """
-    family = {base.__name__: base for base in _family()} | {"PPO": PPO}
+    family = family_members() | {"PPO": PPO}
     if saved_by not in family or saved_by == family_name(cls):
         return set()
     own, theirs = (set(inspect.signature(c).parameters) for c in (cls, family[saved_by]))
@@ -39,10 +39,13 @@ def family_name(cls: type) -> str:
     return next(base.__name__ for base in cls.__mro__ if base.__module__.startswith("sb3_ppo_variants."))
 
 
-def _family() -> list[type]:
+def family_members() -> dict[str, type]:
+    """
+    :return: the classes of the family by name
+    """
     import sb3_ppo_variants.algorithms as algorithms
 
-    return [getattr(algorithms, name) for name in algorithms.__all__]
+    return {name: getattr(algorithms, name) for name in algorithms.__all__}
 
 
 def adopt(model: Any) -> None:
@@ -55,6 +58,9 @@ def adopt(model: Any) -> None:
     constructed: dict[str, Any] = state.pop("_constructed", {})
     overridden = state.pop("_overridden", ())
     if constructed:
+        # sb3-contrib's TRPO hands on a 0 that it never uses, where ours would scale every gradient of the critic by it.
+        if "_saved_by" not in state and state.get("max_grad_norm") == 0 and "max_grad_norm" not in overridden:
+            state["max_grad_norm"] = constructed["max_grad_norm"]
         # SB3's own files do not say who saved them; PPO's are known by their clip range.
         saved_by = state.get("_saved_by", "PPO" if "clip_range" in state else family_name(type(model)))
         for name in settings_not_adopted(type(model), saved_by) - set(overridden):

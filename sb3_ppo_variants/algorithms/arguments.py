@@ -9,6 +9,7 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from typing_extensions import TypedDict
 
+from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
 from sb3_ppo_variants.algorithms.schedules import Coefficient
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 
@@ -33,6 +34,7 @@ class RolloutArguments(TypedDict, total=False):
     learning_rate_vf: Coefficient | None
     bootstrap_truncated: bool
     update_backend: UpdateBackend
+    nonfinite_update: NonFiniteUpdate
 
 
 class SharedArguments(RolloutArguments, total=False):

@@ -18,7 +18,8 @@ from typing_extensions import Self
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import UpdateBackend
 from sb3_ppo_variants.algorithms.backend import BackendChoice
-from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
+from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
+from sb3_ppo_variants.algorithms.safe_files import SafeFiles
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
@@ -34,7 +35,7 @@ from sb3_ppo_variants.updates.closed_form import (
 from sb3_ppo_variants.updates.update import Update
 
 
-class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
+class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
     """
     Base of the family. A subclass says what restrains the step (``_surrogate`` and the coefficients) and passes the
     rest on.
@@ -71,6 +72,9 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         ``train/kl``; ``None``: where the algorithm needs it, and in closed form, where it is cheap
     :param update_backend: ``"closed_form"``: gradients by hand in numpy, for SB3's MLP policy on the CPU;
         ``"autograd"``: torch, for every policy; ``"auto"``: the closed form where it can run
+    :param nonfinite_update: A NaN or Inf in an observation, action, reward, loss or gradient stops the training with a
+        ``NonFiniteError`` before it is learnt from (``"raise"``), or the minibatch or update concerned is left out and
+        counted in ``train/nonfinite_updates`` (``"skip"``); what the policy cannot act on stops in either case
     :raises TypeError: an argument of the wrong type, or one that the class does not have
     :raises ValueError: an argument out of its range
     """
@@ -113,6 +117,7 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         bootstrap_truncated: bool = True,
         measure_kl: bool | None = None,
         update_backend: UpdateBackend = "auto",
+        nonfinite_update: NonFiniteUpdate = "raise",
         **unknown: Any,
     ):
         if unknown:
@@ -146,6 +151,7 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         self.bootstrap_truncated = bootstrap_truncated
         self.measure_kl = measure_kl
         self.update_backend = update_backend
+        self.nonfinite_update = nonfinite_update
         for name in self.coefficients:
             setattr(self, name, parse_coefficient(name, getattr(self, name)))
         # load() fills the settings in afterwards: what it passes here are only the defaults.
@@ -218,11 +224,14 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
 
     def train(self) -> None:
         """Improve the policy on the rollout in the buffer: K epochs of minibatch steps on one objective."""
+        if self._leaves_out_rollout():
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         network = self._network()
-        # Overflowing ratios are what the diagnostics show, as in torch; no warning besides.
-        with nullcontext() if network is None else single_threaded(), np.errstate(over="ignore"):
+        # Overflowing ratios are what the diagnostics show, as in torch, and what is no number is looked at before a
+        # step is taken; no warning besides.
+        with nullcontext() if network is None else single_threaded(), np.errstate(over="ignore", invalid="ignore"):
             update = self._autograd_update() if network is None else self._closed_form_update(network)
             self._run_epochs(update)
             kl = update.measured_kl() if self._wants_kl() else None
@@ -262,14 +271,15 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         )
 
     def _run_epochs(self, update: Update) -> None:
-        for _ in range(self.n_epochs):
+        for epoch in range(self.n_epochs):
             stopped = False
-            for minibatch in update.epoch(self.batch_size):
+            for number, minibatch in enumerate(update.epoch(self.batch_size)):
                 evaluation = update.evaluate(minibatch)
                 stopped = self.target_kl is not None and self._is_too_far(evaluation.approx_kl)
                 if stopped:
                     break
-                update.step(evaluation)
+                if not update.step(evaluation):
+                    self._refuse_step(f"minibatch {number} of epoch {epoch} (both from 0)", evaluation.known_loss)
             self._n_updates += 1
             if stopped:
                 break
@@ -290,6 +300,7 @@ class OnPolicyVariant(ConfigurableAlgorithm, BackendChoice):
         Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
         the rollout after the update in nats, and ``kl_coef``, the coefficient that this very update used.
         """
+        self._log_nonfinite()
         for key, value in update.statistics().summary().items():
             self.logger.record(f"train/{key}", value)
         if kl is not None:

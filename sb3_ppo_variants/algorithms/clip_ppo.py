@@ -21,7 +21,8 @@ class ClipPPO(SurrogatePPO):
 
     What restrains the step: the gradient of a sample ends once its ratio has left [1−ε, 1+ε] in the direction that its
     advantage favours. The ratio itself is not bounded. Paper: Schulman et al. 2017, arXiv:1707.06347, equations 7
-    and 9.
+    and 9. Deviations from it, all SB3's: advantages are normalised in each minibatch, the gradient's norm is limited,
+    and an episode that a time limit cut off is continued by V.
 
     A drop-in for SB3's ``PPO``: the same arguments, positional ones in the same order up to ``clip_range_vf``. The
     defaults differ in one, ``ent_coef`` 0.01 instead of 0.0. With ``ent_coef=0.0`` training follows ``PPO`` to rounding

@@ -4,9 +4,11 @@ import copy
 import difflib
 import inspect
 import io
+import logging
 import pathlib
 import sys
 import warnings
+from functools import cache
 from typing import Any, ClassVar
 
 import torch as th
@@ -26,6 +28,15 @@ def _levels_to_the_user() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sb3_ppo_variants."):
         levels, frame = levels + 1, frame.f_back
     return levels
+
+
+@cache
+def _say_that_zips_run_code() -> None:
+    # Not a warning: a script under -W error has done nothing wrong.
+    logging.getLogger("sb3_ppo_variants").warning(
+        "load() reads SB3's zip format, which can run code: load only files that you trust. save_safe() and "
+        "load_safe() use a format that cannot. (Said once.)"
+    )
 
 
 def _is_ours(cls: type) -> bool:
@@ -62,10 +73,13 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "ent_coef": coefficient(at_least=0, hint="0 switches the entropy bonus off."),
         "vf_coef": coefficient(at_least=0),
         "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
+        "use_sde": choice(True, False),
         "sde_sample_freq": integer(at_least=-1),
+        "seed": optional(integer(at_least=0, hint="Pass None for a run that is not to be repeated.")),
         "bootstrap_truncated": choice(True, False),
         "measure_kl": choice(True, False, None),
         "update_backend": choice("auto", "autograd", "closed_form"),
+        "nonfinite_update": choice("raise", "skip"),
     }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -102,13 +116,25 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
                 'normalize_advantage="rollout" or False.'
             )
         n_rows = self.n_steps * self.n_envs
-        if n_rows % self.batch_size > 0:
-            warnings.warn(
-                f"batch_size={self.batch_size} does not divide the rollout of n_steps * n_envs = {n_rows} rows: after "
-                f"{n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. "
-                "A batch_size that is a factor of n_steps * n_envs avoids it.",
-                stacklevel=_levels_to_the_user(),
+        if n_rows % self.batch_size == 0:
+            return
+        if self.batch_size > n_rows:
+            short = (
+                "is larger than",
+                f"each epoch is one minibatch of {n_rows}. Pass None if the whole rollout is meant.",
             )
+        else:
+            short = (
+                "does not divide",
+                (
+                    f"after {n_rows // self.batch_size} full minibatches comes one of {n_rows % self.batch_size}. A "
+                    "batch_size that is a factor of n_steps * n_envs avoids it."
+                ),
+            )
+        warnings.warn(
+            f"batch_size={self.batch_size} {short[0]} the rollout of n_steps * n_envs = {n_rows} rows: {short[1]}",
+            stacklevel=_levels_to_the_user(),
+        )
 
     def current(self, name: str) -> float:
         """
@@ -174,6 +200,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         """
         Load a model saved by this class, by another of the family, or by SB3's ``PPO``.
 
+        For files that you trust: SB3's zip holds pickled objects, and loading one runs whatever code its author has put
+        there. ``load_safe`` reads files that cannot do that.
+
         From another class's file come policy, optimiser, spaces, counters, and the settings that mean the same in
         both; the rest are this class's defaults (see ``settings_not_adopted``).
 
@@ -186,6 +215,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         :param kwargs: Settings to change; those that the constructor takes are checked as it checks them
         :return: the model
         """
+        _say_that_zips_run_code()
         overrides = cls._checked_overrides(kwargs)
         try:
             return super().load(

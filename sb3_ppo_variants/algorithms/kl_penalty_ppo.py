@@ -19,7 +19,8 @@ class KLPenaltyPPO(SurrogatePPO):
 
     What restrains the step: the price β on KL(old‖new), in nats, summed over action dimensions. With a target the
     price follows the exact KL over the rollout, measured after each update: β/2 if it is below target/1.5, 2β if it is
-    above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and section 4.
+    above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and section 4. Deviations from it: those
+    of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
 
     The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions; for a
     distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, Schulman's k3 estimate

@@ -98,7 +98,7 @@ class REINFORCE(OnPolicyVariant):
         if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self._actor, bootstrap):
             return False
         self._finished = None
-        if not self.baseline:
+        if not self.baseline and self._rollout_fault is None:
             dones: Any = self._last_episode_starts
             returns = returns_to_go(rollout_buffer.rewards, rollout_buffer.episode_starts, dones, self.gamma)
             rollout_buffer.returns = returns

@@ -1,7 +1,9 @@
 """Trust region policy optimisation."""
 
+import math
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
@@ -30,7 +32,7 @@ class TRPO(OnPolicyVariant):
     the Fisher matrix F (damped: F + damping·I throughout), its length from ½·xᵀF·x = δ, and a backtracking line search
     then shortens it until the exact mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the
     objective has improved. The critic is fitted apart. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14 and
-    appendix C.
+    appendix C. Deviations from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values.
 
     Differences from sb3-contrib's ``TRPO``, whose names and defaults are used: the KL's direction is the paper's
     (contrib: KL(new‖old)), it is summed over action dimensions (contrib averages, so that its δ is A times larger), the
@@ -137,12 +139,14 @@ class TRPO(OnPolicyVariant):
 
     def train(self) -> None:
         """Improve the policy by one constrained step on the whole rollout, then fit the critic."""
+        if self._leaves_out_rollout():
+            return
         self._update_learning_rate(self.policy.optimizer)
         network = self._network()
         if network is None:
             step, value_losses = self._train_by_autograd()
         else:
-            with single_threaded():
+            with single_threaded(), np.errstate(over="ignore", invalid="ignore"):
                 step, value_losses = self._train_in_closed_form(network)
         self._n_updates += 1
         self._log_step(step, value_losses)
@@ -169,6 +173,7 @@ class TRPO(OnPolicyVariant):
             self.n_critic_updates,
             update.parameters.parameters,
             self.max_grad_norm,
+            self._refuse_step,
         )
         return step, value_losses
 
@@ -184,11 +189,20 @@ class TRPO(OnPolicyVariant):
         )
         step = self._step(update)
         value_losses = fit_critic_in_closed_form(
-            network, rollout, SquaredError(), self.batch_size, self.n_critic_updates, self.max_grad_norm
+            network,
+            rollout,
+            SquaredError(),
+            self.batch_size,
+            self.n_critic_updates,
+            self.max_grad_norm,
+            self._refuse_step,
         )
         return step, value_losses
 
     def _step(self, update: ConstrainedUpdate) -> PolicyStep:
+        objective, grad_norm = float(update.before.objective.detach()), float(update.gradient.norm())
+        if not math.isfinite(objective + grad_norm):
+            self._refuse_step("the policy's step", -objective)
         largest = update.largest_step(
             self.target_kl, self.cg_max_steps, self.cg_damping, self.sub_sampling_factor, self.cg_start
         )
@@ -204,6 +218,7 @@ class TRPO(OnPolicyVariant):
         ``UpdateStatistics``; ``grad_norm`` of the surrogate; ``line_search_tries``; ``nonfinite_step``, 1 where the
         step was not taken because it was not finite.
         """
+        self._log_nonfinite()
         ratio = step.ratio.double()
         self.logger.record("train/policy_objective", step.objective)
         self.logger.record("train/kl_divergence_loss", step.constraint)

@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sb3_ppo_variants.experiments.ledger import RUN, Ledger, reason
 from sb3_ppo_variants.experiments.storage import MAX_RETRIES
 
-State = Literal["done", "failed", "running", "waiting", "missing"]
+State = Literal["done", "failed", "pruned", "running", "waiting", "missing"]
+SETTLED: tuple[State, ...] = ("done", "failed", "pruned")
 
 # A lost run counts as forgotten only when nobody has enqueued it again for this long: whoever failed its trial may
 # just be about to.
@@ -44,7 +45,7 @@ class Batch:
         before = ledger.trials()
         self.first = len(before)
         # Failures of earlier commands do not count: the same command given again tries them again.
-        self._old = {t.number for t in before if t.state == TrialState.FAIL}
+        self._old = {t.number for t in before if t.state == TrialState.FAIL and not ledger.is_settled(t)}
         self._missing_since: dict[str, float] = {}
 
     def fill(self) -> None:
@@ -57,7 +58,13 @@ class Batch:
         for trial in self.ledger.trials():
             if (key := trial.user_attrs.get(RUN)) in by_key and trial.number not in self._old:
                 by_key[key].append(trial)
-        return {key: _standing(trials) for key, trials in by_key.items()}
+        return {key: self._standing(trials) for key, trials in by_key.items()}
+
+    def _standing(self, trials: list[FrozenTrial]) -> Standing:
+        settled = [t for t in trials if self.ledger.is_settled(t)]
+        for trial in sorted(settled, key=lambda t: t.state != TrialState.COMPLETE):
+            return Standing(_SETTLED_BY[trial.state], trial, reason(trial))
+        return _unsettled(trials)
 
     def mend(self, standings: Mapping[str, Standing]) -> None:
         """Enqueue again what was lost and forgotten: killed between a failure and its retry, or put back by nobody.
@@ -71,8 +78,8 @@ class Batch:
         self.ledger.fill({key: self.runs[key] for key in overdue})
 
 
-def _standing(trials: list[FrozenTrial]) -> Standing:
-    for state, name in _BY_STATE:
+def _unsettled(trials: list[FrozenTrial]) -> Standing:
+    for state, name in _UNDER_WAY:
         for trial in trials:
             if trial.state == state:
                 return Standing(name, trial)
@@ -81,12 +88,24 @@ def _standing(trials: list[FrozenTrial]) -> Standing:
         if (text := reason(trial)) is not None:
             return Standing("failed", trial, text)
     if len(failed) > MAX_RETRIES:
-        return Standing("failed", failed[-1], f"its process died {len(failed)} times (out of memory, or a crash)")
+        return Standing("failed", failed[-1], died(len(failed)))
     return Standing("missing")
 
 
-_BY_STATE: tuple[tuple[TrialState, State], ...] = (
-    (TrialState.COMPLETE, "done"),
+def died(times: int) -> str:
+    """What is said of a run whose process died again and again.
+
+    :param times: How often
+    """
+    return f"its process died {times} times (out of memory, or a crash)"
+
+
+_SETTLED_BY: dict[TrialState, State] = {
+    TrialState.COMPLETE: "done",
+    TrialState.FAIL: "failed",
+    TrialState.PRUNED: "pruned",
+}
+_UNDER_WAY: tuple[tuple[TrialState, State], ...] = (
     (TrialState.RUNNING, "running"),
     (TrialState.WAITING, "waiting"),
 )

@@ -92,6 +92,10 @@ def compare(
         console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
     try:
         with open_ledger(url, study, create=True) as ledger, display.live():
+            if ledger.executor is not None:
+                raise ValueError(
+                    f"The study {study!r} in {without_password(url)} is a tuning study: give another --out"
+                )
             batch = Batch(ledger, {key: run.description() for key, run in runs.items()})
             job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(runs), first=batch.first)
             standings = coordinate(batch, job, jobs or available_cores(), out / "workers.log", display)
@@ -138,7 +142,7 @@ def plan(
         check_environment(environment)
     for a in known:
         if a in settings:
-            _check_by_building(next(r for r in runs if r.algorithm == a))
+            check_by_building(next(r for r in runs if r.algorithm == a))
     return {run.key(): run for run in runs}
 
 
@@ -163,7 +167,11 @@ def check_environment(environment: str) -> None:
         raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
 
 
-def _check_by_building(run: Run) -> None:
+def check_by_building(run: Run) -> None:
+    """Build the model of a run once, so that a wrong setting is one clear error.
+
+    :param run: The run
+    """
     env = make_environment(run.environment, run.n_envs, run.seed)
     try:
         build(run, env)

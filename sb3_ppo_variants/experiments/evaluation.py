@@ -65,13 +65,7 @@ def evaluate(
     """
     if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
         raise ValueError(f"episodes must be a positive integer, got {episodes!r}")
-    model_path, trained = _find(Path(path))
-    environment = environment or trained.get("environment")
-    algorithm = algorithm or trained.get("algorithm")
-    if environment is None or algorithm is None:
-        missing = " and ".join(n for n, v in (("--env", environment), ("--algo", algorithm)) if v is None)
-        raise ValueError(f"{model_path} has no {RUN} beside it that says how it was trained: give {missing}")
-    name = algorithm_name(algorithm)
+    model_path, environment, name = find_model(path, environment, algorithm)
     check_environment(environment)
     env = make_environment(environment, 1, seed)
     try:
@@ -83,6 +77,25 @@ def evaluate(
     finally:
         env.close()
     return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths])  # type: ignore[union-attr]
+
+
+def find_model(
+    path: str | Path, environment: str | None = None, algorithm: str | type[BaseAlgorithm] | None = None
+) -> tuple[Path, str, str]:
+    """A trained model, and what is needed to use it.
+
+    :param path: A run folder or a model zip
+    :param environment: Gymnasium id, by default the one that it was trained on
+    :param algorithm: Its algorithm, by default the one that it was trained with
+    :return: The zip, the environment and the name of the algorithm
+    """
+    model_path, trained = _find(Path(path))
+    environment = environment or trained.get("environment")
+    algorithm = algorithm or trained.get("algorithm")
+    if environment is None or algorithm is None:
+        missing = " and ".join(n for n, v in (("--env", environment), ("--algo", algorithm)) if v is None)
+        raise ValueError(f"{model_path} has no {RUN} beside it that says how it was trained: give {missing}")
+    return model_path, environment, algorithm_name(algorithm)
 
 
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:

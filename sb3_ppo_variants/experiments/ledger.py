@@ -17,7 +17,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sb3_ppo_variants.experiments.storage import (
     GRACE_SECONDS,
@@ -37,6 +37,16 @@ ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
 # User attributes of a trial. CLAIM and REASON carry the number of the trial that they were written for: Optuna copies
 # all attributes when it retries a stale trial, and a copied claim would make the retried trial look taken.
 RUN, DESCRIPTION, CLAIM, REASON = "run", "description", "worker", "reason"
+
+# Of a description: parameters that Optuna is to propose in this trial, name → value.
+FIXED = "fixed"
+
+# User attributes of a study whose trials are not plain runs: what a worker executes them with, as module:attribute.
+# In such a study a trial that fails or is pruned, and says why, is settled and not tried again.
+EXECUTOR = "executor"
+# User attribute of a study: name of the study whose runs come when this one is done.
+FOLLOWED_BY = "followed_by"
+SUFFIX = "-confirmation"  # of such a study's name
 
 
 def machine() -> str:
@@ -72,7 +82,7 @@ def open_ledger(
         raise ValueError(f"There is no study {name!r} in {without_password(url)}: it holds {names or 'none'}")
     try:
         storage = open_storage(url, heartbeat, grace)
-        # The sampler proposes nothing here; the default one would read all trials each time.
+        # Plain runs propose nothing, and tuning sets a sampler of its own; the default one would read all trials.
         with quiet():
             study = optuna.create_study(
                 storage=storage,
@@ -114,6 +124,7 @@ class Ledger:
     ) -> None:
         self.study, self.storage, self.url, self.name = study, storage, url, name
         self.heartbeat, self.grace = heartbeat, grace
+        self.executor: str | None = self.attributes().get(EXECUTOR)
         self._unclaimed_since: dict[int, float] = {}
 
     def __enter__(self) -> "Ledger":
@@ -122,25 +133,56 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         close_storage(self.storage)
 
+    def attributes(self) -> dict[str, Any]:
+        """The study's user attributes."""
+        return patiently(lambda: self.study.user_attrs)
+
+    def keep(self, attribute: str, value: Any) -> None:
+        """Set a user attribute of the study."""
+        patiently(lambda: self.study.set_user_attr(attribute, value))
+        if attribute == EXECUTOR:
+            self.executor = value
+
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the given states, all by default. Surpluses (see :mod:`.work`) are among them."""
         return patiently(lambda: self.study.get_trials(deepcopy=False, states=states or None))
 
-    def enqueue(self, key: str, description: Mapping[str, Any]) -> None:
-        """Add a waiting trial for a run."""
-        patiently(lambda: self.study.enqueue_trial({}, user_attrs={RUN: key, DESCRIPTION: dict(description)}))
+    def is_settled(self, trial: FrozenTrial) -> bool:
+        """Whether a trial settles its run for good: the run is never done again."""
+        if trial.state == TrialState.COMPLETE:
+            return True
+        ended = trial.state in (TrialState.FAIL, TrialState.PRUNED)
+        return self.executor is not None and ended and reason(trial) is not None
+
+    def enqueue(self, key: str, description: Mapping[str, Any], lost: FrozenTrial | None = None) -> None:
+        """Add a waiting trial for a run.
+
+        :param key: The run's key
+        :param description: Its description
+        :param lost: An earlier trial of it whose process died; what Optuna had proposed in it is kept
+        """
+        trial = create_trial(
+            state=TrialState.WAITING,
+            params=None if lost is None else lost.params,
+            distributions=None if lost is None else lost.distributions,
+            user_attrs={RUN: key, DESCRIPTION: dict(description)},
+            system_attrs={"fixed_params": dict(description.get(FIXED, {}))},  # as Study.enqueue_trial has it
+        )
+        patiently(lambda: self.study.add_trial(trial))
 
     def fill(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Enqueue each run that is neither done, nor waiting, nor under way. Doing it again changes nothing.
+        """Enqueue each run that is neither settled, nor waiting, nor under way. Doing it again changes nothing.
 
         A kill between a failure and its retry would lose the run: so this is done at each start.
 
         :param runs: Key → description
         """
-        have = {t.user_attrs.get(RUN) for t in self.trials(TrialState.COMPLETE, *ACTIVE)}
+        trials = self.trials()
+        have = {t.user_attrs.get(RUN) for t in trials if t.state in ACTIVE or self.is_settled(t)}
+        lost = {t.user_attrs.get(RUN): t for t in trials if t.state == TrialState.FAIL and t.params}
         for key, description in runs.items():
             if key not in have:
-                self.enqueue(key, description)
+                self.enqueue(key, description, lost.get(key))
 
     def claim(self, trial: Trial) -> None:
         """Say that this process has the trial."""
@@ -160,24 +202,33 @@ class Ledger:
 
     def redo(self, trial: FrozenTrial) -> None:
         """Fail a running trial whose process is gone and enqueue its run again."""
-        if self.release(trial) and RUN in trial.user_attrs and self.lost(trial.user_attrs[RUN]) <= MAX_RETRIES:
-            self.enqueue(trial.user_attrs[RUN], trial.user_attrs[DESCRIPTION])
+        if self.release(trial) and RUN in trial.user_attrs and not self.given_up(trial.user_attrs[RUN]):
+            # As it is now: the caller may have read it before its parameters were proposed.
+            self.enqueue(trial.user_attrs[RUN], trial.user_attrs[DESCRIPTION], self.trials()[trial.number])
 
     def lost(self, key: str) -> int:
         """How often a run was lost so far."""
         failed = self.trials(TrialState.FAIL)
         return sum(t.user_attrs.get(RUN) == key and reason(t) is None for t in failed)
 
-    def rescue(self) -> None:
+    def given_up(self, key: str) -> bool:
+        """Whether a run was lost too often to be tried again by itself."""
+        return self.lost(key) > MAX_RETRIES
+
+    def rescue(self) -> list[FrozenTrial]:
         """Hand on the runs of dead processes; to be called again and again by whoever waits.
 
         Three ways to see that one is dead: its heartbeat is older than the grace time (Optuna's own way); it never
         wrote a claim, for it died between Optuna's claim and its first heartbeat, where Optuna never looks; it ran on
         this machine and there is no such process any more, which needs no waiting.
+
+        :return: The trials that now wait or run
         """
         with quiet():
             patiently(lambda: fail_stale_trials(self.study))
-        running = self.trials(TrialState.RUNNING)
+        active = self.trials(*ACTIVE)
+        running = [t for t in active if t.state == TrialState.RUNNING]
+        redone = False
         now = time.monotonic()  # not the trial's start time: that is the other machine's clock
         self._unclaimed_since = {
             t.number: self._unclaimed_since.get(t.number, now) for t in running if claimed_by(t) is None
@@ -188,6 +239,8 @@ class Ledger:
                 continue
             if owner is None or _is_dead_here(owner):
                 self.redo(trial)
+                redone = True
+        return self.trials(*ACTIVE) if redone else active
 
     def release_workers(self, names: Sequence[str]) -> None:
         """Fail at once what these stopped workers of ours were running; they are not enqueued again.

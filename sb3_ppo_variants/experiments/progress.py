@@ -19,10 +19,12 @@ class Display:
 
     :param runs: Key → run
     :param console: Where to show it
+    :param labels: Key → short name of the run, by default its own
     """
 
-    def __init__(self, runs: Mapping[str, Run], console: Console):
+    def __init__(self, runs: Mapping[str, Run], console: Console, labels: Mapping[str, str] | None = None):
         self.runs, self.console = runs, console
+        self.labels = labels or {key: run.label() for key, run in runs.items()}
         self._looked = False
         self._settled: set[str] = set()
         self._bars: dict[str, TaskID] = {}
@@ -62,7 +64,7 @@ class Display:
     def _show_running(self, key: str, standing: Standing) -> None:
         run = self.runs[key]
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(escape(run.label()), total=run.timesteps, note="")
+            self._bars[key] = self._progress.add_task(escape(self.labels[key]), total=run.timesteps, note="")
         values = standing.trial.intermediate_values if standing.trial is not None else {}
         if values:
             step = max(values)
@@ -70,7 +72,7 @@ class Display:
             self._progress.update(self._bars[key], completed=min(step, run.timesteps), note=note)
 
     def _say(self, key: str, standing: Standing) -> None:
-        label = f"[{len(self._settled)}/{len(self.runs)}] {self.runs[key].label()}"
+        label = f"[{len(self._settled)}/{len(self.runs)}] {self.labels[key]}"
         if standing.state == "failed":
             self._print(f"{label}: failed: {standing.reason}", style="red")
         elif not self.console.is_terminal and standing.trial is not None:

@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -31,6 +31,11 @@ CURVE_POINTS = 500
 REPORT_SECONDS = 0.2
 
 Report = Callable[[int, float], None]
+OnPoint = Callable[[BaseAlgorithm, "CurvePoint"], None]
+
+
+class NotFinite(ValueError):  # noqa: N818 (an adjective says it better)
+    """The score of a run is not finite."""
 
 
 class CurvePoint(NamedTuple):
@@ -116,15 +121,19 @@ class Recorder(BaseCallback):
     :param timesteps: Steps asked for
     :param report: Called a few times a second with the steps so far and the mean return so far (NaN without an
         episode); it may raise to end the run
+    :param on_point: Called with the model and each new point of the curve, so at the same steps in every repetition of
+        the run; it may raise to end the run
     """
 
-    def __init__(self, timesteps: int, report: Report | None = None):
+    def __init__(self, timesteps: int, report: Report | None = None, on_point: OnPoint | None = None):
         super().__init__()
         self.curve: list[CurvePoint] = []
-        self.report = report
+        self.report, self.on_point = report, on_point
         self._stride = timesteps / (CURVE_POINTS - 1)  # one point more may come at the end
         self._next_point = 0.0
         self._last_report = self._start = time.perf_counter()
+        #: Wall time of the processes that this run was interrupted in.
+        self.seconds_before = 0.0
 
     def _on_training_start(self) -> None:
         self._last_report = self._start = time.perf_counter()
@@ -139,12 +148,32 @@ class Recorder(BaseCallback):
     def _on_rollout_end(self) -> None:
         # Off-policy algorithms end a rollout every few steps: keep the first in each stride.
         if self.num_timesteps >= self._next_point and len(self.curve) < CURVE_POINTS - 1:
-            self.curve.append(self._point())
+            self._add_point()
             self._next_point = (self.num_timesteps // self._stride + 1) * self._stride
 
     def _on_training_end(self) -> None:
         if not self.curve or self.curve[-1].timesteps != self.num_timesteps:
-            self.curve.append(self._point())
+            self._add_point()
+
+    # ---- The protocol for checkpoints: a clock's reading means nothing to another process ----
+
+    def get_checkpoint_state(self) -> dict[str, Any]:
+        """What is kept of it, as :mod:`sb3_ppo_variants.checkpoints` asks."""
+        seconds = time.perf_counter() - self._start
+        names = ("curve", "_next_point", "n_calls", "num_timesteps")
+        return {"seconds_before": seconds, **{name: getattr(self, name) for name in names}}
+
+    def set_checkpoint_state(self, state: Mapping[str, Any]) -> None:
+        """
+        :param state: What ``get_checkpoint_state`` returned, perhaps in another process
+        """
+        vars(self).update(state)
+        self._start = time.perf_counter() - self.seconds_before
+
+    def _add_point(self) -> None:
+        self.curve.append(self._point())
+        if self.on_point is not None:
+            self.on_point(self.model, self.curve[-1])
 
     def _point(self) -> CurvePoint:
         seconds = round(time.perf_counter() - self._start, 3)
@@ -193,20 +222,31 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     return make(policy, env, seed=run.seed, device="cpu", **settings)
 
 
-def fit(run: Run, report: Report | None = None) -> tuple[BaseAlgorithm, Result]:
+def fit(
+    run: Run,
+    report: Report | None = None,
+    on_point: OnPoint | None = None,
+    prepare: Callable[[BaseAlgorithm], None] | None = None,
+    callbacks: Sequence[BaseCallback] = (),
+) -> tuple[BaseAlgorithm, Result]:
     """Train one model.
 
     :param run: What to train
     :param report: See :class:`Recorder`
+    :param on_point: See :class:`Recorder`
+    :param prepare: Called with the untrained model, to give it a logger and the like
+    :param callbacks: More callbacks, after the recorder
     :return: The trained model and what the training gave
     """
     env = make_environment(run.environment, run.n_envs, run.seed)
     try:
         model = build(run, env)
-        recorder = Recorder(run.timesteps, report)
+        if prepare is not None:
+            prepare(model)
+        recorder = Recorder(run.timesteps, report, on_point)
         start = time.perf_counter()
-        model.learn(run.timesteps, callback=recorder)
-        seconds = time.perf_counter() - start
+        model.learn(run.timesteps, callback=[recorder, *callbacks])
+        seconds = recorder.seconds_before + time.perf_counter() - start
         episodes = sum(len(rewards) for rewards in _unwrapped(env).env_method("get_episode_rewards"))
     finally:
         env.close()
@@ -218,22 +258,23 @@ def _unwrapped(env: VecEnv) -> VecEnv:
     return env.unwrapped if isinstance(env, VecEnvWrapper) else env
 
 
-def train_run(run: Run, report: Report | None = None) -> Result:
+def train_run(run: Run, report: Report | None = None, on_point: OnPoint | None = None) -> Result:
     """Train one model for its curve and score.
 
     :param run: What to train
     :param report: See :class:`Recorder`
+    :param on_point: See :class:`Recorder`
     :return: Curve and score; the model is dropped
     :raises ValueError: when the run has no score: no episode finished, or the score is not finite
     """
-    _, result = fit(run, report)
+    _, result = fit(run, report, on_point)
     if result.final_return is None:
         raise ValueError(
             f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
             f"report: train for more timesteps, or give the environment a time limit"
         )
     if not math.isfinite(result.final_return):
-        raise ValueError(
+        raise NotFinite(
             f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
             f"not finite, or the training diverged"
         )

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger, configure
 
+from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
+from sb3_ppo_variants.checkpoints.files import newest_path, refuse_earlier_run
 from sb3_ppo_variants.experiments.comparison import check_environment
 from sb3_ppo_variants.experiments.files import atomic, safe_name, write_csv, write_text
 from sb3_ppo_variants.experiments.registry import algorithm_name
@@ -15,6 +18,7 @@ from sb3_ppo_variants.experiments.run import CurvePoint, Report, Result, Run, fi
 from sb3_ppo_variants.experiments.settings import check_settings
 
 MODEL, RUN, CURVE = "model.zip", "run.json", "curve.csv"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Trained:
     :param model: The model
     :param result: What the training gave
     :param out: The run folder
+    :param resumed_at: The step of the checkpoint that this call went on from; ``None``: it began at the beginning
     """
 
     model: BaseAlgorithm
     result: Result
     out: Path
+    resumed_at: int | None = None
 
 
 def train(
@@ -41,8 +47,11 @@ def train(
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: Report | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
 ) -> Trained:
-    """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json`` and ``curve.csv``.
+    """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
+    ``progress.csv`` (SB3's log, a row an update).
 
     :param algorithm: A name (see :mod:`.registry`) or a class
     :param environment: Gymnasium id
@@ -52,6 +61,9 @@ def train(
     :param settings: Constructor argument → value
     :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``
     :param report: Called a few times a second with the steps so far and the mean return so far
+    :param checkpoint_every: Steps from one checkpoint in ``<out>/checkpoints`` to the next; ``None``: none
+    :param resume: Go on from the newest checkpoint, if there is one; the run then ends as if it had never been
+        interrupted (see :mod:`sb3_ppo_variants.checkpoints`)
     :return: The model and what the training gave
     """
     name = algorithm_name(algorithm)
@@ -59,7 +71,22 @@ def train(
     folder = Path(out) if out is not None else Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made should not cost a training first
-    model, result = fit(run, report)
+    checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
+    loggers: list[Logger] = []
+
+    def prepare(model: Any) -> None:
+        if resume:
+            checkpoints[0].check(model, timesteps)  # before the log is begun anew
+        loggers.append(configure(str(folder), ["csv"]))
+        model.set_logger(loggers[0])
+
+    try:
+        model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_left(folder / CHECKPOINTS, checkpoints)) from None
+    finally:
+        for logger in loggers:
+            logger.close()
     with atomic(folder / MODEL) as temporary:
         model.save(temporary)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
@@ -67,4 +94,22 @@ def train(
     write_text(
         folder / RUN, json.dumps({"run": run.description(), "result": kept}, indent=2, ensure_ascii=False) + "\n"
     )
-    return Trained(model, result, folder)
+    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:
+    if not resume:
+        refuse_earlier_run(folder)
+    if every is not None:
+        return [ResumableCheckpointCallback(folder, every, resume=resume)]
+    if resume:
+        raise ValueError("resume needs checkpoint_every (--checkpoint-every N): give the command of the first time")
+    return []
+
+
+def _what_is_left(folder: Path, checkpoints: list[ResumableCheckpointCallback]) -> str:
+    if newest := newest_path(folder):
+        return f"Interrupted. {newest} is kept: the same command with --resume goes on from there"
+    if checkpoints:
+        return "Interrupted before the first checkpoint: nothing is kept"
+    return "Interrupted: nothing is kept, for there was no --checkpoint-every"

@@ -1,5 +1,7 @@
 """A worker: takes waiting runs from a ledger, one after the other, until nothing waits or runs any more.
 
+What a run is, the executor knows: a function (description, reporter) → (score, what to keep of it). The executor of a
+study whose trials are not plain runs stands in the study's attributes, so a worker needs only storage and study.
 :func:`main` is a worker process; it reads its :class:`Job` as JSON from stdin.
 """
 
@@ -11,26 +13,33 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sb3_ppo_variants.experiments.ledger import ACTIVE, DESCRIPTION, REASON, RUN, Ledger, open_ledger
-from sb3_ppo_variants.experiments.storage import patiently
+from sb3_ppo_variants.experiments.ledger import ACTIVE, DESCRIPTION, FOLLOWED_BY, REASON, RUN, Ledger, open_ledger
+from sb3_ppo_variants.experiments.storage import patiently, study_names
 
 REPORT_SECONDS = 1.0
 REPORTS = 500  # of one run at most
 RESULT = "result"
-
-Execute = Callable[[Mapping[str, Any], Callable[[int, float], None]], tuple[float, Mapping[str, Any]]]
+SEQUEL_SECONDS = 30.0  # whoever coordinates makes the sequel's runs when it sees that the study is done
 
 
 class Stopped(KeyboardInterrupt):
     """The worker was asked to stop. Not an ``Exception``: nothing in a run may swallow it."""
+
+
+class StudyStopped(Stopped):
+    """The study has an error that every further trial would have."""
+
+
+class Failure(Exception):  # noqa: N818 (what the reader of a report calls it)
+    """A run has failed, and this text says why in full."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Job:
     :param study: Its name
     :param heartbeat: See :func:`.ledger.open_ledger`
     :param grace: See :func:`.ledger.open_ledger`
-    :param execute: ``module:function`` that does one run
+    :param execute: ``module:function`` that does one run; the study's own executor comes before it
     :param wanted: Keys of the runs that this command asked for; ``None`` takes all
     :param first: Trials with a lower number were there before this command
     :param poll: Seconds between two looks while others work
@@ -68,7 +77,7 @@ class Worker:
     :param job: What it works on
     """
 
-    def __init__(self, ledger: Ledger, execute: Execute, stop: Callable[[], bool], job: Job):
+    def __init__(self, ledger: Ledger, execute: "Execute", stop: Callable[[], bool], job: Job):
         self.ledger, self.execute, self.stop, self.job = ledger, execute, stop, job
         self._wanted = None if job.wanted is None else frozenset(job.wanted)
         self._current: Trial | None = None
@@ -80,13 +89,15 @@ class Worker:
         While others run, it stays: one of them may die, and its run must find somebody.
         """
         while not self.stop():
-            self.ledger.rescue()
-            active = self.ledger.trials(*ACTIVE)
+            active = self.ledger.rescue()
             if not active:
                 return
             if any(t.state == TrialState.WAITING for t in active):
                 try:
                     self._take_one()
+                except StudyStopped as error:
+                    self._put_back()
+                    raise ValueError(str(error)) from error
                 except Stopped:
                     self._put_back()
                     return
@@ -126,44 +137,56 @@ class Worker:
             # Two workers raced for the last waiting trial: Optuna made a new one for the loser.
             raise optuna.TrialPruned("surplus")
         self.ledger.claim(trial)
-        if (why := self._superfluous(trial.number, attributes[RUN])) is not None:
+        others = self.ledger.trials()
+        if (why := self._superfluous(trial.number, attributes[RUN], others)) is not None:
             raise optuna.TrialPruned(why)
         try:
-            score, result = self.execute(attributes[DESCRIPTION], _Reporter(trial, self.stop))
+            score, result = self.execute(attributes[DESCRIPTION], Reporter(trial, self.stop, others))
             if not math.isfinite(score):
                 raise ValueError(f"The score is {score}, not a finite number")
             patiently(lambda: trial.set_user_attr(RESULT, dict(result)))
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
+            plain = isinstance(error, Failure | optuna.TrialPruned)
+            text = str(error) if plain else f"{type(error).__name__}: {error}"
             patiently(lambda: trial.set_user_attr(REASON, {"text": text, "trial": trial.number}))
             raise
         self.done += 1
         return score
 
-    def _superfluous(self, number: int, key: str) -> str | None:
+    def _superfluous(self, number: int, key: str, others: Sequence[FrozenTrial]) -> str | None:
         """Why a claimed trial is not to be done, ``None`` if it is."""
         if self._wanted is not None and key not in self._wanted and number < self.job.first:
             # Left waiting by an earlier command that was given up. Should that command still live, it puts it back.
             return "left over from an earlier command"
-        for other in self.ledger.trials(TrialState.COMPLETE, TrialState.RUNNING):
-            same = other.user_attrs.get(RUN) == key and other.number != number
-            if same and (other.state == TrialState.COMPLETE or other.number < number):
+        for other in others:
+            if other.user_attrs.get(RUN) != key or other.number == number:
+                continue
+            if self.ledger.is_settled(other) or (other.state == TrialState.RUNNING and other.number < number):
                 return f"twin of trial {other.number}"  # two commands filled the ledger at once
         return None
 
 
-class _Reporter:
-    """Writes how far a run is into the ledger, seldom, and ends the run when the worker is to stop."""
+class Reporter:
+    """A run's line to its ledger: writes how far it is, seldom, and ends it when the worker is to stop.
 
-    def __init__(self, trial: Trial, stop: Callable[[], bool]):
-        self.trial, self.stop = trial, stop
+    :param trial: The run's trial
+    :param stop: See :class:`Worker`
+    :param trials: All trials of the ledger, as they were when the run began
+    """
+
+    def __init__(self, trial: Trial, stop: Callable[[], bool], trials: Sequence[FrozenTrial]):
+        self.trial, self.stop, self.trials = trial, stop, trials
         self._last = -math.inf
         self._spacing = REPORT_SECONDS
         self._written = 0
 
-    def __call__(self, step: int, value: float) -> None:
+    def check(self) -> None:
+        """End the run when the worker is to stop."""
         if self.stop():
             raise Stopped
+
+    def __call__(self, step: int, value: float) -> None:
+        self.check()
         now = time.monotonic()
         if now - self._last < self._spacing:
             return
@@ -173,6 +196,19 @@ class _Reporter:
             self._spacing *= 2  # each report is a row that every look at a running trial reads
         with suppress(StorageInternalError):  # a database that is away for a moment must not end the run
             self.trial.report(value, step)
+
+
+Execute = Callable[[Mapping[str, Any], Reporter], tuple[float, Mapping[str, Any]]]
+
+
+def executor(ledger: Ledger, job: Job) -> Execute:
+    """What does the runs of a ledger: a function, or a class that is made with the ledger and then called.
+
+    :param ledger: The ledger; its own executor comes first
+    :param job: The job that names another
+    """
+    made = resolve(ledger.executor or job.execute)
+    return made(ledger) if isinstance(made, type) else made
 
 
 def resolve(name: str) -> Any:
@@ -201,11 +237,41 @@ def join(job: Job, stop: Callable[[], bool]) -> int:
     :return: How many runs this process has done
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ledger = patiently(lambda: open_ledger(job.url, job.study, create=False, heartbeat=job.heartbeat, grace=job.grace))
-    with ledger:
-        worker = Worker(ledger, resolve(job.execute), stop, job)
+    with _open(job) as ledger:
+        worker = Worker(ledger, executor(ledger, job), stop, job)
         worker.work()
     return worker.done
+
+
+def join_with_sequel(job: Job, stop: Callable[[], bool], patience: float = SEQUEL_SECONDS) -> int:
+    """Work on a ledger, then on the study that comes after it, if any.
+
+    :param job: What to work on
+    :param stop: See :class:`Worker`
+    :param patience: Seconds to wait for the sequel's runs
+    :return: How many runs this process has done
+    """
+    done = join(job, stop)
+    with _open(job) as ledger:
+        sequel = ledger.attributes().get(FOLLOWED_BY)
+    if sequel is None:
+        return done
+    job = dataclasses.replace(job, study=sequel)
+    end = time.monotonic() + patience
+    while time.monotonic() < end and not stop():
+        if sequel in study_names(job.url) and _has_work(job):
+            return done + join(job, stop)
+        time.sleep(min(job.poll, patience))
+    return done
+
+
+def _open(job: Job) -> Ledger:
+    return patiently(lambda: open_ledger(job.url, job.study, create=False, heartbeat=job.heartbeat, grace=job.grace))
+
+
+def _has_work(job: Job) -> bool:
+    with _open(job) as ledger:
+        return bool(ledger.trials(*ACTIVE))
 
 
 def main() -> None:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from sb3_ppo_variants.experiments.batch import Batch, Standing
+from sb3_ppo_variants.experiments.batch import SETTLED, Batch, Standing
 from sb3_ppo_variants.experiments.ledger import claimed_by, worker_name
 from sb3_ppo_variants.experiments.work import Job
 
 LOOK_SECONDS = 0.5
+LOOK_SHARE = 0.02  # of one core, at most, for looking
 STOP_SECONDS = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -113,7 +114,7 @@ def coordinate(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> di
     :param job: What the workers work on
     :param jobs: How many workers at most
     :param log: See :class:`Crew`
-    :param watch: Called with the standings twice a second
+    :param watch: Called with the standings, at most twice a second
     :return: The final standings
     :raises Interrupted: on Ctrl-C, SIGTERM or SIGHUP, after the workers have been stopped
     :raises ChildProcessError: when workers die one after the other and nothing gets done
@@ -125,7 +126,7 @@ def coordinate(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> di
             return _run_crew(batch, crew, jobs, watch, asked)
         except KeyboardInterrupt as interrupt:
             crew.stop()
-            done = sum(s.state == "done" for s in batch.standings().values())
+            done = sum(s.state in ("done", "pruned") for s in batch.standings().values())
             raise Interrupted(done, len(batch.runs)) from interrupt
         finally:
             crew.stop()
@@ -135,9 +136,10 @@ def coordinate(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> di
 def _run_crew(batch: Batch, crew: Crew, jobs: int, watch: Watch, asked: list[int]) -> dict[str, Standing]:
     deaths, settled_before = 0, 0
     while not asked:
+        start = time.thread_time()
         standings = batch.standings()
         watch(standings)
-        open_runs = sum(s.state not in ("done", "failed") for s in standings.values())
+        open_runs = sum(s.state not in SETTLED for s in standings.values())
         if not open_runs:
             return standings
         for name in crew.bury():
@@ -153,8 +155,15 @@ def _run_crew(batch: Batch, crew: Crew, jobs: int, watch: Watch, asked: list[int
         if any(s.state == "waiting" for s in standings.values()):
             for _ in range(min(jobs, open_runs) - len(crew)):
                 crew.start()
-        time.sleep(LOOK_SECONDS)
+        # The coordinator shares the cores with its workers: a look that takes longer is taken less often.
+        _sleep(max(LOOK_SECONDS, (time.thread_time() - start) / LOOK_SHARE), asked)
     raise KeyboardInterrupt
+
+
+def _sleep(seconds: float, asked: list[int]) -> None:
+    end = time.monotonic() + seconds
+    while not asked and time.monotonic() < end:
+        time.sleep(min(LOOK_SECONDS, seconds))
 
 
 def _hand_on(batch: Batch, worker: str) -> None:

@@ -1,5 +1,6 @@
 """Ways to act: what the collection loop asks of a policy."""
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -8,6 +9,9 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import obs_as_tensor
+
+from sb3_ppo_variants.faults import NonFiniteError
+from sb3_ppo_variants.rollouts.faults import is_finite, needs_finite_observations
 
 Observations = np.ndarray | dict[str, np.ndarray]
 
@@ -100,7 +104,11 @@ class PolicyActor:
         with th.no_grad():
             obs_tensor = obs_as_tensor(observations, self.device)
             actions, values, log_probs = self.policy(obs_tensor)
-        return Acted(actions.cpu().numpy(), obs_tensor, values, log_probs)
+        on_host = actions.cpu().numpy()
+        # Torch's own check lets an infinite σ pass.
+        if on_host.dtype.kind == "f" and not np.isfinite(on_host).all():
+            raise NonFiniteError(f"The policy's actions are {on_host}")
+        return Acted(on_host, obs_tensor, values, log_probs)
 
     def store(
         self,
@@ -122,6 +130,9 @@ class PolicyActor:
         pass
 
     def terminal_value(self, observation: Observations) -> Any:
+        # A tanh would make a number of an Inf.
+        if not is_finite(observation) and needs_finite_observations(self.policy):
+            return math.nan
         with th.no_grad():
             return self.policy.predict_values(self.policy.obs_to_tensor(observation)[0])[0]
 

@@ -1,5 +1,6 @@
 """The collection loop: environment steps into the rollout buffer."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.rollouts.acting import Actor
+from sb3_ppo_variants.faults import NonFiniteError
+from sb3_ppo_variants.rollouts.acting import Actor, Observations
 from sb3_ppo_variants.rollouts.copies import ease_copies
+from sb3_ppo_variants.rollouts.faults import acting_fault, output_fault, reward_fault, rollout_fault
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.algorithms.base import OnPolicyVariant
@@ -40,6 +43,8 @@ def collect_rollouts(
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that only ran out of
         time (SB3 issue 633); without it a time limit counts as a terminal state
     :return: ``False`` if the callback ended the training
+    :raises NonFiniteError: for an observation, action, reward or value that is not finite, naming it; with
+        ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``algorithm`` is told
     """
     policy = algorithm.policy
     if algorithm._last_obs is None:
@@ -51,8 +56,11 @@ def collect_rollouts(
     if algorithm.use_sde:
         policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
-    actor = make_actor(rollout_buffer)
+    actor = _made(make_actor, algorithm, rollout_buffer, 0)
     in_full = may_look_at_values(callback)
+    # A bad reward is found in the buffer too, at the rollout's end and for nothing; but one that has gone through
+    # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
+    watch_rewards = algorithm.get_vec_normalize_env() is not None
     step_locals: dict[str, Any] = {
         "self": algorithm,
         "env": env,
@@ -65,7 +73,11 @@ def collect_rollouts(
         if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
             policy.reset_noise(env.num_envs)
         observations: Any = algorithm._last_obs
-        acted = actor.act(observations, in_full)
+        try:
+            acted = actor.act(observations, in_full)
+        except _ACTING_FAILS as error:
+            raise_acting_fault(algorithm, observations, n_steps, error)
+            raise
         clipped_actions = within_bounds(algorithm, acted.actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
@@ -87,23 +99,62 @@ def collect_rollouts(
             actor.catch_up(rollout_buffer)
             return False
         if in_full and not actor.is_current():
-            actor = make_actor(rollout_buffer)
+            actor = _made(make_actor, algorithm, rollout_buffer, n_steps)
 
         algorithm._update_info_buffer(infos, dones)
-        if bootstrap_truncated:
-            add_truncated_values(actor, algorithm.gamma, rewards, dones, infos)
+        if bootstrap_truncated and not add_truncated_values(actor, algorithm.gamma, rewards, dones, infos):
+            algorithm.report(reward_fault(algorithm, rewards, infos, n_steps))
+        # Python's sum: for a handful of numbers it takes a fraction of numpy's.
+        if watch_rewards and not math.isfinite(sum(rewards.tolist())):
+            algorithm.report(reward_fault(algorithm, rewards, infos, n_steps))
         episode_starts: Any = algorithm._last_episode_starts
         actor.store(rollout_buffer, observations, acted, rewards, episode_starts)
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 
-    values = actor.finish(rollout_buffer, new_obs, dones)  # type: ignore[arg-type]
+    # What overflows or is no number is looked at next.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = actor.finish(rollout_buffer, new_obs, dones)  # type: ignore[arg-type]
+    algorithm.report(rollout_fault(algorithm, rollout_buffer, new_obs))
     if isinstance(algorithm.action_space, spaces.Discrete):
         # As SB3 leaves them in its locals, having stored them.
         step_locals["actions"] = acted.actions.reshape(-1, 1)
     callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "values": values})
     callback.on_rollout_end()
     return True
+
+
+#: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
+#: warnings are errors.
+_ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
+
+
+def _made(
+    make_actor: Callable[[RolloutBuffer], Actor], algorithm: "OnPolicyVariant", buffer: RolloutBuffer, rollout_step: int
+) -> Actor:
+    try:
+        return make_actor(buffer)
+    except NonFiniteError as error:
+        raise_acting_fault(algorithm, algorithm._last_obs, rollout_step, error)  # type: ignore[arg-type]
+        raise
+
+
+def raise_acting_fault(
+    algorithm: "OnPolicyVariant", observations: Observations, rollout_step: int, reason: Exception
+) -> None:
+    """
+    :param algorithm: Holds the policy and the environments
+    :param observations: What it was to act on
+    :param rollout_step: Number of the step within the rollout
+    :param reason: Why it could not
+    :raises NonFiniteError: if numbers that are not finite are the reason
+    """
+    fault = acting_fault(algorithm, observations, rollout_step)
+    # "invalid value encountered in dot", say: numpy's own, where warnings are errors.
+    if fault is None and (isinstance(reason, NonFiniteError) or " encountered in " in str(reason)):
+        fault = output_fault(algorithm, rollout_step, reason)
+    if fault is not None:
+        raise fault from reason
 
 
 def may_look_at_values(callback: BaseCallback) -> bool:
@@ -144,7 +195,7 @@ def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarr
 
 def add_truncated_values(
     actor: Actor, gamma: float, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]
-) -> None:
+) -> bool:
     """
     Add γ·V(terminal observation) in place to the rewards of episodes that a time limit cut off.
 
@@ -153,8 +204,12 @@ def add_truncated_values(
     :param rewards: This step's rewards, shape (E,), edited in place
     :param dones: This step's ends of episodes, shape (E,)
     :param infos: This step's info dictionaries
+    :return: whether what was added is finite
     """
+    finite = True
     for idx, done in enumerate(dones):
         info = infos[idx]
         if done and info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
             rewards[idx] += gamma * actor.terminal_value(info["terminal_observation"])
+            finite = finite and math.isfinite(rewards[idx])
+    return finite

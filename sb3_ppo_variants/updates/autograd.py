@@ -1,7 +1,7 @@
 """The update by automatic differentiation: right for every SB3 policy, and equal to SB3's PPO to the bit."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,11 @@ class Evaluation:
     def __init__(self, loss: th.Tensor, approx_kl: th.Tensor):
         self.loss = loss
         self.approx_kl = approx_kl
+
+    @property
+    def known_loss(self) -> float | None:
+        """The loss."""
+        return float(self.loss.detach())
 
 
 class AutogradUpdate:
@@ -125,22 +130,26 @@ class AutogradUpdate:
             loss = loss + objective.kl_coef * self._kl(samples, log_ratio, rows).mean()
         return self._record(log_ratio, policy_loss, entropy_loss, value_loss, loss)
 
-    def step(self, evaluation: Evaluation) -> None:
+    def step(self, evaluation: Evaluation) -> bool:
         """
         Step the optimiser along the gradient of −loss.
 
-        :param evaluation: What ``evaluate`` returned
+        :param evaluation: What ``evaluate`` returned last
+        :return: ``False`` if loss or gradient is not finite: no step is taken, the statistics forget the minibatch
         """
         self.policy.optimizer.zero_grad()
         evaluation.loss.backward()
         parameters = list(self.policy.parameters())
-        if self.max_grad_norm is None:
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            grad_norm = th.nn.utils.get_total_norm(gradients)
-        else:
-            grad_norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self._grad_norms.append(grad_norm.detach())
+        grad_norm = gradient_norm(parameters)
+        # One transfer for both: a sum is finite only if its terms are.
+        if not math.isfinite(float(grad_norm + evaluation.loss.detach())):
+            self._records.pop()
+            return False
+        self._grad_norms.append(grad_norm)
+        if self.max_grad_norm is not None:
+            th.nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, grad_norm)
         self.policy.optimizer.step()
+        return True
 
     def statistics(self) -> UpdateStatistics:
         """
@@ -219,6 +228,14 @@ class AutogradUpdate:
             )
         )
         return Evaluation(loss, approx_kl)
+
+
+def gradient_norm(parameters: Iterable[th.nn.Parameter]) -> th.Tensor:
+    """
+    :param parameters: With their gradients
+    :return: the L2 norm of all gradients together, a scalar, computed as ``clip_grad_norm_`` does
+    """
+    return th.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).detach()
 
 
 def _on_host(scalars: list[th.Tensor]) -> np.ndarray:

@@ -51,7 +51,8 @@ class UpdateStatistics:
         """
         if len(self.sizes) == 0:
             return {}
-        first = self.epoch_starts[-1]
+        # The last epoch that kept a minibatch: those that are not finite are left out.
+        first = max(start for start in self.epoch_starts if start < len(self.sizes))
         ratio = self.ratio[int(self.sizes[:first].sum()) :].astype(np.float64)
         summary = {
             "entropy_loss": _mean(self.entropy_loss),

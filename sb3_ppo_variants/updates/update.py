@@ -14,6 +14,10 @@ class Evaluation(Protocol):
     def approx_kl(self) -> Any:
         """Schulman's k3 estimate of KL(old‖new), averaged over the minibatch: a number."""
 
+    @property
+    def known_loss(self) -> float | None:
+        """The loss −J, where the backend computes it before the step."""
+
 
 class Update(Protocol):
     """One update of a policy from one rollout."""
@@ -26,8 +30,13 @@ class Update(Protocol):
     def evaluate(self, minibatch: Any) -> Evaluation:
         """Forward passes; what the statistics need is kept."""
 
-    def step(self, evaluation: Any) -> None:
-        """Step the optimiser along the gradient of what was evaluated last."""
+    def step(self, evaluation: Any) -> bool:
+        """
+        Step the optimiser along the gradient of what was evaluated last.
+
+        ``False`` if its loss or its gradient's norm is not finite: no step is then taken, and the statistics forget
+        the minibatch.
+        """
 
     def statistics(self) -> UpdateStatistics:
         """The update's numbers."""

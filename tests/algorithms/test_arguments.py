@@ -56,6 +56,10 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
     (ClipPPO, {"update_backend": "jax"}, ValueError),
     (ClipPPO, {"bootstrap_truncated": "no"}, ValueError),
     (ClipPPO, {"learning_rate_vf": 0}, ValueError),
+    (ClipPPO, {"nonfinite_update": "ignore"}, ValueError),
+    (ClipPPO, {"use_sde": "no"}, ValueError),
+    (ClipPPO, {"seed": -1}, ValueError),
+    (ClipPPO, {"seed": 1.5}, TypeError),
     (KLPenaltyPPO, {"kl_coef": -1}, ValueError),
     (KLPenaltyPPO, {"kl_coef": 0}, ValueError),
     (KLPenaltyPPO, {"kl_coef": "lin_1.0"}, ValueError),
@@ -140,6 +144,11 @@ def test_short_minibatch_warns_on_the_users_line() -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_minibatch_larger_than_the_rollout_warns() -> None:
+    with pytest.warns(UserWarning, match=r"batch_size=4096 is larger than the rollout .* = 64 rows: each epoch is one"):
+        ClipPPO("MlpPolicy", make_env(), n_steps=64, batch_size=4096)
+
+
 def test_the_signature_starts_like_ppo() -> None:
     ours, theirs = inspect.signature(ClipPPO).parameters, inspect.signature(PPO).parameters
     assert list(ours)[: len(theirs)] == list(theirs)
@@ -152,6 +161,7 @@ def test_the_signature_starts_like_ppo() -> None:
         "learning_rate_vf",
         "bootstrap_truncated",
         "update_backend",
+        "nonfinite_update",
         "measure_kl",
         "clip_range_vf_mode",
     ]

@@ -1,7 +1,10 @@
 """Files across classes: what is taken over, and what each class decides for itself."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
+from sb3_contrib import TRPO as ContribTRPO  # noqa: N811
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
@@ -80,3 +83,13 @@ def test_a_misspelt_backend_is_refused() -> None:
     model.update_backend = "closed-form"
     with pytest.raises(ValueError, match="update_backend='closed-form' is unknown"):
         model.learn(64)
+
+
+def test_a_file_of_sb3_contribs_trpo_leaves_the_critic_able_to_learn(tmp_path) -> None:
+    ContribTRPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=64, seed=0, device="cpu").save(tmp_path / "theirs")
+    model = TRPO.load(tmp_path / "theirs", env=gym.make("CartPole-v1"))
+    assert model.max_grad_norm == TRPO("MlpPolicy", "CartPole-v1").max_grad_norm
+    before = [p.clone() for p in model.policy.mlp_extractor.value_net.parameters()]
+    model.learn(64)
+    after = list(model.policy.mlp_extractor.value_net.parameters())
+    assert not any(th.equal(a, b) for a, b in zip(before, after, strict=True))

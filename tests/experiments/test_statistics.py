@@ -46,6 +46,31 @@ def test_mean_improvement_weighs_environments_alike() -> None:
     assert statistics.mean_improvement(pairs) == pytest.approx((1 + 0) / 2)
 
 
+def test_widened_level_makes_the_interval_of_a_mean_students() -> None:
+    x = np.random.default_rng(3).normal(size=8)
+    level = statistics.widened_level(0.9, 8)
+    # A percentile interval of a mean is close to normal with the variance of the sample, not of the population.
+    half = stats.norm.ppf((1 + level) / 2) * x.std(ddof=0) / np.sqrt(8)
+    expected = stats.t.interval(0.9, 7, loc=x.mean(), scale=stats.sem(x))
+    assert (x.mean() - half, x.mean() + half) == pytest.approx(expected)
+
+
+def test_difference_of_centers_and_its_interval() -> None:
+    x, y = np.random.default_rng(4).normal(size=(2, 3, 12))
+    pairs = list(zip(x, y, strict=True))
+    expected = np.mean(stats.trim_mean(x, 0.25, axis=1) - stats.trim_mean(y, 0.25, axis=1))
+    assert statistics.mean_difference(pairs) == pytest.approx(expected)
+    wide, narrow = statistics.difference_interval(pairs, 0.99), statistics.difference_interval(pairs, 0.5)
+    assert wide is not None
+    assert narrow is not None
+    assert wide.low < narrow.low < expected < narrow.high < wide.high
+    # With two runs each in one environment the difference of means takes 9 values; the ends have probability 1/16.
+    pair = [([0.0, 2.0], [10.0, 14.0])]
+    assert statistics.difference_interval(pair, 0.95) == (0 - 14, 2 - 10)
+    assert statistics.difference_error(pair) == pytest.approx(np.sqrt(2**2 / 8 + 4**2 / 8), rel=0.03)
+    assert statistics.difference_error([([0.0], [1.0, 2.0])]) is None
+
+
 def test_intervals_need_two_runs() -> None:
     assert statistics.center_interval([1.0]) is None
     assert statistics.improvement_interval([([1.0, 2.0], [1.0])]) is None

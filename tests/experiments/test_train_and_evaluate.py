@@ -15,7 +15,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_leaves_a_run_folder(trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {"model.zip", "run.json", "curve.csv"}
+    assert {path.name for path in trained.iterdir()} == {"model.zip", "run.json", "curve.csv", "progress.csv"}
     kept = json.loads((trained / "run.json").read_text())
     run = Run(**kept["run"])
     assert (run.algorithm, run.seed, run.settings) == ("clip_ppo", 1, SMALL)

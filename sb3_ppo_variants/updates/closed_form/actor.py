@@ -10,7 +10,9 @@ from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
+from sb3_ppo_variants.faults import NonFiniteError
 from sb3_ppo_variants.rollouts.acting import Acted, Observations
+from sb3_ppo_variants.rollouts.faults import is_finite
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.updates.closed_form.threads import single_threaded
@@ -21,6 +23,7 @@ class ClosedFormActor:
     Acts as ``policy.forward`` does, drawing the same random numbers from torch's generator.
 
     :param network: The policy in numpy
+    :raises NonFiniteError: its actions would not be finite
     """
 
     def __init__(self, network: ClosedFormActorCritic):
@@ -30,7 +33,16 @@ class ClosedFormActor:
         space = network.policy.action_space
         self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
         self._n_left = 0
+        self._check_spread()
         self._noise = _Noise(th.float64 if network.dtype == np.float64 else th.float32)
+
+    def _check_spread(self) -> None:
+        log_std = self.network.log_std
+        if log_std is None:
+            return
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.exp(log_std)).all():
+                raise NonFiniteError(f"The actions' standard deviation is not finite: log_std is {log_std},")
 
     def act(self, observations: Observations, in_full: bool = True) -> Acted:
         network = self.network
@@ -39,10 +51,7 @@ class ClosedFormActor:
         # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter. A sum is finite
         # only if all its terms are.
         if not math.isfinite(np.add.reduce(output, None)):
-            raise ValueError(
-                f"The policy's output for the observations {observations} is {output}: an observation is not finite, "
-                "or an update has spoilt the parameters (look at the rewards and the learning rate)."
-            )
+            raise NonFiniteError(f"The policy's output is {output}")
         parameters = network.parameters(output)
         actions = self._sample(parameters)
         if not in_full and self._stores_exactly:
@@ -103,6 +112,9 @@ class ClosedFormActor:
         network = self.network
         # Shaped like a batch of one, as policy.obs_to_tensor does.
         batch = np.asarray(observation).reshape(-1, *network.policy.observation_space.shape)  # type: ignore[misc]
+        # A tanh would make a number of an Inf.
+        if not is_finite(batch):
+            return math.nan
         return network.vf.forward(network.features(batch))[-1][0, 0]
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:

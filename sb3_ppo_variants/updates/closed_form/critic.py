@@ -1,5 +1,8 @@
 """Fitting the critic on its own in closed form."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from sb3_ppo_variants.objectives import ValueLoss
@@ -15,6 +18,7 @@ def fit_critic_in_closed_form(
     batch_size: int | None,
     n_epochs: int,
     max_grad_norm: float | None,
+    refuse_step: Callable[[str, float], None],
 ) -> list[float]:
     """
     As ``fit_critic``: minimise the value loss by minibatch steps of Adam on the critic's parameters alone.
@@ -25,6 +29,7 @@ def fit_critic_in_closed_form(
     :param batch_size: Minibatch size; ``None``: the whole rollout
     :param n_epochs: Passes over the rollout
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+    :param refuse_step: Told of a step that is not taken because its loss or gradient is not finite
     :return: the loss of each minibatch
     """
     losses: list[float] = []
@@ -36,8 +41,11 @@ def fit_critic_in_closed_form(
         for batch in shuffled.split(batch_size or len(rollout)):
             passed = network.vf.forward(batch.features)
             values = passed[-1][:, 0]
-            losses.append(float(value_loss.value(values, batch.old_values, batch.returns).mean()))
+            loss = float(value_loss.value(values, batch.old_values, batch.returns).mean())
             slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
             network.critic_backward(passed, slope)
-            clipped_step(adams, max_grad_norm)
+            if math.isfinite(clipped_step(adams, max_grad_norm)):
+                losses.append(loss)
+            else:
+                refuse_step("a minibatch of the critic", loss)
     return losses

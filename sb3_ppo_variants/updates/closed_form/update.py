@@ -56,6 +56,9 @@ class ClosedFormEvaluation:
         self.parameters = parameters
         self.log_ratio = log_ratio
 
+    #: Losses wait for the statistics; a loss that is not finite shows in the gradient.
+    known_loss: float | None = None
+
     @property
     def approx_kl(self) -> float:
         """Schulman's k3 estimate of KL(old‖new), averaged over the minibatch."""
@@ -149,14 +152,20 @@ class ClosedFormUpdate:
         self._keep(evaluation)
         return evaluation
 
-    def step(self, evaluation: ClosedFormEvaluation) -> None:
+    def step(self, evaluation: ClosedFormEvaluation) -> bool:
         """
         Step Adam along the gradient of −J, clipped to the largest norm.
 
         :param evaluation: What ``evaluate`` returned last
+        :return: ``False`` if the gradient is not finite: no step is taken, the statistics forget the minibatch
         """
         self.gradient(evaluation)
-        self._grad_norms.append(clipped_step(self.adams, self.max_grad_norm))
+        norm = clipped_step(self.adams, self.max_grad_norm)
+        if not math.isfinite(norm):
+            self._forget_last()
+            return False
+        self._grad_norms.append(norm)
+        return True
 
     def gradient(self, evaluation: ClosedFormEvaluation) -> None:
         """
@@ -240,6 +249,12 @@ class ClosedFormUpdate:
         if self.old is None or not self.objective.kl_coef > 0:
             return None
         return tuple(part[rows] for part in self.old)
+
+    def _forget_last(self) -> None:
+        self._sizes.pop()
+        for parts in self._kept.values():
+            if parts:
+                parts.pop()
 
     def _keep(self, evaluation: ClosedFormEvaluation) -> None:
         batch, kept, head = evaluation.minibatch.rollout, self._kept, self.network.head

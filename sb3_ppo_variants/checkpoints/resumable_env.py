@@ -1,0 +1,216 @@
+"""One environment whose state can be kept and put back, in whatever process it lives."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+from sb3_ppo_variants.checkpoints.random_states import RandomStates, capture_random_states, restore_random_states
+from sb3_ppo_variants.checkpoints.twins import CannotCheck, capture, follows, replay, restore, same, twin_of
+
+#: A check starts some steps after it was asked for (after a reset, little has happened that could be missed) and goes
+#: over this many.
+STEPS_BEFORE_CHECK, STEPS_OF_CHECK = 3, 20
+
+
+class EnvState(NamedTuple):
+    """
+    :param kept: Whether the state is in here
+    :param why_not: Why not, for people
+    :param layers: Pickled: the layers from the outermost wrapper inwards, now or (to replay) before the last reset
+    :param random: Of the environment's process, now
+    :param reset: The arguments of the last reset; ``None``: nothing to replay, the layers are as they are now
+    :param actions: The actions since that reset
+    :param observation: What the environment returned last, to see that a replay has come to it
+    """
+
+    kept: bool
+    why_not: str = ""
+    layers: bytes = b""
+    random: RandomStates | None = None
+    reset: dict[str, Any] | None = None
+    actions: tuple[Any, ...] = ()
+    observation: Any = None
+
+
+class _Beginning(NamedTuple):
+    """An episode, to be replayed: the layers before its reset, the arguments of the reset, the actions since."""
+
+    layers: bytes
+    reset: dict[str, Any]
+    actions: list[Any]
+
+
+class _Check(NamedTuple):
+    """A state captured earlier, by both means, and all that has happened since."""
+
+    layers: bytes
+    random: RandomStates
+    beginning: _Beginning | None
+    events: list[tuple[str, Any, Any]]
+
+
+class ResumableEnv(gym.Wrapper):
+    """
+    Keeps and restores an environment's state, wrappers included. The outermost wrapper:
+    ``make_vec_env(id, wrapper_class=ResumableEnv, vec_env_cls=SubprocVecEnv)``.
+
+    Two means are tried, in this order, and the one that is right is used:
+
+    - copy: the attributes of the environment and its wrappers (of those with the protocol of ``layers``, what that
+      returns; of MuJoCo environments, the simulator's data besides);
+    - replay: the attributes before the last reset, and the actions since.
+
+    Right means: checked on a twin. The state is captured while the environment goes on as it is told to; a twin put
+    into that state must then return the same observations, rewards and ends, bit for bit, for the same actions.
+
+    :param env: The environment with its other wrappers
+    :param make: Makes another such environment (with its other wrappers), for the twin; ``None``: ``gymnasium.make``
+        from the environment's specification, where its attributes alone do not make it
+    """
+
+    def __init__(self, env: gym.Env, make: Callable[[], gym.Env] | None = None):
+        super().__init__(env)
+        self._make = make
+        self._twin: gym.Env | None = None
+        self._means: str | None = "copy"
+        self._is_checked = False
+        self._why_not = ""
+        self._wait = -1
+        self._check: _Check | None = None
+        self._beginning: _Beginning | None = None
+        self._observation: Any = None
+
+    # ---- The environment's interface ----
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self._beginning = None
+        if self._means == "replay" or (self._means == "copy" and not self._is_checked):
+            self._beginning = _Beginning(capture(self.env), deepcopy(kwargs), [])
+        observation, info = self.env.reset(**kwargs)
+        self._note("reset", kwargs, observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        if self._wait >= 0:
+            self._wait -= 1
+            if self._wait < 0:
+                self._check = _Check(capture(self.env), capture_random_states(), self._episode_so_far(), [])
+        if self._beginning is not None:
+            self._beginning.actions.append(deepcopy(action))
+        result = self.env.step(action)
+        self._note("step", action, result[:4])
+        if self._check is not None and len(self._check.events) >= STEPS_OF_CHECK:
+            self._judge()
+        return result
+
+    def _note(self, event: str, given: Any, returned: Any) -> None:
+        self._observation = returned[0] if event == "step" else returned
+        if self._check is not None:
+            self._check.events.append((event, deepcopy(given), deepcopy(returned)))
+
+    def _episode_so_far(self) -> _Beginning | None:
+        return self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
+
+    # ---- What the callback asks, through env_method ----
+
+    def begin_check(self) -> None:
+        """Check in the coming steps that the environment's state can be kept, unless that is under way."""
+        if self._means is not None and self._check is None and self._wait < 0:
+            self._wait = STEPS_BEFORE_CHECK
+
+    def capture_checkpoint(self, unchecked: bool = False) -> EnvState | None:
+        """
+        :param unchecked: Capture even what has not been checked yet
+        :return: the state; ``None``: too early, the environment has to be stepped first
+        """
+        if self._check is not None and self._check.events:
+            self._judge()
+        if self._means is None:
+            return EnvState(False, self._why_not)
+        if not (self._is_checked or unchecked) or (self._means == "replay" and self._beginning is None):
+            return None
+        if self._means == "copy":
+            return EnvState(True, layers=capture(self.env), random=capture_random_states())
+        layers, reset, actions = self._beginning  # type: ignore[misc]
+        return EnvState(True, "", layers, capture_random_states(), reset, tuple(actions), deepcopy(self._observation))
+
+    def restore_checkpoint(self, state: EnvState) -> str:
+        """
+        :param state: What ``capture_checkpoint`` returned in a process with the same environment
+        :return: what is wrong; empty if nothing is
+        """
+        self._check, self._wait = None, -1
+        if not state.kept:
+            return state.why_not
+        try:
+            restore(self.env, state.layers)
+            if state.reset is not None:
+                self._means = "replay"
+                self._beginning = _Beginning(state.layers, state.reset, list(state.actions))
+                self._observation = replay(self.env, state.reset, state.actions)
+                if not same(self._observation, state.observation):
+                    return "replaying its actions led elsewhere"
+        except Exception as error:  # in a worker process it would end the worker without a word
+            return f"{type(error).__name__}: {error}"
+        if state.random is not None:
+            restore_random_states(state.random)
+        return ""
+
+    def close(self) -> None:
+        if self._twin is not None:
+            self._twin.close()
+        super().close()
+
+    # ---- The check ----
+
+    def _judge(self) -> None:
+        check, self._check = self._check, None
+        if check is None or self._means is None:
+            return
+        here = capture_random_states()
+        failures = []
+        try:
+            if self._means == "copy":
+                failures.append(self._failure_of_copy(check))
+                if failures[-1] and check.beginning is None:
+                    # It was under way when we came: to be tried again once an episode has begun before our eyes.
+                    return
+            if self._means == "replay" or failures[-1]:
+                self._means = "replay"
+                failures.append(self._failure_of_replay(check))
+        finally:
+            restore_random_states(here)
+        self._is_checked = not failures[-1]
+        if failures[-1]:
+            self._means = None
+            self._why_not = "; ".join(dict.fromkeys(failures))
+
+    def _failure_of_copy(self, check: _Check) -> str:
+        try:
+            twin = self._made_twin(check.layers)
+            restore_random_states(check.random)
+            return "" if follows(twin, check.events) else "a copy of its attributes goes another way"
+        except CannotCheck as error:
+            return "" if error.trusted else str(error)
+        except Exception as error:  # a user's environment may raise anything
+            return f"a copy of its attributes does not work ({type(error).__name__}: {error})"
+
+    def _failure_of_replay(self, check: _Check) -> str:
+        if check.beginning is None:
+            return "the beginning of its episode is not known"
+        try:
+            twin = self._made_twin(check.beginning.layers)
+            replay(twin, check.beginning.reset, check.beginning.actions)
+            return "" if follows(twin, check.events) else "a replay of its actions goes another way"
+        except CannotCheck as error:
+            return str(error)
+        except Exception as error:
+            return f"a replay of its actions does not work ({type(error).__name__}: {error})"
+
+    def _made_twin(self, layers: bytes) -> gym.Env:
+        if self._twin is None:
+            self._twin = self._make() if self._make is not None else twin_of(self.env, layers)
+        restore(self._twin, layers)
+        return self._twin

@@ -1,0 +1,94 @@
+"""Reading JSON values of a file that may come from anybody: each is of the kind expected, or there is a clear error."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+
+class SafeFileError(ValueError):
+    """A file that is not a whole and sensible safe file."""
+
+
+def mapping(value: Any, where: str, required: Collection[str] = (), optional: Collection[str] = ()) -> dict[str, Any]:
+    """
+    :param value: A JSON value
+    :param where: What it is, for the message
+    :param required: Keys that it must have
+    :param optional: Keys that it may have; no others
+    :return: it, an object with these keys
+    """
+    if not isinstance(value, dict):
+        raise SafeFileError(f"{where} is {_shown(value)}: it must be an object.")
+    missing, unknown = set(required) - set(value), set(value) - set(required) - set(optional)
+    if missing:
+        raise SafeFileError(f"{where} has no {_listed(missing)}.")
+    if unknown:
+        raise SafeFileError(f"{where} has {_listed(unknown)}, which this version does not know.")
+    return value
+
+
+def sequence(value: Any, where: str, at_most: int) -> list[Any]:
+    """
+    :param value: A JSON value
+    :param where: What it is, for the message
+    :param at_most: Its largest length
+    :return: it, an array
+    """
+    if not isinstance(value, list) or len(value) > at_most:
+        raise SafeFileError(f"{where} is {_shown(value)}: it must be an array of at most {at_most} entries.")
+    return value
+
+
+def whole(value: Any, where: str, at_least: int = 0, at_most: int = 2**63 - 1) -> int:
+    """
+    :param value: A JSON value
+    :param where: What it is, for the message
+    :param at_least: Its smallest value
+    :param at_most: Its largest value
+    :return: it, a whole number
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+        raise SafeFileError(f"{where} is {_shown(value)}: it must be a whole number from {at_least} to {at_most}.")
+    return value
+
+
+def real(value: Any, where: str) -> float:
+    """
+    :param value: A JSON value
+    :param where: What it is, for the message
+    :return: it, a finite number
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or abs(value) > 1.8e308
+        or not math.isfinite(value)
+    ):
+        raise SafeFileError(f"{where} is {_shown(value)}: it must be a finite number.")
+    return value
+
+
+def text(value: Any, where: str, among: Collection[str] = ()) -> str:
+    """
+    :param value: A JSON value
+    :param where: What it is, for the message
+    :param among: What it may be; empty: anything short
+    :return: it, a string
+    """
+    if not isinstance(value, str) or len(value) > 256 or (among and value not in among):
+        rule = f"one of {', '.join(sorted(among))}" if among else "a string of at most 256 characters"
+        raise SafeFileError(f"{where} is {_shown(value)}: it must be {rule}.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"an {'object' if isinstance(value, dict) else 'array'} of {len(value)} entries"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return f"a whole number of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(_shown(name) for name in sorted(names)[:5])

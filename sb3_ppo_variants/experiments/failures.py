@@ -1,0 +1,98 @@
+"""Why a trial fails, and how that is seen.
+
+A trial that fails says why, and the first word is the kind:
+
+- ``config``: the model or the environment could not be made, or the training raised;
+- ``env``: the environment raised in ``step`` or ``reset``;
+- ``nan``: parameters, observations, rewards or the final return are not finite;
+- ``timeout``: it took longer than the study allows (looked at a few times a second while the environment is stepped).
+"""
+
+import time
+from collections.abc import Sequence
+
+import gymnasium
+import numpy as np
+import torch as th
+from optuna.trial import FrozenTrial
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_ppo_variants.experiments.ledger import reason
+from sb3_ppo_variants.experiments.run import NotFinite
+from sb3_ppo_variants.experiments.work import Failure, Reporter
+from sb3_ppo_variants.faults import NonFiniteError
+
+SAME_ERRORS = 3  # the same config error so many times running ends the study
+
+
+class Guard:
+    """Watches over a trial: the worker's stop, the trial's time, numbers that are not finite.
+
+    :param reporter: The trial's line to the ledger
+    :param timeout: Seconds that it may take; ``None``: any
+    """
+
+    def __init__(self, reporter: Reporter, timeout: float | None):
+        self.reporter, self.timeout = reporter, timeout
+        self._start = time.monotonic()
+
+    def report(self, steps: int, mean_return: float) -> None:
+        """To be called a few times a second."""
+        self.reporter.check()
+        if self.timeout is not None and time.monotonic() - self._start > self.timeout:
+            raise Failure(f"timeout: the trial took longer than {self.timeout:g} s; allow more with --trial-timeout")
+
+    def look_at(self, model: BaseAlgorithm) -> None:
+        """To be called after each rollout."""
+        if (where := not_finite(model)) is not None:
+            raise Failure(f"nan: {where} are not finite after {model.num_timesteps} steps")
+
+
+def not_finite(model: BaseAlgorithm) -> str | None:
+    """Which of a model's numbers are not finite, ``None`` if all are.
+
+    :param model: The model
+    """
+    if not all(bool(th.isfinite(p).all()) for p in model.policy.parameters()):
+        return "the policy's parameters"
+    buffer = getattr(model, "rollout_buffer", None)
+    held = {"observations": getattr(model, "_last_obs", None), "rewards": getattr(buffer, "rewards", None)}
+    for name, found in held.items():
+        for array in found.values() if isinstance(found, dict) else [found]:
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
+                return f"the {name}"
+    return None
+
+
+def kind_of(error: Exception) -> str:
+    """What kind of failure ended a run: ``"nan"``, ``"env"`` or ``"config"``.
+
+    :param error: What the training raised, with its traceback
+    """
+    callers = []
+    trace = error.__traceback__
+    while trace is not None:
+        callers.append((trace.tb_frame.f_locals.get("self"), trace.tb_frame.f_code.co_name))
+        trace = trace.tb_next
+    # First: a policy that is not finite makes the environment or torch raise.
+    models = [caller for caller, _ in callers if isinstance(caller, BaseAlgorithm) and hasattr(caller, "policy")]
+    if isinstance(error, NotFinite | NonFiniteError) or any(not_finite(model) is not None for model in models):
+        return "nan"
+    in_environment = any(isinstance(caller, gymnasium.Env) and name in ("step", "reset") for caller, name in callers)
+    return "env" if in_environment else "config"
+
+
+def repeated_error(settled: Sequence[FrozenTrial]) -> str | None:
+    """The config error that the last :data:`SAME_ERRORS` trials had in common, ``None`` if there is none.
+
+    :param settled: The study's settled trials
+    """
+    last = sorted(settled, key=lambda t: t.datetime_complete)[-SAME_ERRORS:]  # type: ignore[arg-type, return-value]
+    said = {reason(t) for t in last}
+    text = said.pop() if len(said) == 1 else None
+    if len(last) < SAME_ERRORS or text is None or not text.startswith("config: "):
+        return None
+    return (
+        f"The last {SAME_ERRORS} trials failed with the same error, {text!r}: the study is stopped. Correct the space "
+        f"or the fixed settings and start it with another --out"
+    )

@@ -1,0 +1,244 @@
+"""Tune an algorithm's settings: trials over seeds, then the best and the defaults again on seeds never used before."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.exceptions import StorageInternalError
+from rich.console import Console
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_ppo_variants.experiments.batch import Batch, Standing
+from sb3_ppo_variants.experiments.comparison import study_name
+from sb3_ppo_variants.experiments.failures import repeated_error
+from sb3_ppo_variants.experiments.files import safe_name
+from sb3_ppo_variants.experiments.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
+from sb3_ppo_variants.experiments.registry import algorithm_name
+from sb3_ppo_variants.experiments.storage import storage_url, without_password
+from sb3_ppo_variants.experiments.trials import PLAN, TIMEOUT, Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning_confirmation import check_confirmation, confirm_candidates
+from sb3_ppo_variants.experiments.tuning_files import write_tables, write_winner
+from sb3_ppo_variants.experiments.tuning_ledger import descriptions, read_trials
+from sb3_ppo_variants.experiments.tuning_plan import Space, first_difference, make_plan
+from sb3_ppo_variants.experiments.tuning_progress import StudyDisplay
+from sb3_ppo_variants.experiments.work import Job
+from sb3_ppo_variants.experiments.workers import Interrupted, available_cores, coordinate
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.experiments.confirmation import Verdict
+
+TRIALS = "sb3_ppo_variants.experiments.tuning_work:Trials"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What a tuning study gave.
+
+    :param plan: The study
+    :param trials: Its settled trials
+    :param candidates: The defaults and the best, run again on test seeds; empty without a confirmation
+    :param verdict: What the confirmation says; ``None`` without one
+    :param files: The files written
+    """
+
+    plan: StudyPlan
+    trials: list[TrialRecord]
+    candidates: list[Candidate]
+    verdict: "Verdict | None"
+    files: list[Path]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the highest score; the first of equals."""
+        finished = [t for t in self.trials if t.score is not None]
+        return max(finished, key=lambda t: t.score or 0.0, default=None)
+
+
+def tune(
+    algorithm: str | type[BaseAlgorithm],
+    environments: str | Iterable[str] = "CartPole-v1",
+    *,
+    trials: int = 40,
+    timesteps: int = 50_000,
+    seeds: int = 3,
+    n_envs: int = 1,
+    jobs: int | None = None,
+    sampler: str = "tpe",
+    sampler_seed: int = 0,
+    only: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    space: Space | str | Path | None = None,
+    references: Mapping[str, tuple[float, float]] | None = None,
+    pruning: bool = False,
+    trial_timeout: float | None = None,
+    confirm: int = 3,
+    test_seeds: int = 10,
+    storage: str | None = None,
+    zoo_configs: str | Path | None = None,
+    out: str | Path | None = None,
+    console: Console | None = None,
+    command: str | None = None,
+) -> Tuned:
+    """Search an algorithm's settings, and say whether what was found beats the documented defaults.
+
+    Trial 0 is the documented defaults. A trial trains every environment with every tuning seed and is scored by
+    :mod:`.objective_scores`. Afterwards the best settings and the defaults are trained again, with equal budget, on
+    test seeds that no trial has used, and :func:`.confirmation.verdict` compares them.
+
+    All is kept in a ledger: the same call goes on where an earlier one was interrupted or killed, with more trials it
+    goes on further, and it repeats nothing that is settled. A trial that fails counts and says why; when the same
+    config error fails three trials running, the study stops with it.
+
+    :param algorithm: A name (see :mod:`.registry`) or a class that other processes can import
+    :param environments: Gymnasium ids
+    :param trials: Trials in all, the defaults included
+    :param timesteps: Training steps of each run
+    :param seeds: Tuning seeds: runs of a trial in each environment
+    :param n_envs: Environments stepped together in each run
+    :param jobs: Worker processes, one thread each; by default one for each available core
+    :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
+    :param sampler_seed: What the sampler draws depends on it and on the number of the trial
+    :param only: Arguments to search, by default the whole space
+    :param settings: Constructor argument → value that every trial has, the defaults included
+    :param space: A space of one's own, as argument → dimension or as a file (see :func:`.tuning_plan.read_space`), in
+        the place of :data:`.search_space.SPACES`
+    :param references: Environment → (random policy's return, reference return), for environments that
+        :mod:`.references` does not know; without one for each, several environments are compared by ranks
+    :param pruning: End trials early that fall below the median (see :mod:`.pruning`)
+    :param trial_timeout: Seconds after which a trial fails
+    :param confirm: How many of the best settings to confirm; 0 leaves the confirmation out
+    :param test_seeds: Test seeds of the confirmation, at least 10
+    :param storage: Database URL of the ledger, by default an SQLite file in ``out``
+    :param zoo_configs: Folder with a YAML file for each algorithm, which a confirmed winner is written to, for the
+        environments in which it is better by itself; by default ``out/zoo_configs``
+    :param out: Where the ledger and the results go, by default ``runs/tune-<algorithm>``
+    :param console: Where to show progress; nowhere by default
+    :param command: The command that this is, for the report
+    :return: Trials, candidates and verdict
+    :raises ValueError: for a mistake in the arguments, or when ``out`` holds a study with another plan
+    :raises Interrupted: on Ctrl-C; what has finished is kept
+    """
+    out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
+    console = console or Console(quiet=True)
+    _check(trials, jobs, trial_timeout)
+    check_confirmation(confirm, test_seeds)
+    plan = make_plan(
+        algorithm,
+        environments,
+        timesteps=timesteps,
+        n_envs=n_envs,
+        seeds=seeds,
+        space=space,
+        only=only,
+        settings=settings or {},
+        sampler=sampler,
+        sampler_seed=sampler_seed,
+        references=references or {},
+        pruning=pruning,
+    )
+    url, study = storage_url(storage, out), study_name(out)
+    workers, log = jobs or available_cores(), out / "workers.log"
+    if storage is not None:
+        join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
+        console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
+    phase = "trials"
+    try:
+        with open_ledger(url, study, create=True) as ledger:
+            keep_plan(ledger, plan, trial_timeout)
+            ledger.keep(FOLLOWED_BY, study + SUFFIX if confirm else None)
+            _run_trials(ledger, plan, trials, workers, log, console)
+            records = read_trials(ledger, plan)
+        candidates, phase = [], "runs of the confirmation"
+        if confirm:
+            candidates = confirm_candidates(
+                plan, records, confirm, test_seeds, url=url, study=study, jobs=workers, log=log, console=console
+            )
+    except Interrupted as interrupt:
+        raise StudyInterrupted(interrupt, phase, without_password(url)) from interrupt
+    except StorageInternalError as error:
+        raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
+    return _conclude(plan, records, candidates, out, Path(zoo_configs) if zoo_configs else out / "zoo_configs", command)
+
+
+class StudyInterrupted(Interrupted):
+    """A study was interrupted; what had finished is kept.
+
+    :param interrupt: What the coordinator said
+    :param phase: What was being done
+    :param where: The storage
+    """
+
+    def __init__(self, interrupt: Interrupted, phase: str, where: str):
+        super().__init__(interrupt.done, interrupt.total)
+        done = f"{interrupt.done} of {interrupt.total} {phase} done"
+        self.args = (f"interrupted with {done}; the same command goes on from there; all of it is kept in {where}",)
+
+
+def keep_plan(ledger: Ledger, plan: StudyPlan, trial_timeout: float | None) -> None:
+    """Write a study's plan into its ledger, or raise when there is another one.
+
+    :param ledger: The study
+    :param plan: The plan
+    :param trial_timeout: Seconds after which a trial fails; not part of the plan, the newest command's holds
+    """
+    attributes = ledger.attributes()
+    remedy = "give another --out (and another folder name, if the storage is shared), or the command as it was"
+    if PLAN in attributes:
+        difference = first_difference(StudyPlan.from_json(attributes[PLAN]), plan)
+        if difference is not None:
+            raise ValueError(
+                f"The study {ledger.name!r} has another plan: {difference}. {remedy[0].upper()}{remedy[1:]}"
+            )
+    elif ledger.trials():
+        raise ValueError(f"The study {ledger.name!r} is a comparison: {remedy}")
+    else:
+        ledger.keep(PLAN, plan.to_json())
+    ledger.keep(TIMEOUT, trial_timeout)
+    ledger.keep(EXECUTOR, attributes.get(EXECUTOR, TRIALS))
+
+
+def _check(trials: int, jobs: int | None, trial_timeout: float | None) -> None:
+    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
+        raise ValueError(f"trials must be a positive integer, got {trials!r}: the first is the defaults")
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
+    if trial_timeout is not None and not (math.isfinite(trial_timeout) and trial_timeout > 0):
+        raise ValueError(f"The trial timeout is a positive number of seconds, got {trial_timeout!r}")
+
+
+def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Path, console: Console) -> None:
+    batch = Batch(ledger, descriptions(plan, trials))
+    job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(batch.runs), first=batch.first)
+    display = StudyDisplay(trials, lambda: read_trials(ledger, plan), console)
+
+    def watch(standings: Mapping[str, Standing]) -> None:
+        display(standings)
+        settled = [t for t in ledger.trials() if DESCRIPTION in t.user_attrs and ledger.is_settled(t)]
+        if (error := repeated_error(settled)) is not None:
+            raise ValueError(error)
+
+    with display.live():
+        coordinate(batch, job, jobs, log, watch)
+
+
+def _conclude(
+    plan: StudyPlan,
+    trials: Sequence[TrialRecord],
+    candidates: list[Candidate],
+    out: Path,
+    zoo_configs: Path,
+    command: str | None,
+) -> Tuned:
+    # Matplotlib takes a second to import, and nothing needs it before all runs are done.
+    from sb3_ppo_variants.experiments.confirmation import verdict as judge
+    from sb3_ppo_variants.experiments.study_report import write_report
+
+    verdict = judge(plan, candidates) if candidates else None
+    files = [*write_tables(plan, trials, candidates, out)]
+    files += write_report(plan, trials, candidates, verdict, out, command)
+    if verdict is not None and verdict.winner is not None:
+        winner = next(c for c in candidates if c.name == verdict.winner)
+        files += write_winner(plan, winner, verdict.winner_lines, study_name(out), zoo_configs)
+    return Tuned(plan, list(trials), candidates, verdict, files)

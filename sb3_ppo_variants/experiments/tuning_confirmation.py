@@ -1,0 +1,118 @@
+"""Confirmation: the best settings of a study and the defaults, run again on seeds that the study has never seen.
+
+The runs are ordinary ones, in a second study of the same storage, so they are resumed, shared and counted like those
+of a comparison.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from sb3_ppo_variants.experiments.batch import Batch, Standing
+from sb3_ppo_variants.experiments.confirmation import DEFAULTS, LEAST_SEEDS
+from sb3_ppo_variants.experiments.ledger import SUFFIX, open_ledger
+from sb3_ppo_variants.experiments.progress import Display
+from sb3_ppo_variants.experiments.run import Run
+from sb3_ppo_variants.experiments.seeds import test_seeds
+from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning_work import PlanSettings, runs
+from sb3_ppo_variants.experiments.work import RESULT, Job
+from sb3_ppo_variants.experiments.workers import coordinate
+
+
+def check_confirmation(confirm: int, seeds: int) -> None:
+    """Raise unless so many settings can be confirmed on so many seeds.
+
+    :param confirm: How many of the best settings; 0 for no confirmation
+    :param seeds: Test seeds
+    """
+    for name, value in (("confirm", confirm), ("test_seeds", seeds)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
+    if confirm and seeds < LEAST_SEEDS:
+        raise ValueError(
+            f"A confirmation takes at least {LEAST_SEEDS} test seeds, got {seeds}: raise --test-seeds, or leave the "
+            f"confirmation out with --confirm 0"
+        )
+    test_seeds(seeds)
+
+
+def best_settings(plan: StudyPlan, trials: Sequence[TrialRecord], count: int) -> dict[str, TrialRecord]:
+    """The best trials whose settings differ from each other's and from the defaults'.
+
+    :param plan: The study
+    :param trials: Its trials
+    :param count: How many at most
+    :return: Name of the candidate → trial, the best first; of equal scores the earlier trial comes first
+    """
+    settings = PlanSettings(plan)
+    seen = {settings.identity(settings.passed(0, {}))}
+    chosen: dict[str, TrialRecord] = {}
+    finished = [t for t in trials if t.score is not None]
+    for trial in sorted(finished, key=lambda t: (-(t.score or 0.0), t.number)):
+        identity = settings.identity(trial.settings)
+        if identity not in seen and len(chosen) < count:
+            seen.add(identity)
+            chosen[f"trial {trial.number}"] = trial
+    return chosen
+
+
+def confirm_candidates(
+    plan: StudyPlan,
+    trials: Sequence[TrialRecord],
+    count: int,
+    seeds: int,
+    *,
+    url: str,
+    study: str,
+    jobs: int,
+    log: Path,
+    console: Console,
+) -> list[Candidate]:
+    """Run the best settings and the defaults on the test seeds.
+
+    :param plan: The study
+    :param trials: Its trials
+    :param count: How many of the best
+    :param seeds: Test seeds
+    :param url: Storage of the ledger
+    :param study: Name of the tuning study
+    :param jobs: Worker processes
+    :param log: What the workers say
+    :param console: Where to show progress
+    :return: The defaults, then the best
+    """
+    settings = PlanSettings(plan)
+    chosen = best_settings(plan, trials, count)
+    passed = {DEFAULTS: settings.passed(0, {})} | {name: dict(trial.settings) for name, trial in chosen.items()}
+    values = {DEFAULTS: settings.default_values()} | {name: dict(trial.values) for name, trial in chosen.items()}
+    wanted = {name: runs(plan, given, test_seeds(seeds)) for name, given in passed.items()}
+    # Seeds outside settings: an unfinished confirmation has all settings alike.
+    by_key = {run.key(): run for group in zip(*wanted.values(), strict=True) for run in group}
+    labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
+    display = Display(by_key, console, labels)
+    with open_ledger(url, study + SUFFIX, create=True) as ledger, display.live():
+        batch = Batch(ledger, {key: run.description() for key, run in by_key.items()})
+        job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(by_key), first=batch.first)
+        standings = coordinate(batch, job, jobs, log, display)
+    return [_candidate(name, passed[name], values[name], wanted[name], standings) for name in passed]
+
+
+def _candidate(
+    name: str,
+    settings: Mapping[str, object],
+    values: Mapping[str, object],
+    wanted: Sequence[Run],
+    standings: Mapping[str, Standing],
+) -> Candidate:
+    returns: dict[str, list[float]] = {}
+    failed: dict[str, list[str]] = {}
+    for run in wanted:
+        returns.setdefault(run.environment, [])
+        standing = standings[run.key()]
+        if standing.state == "done" and standing.trial is not None:
+            returns[run.environment].append(standing.trial.user_attrs[RESULT]["final_return"])
+        else:
+            failed.setdefault(run.environment, []).append(str(standing.reason))
+    return Candidate(name, settings, values, returns, failed)

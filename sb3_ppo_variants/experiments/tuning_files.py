@@ -1,0 +1,75 @@
+"""The files of a tuning study besides its report: tables, JSON, and a confirmed winner for rl_zoo3."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import gymnasium
+
+from sb3_ppo_variants.experiments.confirmation import amount
+from sb3_ppo_variants.experiments.differences import Difference
+from sb3_ppo_variants.experiments.files import write_csv, write_text
+from sb3_ppo_variants.experiments.run import policy_name
+from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.zoo_entry import write_entry
+
+
+def write_tables(
+    plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate], out: Path
+) -> list[Path]:
+    """Write ``trials.csv`` and ``study.json``.
+
+    :param plan: The study
+    :param trials: Its trials
+    :param candidates: Its candidates
+    :param out: The folder
+    :return: The files
+    """
+    header = ["number", "state", "score", *plan.space, "reused", "seconds", "reason"]
+    header += [f"return {e}" for e in plan.environments]
+    rows = [
+        [
+            *(t.number, t.state, t.score),
+            *(t.values.get(a) for a in plan.space),
+            *(t.reused, round(t.seconds, 3), t.reason),
+            *(" ".join(map(repr, t.returns.get(e, ()))) for e in plan.environments),
+        ]
+        for t in trials
+    ]
+    write_csv(out / "trials.csv", header, rows)
+    study = {
+        "plan": plan.to_json(),
+        "trials": [t.to_json() for t in trials],
+        "candidates": [c.to_json() for c in candidates],
+    }
+    write_text(out / "study.json", json.dumps(study, ensure_ascii=False) + "\n")
+    return [out / "trials.csv", out / "study.json"]
+
+
+def write_winner(
+    plan: StudyPlan, winner: Candidate, lines: Sequence[Difference], study: str, zoo_configs: Path
+) -> list[Path]:
+    """Write a confirmed setting as an entry for each environment in which it is better by itself.
+
+    :param plan: The study
+    :param winner: The confirmed setting
+    :param lines: Its difference to the defaults in each environment
+    :param study: Name of the study
+    :param zoo_configs: The folder
+    :return: The files
+    """
+    files = []
+    for line in lines:
+        if not line.better or line.environment is None:
+            continue
+        env = gymnasium.make(line.environment)
+        policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
+        env.close()
+        settings = {k: v for k, v in winner.settings.items() if k != "policy"}
+        note = (
+            f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
+            f"{line.n} test seeds, {plan.timesteps} steps"
+        )
+        args = (plan.algorithm, line.environment, settings, plan.timesteps, plan.n_envs, policy)
+        files.append(write_entry(*args, note=note, path=zoo_configs))
+    return list(dict.fromkeys(files))

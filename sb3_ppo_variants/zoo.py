@@ -1,0 +1,278 @@
+"""rl_zoo3 with our algorithms: registration, and rl_zoo3's own scripts run in this process.
+
+The only module that imports rl_zoo3, whose import changes gymnasium for the whole process (it puts a ``TimeLimit`` of
+its own in place and registers environments). So nothing else here imports this module.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.resources
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sb3_ppo_variants.experiments.dimensions import Choice, Dimension
+from sb3_ppo_variants.experiments.files import safe_name
+from sb3_ppo_variants.experiments.registry import OURS, algorithm_class, did_you_mean
+from sb3_ppo_variants.experiments.search_space import RANGES, default_space, settings_of
+from sb3_ppo_variants.experiments.settings import full_settings
+
+REMEDY = "pip install 'sb3_ppo_variants[zoo]'"
+
+try:
+    from rl_zoo3.exp_manager import ExperimentManager
+    from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
+    from rl_zoo3.utils import ALGOS
+except ModuleNotFoundError as missing:
+    package = (missing.name or "rl_zoo3").partition(".")[0]
+    raise ModuleNotFoundError(f"The zoo needs {package}, which is not installed: {REMEDY}") from missing
+
+# The very table, to be filled: rl_zoo3's type is that of the functions it has in there.
+_SAMPLERS: dict[str, Any] = HYPERPARAMS_SAMPLER
+
+#: What ``ppo-variants zoo`` runs: a module of rl_zoo3 and its function, or the module itself where it is a script.
+SCRIPTS: Mapping[str, tuple[str, str | None]] = {
+    "train": ("rl_zoo3.train", "train"),
+    "enjoy": ("rl_zoo3.enjoy", "enjoy"),
+    "record_video": ("rl_zoo3.record_video", None),
+    "record_training": ("rl_zoo3.record_training", None),
+    "plots": ("rl_zoo3.plots.all_plots", "all_plots"),
+    "all_plots": ("rl_zoo3.plots.all_plots", "all_plots"),
+    "plot_train": ("rl_zoo3.plots.plot_train", "plot_train"),
+    "plot_from_file": ("rl_zoo3.plots.plot_from_file", "plot_from_file"),
+    "load_from_hub": ("rl_zoo3.load_from_hub", None),
+    "push_to_hub": ("rl_zoo3.push_to_hub", None),
+}
+
+
+def config_file(algorithm: str) -> Path:
+    """Our rl_zoo3 configuration of an algorithm: in the installed package, or in the repository beside it.
+
+    :param algorithm: Zoo id
+    """
+    name = f"{algorithm}.yml"
+    try:
+        installed = Path(str(importlib.resources.files("sb3_ppo_variants.zoo_configs") / name))
+    except ModuleNotFoundError:  # a checkout that is on the path without being installed
+        installed = Path(__file__).parent.parent / "zoo_configs" / name
+    if not installed.is_file():
+        raise ValueError(f"There is no configuration of {algorithm!r} at {installed}: give one with -conf FILE")
+    return installed
+
+
+def register() -> None:
+    """Enter our algorithms into rl_zoo3's tables, for a script that calls rl_zoo3's functions itself.
+
+    The tables are changed, not replaced: rl_zoo3's modules hold references to them. ``-conf`` is then up to the
+    script (see :func:`config_file`).
+    """
+    for name in OURS:
+        ALGOS[name] = algorithm_class(name)
+        _SAMPLERS[name] = _sampler(name, {})
+        HYPERPARAMS_CONVERTER[name] = functools.partial(convert, name)
+
+
+def run(script: str, arguments: Sequence[str]) -> None:
+    """Run one of rl_zoo3's scripts in this process, with our algorithms registered.
+
+    :param script: A key of :data:`SCRIPTS`
+    :param arguments: Its command line
+    :raises ValueError: when there is no such script, or rl_zoo3 rejects what it was given
+    :raises ImportError: when something that the script needs is missing or does not work
+    """
+    if script not in SCRIPTS:
+        raise ValueError(f"rl_zoo3 has no script {script!r}: {', '.join(SCRIPTS)}.{did_you_mean(script, SCRIPTS)}")
+    if script == "record_training" and shutil.which("ffmpeg") is None:
+        raise ValueError("record_training joins videos with ffmpeg, which is not on the PATH; record_video needs none")
+    module_name, function = SCRIPTS[script]
+    register()
+    with (
+        mock.patch.object(sys, "argv", [f"ppo-variants zoo {script}", *arguments]),
+        mock.patch.object(subprocess, "call", _call_with_our_algorithms),
+        _figures_kept(),
+        _users_mistakes(),
+        _missing_parts(script),
+    ):
+        if function is None:
+            runpy.run_module(module_name, run_name="__main__")
+            return
+        _hide_broken_rliable()
+        importlib.import_module(module_name)
+        module = sys.modules[module_name]  # rl_zoo3.plots gives functions the names of their modules
+        with mock.patch.object(module, "ExperimentManager", OurExperimentManager, create=True):
+            getattr(module, function)()
+
+
+# ---- Hyperparameters ----
+
+
+def sample(algorithm: str, trial: optuna.Trial, settings: Mapping[str, Any], n_envs: int) -> dict[str, Any]:
+    """What the constructor is given in one trial of ``-optimize``, from the search space of our tuning studies.
+
+    :param algorithm: Zoo id
+    :param trial: Optuna's trial
+    :param settings: The configuration that the trial starts from; an argument is only searched where its value there
+        lies in the range (a schedule stays as it is)
+    :param n_envs: Environments stepped together, for the batch sizes
+    :return: Constructor argument → value
+    """
+    space = default_space(algorithm, settings, n_envs)
+    if "clip_range" not in space:
+        space.pop("clip_range_high", None)  # a multiple of clip_range, which a later --trial-id would not know
+    values = {a: d.value(_suggest(trial, d.parameter_name(a), d.distribution())) for a, d in space.items()}
+    chosen = settings_of(space, values, full_settings(algorithm, settings))
+    for argument, value in chosen.items():
+        trial.set_user_attr(argument, value)  # what is shown: Optuna's parameter may be 1 - gamma
+    return chosen
+
+
+def convert(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the constructor was given in a trial, from Optuna's parameters (``--trial-id``).
+
+    :param algorithm: Zoo id
+    :param parameters: The trial's parameters
+    :return: Constructor argument → value
+    """
+    dimensions: Mapping[str, Dimension] = {**RANGES, "batch_size": Choice((parameters.get("batch_size"),))}
+    argument_of = {d.parameter_name(argument): argument for argument, d in dimensions.items()}
+    if unknown := [name for name in parameters if name not in argument_of]:
+        raise ValueError(
+            f"The trial has a parameter {unknown[0]!r}, which is not in the search space of {algorithm} "
+            f"({', '.join(argument_of)}): it belongs to a study of another algorithm, or with a space of its own"
+        )
+    space = {argument_of[name]: dimensions[argument_of[name]] for name in parameters}
+    values = {argument_of[name]: dimensions[argument_of[name]].value(value) for name, value in parameters.items()}
+    return settings_of(space, values, full_settings(algorithm, {}))
+
+
+def _sampler(algorithm: str, settings: Mapping[str, Any]) -> Callable[[optuna.Trial, int, int, Any], dict[str, Any]]:
+    """A sampler in rl_zoo3's form, which does not learn what the configuration says."""
+
+    def sampler(trial: optuna.Trial, _n_actions: int, n_envs: int, _additional_args: Any) -> dict[str, Any]:
+        return sample(algorithm, trial, settings, n_envs)
+
+    return sampler
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    raise TypeError(f"Optuna's trials suggest floats, integers and choices, not {distribution!r}")
+
+
+# ---- rl_zoo3's training ----
+
+
+class _Number(int):
+    """A trial's number that is true even when it is 0: rl_zoo3 asks ``if trial_id``."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class OurExperimentManager(ExperimentManager):
+    """rl_zoo3's manager, which for our algorithms finds our configuration and samples around it, and knows trial 0."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.algo in OURS and kwargs.get("config") is None:
+            self.config = str(config_file(self.algo))
+        if self.trial_id is not None:
+            if not (self.storage and self.study_name):
+                raise ValueError(f"--trial-id {self.trial_id} needs --storage and --study-name, to know of which study")
+            self.trial_id = _Number(self.trial_id)
+
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As in rl_zoo3; our samplers learn what the configuration says."""
+        hyperparams, saved = super().read_hyperparameters()
+        if self.algo in OURS:
+            # As written, and copied: what rl_zoo3 goes on with becomes schedule objects.
+            _SAMPLERS[self.algo] = _sampler(self.algo, dict(saved))
+        return hyperparams, saved
+
+    def load_trial(
+        self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
+    ) -> dict[str, Any]:
+        """As in rl_zoo3, with errors that say what is missing."""
+        try:
+            return super().load_trial(storage, study_name, trial_id, convert)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"There is no trial {trial_id} in study {study_name!r} of {storage}") from error
+
+
+# ---- What does not work by itself ----
+
+
+@contextlib.contextmanager
+def _missing_parts(script: str) -> Iterator[None]:
+    """Name the script that cannot be imported, and what to do. What rl_zoo3 says itself about a missing part stays."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name is None:
+            raise
+        remedy = REMEDY if isinstance(error, ModuleNotFoundError) else f"it needs another version of {error.name}"
+        raise ImportError(f"rl_zoo3's {script} does not run here: {error}; {remedy}") from error
+
+
+def _hide_broken_rliable() -> None:
+    """With pandas 3, rliable fails while it is imported, and rl_zoo3 does without it only if it is not installed."""
+    try:
+        importlib.import_module("rliable.library")
+    except Exception:  # whatever it is that fails in there
+        sys.modules["rliable"] = None  # type: ignore[assignment]  # importing it is an ImportError from now on
+
+
+def _call_with_our_algorithms(command: Sequence[str], **kwargs: Any) -> int:
+    """``subprocess.call`` for rl_zoo3's record_training, which starts its other scripts anew."""
+    if list(command[:2]) == ["python", "-m"] and command[2].startswith("rl_zoo3."):
+        script = command[2].removeprefix("rl_zoo3.")
+        command = [sys.executable, "-m", "sb3_ppo_variants", "zoo", script, *command[3:]]
+    with subprocess.Popen(command, **kwargs) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def _figures_kept() -> Iterator[None]:
+    """Without a display, what rl_zoo3 would show is written here, and said."""
+    import matplotlib
+    from matplotlib import pyplot
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    if matplotlib.get_backend().lower() in map(str.lower, backend_registry.list_builtin(BackendFilter.INTERACTIVE)):
+        yield
+        return
+
+    def keep(*_args: Any, **_kwargs: Any) -> None:
+        for number in pyplot.get_fignums():
+            figure = pyplot.figure(number)
+            path = Path(f"{safe_name(str(figure.get_label()) or f'figure-{number}')}.png")
+            figure.savefig(path)
+            sys.stderr.write(f"written: {path} (there is no display to show it on)\n")
+
+    with mock.patch.object(pyplot, "show", keep):
+        yield
+
+
+@contextlib.contextmanager
+def _users_mistakes() -> Iterator[None]:
+    """rl_zoo3 says with assertions what a user got wrong: a folder that is not there, and the like."""
+    try:
+        yield
+    except AssertionError as error:
+        if not str(error):
+            raise
+        raise ValueError(str(error)) from error

@@ -1,0 +1,187 @@
+"""The callback's own part: files, logs, other callbacks, and what it refuses or says."""
+
+import csv
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from sb3_ppo_variants import ClipPPO
+from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
+from sb3_ppo_variants.checkpoints.files import checkpoint_paths
+from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
+from tests.checkpoints.test_exact_resume import ALGORITHMS, envs
+from tests.checkpoints.test_resumable_env import Noisy
+
+CLOCKS = ("time/fps", "time/time_elapsed", "t")
+MAKE = ALGORITHMS["ClipPPO"]
+CARTPOLE = partial(envs, "CartPole-v1")
+
+
+def rows(path: Path, comment: str = "#") -> list[dict[str, str]]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(comment)]
+    return [{key: row[key] for key in sorted(row) if key not in CLOCKS} for row in csv.DictReader(lines)]
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+        found.Reload()
+        return {
+            # Sorted: files begun within one second, as processes never are, may be read in another order.
+            tag: sorted((event.step, event.value) for event in found.Scalars(tag))
+            for tag in found.Tags()["scalars"]
+            if tag not in CLOCKS
+        }
+
+
+def logged(folder: Path, interrupt_at: int, resume: bool) -> None:
+    """As a user's script does it: a monitor file per environment, CSV and TensorBoard."""
+    env = CARTPOLE(monitor_dir=str(folder / "monitors"))
+    model = MAKE(env)
+    model.set_logger(configure(str(folder / "log"), ["csv", "tensorboard", "json"]))
+    InterruptAt.at = interrupt_at
+    try:
+        model.learn(640, callback=[ResumableCheckpointCallback(folder / "kept", 75, resume=resume), InterruptAt()])
+    except Interrupted:
+        pass
+    finally:
+        model.logger.close()
+        env.close()
+
+
+def test_logs_have_no_row_twice_and_no_gap(tmp_path: Path) -> None:
+    logged(tmp_path / "undisturbed", 0, resume=False)
+    for at in (170, 180, 420, 0):
+        logged(tmp_path / "resumed", at, resume=True)
+    expected, found = tmp_path / "undisturbed", tmp_path / "resumed"
+    assert len(rows(expected / "log/progress.csv")) == 20
+    assert rows(found / "log/progress.csv") == rows(expected / "log/progress.csv")
+    assert len((found / "log/progress.json").read_text().splitlines()) == 20
+    for name in ("0.monitor.csv", "1.monitor.csv"):
+        assert len(rows(expected / "monitors" / name)) > 5
+        assert rows(found / "monitors" / name) == rows(expected / "monitors" / name)
+    assert events(found / "log") == events(expected / "log")
+    assert len(events(found / "log")["rollout/ep_rew_mean"]) == 19  # no episode ends in the first rollout
+
+
+def test_tensorboard_folder_of_sb3(tmp_path: Path) -> None:
+    """SB3 counts the folder's name up at every start."""
+    for folder, interruptions in (("undisturbed", (0,)), ("resumed", (200, 500, 0))):
+        make_model = partial(MAKE, tensorboard_log=str(tmp_path / folder))
+        for at in interruptions:
+            train(make_model, CARTPOLE, tmp_path / folder / "kept", 640, at, resume=True)
+    assert sorted(path.name for path in (tmp_path / "resumed").iterdir()) == ["ClipPPO_1", "kept"]
+    assert events(tmp_path / "resumed/ClipPPO_1") == events(tmp_path / "undisturbed/ClipPPO_1")
+
+
+def test_log_interval(tmp_path: Path) -> None:
+    def run(folder: str, at: int) -> None:
+        def make_model(env: Any) -> Any:
+            model = MAKE(env)
+            model.set_logger(configure(str(tmp_path / folder), ["csv"]))
+            return model
+
+        train(make_model, CARTPOLE, tmp_path / folder / "kept", 640, at, resume=True, log_interval=3)
+
+    run("undisturbed", 0)
+    for at in (230, 500, 0):
+        run("resumed", at)
+    found = rows(tmp_path / "resumed/progress.csv")
+    assert found == rows(tmp_path / "undisturbed/progress.csv")
+    assert [row["time/iterations"] for row in found] == ["3", "6", "9", "12", "15", "18"]
+
+
+def test_evaluation_during_training(tmp_path: Path) -> None:
+    def run(folder: str, at: int) -> tuple[Any, ...]:
+        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=40, verbose=0)
+        ended = train(MAKE, CARTPOLE, tmp_path / folder, 320, at, resume=True, more=(evaluation,))
+        return ended, evaluation.evaluations_results, evaluation.best_mean_reward, evaluation.n_calls
+
+    undisturbed = run("undisturbed", 0)
+    for at in (170, 250):
+        run("resumed", at)
+    assert_equal(undisturbed, run("resumed", 0))
+
+
+def test_a_damaged_newest_is_named_and_passed_over(tmp_path: Path) -> None:
+    undisturbed = train(MAKE, CARTPOLE, tmp_path / "undisturbed", 320)
+    folder = tmp_path / "resumed"
+    train(MAKE, CARTPOLE, folder, 320, interrupt_at=300)
+    newest = checkpoint_paths(folder)[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=f"Passed over: .*{newest.name} is damaged"):
+        resumed = train(MAKE, CARTPOLE, folder, 320, resume=True)
+    assert_equal(undisturbed, resumed)
+    for path in checkpoint_paths(folder):
+        path.write_bytes(b"")
+    with (
+        pytest.raises(ValueError, match=r"No checkpoint in .* is readable; remove them"),
+        pytest.warns(UserWarning, match="Passed over"),
+    ):
+        train(MAKE, CARTPOLE, folder, 320, resume=True)
+
+
+def test_another_run_is_refused(tmp_path: Path) -> None:
+    train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    with pytest.raises(ValueError, match=r"of an earlier run .* pass resume=True"):
+        train(MAKE, CARTPOLE, tmp_path, 320)
+    for make_model, make_env, total, difference in (
+        (MAKE, CARTPOLE, 640, "total_timesteps=320; this one has 640"),
+        (partial(MAKE, clip_range=0.1), CARTPOLE, 320, r"clip_range=\[0.2, 0.1, 0.0\]; this one has \[0.1, 0.1, 0.1\]"),
+        (partial(MAKE, seed=2), CARTPOLE, 320, "seed=1; this one has 2"),
+        (MAKE, partial(CARTPOLE, n_envs=3), 320, "n_envs=2; this one has 3"),
+        (ALGORITHMS["TRPO"], CARTPOLE, 320, "class='ClipPPO'; this one has 'TRPO'"),
+    ):
+        with pytest.raises(ValueError, match=difference):
+            train(make_model, make_env, tmp_path, total, resume=True)
+
+
+def test_an_environment_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
+    make_env = partial(envs, Noisy)
+    with pytest.warns(UserWarning, match="hold no state of environment 0, 1: .* begin a new episode"):
+        train(MAKE, make_env, tmp_path, 320, interrupt_at=200)
+    with (
+        pytest.warns(UserWarning, match="Not restored: environment 0, 1: "),
+        pytest.warns(UserWarning, match="hold no state"),
+    ):
+        ended = train(MAKE, make_env, tmp_path, 320, resume=True)
+    assert ended is not None
+    assert ended["counters"][0] == 320  # no step less, none more
+
+
+def test_processes_need_the_wrapper(tmp_path: Path) -> None:
+    make_env = partial(envs, "CartPole-v1", 1, vec_env_cls=SubprocVecEnv)
+    with pytest.warns(UserWarning, match="make it by make_vec_env.*wrapper_class=ResumableEnv"):
+        train(MAKE, make_env, tmp_path, 32)
+
+
+@pytest.mark.parametrize(("name", "value"), [("every", 0), ("keep", 0), ("every", 2.5), ("keep", True)])
+def test_arguments(name: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{name}={value}"):
+        ResumableCheckpointCallback(tmp_path, **{"every": 1, name: value})
+
+
+def test_off_policy(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=10, device="cpu")
+    with pytest.raises(ValueError, match="SAC keeps a replay buffer"):
+        model.learn(1, callback=ResumableCheckpointCallback(tmp_path, 1))
+
+
+def test_it_changes_nothing(tmp_path: Path) -> None:
+    plain = ClipPPO("MlpPolicy", make_vec_env("CartPole-v1", 2, seed=3), n_steps=32, batch_size=32, seed=1).learn(320)
+    env = make_vec_env("CartPole-v1", 2, seed=3)
+    kept = ClipPPO("MlpPolicy", env, n_steps=32, batch_size=32, seed=1)
+    kept.learn(320, callback=ResumableCheckpointCallback(tmp_path, 64))
+    for one, other in zip(plain.policy.parameters(), kept.policy.parameters(), strict=True):
+        assert bool((one == other).all())

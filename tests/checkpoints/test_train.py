@@ -1,0 +1,69 @@
+"""``ppo-variants train --checkpoint-every --resume`` in one process; ``test_kill`` has it killed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sb3_ppo_variants.checkpoints.files import checkpoint_paths
+from sb3_ppo_variants.cli import app
+from sb3_ppo_variants.experiments import train
+from tests.checkpoints.runs import assert_equal
+from tests.checkpoints.test_callback import rows
+
+SETTINGS = {"n_steps": 64, "n_epochs": 1}
+
+
+def trained(out: Path, **options: Any) -> Any:
+    return train("clip_ppo", timesteps=320, seed=1, settings=SETTINGS, out=out, **options)
+
+
+def interrupted(out: Path, at: int) -> str:
+    def report(steps: int, mean_return: float) -> None:
+        if steps >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as info:
+        trained(out, checkpoint_every=64, resume=True, report=report)
+    return str(info.value)
+
+
+def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.run.REPORT_SECONDS", 0.0)
+    undisturbed = trained(tmp_path / "undisturbed")
+    out = tmp_path / "resumed"
+    assert interrupted(out, 10) == "Interrupted before the first checkpoint: nothing is kept"
+    assert "step-000000000128.checkpoint is kept: the same command with --resume goes on" in interrupted(out, 150)
+    resumed = trained(out, checkpoint_every=64, resume=True)
+    assert resumed.resumed_at == 128
+    assert_equal(*([p.detach().numpy() for p in one.model.policy.parameters()] for one in (undisturbed, resumed)))
+    for one, other in zip(undisturbed.result.curve, resumed.result.curve, strict=True):
+        assert one._replace(seconds=0) == other._replace(seconds=0)
+    assert resumed.result.episodes == undisturbed.result.episodes
+    assert rows(out / "progress.csv") == rows(tmp_path / "undisturbed/progress.csv")
+
+    log = (out / "progress.csv").read_text()
+    again = trained(out, checkpoint_every=64, resume=True)
+    assert again.resumed_at == again.result.steps == 320
+    with pytest.raises(ValueError, match="pass resume=True"):
+        trained(out)
+    with pytest.raises(ValueError, match="seed=1; this one has 2"):
+        train("clip_ppo", timesteps=320, seed=2, settings=SETTINGS, out=out, checkpoint_every=64, resume=True)
+    assert (out / "progress.csv").read_text() == log
+    assert len(checkpoint_paths(out / "checkpoints")) == 3
+
+
+def test_the_command_says_that_it_was_finished(tmp_path: Path) -> None:
+    command = ["train", "--algo", "clip_ppo", "--env", "CartPole-v1", "--timesteps", "64", "--set", "n_steps=64"]
+    command += ["--checkpoint-every", "64", "--resume", "--out", str(tmp_path)]
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "already finished" not in first.stderr
+    assert "The run was already finished" in second.stderr
+    assert (tmp_path / "model.zip").is_file()
+
+
+def test_resume_alone_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="resume needs checkpoint_every"):
+        trained(tmp_path, resume=True)

@@ -1,0 +1,414 @@
+"""Tuning studies in this process: what a trial is, how it fails, and how a study goes on."""
+
+import csv
+import json
+import subprocess
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from optuna.trial import FrozenTrial, TrialState
+
+from sb3_ppo_variants.experiments.batch import SETTLED
+from sb3_ppo_variants.experiments.comparison import compare
+from sb3_ppo_variants.experiments.failures import not_finite
+from sb3_ppo_variants.experiments.ledger import CLAIM, EXECUTOR, Ledger, open_ledger, worker_name
+from sb3_ppo_variants.experiments.run import Run, train_run
+from sb3_ppo_variants.experiments.search_space import Choice, Integer, Real
+from sb3_ppo_variants.experiments.seeds import test_seeds, tuning_seeds
+from sb3_ppo_variants.experiments.trials import StudyPlan
+from sb3_ppo_variants.experiments.tuning import TRIALS, Tuned, tune
+from sb3_ppo_variants.experiments.tuning_confirmation import best_settings
+from sb3_ppo_variants.experiments.tuning_ledger import read_trials
+from sb3_ppo_variants.experiments.tuning_work import EXHAUSTED, runs
+from tests.experiments.fake_trials import SPACE, begin, cheap_plan, coordinate_here, work_here
+
+MakeLedger = Callable[..., Ledger]
+test_seeds.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
+SMALL = {"n_steps": 64, "batch_size": 32}
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes: starting them takes seconds, and test_tuning_chaos.py does that."""
+    for module in ("tuning", "tuning_confirmation"):
+        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds, and tests of its own."""
+    monkeypatch.setattr("sb3_ppo_variants.experiments.study_report.write_report", lambda *_: [])
+
+
+def small(out: Path, **changes: Any) -> Tuned:
+    arguments: dict[str, Any] = {"trials": 3, "timesteps": 128, "seeds": 2, "confirm": 0, "settings": SMALL}
+    arguments |= {"only": ["n_epochs", "clip_range"], "out": out, **changes}
+    return tune("clip_ppo", arguments.pop("environments", "CartPole-v1"), **arguments)
+
+
+def test_a_whole_study(tmp_path: Path, here: None) -> None:
+    tuned = small(tmp_path, confirm=2)
+    assert [t.number for t in tuned.trials] == [0, 1, 2]
+    assert tuned.trials[0].settings == SMALL
+    assert tuned.trials[0].values == {"clip_range": 0.2, "n_epochs": 10}
+    for trial in tuned.trials:  # each stored trial gives the same again, to the bit
+        again = [train_run(run).final_return for run in runs(tuned.plan, trial.settings, tuning_seeds(2))]
+        assert trial.returns == {"CartPole-v1": again}
+        assert trial.score == pytest.approx(np.mean(again))
+    best = sorted(tuned.trials[1:], key=lambda t: -(t.score or 0))
+    assert [c.name for c in tuned.candidates] == ["defaults", *(f"trial {t.number}" for t in best)]
+    assert tuned.best is not None
+    assert tuned.best.score == max(t.score or 0 for t in tuned.trials)
+    for candidate in tuned.candidates:
+        assert len(candidate.returns["CartPole-v1"]) == 10
+        assert not candidate.failed
+    seed = test_seeds(10)[3]
+    alone = train_run(Run("clip_ppo", "CartPole-v1", seed, 128, 1, tuned.candidates[1].settings))
+    assert tuned.candidates[1].returns["CartPole-v1"][3] == alone.final_return
+    assert tuned.verdict is not None
+    assert {"trials.csv", "study.json", "report.html"} <= {path.name for path in tuned.files}
+    assert all(path.is_file() for path in tuned.files)
+    with (tmp_path / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["score"]) for row in rows] == [t.score for t in tuned.trials]
+    assert [float(x) for x in rows[1]["return CartPole-v1"].split()] == tuned.trials[1].returns["CartPole-v1"]
+    study = json.loads((tmp_path / "study.json").read_text())
+    assert StudyPlan.from_json(study["plan"]) == tuned.plan
+    assert [t["settings"] for t in study["trials"]] == [t.settings for t in tuned.trials]
+    assert [c["returns"] for c in study["candidates"]] == [c.returns for c in tuned.candidates]
+
+
+def test_the_same_command_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
+    first = small(tmp_path)
+    assert small(tmp_path) == first
+    longer = small(tmp_path, trials=5)
+    assert [t.number for t in longer.trials] == [0, 1, 2, 3, 4]
+    assert longer.trials[:3] == first.trials
+    assert small(tmp_path, trials=2).trials == longer.trials  # what is there is there
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timesteps": 256}, "timesteps is 128, the command's 256"),
+        ({"seeds": 3}, "seeds is 2, the command's 3"),
+        ({"only": ["n_epochs"]}, "space has .* for clip_range, the command nothing"),
+        ({"settings": {**SMALL, "gamma": 0.9}}, r"fixed has nothing for gamma, the command 0\.9"),
+        ({"sampler": "random"}, "sampler is tpe, the command's random"),
+        ({"environments": ["CartPole-v1", "Acrobot-v1"]}, "environments is .*Give another --out"),
+    ],
+)
+def test_another_plan_is_refused(
+    tmp_path: Path, here: None, no_report: None, changes: dict[str, Any], message: str
+) -> None:
+    small(tmp_path, trials=1)
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path, **changes)
+
+
+def test_a_study_and_a_comparison_do_not_share_a_ledger(tmp_path: Path, here: None, no_report: None) -> None:
+    small(tmp_path / "a", trials=1)
+    with pytest.raises(ValueError, match="is a tuning study: give another --out"):
+        compare("CartPole-v1", ["sb3:ppo"], seeds=1, timesteps=64, out=tmp_path / "a")
+    with open_ledger(f"sqlite:///{tmp_path / 'b' / 'ledger.db'}", "b", create=True) as ledger:
+        ledger.fill({"x": {}})
+    with pytest.raises(ValueError, match="is a comparison: give another --out"):
+        small(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 0}, "trials must be a positive integer, got 0"),
+        ({"jobs": 0}, "jobs must be a positive integer"),
+        ({"seeds": 0}, "seeds must be 1 to 1000"),
+        ({"n_envs": 1001}, "n_envs must be 1 to 1000"),
+        ({"confirm": 1, "test_seeds": 9}, "at least 10 test seeds, got 9: raise --test-seeds, or .* --confirm 0"),
+        ({"confirm": -1}, "confirm must be a whole number from 0"),
+        ({"trial_timeout": 0.0}, "positive number of seconds, got 0"),
+        ({"sampler": "tep"}, "Did you mean 'tpe'"),
+        ({"sampler_seed": -1}, "whole number from 0, got -1"),
+        ({"only": ["clip_rang"]}, "Did you mean 'clip_range'"),
+        ({"only": ["max_grad_norm"]}, "'max_grad_norm' is not in the space of clip_ppo"),
+        ({"only": ["batch_size"]}, "fixed with --set and searched with --only"),
+        ({"settings": {"clip_range": -1}}, "does not take the settings"),
+        ({"settings": {"clip_rang": 1}}, "Did you mean 'clip_range'"),
+        ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'"),
+        ({"environments": []}, "A study needs an environment"),
+        ({"references": {"Acrobot-v1": (0, 1)}}, "'Acrobot-v1', which is not in the study"),
+        ({"references": {"CartPole-v1": (500, 22)}}, "must lie above its random return"),
+        (
+            {"space": {"clip_range": Real(0.3, 0.4)}, "only": []},
+            "Trial 0 is the defaults, and clip_range=0.2 lies outside",
+        ),
+        ({"space": {"clip_rang": Real(0.3, 0.4)}, "only": []}, "Did you mean 'clip_range'"),
+        ({"space": {"n_steps": Choice((64, 128))}, "only": []}, "fixed with --set and searched in the space"),
+        ({"space": {"n_epochs": Integer(3, 10)}, "only": ["clip_range"]}, "'clip_range' is not in the space"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(
+    tmp_path: Path, here: None, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path / "out", **changes)
+    assert not (tmp_path / "out" / "ledger.db").exists()
+
+
+def test_own_space_and_peers(tmp_path: Path, here: None, no_report: None) -> None:
+    space = {"n_epochs": Choice((1, 10)), "policy_kwargs": Choice((None, {"net_arch": [4]}))}
+    tuned = tune("sb3:ppo", trials=4, timesteps=64, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
+    # A peer runs with the documented defaults, so trial 0 does.
+    assert tuned.trials[0].settings["ent_coef"] == 0.01
+    assert all(t.state == "done" for t in tuned.trials)
+    for trial in tuned.trials[1:]:
+        assert trial.settings["n_epochs"] in (1, 10)
+        assert trial.settings["policy_kwargs"] in (None, {"net_arch": [4]})
+
+
+# ---- small spaces ----
+
+
+def test_settings_that_have_been_scored_are_not_run_again_and_an_exhausted_space_ends_the_study(
+    make_ledger: MakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, plan = make_ledger(), cheap_plan(space={"n_epochs": Integer(8, 10)}, seeds=1)
+    trained: list[Run] = []
+    monkeypatch.setattr("tests.experiments.fake_trials.cheap_return", lambda run: trained.append(run) or 1.0)
+    batch = begin(ledger, plan, 30)
+    work_here(ledger)
+    records = read_trials(ledger, plan)
+    # The defaults have 10 epochs: an explicit 10 is the same call.
+    assert sorted(full.settings.get("n_epochs", 10) for full in trained) == [8, 9, 10]
+    reused = [t for t in records if t.reused is not None]
+    assert len(records) == 3 + len(reused) < 30
+    for trial in reused:
+        twin = next(t for t in records if t.number == trial.reused)
+        assert trial.values == twin.values
+        assert (trial.returns, trial.score) == (twin.returns, twin.score)
+    standings = batch.standings()
+    assert Counter(s.state for s in standings.values()) == {"done": len(records), "pruned": 30 - len(records)}
+    assert {s.reason for s in standings.values() if s.state == "pruned"} == {EXHAUSTED}
+    begin(ledger, plan, 30)
+    assert work_here(ledger) == 0
+    assert not ledger.trials(TrialState.WAITING)
+
+
+def test_the_confirmed_settings_are_distinct_and_not_the_defaults(make_ledger: MakeLedger) -> None:
+    ledger, plan = make_ledger(), cheap_plan(space={"n_epochs": Integer(7, 10)}, seeds=1)
+    begin(ledger, plan, 12)
+    work_here(ledger)
+    chosen = best_settings(plan, read_trials(ledger, plan), 3)
+    assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
+
+
+# ---- failures ----
+
+
+class Troubled(gymnasium.Env):
+    """Goes wrong in the way that it is told; an episode has ten steps."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's own form)
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, trouble: str = ""):
+        self.trouble, self.steps = trouble, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        late = self.steps == 9
+        if late and self.trouble == "step":
+            raise RuntimeError("the motor burned")
+        observation = np.full(2, np.nan if late and self.trouble == "observation" else 0.0, np.float32)
+        reward = {"reward": np.inf, "huge": 1e30}.get(self.trouble, 1.0) if late else 1.0
+        return observation, reward, self.steps == 10 and self.trouble != "endless", False, {}
+
+
+for _trouble in ("step", "observation", "reward", "huge", "endless", "none"):
+    gymnasium.register(f"Troubled-{_trouble}-v0", Troubled, kwargs={"trouble": _trouble})
+
+
+BOTH = [
+    ("Troubled-step-v0", {}, "env: RuntimeError: the motor burned"),
+    ("Troubled-observation-v0", {}, "nan: "),
+    ("Troubled-reward-v0", {}, "nan: "),
+    ("Troubled-endless-v0", {}, "config: ValueError: No episode of Troubled-endless-v0 finished"),
+    ("Troubled-none-v0", {"batch_size": "x"}, "config: "),
+    ("Nowhere-v0", {}, "config: NameNotFound"),
+]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "settings", "reason"),
+    [
+        # Ours looks for numbers that are not finite itself, SB3's does not.
+        *(("clip_ppo", *case) for case in BOTH),
+        *(("sb3:ppo", *case) for case in BOTH),
+        ("clip_ppo", "Troubled-huge-v0", {}, "nan: "),
+        ("sb3:ppo", "Troubled-none-v0", {"vf_coef": 1e38}, "nan: "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_failed_trial_says_of_which_kind(
+    make_ledger: MakeLedger, algorithm: str, environment: str, settings: dict[str, Any], reason: str
+) -> None:
+    fixed = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, **settings}
+    space = {"clip_range": SPACE["clip_range"]}
+    plan = cheap_plan(algorithm=algorithm, environments=(environment,), timesteps=128, fixed=fixed, space=space)
+    ledger = make_ledger()
+    batch = begin(ledger, plan, 2, execute=TRIALS)
+    work_here(ledger)
+    records = read_trials(ledger, plan)
+    assert [t.state for t in records] == ["failed", "failed"]
+    for trial in records:
+        assert str(trial.reason).startswith(reason)
+        assert trial.returns == {}
+        assert trial.score is None
+    assert [t.state.name for t in ledger.trials()] == ["FAIL", "FAIL"]
+    begin(ledger, plan, 2, execute=TRIALS)
+    assert work_here(ledger) == 0  # it counts, and is not tried again
+    assert all(s.state == "failed" for s in batch.standings().values())
+
+
+def test_a_trial_that_takes_too_long_fails(make_ledger: MakeLedger) -> None:
+    ledger, plan = make_ledger(), cheap_plan(timesteps=300)
+    begin(ledger, plan, 1, timeout=0.4)  # of two runs of 0.3 s
+    work_here(ledger)
+    (trial,) = read_trials(ledger, plan)
+    assert trial.reason == "timeout: the trial took longer than 0.4 s; allow more with --trial-timeout"
+
+
+def test_finite_models_are_finite() -> None:
+    from sb3_ppo_variants import ClipPPO
+
+    model = ClipPPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32)
+    model.learn(32)
+    assert not_finite(model) is None
+    next(model.policy.parameters()).data[0] = float("inf")
+    assert not_finite(model) == "the policy's parameters"
+
+
+def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Path, here: None) -> None:
+    def study() -> Tuned:
+        picky = "tests.experiments.fake_trials:Picky"  # builds with the defaults and with nothing else
+        space = {"learning_rate": SPACE["learning_rate"]}
+        return tune(picky, trials=20, timesteps=64, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
+
+    message = r"The last 3 trials failed with the same error, 'config: ValueError: picky'.* is stopped\..*another --out"
+    with pytest.raises(ValueError, match=message):
+        study()
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
+        states = Counter(t.state.name for t in ledger.trials())
+    assert states == {"COMPLETE": 1, "FAIL": 3 + 1, "WAITING": 16}  # the one that saw it was put back
+    with pytest.raises(ValueError, match=message):  # and it stays so
+        study()
+
+
+def test_different_errors_do_not_stop_it(make_ledger: MakeLedger) -> None:
+    fixed = {"n_steps": 32, "batch_size": 32}
+    ledger, plan = make_ledger(), cheap_plan(environments=("Troubled-step-v0",), timesteps=64, fixed=fixed)
+    begin(ledger, plan, 5, execute=TRIALS)
+    work_here(ledger)
+    assert [t.state for t in read_trials(ledger, plan)] == ["failed"] * 5  # env, not config
+
+
+# ---- interruptions ----
+
+
+def test_a_stopped_trial_runs_again_with_the_parameters_that_it_had(make_ledger: MakeLedger) -> None:
+    ledger, plan = make_ledger(), cheap_plan(timesteps=200, seeds=1)
+    begin(ledger, plan, 3)
+    work_here(ledger, lambda: any(t.params for t in ledger.trials(TrialState.RUNNING) if t.number == 1))
+    before = ledger.trials()
+    assert [t.state.name for t in before] == ["COMPLETE", "FAIL", "WAITING", "WAITING"]
+    assert before[3].params == before[1].params
+    assert before[1].params
+    work_here(make_ledger())
+    after = read_trials(ledger, plan)
+    assert [(t.number, t.optuna_number) for t in after] == [(0, 0), (1, 3), (2, 2)]
+    assert after[1].values == {**before[1].params}
+
+
+def claimed(ledger: Ledger, pid: int, parameters: Mapping[str, Any]) -> FrozenTrial:
+    """What a killed worker leaves: a running trial with its claim and what had been proposed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # asking outside optimize() has no heartbeat
+        trial = ledger.study.ask()
+    trial.set_user_attr(CLAIM, {"name": worker_name(pid), "trial": trial.number})
+    for name, (value, distribution) in parameters.items():
+        internal = distribution.to_internal_repr(value)
+        ledger.study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
+    return ledger.trials()[trial.number]
+
+
+@pytest.mark.parametrize("how", ["rescue", "fill", "stale"])
+def test_a_killed_trial_runs_again_with_the_parameters_that_it_had(make_ledger: MakeLedger, how: str) -> None:
+    ledger, plan = make_ledger(), cheap_plan(space={"clip_range": SPACE["clip_range"], "n_epochs": SPACE["n_epochs"]})
+    begin(ledger, plan, 2)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    had = {name: (value, SPACE[name].distribution()) for name, value in (("clip_range", 0.123), ("n_epochs", 4))}
+    claimed(ledger, process.pid, {"clip_range": (0.2, had["clip_range"][1]), "n_epochs": (10, had["n_epochs"][1])})
+    dead = claimed(ledger, process.pid, had)
+    if how == "fill":
+        assert ledger.release(dead)  # and then this process is killed, too
+        begin(ledger, plan, 2)
+    if how == "stale":
+        ledger.study._storage.record_heartbeat(dead._trial_id)  # type: ignore[attr-defined]
+        ledger.study._storage.set_trial_user_attr(
+            dead._trial_id, CLAIM, {"name": "elsewhere/1:1", "trial": dead.number}
+        )
+    work_here(ledger)
+    assert [(t.state, dict(t.values)) for t in read_trials(ledger, plan)] == [
+        ("done", {"clip_range": 0.2, "n_epochs": 10}),
+        ("done", {"clip_range": 0.123, "n_epochs": 4}),
+    ]
+
+
+# ---- scores ----
+
+
+def test_the_sampler_is_told_ranks_against_what_has_finished(make_ledger: MakeLedger) -> None:
+    ledger = make_ledger()
+    plan = cheap_plan(environments=("CartPole-v1", "Acrobot-v1"), aggregation="ranks")
+    begin(ledger, plan, 8)
+    work_here(ledger)
+    told = [t.value for t in ledger.trials(TrialState.COMPLETE)]
+    centers = [np.mean(t.returns["CartPole-v1"]) for t in read_trials(ledger, plan)]  # in both environments the same
+    expected = [0.5] + [np.mean([c > other for other in centers[:i]]) for i, c in enumerate(centers) if i]
+    assert told == pytest.approx(expected)
+    ranks = [np.mean([c > other for j, other in enumerate(centers) if j != i]) for i, c in enumerate(centers)]
+    assert [t.score for t in read_trials(ledger, plan)] == pytest.approx(ranks)
+
+
+def test_aggregation_follows_the_references(tmp_path: Path, here: None, no_report: None) -> None:
+    both = ["CartPole-v1", "Troubled-none-v0"]
+    few: dict[str, Any] = {"trials": 2, "seeds": 1, "environments": both, "timesteps": 64}
+    assert small(tmp_path / "ranks", **few).plan.aggregation == "ranks"
+    scaled = small(
+        tmp_path / "scaled", references={"Troubled-none-v0": (0.0, 20.0), "CartPole-v1": (0.0, 100.0)}, **few
+    )
+    assert scaled.plan.aggregation == "normalised"
+    first = scaled.trials[0]
+    expected = (first.returns["Troubled-none-v0"][0] / 20 + first.returns["CartPole-v1"][0] / 100) / 2
+    assert first.score == pytest.approx(expected)
+    assert first.returns["Troubled-none-v0"] == [10.0]
+
+
+def test_what_a_worker_needs_stands_in_the_study(tmp_path: Path, here: None, no_report: None) -> None:
+    small(tmp_path, trials=1)
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
+        assert ledger.attributes()[EXECUTOR] == TRIALS
+        assert StudyPlan.from_json(ledger.attributes()["plan"]).environments == ("CartPole-v1",)
+        assert SETTLED == ("done", "failed", "pruned")

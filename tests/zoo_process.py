@@ -1,0 +1,49 @@
+"""What the zoo's tests do in processes of their own: rl_zoo3 changes gymnasium for the process that imports it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+needs_rl_zoo3 = pytest.mark.skipif(
+    importlib.util.find_spec("rl_zoo3") is None,
+    reason="rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'",
+)
+
+
+def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder outside the repository, one thread, without a display."""
+    settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SDL_VIDEODRIVER": "dummy"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, **settings, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def zoo(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run ``ppo-variants zoo``, which has to end well.
+
+    :return: standard output, then standard error
+    """
+    done = python(folder, "-m", "sb3_ppo_variants", "zoo", *arguments, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def zoo_mistake(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run ``ppo-variants zoo``, which has to end with one line that says what is wrong."""
+    done = python(folder, "-m", "sb3_ppo_variants", "zoo", *arguments, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    return last
