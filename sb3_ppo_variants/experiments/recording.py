@@ -116,7 +116,8 @@ class Show:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         env = self.model.get_env()
-        assert env is not None  # record() loads the model with one
+        if env is None:
+            raise ValueError("The model has no environment to show: load it with one, or call set_env()")
         observation: Any = env.reset()
         yield _picture(env)
         while len(self.returns) < self.episodes and self.steps < self.max_steps:

@@ -47,15 +47,7 @@ def collect_rollouts(
         ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``algorithm`` is told
     """
     policy = algorithm.policy
-    if algorithm._last_obs is None:
-        raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
-    # Switches off dropout, and batch norm's running statistics.
-    policy.set_training_mode(False)
-    rollout_buffer.reset()
-    ease_copies(env)
-    if algorithm.use_sde:
-        policy.reset_noise(env.num_envs)
-    callback.on_rollout_start()
+    _begin(algorithm, env, callback, rollout_buffer)
     actor = _made(make_actor, algorithm, rollout_buffer, 0)
     in_full = may_look_at_values(callback)
     # A bad reward is found in the buffer too, at the rollout's end and for nothing; but one that has gone through
@@ -112,16 +104,35 @@ def collect_rollouts(
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 
+    _end(algorithm, actor, step_locals | {"n_steps": n_rollout_steps})
+    return True
+
+
+def _begin(algorithm: "OnPolicyVariant", env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+    """What comes before the first step."""
+    if algorithm._last_obs is None:
+        raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
+    # Switches off dropout, and batch norm's running statistics.
+    algorithm.policy.set_training_mode(False)
+    rollout_buffer.reset()
+    ease_copies(env)
+    if algorithm.use_sde:
+        algorithm.policy.reset_noise(env.num_envs)
+    callback.on_rollout_start()
+
+
+def _end(algorithm: "OnPolicyVariant", actor: Actor, step_locals: dict[str, Any]) -> None:
+    """What comes after the last step: advantages, a look through the rollout, the callback's end."""
+    buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
     # What overflows or is no number is looked at next.
     with np.errstate(over="ignore", invalid="ignore"):
-        values = actor.finish(rollout_buffer, new_obs, dones)  # type: ignore[arg-type]
-    algorithm.report(rollout_fault(algorithm, rollout_buffer, new_obs))
+        step_locals["values"] = actor.finish(buffer, step_locals["new_obs"], step_locals["dones"])
+    algorithm.report(rollout_fault(algorithm, buffer, step_locals["new_obs"]))
     if isinstance(algorithm.action_space, spaces.Discrete):
         # As SB3 leaves them in its locals, having stored them.
-        step_locals["actions"] = acted.actions.reshape(-1, 1)
-    callback.update_locals(step_locals | {"n_steps": n_rollout_steps, "values": values})
+        step_locals["actions"] = step_locals["actions"].reshape(-1, 1)
+    callback.update_locals(step_locals)
     callback.on_rollout_end()
-    return True
 
 
 #: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
