@@ -27,7 +27,8 @@ Algorithms = Annotated[
     typer.Option(
         "--algo",
         help="clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo, or "
-        "package.module:Class; may be given several times (default: the first six)",
+        "package.module:Class; NAME=ALGO gives a row a name of its own; may be given several times (default: the first "
+        "six). With --preset: rows of it",
     ),
 ]
 Timesteps = Annotated[int, typer.Option(help="Training steps of a run")]
@@ -60,13 +61,37 @@ def _screen() -> Console:
 
 @app.command()
 def compare(
-    env: Environments = ["CartPole-v1"],  # noqa: B006 (typer reads it, nobody changes it)
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            help="Gymnasium id, or package.module:Class of your own; may be given several times (default: CartPole-v1)",
+        ),
+    ] = None,
     algo: Algorithms = None,
-    timesteps: Timesteps = 50_000,
-    seeds: Annotated[int, typer.Option(help="Runs of each algorithm in each environment, seeds 0, 1, …")] = 5,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Training steps of a run (default: 50000, or the preset's)")
+    ] = None,
+    wall_time: Annotated[
+        float | None, typer.Option(help="Seconds of training after which each run ends, instead of --timesteps")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Runs of each row in each environment, seeds 0, 1, … (default: 5, or the preset's)"),
+    ] = None,
     n_envs: NEnvs = 1,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="algorithm.argument=value, e.g. clip_ppo.clip_range=0.1")
+        list[str] | None, typer.Option("--set", help="row.argument=value, e.g. clip_ppo.clip_range=0.1")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps take a part of it"),
+    ] = None,
+    reading: Annotated[
+        str, typer.Option(help="paper or sb3: whose conventions the preset follows where the paper says nothing")
+    ] = "paper",
+    normalize: Annotated[
+        str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
     ] = None,
     peer_defaults: Annotated[
         bool, typer.Option("--peer-defaults", help="Leave peers at their own defaults instead of our documented ones")
@@ -77,28 +102,39 @@ def compare(
     storage: Annotated[
         str | None, typer.Option(help="Ledger elsewhere, e.g. postgresql://user@host/db (default: OUT/ledger.db)")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for ledger, CSV, PNG and table")] = Path("runs/compare"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for ledger, CSV, PNG, table and report (default: runs/compare or runs/PRESET)"),
+    ] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Run nothing: report what the ledger holds by now and what is missing")
+    ] = False,
 ) -> None:
-    """Train every algorithm on every environment with every seed, and print how they compare.
+    """Train every algorithm on every environment with every seed, and report how they compare.
 
     The same command goes on where it was interrupted or killed. Exit code 1 when a run has failed.
     """
     with _clear_errors():
         from sb3_ppo_variants.experiments.comparison import compare as run_comparison
-        from sb3_ppo_variants.experiments.registry import DEFAULT_ALGORITHMS
         from sb3_ppo_variants.experiments.settings import parse_assignments
 
         comparison = run_comparison(
             env,
-            algo or DEFAULT_ALGORITHMS,
+            algo,
             timesteps=timesteps,
             seeds=seeds,
             n_envs=n_envs,
             settings=parse_assignments(settings or []),
             peer_defaults=peer_defaults,
+            preset=preset,
+            reading=reading,
+            normalize=normalize,
+            wall_time=wall_time,
             jobs=jobs,
             storage=storage,
             out=out,
+            report_only=report_only,
+            command=shlex.join(["ppo-variants", *sys.argv[1:]]),
             console=Console(stderr=True),
         )
         comparison.report.show(_screen())

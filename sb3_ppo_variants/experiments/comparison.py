@@ -1,31 +1,30 @@
 """Compare algorithms: every algorithm × environment × seed, in parallel, safe to interrupt."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
-from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.batch import Batch
+from sb3_ppo_variants.experiments import presets
+from sb3_ppo_variants.experiments.contestants import Contestant, contestants, with_settings
+from sb3_ppo_variants.experiments.environments import check_environment, make_environment, normalization
 from sb3_ppo_variants.experiments.files import safe_name, write_text
-from sb3_ppo_variants.experiments.ledger import open_ledger
-from sb3_ppo_variants.experiments.progress import Display
-from sb3_ppo_variants.experiments.registry import DEFAULT_ALGORITHMS, REFERENCE, algorithm_name, did_you_mean
+from sb3_ppo_variants.experiments.many_runs import do_runs, look
+from sb3_ppo_variants.experiments.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.report import Row, gather, write_curves, write_runs
-from sb3_ppo_variants.experiments.run import Run, build, make_environment
-from sb3_ppo_variants.experiments.settings import run_settings
+from sb3_ppo_variants.experiments.run import Run, build
 from sb3_ppo_variants.experiments.storage import storage_url, without_password
-from sb3_ppo_variants.experiments.work import Job
-from sb3_ppo_variants.experiments.workers import available_cores, coordinate
+from sb3_ppo_variants.experiments.workers import available_cores
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.experiments.tables import Report
 
 Settings = Mapping[str, Mapping[str, Any]]
+DEFAULT_TIMESTEPS, DEFAULT_SEEDS = 50_000, 5
+UNBOUNDED = 10**9  # timesteps of a run that ends by the clock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +47,23 @@ class Comparison:
 
 
 def compare(
-    environments: str | Iterable[str] = "CartPole-v1",
-    algorithms: Iterable[str | type[BaseAlgorithm]] = DEFAULT_ALGORITHMS,
+    environments: str | Iterable[str] | None = None,
+    algorithms: Iterable[str | type[BaseAlgorithm]] | None = None,
     *,
-    timesteps: int = 50_000,
-    seeds: int | Iterable[int] = 5,
+    timesteps: int | None = None,
+    seeds: int | Iterable[int] | None = None,
     n_envs: int = 1,
     settings: Settings | None = None,
     peer_defaults: bool = False,
+    preset: str | None = None,
+    reading: str = "paper",
+    normalize: str | Mapping[str, Any] | None = None,
+    wall_time: float | None = None,
     jobs: int | None = None,
     storage: str | None = None,
-    out: str | Path = "runs/compare",
+    out: str | Path | None = None,
+    report_only: bool = False,
+    command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
     """Train every algorithm on every environment with every seed, and report.
@@ -67,82 +72,122 @@ def compare(
     an earlier one was interrupted or killed, and repeats nothing that has finished. A run that fails is reported
     with its reason and does not stop the others; the next call tries it again.
 
-    :param environments: Gymnasium ids
-    :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import
-    :param timesteps: Training steps of each run
-    :param seeds: How many (0, 1, …) or which
+    :param environments: Gymnasium ids, or import paths ``package.module:Class``; by default CartPole-v1
+    :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import; ``NAME=ALGORITHM``
+        gives a row a name of its own; by default our five and SB3's PPO. With a preset: which of its rows
+    :param timesteps: Training steps of each run, by default 50,000; where ``wall_time`` is given, no bound
+    :param seeds: How many (0, 1, …) or which; by default 5
     :param n_envs: Environments stepped together in each run
-    :param settings: Algorithm → constructor argument → value
+    :param settings: Row → constructor argument → value
     :param peer_defaults: Leave peers at their own defaults instead of giving them our documented settings
+    :param preset: A comparison that has a name (see :mod:`.presets`): its rows, environments, timesteps and seeds, each
+        of which may be given otherwise
+    :param reading: How the preset reads what its source leaves open
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``; scores
+        are returns as the environment gives them in any case
+    :param wall_time: Seconds of training after which each run ends. Schedules that run down do so over ``timesteps``
     :param jobs: Worker processes; by default one for each available core
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
-    :param out: Folder for the results; its name also names the study in a ledger elsewhere
+    :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``; its name also names the study
+        in a ledger elsewhere
+    :param report_only: Run nothing: report what the ledger holds by now, and say what is missing
+    :param command: What to show in the report as the command that made it
     :param console: Where to show progress; ``None`` shows nothing
     :return: The rows, the report, and the files written
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; what has finished is kept
     """
-    out = Path(out)
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
-    runs = plan(environments, algorithms, timesteps, seeds, n_envs, settings or {}, peer_defaults)
-    display = Display(runs, console or Console(quiet=True))
+    chosen = None if preset is None else presets.preset(preset, reading)
+    if chosen is None:
+        rows = contestants(algorithms or DEFAULT_ALGORITHMS, settings or {}, peer_defaults, normalization(normalize))
+    else:
+        rows = _rows_of(chosen, algorithms, settings or {}, normalize, peer_defaults)
+    where, steps, many = _budget(chosen, wall_time)
+    runs = plan(
+        where if environments is None else environments,
+        rows,
+        steps if timesteps is None else timesteps,
+        many if seeds is None else seeds,
+        n_envs,
+        wall_time,
+        to_build=settings or (),
+    )
+    out = Path(out) if out is not None else Path("runs") / (preset or "compare")
     url, study = storage_url(storage, out), study_name(out)
-    if storage is not None and console is not None:
-        join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
-        console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
-    try:
-        with open_ledger(url, study, create=True) as ledger, display.live():
-            if ledger.executor is not None:
-                raise ValueError(
-                    f"The study {study!r} in {without_password(url)} is a tuning study: give another --out"
-                )
-            batch = Batch(ledger, {key: run.description() for key, run in runs.items()})
-            job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(runs), first=batch.first)
-            standings = coordinate(batch, job, jobs or available_cores(), out / "workers.log", display)
-    except StorageInternalError as error:
-        raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
-    return write_report(gather(runs, standings), out)
+    if report_only:
+        standings = look(runs, url, study)
+    else:
+        if storage is not None and console is not None:
+            join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
+            console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
+        standings = do_runs(runs, url, study, jobs or available_cores(), out / "workers.log", console)
+    return write_report(gather(runs, standings), out, chosen, command)
+
+
+def _budget(chosen: presets.Preset | None, wall_time: float | None) -> tuple[Iterable[str], int, int]:
+    """Environments, timesteps and seeds where the user says nothing."""
+    where, steps, many = ("CartPole-v1",), DEFAULT_TIMESTEPS, DEFAULT_SEEDS
+    if chosen is not None:
+        where, steps, many = chosen.environments, chosen.timesteps, chosen.seeds
+    return where, UNBOUNDED if wall_time is not None else steps, many
+
+
+def _rows_of(
+    chosen: presets.Preset, wanted: Any, settings: Settings, normalize: Any, peer_defaults: bool
+) -> list[Contestant]:
+    if normalize is not None or peer_defaults:
+        raise ValueError(
+            "A preset has its own normalisation and peers' settings: leave normalize and peer_defaults out"
+        )
+    if wanted is not None and not all(isinstance(one, str) for one in wanted):
+        raise ValueError(
+            f"A preset has its own rows: choose among {', '.join(row.name for row in chosen.rows)} by name"
+        )
+    return with_settings(presets.choose_rows(chosen.rows, wanted), settings)
 
 
 def plan(
     environments: str | Iterable[str],
-    algorithms: Iterable[str | type[BaseAlgorithm]],
+    rows: Sequence[Contestant],
     timesteps: int,
     seeds: int | Iterable[int],
-    n_envs: int,
-    settings: Settings,
-    peer_defaults: bool,
+    n_envs: int = 1,
+    wall_time: float | None = None,
+    to_build: Collection[str] = (),
 ) -> dict[str, Run]:
     """The runs of a comparison, checked.
 
     :param environments: See :func:`compare`, as the others
+    :param rows: The rows
+    :param to_build: Names of rows whose settings are the user's, and checked by building their model
     :return: Key → run
     """
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
-    known = list(
-        dict.fromkeys(algorithm_name(a) for a in ([algorithms] if isinstance(algorithms, str) else algorithms))
-    )
-    wanted_seeds = _seeds(seeds)
-    if not names or not known:
-        raise ValueError(f"A comparison needs an environment and an algorithm, got {names} and {known}")
-    for owner in settings:
-        if owner not in known:
-            raise ValueError(
-                f"Settings are given for {owner!r}, which is not in the comparison: {', '.join(known)}."
-                f"{did_you_mean(owner, known)}"
-            )
-    passed = {a: run_settings(a, settings.get(a, {}), peer_defaults) for a in known}
+    if not names or not rows:
+        raise ValueError(
+            f"A comparison needs an environment and an algorithm, got {names} and {[r.name for r in rows]}"
+        )
     runs = [
-        Run(a, environment, seed, timesteps, n_envs, passed[a])
+        Run(
+            row.algorithm,
+            environment,
+            seed,
+            timesteps,
+            n_envs,
+            row.settings,
+            None if row.name == row.algorithm else row.name,
+            row.normalize,
+            wall_time,
+        )
+        for seed in _seeds(seeds)  # outermost: an unfinished comparison has all its cells filled alike
         for environment in names
-        for seed in wanted_seeds  # seeds outside algorithms: an unfinished comparison has all algorithms alike
-        for a in known
+        for row in rows
     ]
     for environment in names:
         check_environment(environment)
-    for a in known:
-        if a in settings:
-            check_by_building(next(r for r in runs if r.algorithm == a))
+    for name in to_build:
+        check_by_building(next(r for r in runs if r.row == name))
     return {run.key(): run for run in runs}
 
 
@@ -155,24 +200,12 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
     return found
 
 
-def check_environment(environment: str) -> None:
-    """Make an environment once, so that a wrong name is one clear error and not one failed run a seed.
-
-    :param environment: Gymnasium id
-    """
-    try:
-        gymnasium.make(environment).close()
-    except (gymnasium.error.Error, ImportError) as error:
-        near = "" if "Did you mean" in str(error) else did_you_mean(environment, gymnasium.registry)
-        raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
-
-
 def check_by_building(run: Run) -> None:
     """Build the model of a run once, so that a wrong setting is one clear error.
 
     :param run: The run
     """
-    env = make_environment(run.environment, run.n_envs, run.seed)
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
     try:
         build(run, env)
     except (TypeError, ValueError, AttributeError) as error:
@@ -191,18 +224,23 @@ def study_name(out: Path) -> str:
     return safe_name(out.resolve().name) or "compare"
 
 
-def write_report(rows: Sequence[Row], out: Path) -> Comparison:
-    """Write ``runs.csv``, ``curves.csv``, ``table.md`` and the pictures.
+def write_report(
+    rows: Sequence[Row], out: Path, chosen: presets.Preset | None = None, command: str | None = None
+) -> Comparison:
+    """Write ``runs.csv``, ``curves.csv``, ``table.md``, the pictures, and ``report.html`` with all of it.
 
     :param rows: The comparison
     :param out: The folder
+    :param chosen: The preset that it is
+    :param command: What made it
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
     from sb3_ppo_variants.experiments.plots import draw_curves
     from sb3_ppo_variants.experiments.tables import make_report
 
-    algorithms = {r.run.algorithm for r in rows}
-    report = make_report(rows, REFERENCE if REFERENCE in algorithms else rows[0].run.algorithm)
+    names = {r.run.row for r in rows}
+    reference = chosen.reference if chosen is not None and chosen.reference in names else REFERENCE
+    report = make_report(rows, reference if reference in names else rows[0].run.row)
     write_runs(out / "runs.csv", rows)
     write_curves(out / "curves.csv", rows)
     write_text(out / "table.md", report.markdown())

@@ -48,3 +48,16 @@ def do_runs(
             return coordinate(batch, job, jobs, log, display)
     except StorageInternalError as error:
         raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
+
+
+def look(runs: Mapping[str, Run], url: str, study: str) -> dict[str, Standing]:
+    """Where the runs of a command stand in its ledger by now; nothing is run or enqueued.
+
+    :param runs: Key → run
+    :param url: Normalised database URL of the ledger
+    :param study: Name of the study
+    :return: Key → its standing
+    :raises ValueError: when there is no such study
+    """
+    with open_ledger(url, study, create=False) as ledger:
+        return Batch(ledger, {key: run.description() for key, run in runs.items()}).standings()

@@ -34,7 +34,7 @@ def _draw(rows: Sequence[Row], environment: str, out: Path) -> Path:
     figure = Figure(figsize=(9, 5), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    algorithms = list(dict.fromkeys(r.run.algorithm for r in rows))
+    algorithms = list(dict.fromkeys(r.run.row for r in rows))
     counts = set()
     for i, algorithm in enumerate(algorithms):
         n = _draw_algorithm(axes, rows, algorithm, environment, i)

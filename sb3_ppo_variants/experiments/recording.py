@@ -16,7 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.experiments.comparison import check_environment
+from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.evaluation import SEED, find_model
 from sb3_ppo_variants.experiments.files import atomic
 from sb3_ppo_variants.experiments.registry import algorithm_class

@@ -63,7 +63,7 @@ def select(rows: Sequence[Row], algorithm: str, environment: str) -> list[Row]:
     :param algorithm: Name of the algorithm
     :param environment: Gymnasium id
     """
-    return [r for r in rows if r.run.algorithm == algorithm and r.run.environment == environment]
+    return [r for r in rows if r.run.row == algorithm and r.run.environment == environment]
 
 
 def version_note(rows: Sequence[Row]) -> str | None:

@@ -16,19 +16,20 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 import sb3_ppo_variants
+from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.settings import all_parameters
 
 SCORE_EPISODES = 100  # the final return is the mean over this many last training episodes
 CURVE_POINTS = 500
 REPORT_SECONDS = 0.2
+
+_OPTIONAL = ("name", "normalize", "wall_time")
 
 Report = Callable[[int, float], None]
 OnPoint = Callable[[BaseAlgorithm, "CurvePoint"], None]
@@ -60,6 +61,10 @@ class Run:
     :param timesteps: Training steps asked for; the last rollout is always finished
     :param n_envs: Environments stepped together
     :param settings: What is passed to the algorithm's constructor
+    :param name: The row of a comparison that it belongs to, where that is not called like the algorithm
+    :param normalize: Arguments of ``VecNormalize`` around the environments; ``None``: not normalised
+    :param wall_time: Seconds of training after which the run ends, if it has not had its timesteps before; such a run
+        is not deterministic
     """
 
     algorithm: str
@@ -68,6 +73,14 @@ class Run:
     timesteps: int
     n_envs: int = 1
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    name: str | None = None
+    normalize: Mapping[str, Any] | None = None
+    wall_time: float | None = None
+
+    @property
+    def row(self) -> str:
+        """The row of a comparison that it belongs to."""
+        return self.name or self.algorithm
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("timesteps", 1), ("n_envs", 1)):
@@ -76,10 +89,14 @@ class Run:
                 raise TypeError(f"{name} must be an integer, got {value!r}")
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.wall_time is not None and not 0 < self.wall_time < math.inf:
+            raise ValueError(f"wall_time must be a positive number of seconds, got {self.wall_time}")
 
     def description(self) -> dict[str, Any]:
         """The run as JSON values."""
-        return {**dataclasses.asdict(self), "settings": dict(self.settings)}
+        described = {**dataclasses.asdict(self), "settings": dict(self.settings)}
+        # Left out where there are none, so that a run without them is the run that it was before there were any.
+        return {key: value for key, value in described.items() if value is not None or key not in _OPTIONAL}
 
     def key(self) -> str:
         """The run's identity in a ledger: canonical JSON of its description."""
@@ -87,7 +104,7 @@ class Run:
 
     def label(self) -> str:
         """A short name for people."""
-        return f"{self.algorithm} {self.environment} seed {self.seed}"
+        return f"{self.row} {self.environment} seed {self.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +140,22 @@ class Recorder(BaseCallback):
         episode); it may raise to end the run
     :param on_point: Called with the model and each new point of the curve, so at the same steps in every repetition of
         the run; it may raise to end the run
+    :param wall_time: Seconds after which it ends the training; ``None``: never
     """
 
-    def __init__(self, timesteps: int, report: Report | None = None, on_point: OnPoint | None = None):
+    def __init__(
+        self,
+        timesteps: int,
+        report: Report | None = None,
+        on_point: OnPoint | None = None,
+        wall_time: float | None = None,
+    ):
         super().__init__()
         self.curve: list[CurvePoint] = []
-        self.report, self.on_point = report, on_point
+        self.report, self.on_point, self.wall_time = report, on_point, wall_time
         self._stride = timesteps / (CURVE_POINTS - 1)  # one point more may come at the end
         self._next_point = 0.0
+        self._next_second = 0.0
         self._last_report = self._start = time.perf_counter()
         #: Wall time of the processes that this run was interrupted in.
         self.seconds_before = 0.0
@@ -143,13 +168,20 @@ class Recorder(BaseCallback):
             mean_return = self._point().mean_return
             self.report(self.num_timesteps, math.nan if mean_return is None else mean_return)
             self._last_report = time.perf_counter()
-        return True
+        return self.wall_time is None or time.perf_counter() - self._start < self.wall_time
 
     def _on_rollout_end(self) -> None:
         # Off-policy algorithms end a rollout every few steps: keep the first in each stride.
-        if self.num_timesteps >= self._next_point and len(self.curve) < CURVE_POINTS - 1:
+        if self._is_due() and len(self.curve) < CURVE_POINTS - 1:
             self._add_point()
             self._next_point = (self.num_timesteps // self._stride + 1) * self._stride
+            self._next_second = self.curve[-1].seconds + (self.wall_time or 0.0) / (CURVE_POINTS - 1)
+
+    def _is_due(self) -> bool:
+        """Whether a stride of steps has gone by or, where the time is what is given, one of seconds."""
+        if self.wall_time is not None and time.perf_counter() - self._start >= self._next_second:
+            return True
+        return self.num_timesteps >= self._next_point
 
     def _on_training_end(self) -> None:
         if not self.curve or self.curve[-1].timesteps != self.num_timesteps:
@@ -195,18 +227,6 @@ def policy_name(space: spaces.Space) -> str:
     return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
 
 
-def make_environment(environment: str, n_envs: int, seed: int) -> VecEnv:
-    """Environments in one process, each in SB3's Monitor.
-
-    :param environment: Gymnasium id
-    :param n_envs: How many
-    :param seed: Their seed; environment i gets ``seed + i``
-    :return: The vectorised environment
-    """
-    set_random_seed(seed)  # for environments that draw from the global generators when they are made
-    return make_vec_env(environment, n_envs=n_envs, seed=seed)
-
-
 def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     """The model of a run, untrained.
 
@@ -238,12 +258,12 @@ def fit(
     :param callbacks: More callbacks, after the recorder
     :return: The trained model and what the training gave
     """
-    env = make_environment(run.environment, run.n_envs, run.seed)
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
     try:
         model = build(run, env)
         if prepare is not None:
             prepare(model)
-        recorder = Recorder(run.timesteps, report, on_point)
+        recorder = Recorder(run.timesteps, report, on_point, run.wall_time)
         start = time.perf_counter()
         model.learn(run.timesteps, callback=[recorder, *callbacks])
         seconds = recorder.seconds_before + time.perf_counter() - start

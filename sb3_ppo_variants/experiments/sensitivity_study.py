@@ -12,7 +12,8 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments import statistics
-from sb3_ppo_variants.experiments.comparison import check_by_building, check_environment, study_name
+from sb3_ppo_variants.experiments.comparison import check_by_building, study_name
+from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.files import safe_name, write_csv
 from sb3_ppo_variants.experiments.many_runs import do_runs
 from sb3_ppo_variants.experiments.registry import algorithm_name, did_you_mean

@@ -77,7 +77,7 @@ def make_report(rows: Sequence[Row], reference: str) -> Report:
     :param reference: The algorithm that the others are compared with
     """
     environments = list(dict.fromkeys(r.run.environment for r in rows))
-    algorithms = list(dict.fromkeys(r.run.algorithm for r in rows))
+    algorithms = list(dict.fromkeys(r.run.row for r in rows))
     tables = [_environment_table(rows, algorithms, environment, reference) for environment in environments]
     notes = [
         "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
@@ -150,8 +150,12 @@ def _aggregate_table(
 
 
 def _settings_table(rows: Sequence[Row], algorithms: list[str]) -> tuple[Table | None, list[str]]:
-    run_of = {r.run.algorithm: r.run for r in rows}
-    full: Mapping[str, Mapping[str, Any]] = {a: full_settings(a, run_of[a].settings) for a in algorithms}
+    run_of = {r.run.row: r.run for r in rows}
+    full: dict[str, Mapping[str, Any]] = {}
+    for name in algorithms:
+        run = run_of[name]
+        around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)}
+        full[name] = (around if run.name or run.normalize else {}) | full_settings(run.algorithm, run.settings)
     shared, alone = differing_settings(full)
     notes = [
         f"Settings that only {algorithm} has: {', '.join(f'{k}={v}' for k, v in own.items())}"

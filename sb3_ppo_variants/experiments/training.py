@@ -11,7 +11,7 @@ from stable_baselines3.common.logger import Logger, configure
 
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.checkpoints.files import newest_path, refuse_earlier_run
-from sb3_ppo_variants.experiments.comparison import check_environment
+from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.files import atomic, safe_name, write_csv, write_text
 from sb3_ppo_variants.experiments.registry import algorithm_name
 from sb3_ppo_variants.experiments.run import CurvePoint, Report, Result, Run, fit

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.comparison import check_by_building, check_environment
+from sb3_ppo_variants.experiments.comparison import check_by_building
+from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.objective_scores import choose_aggregation
 from sb3_ppo_variants.experiments.references import reference_pairs
 from sb3_ppo_variants.experiments.registry import algorithm_name, did_you_mean

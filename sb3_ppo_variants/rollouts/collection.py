@@ -14,6 +14,7 @@ from sb3_ppo_variants.faults import NonFiniteError
 from sb3_ppo_variants.rollouts.acting import Actor, Observations
 from sb3_ppo_variants.rollouts.copies import ease_copies
 from sb3_ppo_variants.rollouts.faults import acting_fault, output_fault, reward_fault, rollout_fault
+from sb3_ppo_variants.rollouts.normalization import ease_normalization
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.algorithms.base import OnPolicyVariant
@@ -116,6 +117,7 @@ def _begin(algorithm: "OnPolicyVariant", env: VecEnv, callback: BaseCallback, ro
     algorithm.policy.set_training_mode(False)
     rollout_buffer.reset()
     ease_copies(env)
+    ease_normalization(env)
     if algorithm.use_sde:
         algorithm.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()

@@ -1,0 +1,83 @@
+"""Environments by name: a Gymnasium id, or the import path of a class or function that makes one."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from sb3_ppo_variants.experiments.registry import did_you_mean
+
+#: ``--normalize``: what of an environment's output SB3's ``VecNormalize`` scales by its running statistics.
+NORMALIZE: Mapping[str, dict[str, Any]] = {
+    "observations": {"norm_obs": True, "norm_reward": False},
+    "rewards": {"norm_obs": False, "norm_reward": True},
+    "both": {"norm_obs": True, "norm_reward": True},
+}
+
+
+def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Arguments of ``VecNormalize``.
+
+    :param chosen: A key of :data:`NORMALIZE`, the arguments themselves, or ``None`` for no normalisation
+    """
+    if chosen is None:
+        return None
+    if isinstance(chosen, str):
+        if chosen not in NORMALIZE:
+            raise ValueError(f"normalize is {chosen!r}: choose {', '.join(NORMALIZE)}, or leave it out")
+        return dict(NORMALIZE[chosen])
+    return dict(chosen)
+
+
+def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
+    """What makes an environment: the Gymnasium id itself, or the object behind an import path.
+
+    ``package.module:Class`` is a class or function without required arguments; ``package.module:Name-v0`` is
+    Gymnasium's own form, an id that importing the module registers.
+
+    :param environment: Its name
+    """
+    module, colon, attribute = environment.partition(":")
+    if not colon or not attribute.isidentifier():
+        return environment
+    found = getattr(importlib.import_module(module), attribute, None)
+    if found is None:
+        return environment  # an id without a version, perhaps: Gymnasium will say
+    if not callable(found):
+        raise ValueError(f"{environment!r} is {found!r}: give a class or function that makes an environment")
+    make: Callable[[], gymnasium.Env] = found
+    return make
+
+
+def make_environment(environment: str, n_envs: int, seed: int, normalize: Mapping[str, Any] | None = None) -> VecEnv:
+    """Environments in one process, each in SB3's Monitor, which sees returns as they are before any normalisation.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    :param n_envs: How many
+    :param seed: Their seed; environment i gets ``seed + i``
+    :param normalize: Arguments of ``VecNormalize`` around them; ``None``: not normalised
+    :return: The vectorised environment
+    """
+    set_random_seed(seed)  # for environments that draw from the global generators when they are made
+    env = make_vec_env(maker(environment), n_envs=n_envs, seed=seed)
+    return env if normalize is None else VecNormalize(env, **normalize)
+
+
+def check_environment(environment: str) -> None:
+    """Make an environment once, so that a wrong name is one clear error and not one failed run a seed.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    """
+    try:
+        made = maker(environment)
+        env = gymnasium.make(made) if isinstance(made, str) else made()
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        near = "" if "Did you mean" in str(error) else did_you_mean(environment, gymnasium.registry)
+        raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
+    env.close()
