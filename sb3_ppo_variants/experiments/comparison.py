@@ -127,10 +127,9 @@ def compare(
 
 def _budget(chosen: presets.Preset | None, wall_time: float | None) -> tuple[Iterable[str], int, int]:
     """Environments, timesteps and seeds where the user says nothing."""
-    where, steps, many = ("CartPole-v1",), DEFAULT_TIMESTEPS, DEFAULT_SEEDS
-    if chosen is not None:
-        where, steps, many = chosen.environments, chosen.timesteps, chosen.seeds
-    return where, UNBOUNDED if wall_time is not None else steps, many
+    if chosen is None:
+        return ["CartPole-v1"], UNBOUNDED if wall_time is not None else DEFAULT_TIMESTEPS, DEFAULT_SEEDS
+    return chosen.environments, UNBOUNDED if wall_time is not None else chosen.timesteps, chosen.seeds
 
 
 def _rows_of(
@@ -235,14 +234,18 @@ def write_report(
     :param command: What made it
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
+    from sb3_ppo_variants.experiments.comparison_report import ReportPage
     from sb3_ppo_variants.experiments.plots import draw_curves
     from sb3_ppo_variants.experiments.tables import make_report
 
     names = {r.run.row for r in rows}
     reference = chosen.reference if chosen is not None and chosen.reference in names else REFERENCE
-    report = make_report(rows, reference if reference in names else rows[0].run.row)
+    reference = reference if reference in names else rows[0].run.row
+    published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
+    report = make_report(rows, reference, published, notes)
     write_runs(out / "runs.csv", rows)
     write_curves(out / "curves.csv", rows)
     write_text(out / "table.md", report.markdown())
-    pictures = draw_curves(rows, out)
-    return Comparison(list(rows), report, [out / "runs.csv", out / "curves.csv", out / "table.md", *pictures])
+    pictures = draw_curves(rows, out, groups)
+    pages = ReportPage(rows, report, reference, published, groups).write(out, command)
+    return Comparison(list(rows), report, [out / "runs.csv", out / "curves.csv", out / "table.md", *pictures, *pages])

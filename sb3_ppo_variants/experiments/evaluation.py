@@ -10,9 +10,8 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_ppo_variants.experiments.environments import check_environment
+from sb3_ppo_variants.experiments.environments import check_environment, make_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
-from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
 
 SEED = 10_000  # away from the seeds that people train with

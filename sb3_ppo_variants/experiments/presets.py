@@ -68,6 +68,7 @@ class Preset:
     :param seeds: Runs of each row in each environment
     :param reference: The row that the others are compared with
     :param published: Row → score that was published for it
+    :param groups: Title → rows that are drawn together
     :param notes: What a reader of its report has to know
     """
 
@@ -77,7 +78,8 @@ class Preset:
     seeds: int
     reference: str
     published: Mapping[str, float]
-    notes: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
 
 
 def preset(name: str, reading: str = "paper") -> Preset:
@@ -122,14 +124,12 @@ def _table1(reading: str) -> Preset:
         seeds=3,
         reference="clip_0.2",
         published={name: score for name, score in PUBLISHED.items() if name in names},
-        notes=(
-            _READ_AS[reading],
-            "The paper used Gym's v1 environments. The v5 ones differ: Hopper, Walker2d and InvertedDoublePendulum no longer pay "
-            "the bonus for being alive in the step that ends an episode (InvertedPendulum likewise), Walker2d's feet have "
-            "the same friction, HalfCheetah, Hopper, Walker2d and Swimmer run in a MuJoCo whose contacts and integrator have "
-            "changed since, and Reacher's reward is computed after the step. Returns are not comparable with those of v1, "
-            "the order of the rows is.",
-        ),
+        groups={
+            "clipping": ("no_clipping", "clip_0.1", "clip_0.2", "clip_0.3"),
+            "adaptive KL penalty": ("adaptive_kl_0.003", "adaptive_kl_0.01", "adaptive_kl_0.03"),
+            "fixed KL penalty": ("fixed_kl_0.3", "fixed_kl_1", "fixed_kl_3", "fixed_kl_10"),
+        },
+        notes=(_READ_AS[reading], _VERSIONS),
     )
 
 
@@ -164,13 +164,24 @@ def _sb3_rows() -> tuple[Contestant, ...]:
 
 
 _READ_AS = {
-    "paper": "Where the paper says nothing, its authors' code is followed (OpenAI Baselines, ppo1): observations filtered by their "
-    "running mean and deviation and clipped to ±5, advantages normalised over the rollout, no gradient clipping, value loss of "
-    "weight 1, time limits terminal. As the paper has it, and unlike that code, Adam's step size is constant, "
-    "β starts at 1, and the coefficient is adapted from the exact KL after each update. The last two rows are not the "
-    "paper's: trpo has the same conventions, sb3_ppo is SB3's PPO as PPO('MlpPolicy', env) has it.",
-    "sb3": "Where the paper says nothing, SB3's PPO is followed: observations as they are, advantages normalised per minibatch, "
-    "gradients clipped to 0.5, value loss of weight 0.5, time limits bootstrapped.",
+    "paper": (
+        "Where the paper says nothing, its authors' code is followed (OpenAI Baselines, ppo1): observations "
+        "filtered by their running mean and deviation and clipped to ±5, advantages normalised over the rollout, "
+        "no gradient clipping, a value loss of weight 1, time limits terminal. As the paper has it, and unlike "
+        "that code, Adam's step size is constant, β starts at 1, and it is adapted from the exact KL after each "
+        "update. Two rows are not the paper's: trpo has the same conventions, sb3_ppo is SB3's PPO as "
+        "PPO('MlpPolicy', env) has it."
+    ),
+    "sb3": "Where the paper says nothing, SB3's PPO is followed: observations as they are, advantages normalised per "
+    "minibatch, gradients clipped to 0.5, a value loss of weight 0.5, time limits bootstrapped.",
 }
+# From the version histories in Gymnasium's documentation of each environment.
+_VERSIONS = (
+    "The paper used Gym's v1 environments, on a MuJoCo of 2016; these are Gymnasium's v5. What ends an episode is the "
+    "same. Hopper, Walker2d, InvertedPendulum and InvertedDoublePendulum no longer pay for being alive in the step in "
+    "which they fall; Reacher's distance is measured after the step instead of before; both of Walker2d's feet have "
+    "the same friction; Reacher and InvertedDoublePendulum observe no constant zeros any more. So returns are not "
+    "comparable with those of 2017; the order of the rows is."
+)
 
 PRESETS = {"table1": _table1}

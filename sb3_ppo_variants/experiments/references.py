@@ -1,27 +1,30 @@
 """What a return means: the random policy's and a reference return of each environment, with their sources.
 
 The numbers lie in ``references.json``, which ``python -m sb3_ppo_variants.experiments.references`` writes: it measures
-the random returns anew and takes each reference from Gymnasium's ``reward_threshold`` or, where there is none, from
-:data:`SOURCED`.
+the random returns anew, of uniform actions and of untrained networks, and takes each reference from Gymnasium's
+``reward_threshold`` or, where there is none, from :data:`SOURCED`.
 """
 
 import functools
 import importlib.metadata
 import importlib.resources
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from stable_baselines3 import PPO
 
 from sb3_ppo_variants.experiments.files import write_text
+from sb3_ppo_variants.experiments.run import policy_name
 
 FILE = "references.json"
 COMMAND = "python -m sb3_ppo_variants.experiments.references"
 EPISODES = 100
+NETWORKS = 10
 SEED = 0
 
 ENVIRONMENTS = (
@@ -48,11 +51,13 @@ class Reference(NamedTuple):
     :param random: Mean return of the uniform random policy
     :param reference: A return that counts as 1
     :param source: Where the reference comes from
+    :param untrained: Mean return of SB3's policy networks before any training
     """
 
     random: float
     reference: float
     source: str
+    untrained: float
 
 
 def reference_returns(environment: str) -> Reference | None:
@@ -61,7 +66,7 @@ def reference_returns(environment: str) -> Reference | None:
     :param environment: Gymnasium id
     """
     kept = _kept()["environments"].get(environment)
-    return None if kept is None else Reference(kept["random"], kept["reference"], kept["source"])
+    return None if kept is None else Reference(kept["random"], kept["reference"], kept["source"], kept["untrained"])
 
 
 def reference_pairs(environments: Iterable[str]) -> dict[str, tuple[float, float]]:
@@ -104,14 +109,40 @@ def random_returns(environment: str, episodes: int = EPISODES, seed: int = SEED)
     :return: (episodes,)
     """
     env = gymnasium.make(environment)
-    returns = np.zeros(episodes)
     env.action_space.seed(seed)
+    return _played(env, lambda _: env.action_space.sample(), episodes, seed)
+
+
+def untrained_returns(
+    environment: str, networks: int = NETWORKS, episodes: int = EPISODES, seed: int = SEED
+) -> NDArray[np.float64]:
+    """Returns of SB3's policies as they are initialised, actions drawn and clipped to their bounds.
+
+    :param environment: Gymnasium id
+    :param networks: Number of networks
+    :param episodes: Number of episodes, shared among the networks
+    :param seed: Of the first network; the others have those that follow
+    :return: (episodes,)
+    """
+    return np.concatenate(
+        [_untrained(environment, episodes // networks, seed + network) for network in range(networks)]
+    )
+
+
+def _untrained(environment: str, episodes: int, seed: int) -> NDArray[np.float64]:
+    env = gymnasium.make(environment)
+    model = PPO(policy_name(env.observation_space), env, seed=seed, device="cpu")
+    return _played(env, lambda observation: model.predict(observation)[0], episodes, seed)
+
+
+def _played(env: gymnasium.Env, act: Callable[[Any], Any], episodes: int, seed: int) -> NDArray[np.float64]:
+    returns = np.zeros(episodes)
     try:
         for episode in range(episodes):
-            env.reset(seed=seed if episode == 0 else None)
+            observation, _ = env.reset(seed=seed if episode == 0 else None)
             ended = False
             while not ended:
-                _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+                observation, reward, terminated, truncated, _ = env.step(act(observation))
                 returns[episode] += float(reward)
                 ended = terminated or truncated
     finally:
@@ -136,16 +167,21 @@ def main(path: Path | None = None, environments: Iterable[str] = ENVIRONMENTS) -
 
 
 def _measure(environment: str) -> dict[str, Any]:
-    returns = random_returns(environment)
+    returns, untrained = random_returns(environment), untrained_returns(environment)
     threshold = gymnasium.spec(environment).reward_threshold
     source = f"reward_threshold that Gymnasium registers for {environment}"
     reference, source = SOURCED[environment] if threshold is None else (float(threshold), source)
     return {
-        "random": round(float(returns.mean()), 4),
-        "random_standard_error": round(float(returns.std(ddof=1) / np.sqrt(len(returns))), 4),
+        **_mean("random", returns),
+        **_mean("untrained", untrained),
         "reference": reference,
         "source": source,
     }
+
+
+def _mean(name: str, returns: NDArray[np.float64]) -> dict[str, float]:
+    error = float(returns.std(ddof=1) / np.sqrt(len(returns)))
+    return {name: round(float(returns.mean()), 4), f"{name}_standard_error": round(error, 4)}
 
 
 @functools.cache

@@ -16,7 +16,7 @@ class Row:
     """One run of a comparison and what came of it.
 
     :param run: The run
-    :param state: ``"done"`` or ``"failed"``
+    :param state: ``"done"``, ``"failed"``, or how far it is if it has not ended
     :param result: What it gave, when it is done
     :param reason: Why it failed, when it has
     """
@@ -80,7 +80,7 @@ def version_note(rows: Sequence[Row]) -> str | None:
     return f"The rows were made by different versions: {', '.join(mixed)}" if mixed else None
 
 
-RUN_COLUMNS = ("algorithm", "environment", "seed", "timesteps", "n_envs", "settings")
+RUN_COLUMNS = ("row", "algorithm", "environment", "seed", "timesteps", "n_envs", "settings", "normalize", "wall_time")
 RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second", "seconds")
 
 
@@ -94,7 +94,9 @@ def write_runs(path: Path, rows: Sequence[Row]) -> None:
     for row in rows:
         run, result = row.run, row.result
         settings = json.dumps(dict(run.settings), sort_keys=True)
-        identity = [run.algorithm, run.environment, run.seed, run.timesteps, run.n_envs, settings]
+        around = json.dumps(dict(run.normalize), sort_keys=True) if run.normalize is not None else None
+        which = [run.row, run.algorithm, run.environment, run.seed, run.timesteps, run.n_envs]
+        identity = [*which, settings, around, run.wall_time]
         values: list[object] = [None] * len(RESULT_COLUMNS)
         versions = ""
         if result is not None:
@@ -112,9 +114,9 @@ def write_curves(path: Path, rows: Sequence[Row]) -> None:
     :param rows: The comparison
     """
     lines = [
-        [row.run.algorithm, row.run.environment, row.run.seed, *point]
+        [row.run.row, row.run.algorithm, row.run.environment, row.run.seed, *point]
         for row in rows
         if row.result is not None
         for point in row.result.curve
     ]
-    write_csv(path, ["algorithm", "environment", "seed", *CurvePoint._fields], lines)
+    write_csv(path, ["row", "algorithm", "environment", "seed", *CurvePoint._fields], lines)

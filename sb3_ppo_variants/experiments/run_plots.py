@@ -122,12 +122,13 @@ def _of_training(folder: Path) -> Row:
 
 
 def _of_comparison(path: Path) -> list[Row]:
-    lines: dict[tuple[str, str, int], list[dict[str, str]]] = {}
+    lines: dict[tuple[str, str, str, int], list[dict[str, str]]] = {}
     for line in _read(path):
-        lines.setdefault((line["algorithm"], line["environment"], int(line["seed"])), []).append(line)
+        key = (line["row"], line["algorithm"], line["environment"], int(line["seed"]))
+        lines.setdefault(key, []).append(line)
     return [
-        _row(_points(run), algorithm=algorithm, environment=environment, seed=seed)
-        for (algorithm, environment, seed), run in lines.items()
+        _row(_points(run), algorithm=algorithm, environment=environment, seed=seed, name=name)
+        for (name, algorithm, environment, seed), run in lines.items()
     ]
 
 

@@ -19,8 +19,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.environments import make_environment
+from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.run import policy_name, versions
 from sb3_ppo_variants.rollouts import Actor
 

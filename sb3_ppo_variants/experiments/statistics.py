@@ -214,6 +214,24 @@ def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, A
     return grid, np.stack(rows)
 
 
+def resampled_interval(
+    samples: Sequence[ArrayLike],
+    statistic: Callable[..., Any],
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> Any:
+    """Percentile bootstrap interval of a statistic of several samples, each resampled by itself.
+
+    :param samples: The samples, (n,) each
+    :param statistic: Of arrays (..., n), one a sample, and ``axis``; several outputs along the first axis
+    :param confidence: Level
+    :param resamples: How often
+    :return: With ``low`` and ``high``; ``None`` where a sample has n < 2
+    """
+    found = _resample(samples, statistic, confidence, resamples)
+    return None if found is None else found.confidence_interval
+
+
 def _bootstrap(
     samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float = CONFIDENCE
 ) -> Interval | None:
@@ -223,7 +241,9 @@ def _bootstrap(
     return Interval(float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
-def _resample(samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float) -> Any:
+def _resample(
+    samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float, resamples: int = RESAMPLES
+) -> Any:
     data = [np.asarray(s, dtype=np.float64) for s in samples]
     if min(len(s) for s in data) < 2:
         return None  # one run says nothing about the spread
@@ -232,7 +252,7 @@ def _resample(samples: Sequence[ArrayLike], statistic: Callable[..., Any], confi
         statistic,
         vectorized=True,
         paired=False,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples,
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(SEED),

@@ -13,9 +13,10 @@ from rich.table import Table as RichTable
 from sb3_ppo_variants.experiments import statistics
 from sb3_ppo_variants.experiments.report import Row, scores, select, version_note
 from sb3_ppo_variants.experiments.run import SCORE_EPISODES
-from sb3_ppo_variants.experiments.settings import differing_settings, full_settings
+from sb3_ppo_variants.experiments.settings import ABSENT, differing_settings, full_settings
 
 NONE = "–"
+MANY_ROWS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +52,21 @@ class Table:
 class Report:
     """All that a comparison says.
 
-    :param tables: The tables
+    :param overall: Tables over all environments
+    :param single: One table an environment
+    :param settings: The settings in which rows differ
     :param notes: Sentences below them
     """
 
-    tables: list[Table]
+    overall: list[Table]
+    single: list[Table]
+    settings: list[Table]
     notes: list[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return [*self.single, *self.overall, *self.settings]
 
     def markdown(self) -> str:
         """The report as Markdown."""
@@ -70,33 +80,81 @@ class Report:
             console.print(f"• {note}", markup=False, highlight=False)
 
 
-def make_report(rows: Sequence[Row], reference: str) -> Report:
+def make_report(
+    rows: Sequence[Row], reference: str, published: Mapping[str, float] | None = None, notes: Sequence[str] = ()
+) -> Report:
     """The report of a comparison.
 
     :param rows: The comparison
-    :param reference: The algorithm that the others are compared with
+    :param reference: The row that the others are compared with
+    :param published: Row → score that was published for it
+    :param notes: What else is to be said
     """
     environments = list(dict.fromkeys(r.run.environment for r in rows))
-    algorithms = list(dict.fromkeys(r.run.row for r in rows))
-    tables = [_environment_table(rows, algorithms, environment, reference) for environment in environments]
-    notes = [
-        "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
-        "stratified by environment; – where there are fewer than 2 runs."
-    ]
+    names = list(dict.fromkeys(r.run.row for r in rows))
+    overall, said = overall_tables(rows, names, environments, reference, published or {})
+    settings, alone = _settings_table(rows, names)
+    return Report(
+        overall,
+        [_environment_table(rows, names, environment, reference) for environment in environments],
+        [settings] if settings else [],
+        [
+            "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
+            "stratified by environment; – where there are fewer than 2 runs.",
+            *said,
+            *notes,
+            *alone,
+            *_shortcomings(rows),
+        ],
+    )
+
+
+def overall_tables(
+    rows: Sequence[Row], names: list[str], environments: list[str], reference: str, published: Mapping[str, float]
+) -> tuple[list[Table], list[str]]:
+    """What is said over all environments together, and the sentences that go with it.
+
+    :param rows: The comparison
+    :param names: Its rows
+    :param environments: Its environments
+    :param reference: The row that the others are compared with
+    :param published: Row → score that was published for it
+    """
+    # They need the tables of this module.
+    from sb3_ppo_variants.experiments.aggregate_tables import complete_environments, published_tables, score_table
+    from sb3_ppo_variants.experiments.scales import shipped_scale
+
+    tables, notes = [], []
+    if published:
+        tables += published_tables(rows, published, reference)
     if len(environments) > 1:
-        aggregate, note = _aggregate_table(rows, algorithms, environments, reference)
-        tables += [aggregate] if aggregate else []
+        complete = complete_environments(rows, names)
+        if not published and complete and (scale := shipped_scale(complete)) is not None:
+            tables.append(score_table(rows, names, scale, reference))
+        ranks, note = _aggregate_table(rows, names, environments, reference)
+        tables += [ranks] if ranks else []
         notes += [note] if note else []
-    settings, alone = _settings_table(rows, algorithms)
-    tables += [settings] if settings else []
-    notes += alone
+    return [*tables, *_coverage(rows, names, environments)], notes
+
+
+def _coverage(rows: Sequence[Row], names: list[str], environments: list[str]) -> list[Table]:
+    """Which runs are still missing, if any are."""
+    if all(r.state in ("done", "failed") for r in rows):
+        return []
+    body = []
+    for name in names:
+        cells = [[r.state == "done" for r in select(rows, name, environment)] for environment in environments]
+        body.append([name, *(f"{sum(done)} of {len(done)}" for done in cells)])
+    done = sum(r.state == "done" for r in rows)
+    return [Table(f"Unfinished: {done} of {len(rows)} runs are done", ["row", *environments], body)]
+
+
+def _shortcomings(rows: Sequence[Row]) -> list[str]:
     few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in rows)
-    notes += [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
-    failed = [r for r in rows if r.state == "failed"]
-    notes += [f"FAILED {r.run.label()}: {r.reason}" for r in failed]
-    if (versions := version_note(rows)) is not None:
-        notes.append(versions)
-    return Report(tables, notes)
+    notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
+    notes += [f"FAILED {r.run.label()}: {r.reason}" for r in rows if r.state == "failed"]
+    versions = version_note(rows)
+    return [*notes, versions] if versions is not None else notes
 
 
 def _environment_table(rows: Sequence[Row], algorithms: list[str], environment: str, reference: str) -> Table:
@@ -163,8 +221,21 @@ def _settings_table(rows: Sequence[Row], algorithms: list[str]) -> tuple[Table |
     ]
     if not shared:
         return None, notes or ["All rows have the same settings."]
+    title = "Settings that differ between rows"
+    if len(algorithms) > MANY_ROWS:
+        # What most rows have is said once, and each row says where it differs.
+        usual = {setting: max(values, key=list(map(repr, values)).count) for setting, values in shared.items()}
+        body = [["most rows", _listed(usual)]]
+        for i, name in enumerate(algorithms):
+            own = {setting: values[i] for setting, values in shared.items() if values[i] is not usual[setting]}
+            body.append([name, _listed({k: v for k, v in own.items() if repr(v) != repr(usual[k])}) or NONE])
+        return Table(title, ["row", "settings"], body), notes
     body = [[setting, *map(str, values)] for setting, values in shared.items()]
-    return Table("Settings that differ between rows", ["setting", *algorithms], body), notes
+    return Table(title, ["setting", *algorithms], body), notes
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items() if value is not ABSENT)
 
 
 def number(value: float) -> str:
