@@ -110,7 +110,8 @@ def _readings(rows: Sequence[Row], names: Sequence[str], scales: Sequence[Scale]
         [name, *(f"{column[i]:.2f} ({rank[i]:g})" for column, rank in zip(columns, ranks, strict=True))]
         for i, name in enumerate(names)
     ]
-    return Table("Mean score (rank) in each reading of 0 and 1", ["row", *(scale.name for scale in scales)], body)
+    header = ["row", *(f"{scale.zero}; {scale.one}" for scale in scales)]
+    return Table("Mean score (rank) in each reading: what is 0; what is 1", header, body)
 
 
 def _agreement(

@@ -23,7 +23,7 @@ def interval_figure(
     :param scale: Of the scores
     :param published: Row → published score
     """
-    figure = Figure(figsize=(8, 1.2 + 0.42 * len(names)), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6.4, 1.2 + 0.36 * len(names)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for i, name in enumerate(names):
         found = aggregate(scale.samples(rows, name))

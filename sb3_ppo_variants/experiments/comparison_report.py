@@ -6,7 +6,7 @@ from pathlib import Path
 from sb3_ppo_variants.experiments import comparison_pictures as pictures
 from sb3_ppo_variants.experiments import statistics
 from sb3_ppo_variants.experiments.aggregate_tables import complete_environments, published_scales
-from sb3_ppo_variants.experiments.aggregates import aggregate, rank_correlation
+from sb3_ppo_variants.experiments.aggregates import Estimate, aggregate, rank_correlation
 from sb3_ppo_variants.experiments.files import write_text
 from sb3_ppo_variants.experiments.page import (
     Block,
@@ -109,16 +109,15 @@ class ReportPage:
         ours = {name: aggregate(scale.samples(self.rows, name)).mean for name in self._scaled_rows(scale)}
         order = sorted(ours, key=lambda name: -ours[name].value)
         first, last = order[0], order[-1]
+        where = f"{len(scale.ends)} environments" if len(scale.ends) > 3 else " and ".join(scale.ends)
         text = (
-            f"Best mean score over {len(scale.ends)} environments: {first} with {ours[first].value:.2f} "
-            f"{interval(ours[first].interval, 2)}; worst: {last} with {ours[last].value:.2f} "
-            f"{interval(ours[last].interval, 2)}."
+            f"Best mean score over {where}: {first} with {_said(ours[first])}; worst: {last} with {_said(ours[last])}."
         )
         compared = [name for name in order if name in self.published]
         if len(compared) > 2:
             samples = [scale.samples(self.rows, name) for name in compared]
             rho = rank_correlation(samples, [self.published[name] for name in compared]).spearman
-            text += f" Order beside the published one: Spearman's ρ {rho.value:.2f} {interval(rho.interval, 2)}."
+            text += f" Order beside the published one: Spearman's ρ = {_said(rho)}."
         return text
 
     def _words_on(self, environment: str) -> str:
@@ -130,8 +129,8 @@ class ReportPage:
         text = f"{environment}: {best} has the highest final return, {number(centers[best])}"
         if best != self.reference and found.get(self.reference):
             pair = [(found[best], found[self.reference])]
-            better, sure = statistics.mean_improvement(pair), statistics.improvement_interval(pair)
-            text += f"; a run of it beats one of {self.reference} with probability {better:.2f} {interval(sure, 2)}"
+            better = Estimate(statistics.mean_improvement(pair), statistics.improvement_interval(pair))
+            text += f"; a run of it beats one of {self.reference} with probability {_said(better)}"
         return text + "."
 
     # ---- The sections ----
@@ -201,3 +200,7 @@ class ReportPage:
         if not made_by:
             return "No run has finished."
         return ", ".join(f"{package} {version}" for package, version in made_by[0].items()) + "; one thread a run."
+
+
+def _said(found: Estimate) -> str:
+    return f"{found.value:.2f}" if found.interval is None else f"{found.value:.2f} {interval(found.interval, 2)}"

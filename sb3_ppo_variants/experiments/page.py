@@ -46,6 +46,7 @@ nav a { display: inline-block; padding: .3rem 0; }
 .table:focus-visible { outline: 2px solid var(--accent); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .6rem; }
+caption span { display: inline-block; position: sticky; left: .6rem; max-width: min(66rem, calc(100vw - 4rem)); }
 th, td { padding: .45rem .6rem; border-top: 1px solid var(--line); vertical-align: top; }
 td { text-align: right; white-space: nowrap; }
 th { text-align: left; font-weight: 600; }
@@ -184,7 +185,7 @@ class Grid:
         title = escape(self.table.title)
         return (
             f'<div class="table{" prose" if self.prose else ""}" role="region" aria-label="{title}" tabindex="0">'
-            f'<table role="table"><caption>{title}</caption><thead><tr role="row">{head}</tr></thead>'
+            f'<table role="table"><caption><span>{title}</span></caption><thead><tr role="row">{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
 

@@ -181,7 +181,7 @@ _VERSIONS = (
     "same. Hopper, Walker2d, InvertedPendulum and InvertedDoublePendulum no longer pay for being alive in the step in "
     "which they fall; Reacher's distance is measured after the step instead of before; both of Walker2d's feet have "
     "the same friction; Reacher and InvertedDoublePendulum observe no constant zeros any more. So returns are not "
-    "comparable with those of 2017; the order of the rows is."
+    "comparable with those of 2017; only the order of the rows can be compared."
 )
 
 PRESETS = {"table1": _table1}

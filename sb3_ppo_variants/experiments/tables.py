@@ -223,15 +223,22 @@ def _settings_table(rows: Sequence[Row], algorithms: list[str]) -> tuple[Table |
         return None, notes or ["All rows have the same settings."]
     title = "Settings that differ between rows"
     if len(algorithms) > MANY_ROWS:
-        # What most rows have is said once, and each row says where it differs.
-        usual = {setting: max(values, key=list(map(repr, values)).count) for setting, values in shared.items()}
-        body = [["most rows", _listed(usual)]]
-        for i, name in enumerate(algorithms):
-            own = {setting: values[i] for setting, values in shared.items() if values[i] is not usual[setting]}
-            body.append([name, _listed({k: v for k, v in own.items() if repr(v) != repr(usual[k])}) or NONE])
-        return Table(title, ["row", "settings"], body), notes
+        return Table(title, ["row", "settings"], _by_row(algorithms, shared)), notes
     body = [[setting, *map(str, values)] for setting, values in shared.items()]
     return Table(title, ["setting", *algorithms], body), notes
+
+
+def _by_row(names: list[str], shared: Mapping[str, list[Any]]) -> list[list[str]]:
+    """What most rows have, once, then where each row differs from that."""
+    usual = {}
+    for setting, values in shared.items():
+        texts = [repr(value) for value in values]
+        usual[setting] = values[texts.index(max(texts, key=texts.count))]
+    lines = [["most rows", _listed(usual)]]
+    for i, name in enumerate(names):
+        own = {setting: values[i] for setting, values in shared.items() if repr(values[i]) != repr(usual[setting])}
+        lines.append([name, _listed(own) or NONE])
+    return lines
 
 
 def _listed(settings: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ class _RunningMeanStd(RunningMeanStd):
             self.update_from_moments(mean, np.add.reduce(deviation * deviation, axis=0) / n, n)
 
     def _update_by_row(self, row: Any) -> None:
-        """``update_from_moments(row, row − row, 1)``, without its products by one; row − row is NaN where row is Inf."""
+        """``update_from_moments(row, 0, 1)`` without its products by one; row − row is NaN where row is Inf."""
         count, spread = self.count, row - row
         total = count + 1
         delta = row - self.mean

@@ -62,7 +62,7 @@ def test_a_part_of_it() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="no preset 'table2': choose table1.* Did you mean 'table1'"):
+    with pytest.raises(ValueError, match=r"no preset 'table2': choose table1.* Did you mean 'table1'"):
         preset("table2")
     with pytest.raises(ValueError, match="no reading 'baselines': choose paper, sb3"):
         preset("table1", "baselines")

@@ -16,13 +16,10 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, sync_e
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.rollouts.normalization import ease_normalization
 
-batches = st.tuples(st.integers(1, 5), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3)).flatmap(
-    lambda shape: st.lists(
-        hnp.arrays(
-            st.sampled_from([np.float32, np.float64]),
-            (shape[0], *shape[1]),
-            elements={"min_value": -1000, "max_value": 1000, "width": 32},
-        ),
+shapes = st.tuples(st.integers(1, 5), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
+batches = st.tuples(shapes, st.sampled_from([np.float32, np.float64])).flatmap(
+    lambda found: st.lists(
+        hnp.arrays(found[1], (found[0][0], *found[0][1]), elements=st.floats(-1000, 1000, width=32)),
         min_size=1,
         max_size=5,
     )
