@@ -92,7 +92,7 @@ def test_all_failed_is_still_a_report(tmp_path: Path) -> None:
     )
     assert cells(comparison.report, "CartPole-v1", "sb3:ppo")[1:] == ["–", "–", "–", "–", "–", "0 of 1"]
     assert len(comparison.failed) == 2
-    assert [f.name for f in comparison.files] == ["runs.csv", "curves.csv", "table.md"]
+    assert [f.name for f in comparison.files] == ["runs.csv", "curves.csv", "table.md", "report.html"]
 
 
 def test_markdown_and_screen(rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
