@@ -119,8 +119,8 @@ def compare(
         from sb3_ppo_variants.experiments.settings import parse_assignments
 
         comparison = run_comparison(
-            env,
-            algo,
+            env or None,
+            algo or None,
             timesteps=timesteps,
             seeds=seeds,
             n_envs=n_envs,

@@ -88,7 +88,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.coordinate", coordinate_here)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.many_runs.coordinate", coordinate_here)
     # A2C's n_steps of 5 gives no finished episode in 5 steps.
     arguments = ["--algo", "sb3:a2c", "--algo", "sb3:ppo", "--timesteps", "5", "--seeds", "1", "--out", str(tmp_path)]
     code, out, err = run("compare", *arguments, *SMALL)
@@ -139,7 +139,7 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
     assert len(finished) == int(done[1]) < 6
-    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.coordinate", coordinate_here)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.many_runs.coordinate", coordinate_here)
     code, out, err = run(*arguments(tmp_path))
     assert code == 0
     assert f"{done[1]} of 6 runs were done before" in err
@@ -220,7 +220,7 @@ def test_worker_joins_a_tuning_study(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def tuning_command(out: Path, trials: int) -> list[str]:
     settings = ["--only", "n_epochs", "--set", "n_steps=256", "--sampler", "random"]
-    sizes = ["--trials", str(trials), "--timesteps", "4096", "--seeds", "2", "--confirm", "0", "--jobs", "2"]
+    sizes = ["--trials", str(trials), "--timesteps", "12288", "--seeds", "2", "--confirm", "0", "--jobs", "2"]
     return ["tune", "--algo", "clip_ppo", *sizes, *settings, "--out", str(out)]
 
 

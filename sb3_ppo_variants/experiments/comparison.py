@@ -100,7 +100,8 @@ def compare(
         raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
     chosen = None if preset is None else presets.preset(preset, reading)
     if chosen is None:
-        rows = contestants(algorithms or DEFAULT_ALGORITHMS, settings or {}, peer_defaults, normalization(normalize))
+        asked = DEFAULT_ALGORITHMS if algorithms is None else algorithms
+        rows = contestants(asked, settings or {}, peer_defaults, normalization(normalize))
     else:
         rows = _rows_of(chosen, algorithms, settings or {}, normalize, peer_defaults)
     where, steps, many = _budget(chosen, wall_time)

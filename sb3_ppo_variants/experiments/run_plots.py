@@ -124,7 +124,8 @@ def _of_training(folder: Path) -> Row:
 def _of_comparison(path: Path) -> list[Row]:
     lines: dict[tuple[str, str, str, int], list[dict[str, str]]] = {}
     for line in _read(path):
-        key = (line["row"], line["algorithm"], line["environment"], int(line["seed"]))
+        algorithm = line["algorithm"]
+        key = (line.get("row", algorithm), algorithm, line["environment"], int(line["seed"]))
         lines.setdefault(key, []).append(line)
     return [
         _row(_points(run), algorithm=algorithm, environment=environment, seed=seed, name=name)

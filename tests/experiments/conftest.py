@@ -13,6 +13,8 @@ import pytest
 
 from sb3_ppo_variants.experiments.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.storage import storage_url
+from sb3_ppo_variants.experiments.workers import Crew
+from tests.experiments.chaos import alive
 
 
 def _as_server_user(command: str) -> None:
@@ -68,3 +70,18 @@ def make_ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Call
             return opened.enter_context(open_ledger(url, request.node.name, create=True, heartbeat=1, grace=2))
 
         yield make
+
+
+@pytest.fixture
+def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Process ids of all workers started; none may be left at the end."""
+    started: list[int] = []
+    start = Crew.start
+
+    def recorded(self: Crew) -> None:
+        start(self)
+        started.append(self._processes[-1].pid)
+
+    monkeypatch.setattr(Crew, "start", recorded)
+    yield started
+    assert not [pid for pid in started if alive(pid)]

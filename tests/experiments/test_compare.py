@@ -97,7 +97,7 @@ def test_plan() -> None:
         ({"settings": {"sb3:a2c": {}}}, "given for 'sb3:a2c', which is not in the comparison"),
         ({"settings": {"sb3:ppo": {"n_step": 1}}}, "takes no argument 'n_step'.*Did you mean 'n_steps'"),
         ({"settings": {"sb3:ppo": {"n_steps": "x"}}}, "sb3:ppo does not take the settings"),
-        ({"report_only": True}, "There is no study"),
+        ({"report_only": True}, "There is no ledger at"),
     ],
 )
 def test_wrong_input(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
 
 from sb3_ppo_variants.experiments import references
 from sb3_ppo_variants.experiments.references import (
@@ -16,6 +17,7 @@ from sb3_ppo_variants.experiments.references import (
     random_returns,
     reference_pairs,
     reference_returns,
+    untrained_returns,
 )
 
 
@@ -26,7 +28,7 @@ def test_every_reference_has_its_source(environment: str) -> None:
     assert found.reference > found.random
     threshold = gymnasium.spec(environment).reward_threshold
     if threshold is None:
-        assert found[1:] == SOURCED[environment]
+        assert (found.reference, found.source) == SOURCED[environment]
     else:
         assert found.reference == threshold
         assert found.source == f"reward_threshold that Gymnasium registers for {environment}"
@@ -46,6 +48,18 @@ def test_the_measured_returns_are_reproduced() -> None:
     assert random_returns("Pendulum-v1", episodes=1)[0] == pytest.approx(expected)
     shipped = reference_returns("CartPole-v1")
     assert shipped is not None
+    # An untrained policy's first two episodes by hand: SB3's own network, and its own way to act.
+    env = gymnasium.make("CartPole-v1")
+    model = PPO("MlpPolicy", env, seed=3, device="cpu")
+    lengths, (observation, _) = [0, 0], env.reset(seed=3)
+    for episode in range(2):
+        ended = False
+        while not ended:
+            observation, _, terminated, truncated, _ = env.step(model.predict(observation)[0])
+            lengths[episode] += 1
+            ended = terminated or truncated
+        observation, _ = env.reset()
+    assert untrained_returns("CartPole-v1", networks=1, episodes=2, seed=3).tolist() == lengths
     assert shipped.random == pytest.approx(random_returns("CartPole-v1").mean(), abs=1e-4)
 
 

@@ -3,7 +3,7 @@
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,26 +13,11 @@ from sb3_ppo_variants.experiments.batch import Standing
 from sb3_ppo_variants.experiments.ledger import Ledger
 from sb3_ppo_variants.experiments.tuning_ledger import read_trials, trial_key
 from sb3_ppo_variants.experiments.work import Job
-from sb3_ppo_variants.experiments.workers import Crew, Interrupted, coordinate
-from tests.experiments.chaos import Killer, alive, check, run_crew
+from sb3_ppo_variants.experiments.workers import Interrupted, coordinate
+from tests.experiments.chaos import Killer, check, run_crew
 from tests.experiments.fake_trials import begin, cheap_plan
 
 MakeLedger = Callable[..., Ledger]
-
-
-@pytest.fixture
-def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Process ids of all workers started; none may be left at the end."""
-    started: list[int] = []
-    start = Crew.start
-
-    def recorded(self: Crew) -> None:
-        start(self)
-        started.append(self._processes[-1].pid)
-
-    monkeypatch.setattr(Crew, "start", recorded)
-    yield started
-    assert not [pid for pid in started if alive(pid)]
 
 
 def chaos(make_ledger: MakeLedger, folder: Path, pids: list[int], trials: int, kills: int, sampler: str) -> None:
