@@ -22,7 +22,7 @@ class BackendChoice(OnPolicyAlgorithm):
     update_backend: str
     #: Bound to the policy's memory at the first use, and again whenever something has moved that memory.
     _closed_form: ClosedFormActorCritic | None = None
-    _said_why_not: bool = False
+    _said_why_not: str | None = None
     _device_is_free: bool = False
 
     @property
@@ -52,8 +52,8 @@ class BackendChoice(OnPolicyAlgorithm):
                 f"update_backend='closed_form' cannot run: {reason}. Pass 'auto' to fall back on autograd, or change "
                 "what stands in its way."
             )
-        if self.update_backend == "auto" and not self._said_why_not:
-            self._said_why_not = True
+        if self.update_backend == "auto" and reason != self._said_why_not:
+            self._said_why_not = reason
             self.logger.info(f"Updates by autograd, not in closed form: {reason}")
 
     def _actor(self, rollout_buffer: RolloutBuffer | None = None) -> Actor:

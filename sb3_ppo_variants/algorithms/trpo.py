@@ -53,7 +53,7 @@ class TRPO(OnPolicyVariant):
     :param n_critic_updates: The critic's epochs, ≥ 0
     :param gae_lambda: See ``OnPolicyVariant``
     :param target_kl: δ > 0, in nats
-    :param sub_sampling_factor: Use every so-manieth row for the Fisher product, ≥ 1; gradient, constraint and objective
+    :param sub_sampling_factor: Use every n-th row for the Fisher product, ≥ 1; gradient, constraint and objective
         always use all
     :param ent_coef: See ``OnPolicyVariant``; the paper has no entropy term
     :param line_search: ``False`` takes the full step unseen: the natural policy gradient (Kakade 2001), whose KL only

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ppo_variants.experiments.environments import check_environment, make_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
 from sb3_ppo_variants.experiments.training import MODEL, RUN
 
 SEED = 10_000  # away from the seeds that people train with
+STATISTICS = "vecnormalize.pkl"
+ZOO_FOLDER = re.compile(r"(.+)_\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,7 @@ def evaluate(
         raise ValueError(f"episodes must be a positive integer, got {episodes!r}")
     model_path, environment, name = find_model(path, environment, algorithm)
     check_environment(environment)
-    env = make_environment(environment, 1, seed)
+    env = as_trained(make_environment(environment, 1, seed), model_path, environment)
     try:
         model = algorithm_class(name).load(model_path, env=env, device="cpu")
         model.set_random_seed(seed)
@@ -83,7 +87,7 @@ def find_model(
 ) -> tuple[Path, str, str]:
     """A trained model, and what is needed to use it.
 
-    :param path: A run folder or a model zip
+    :param path: A run folder of ours or of rl_zoo3, or a model zip
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
     :return: The zip, the environment and the name of the algorithm
@@ -97,8 +101,33 @@ def find_model(
     return model_path, environment, algorithm_name(algorithm)
 
 
+def as_trained(env: VecEnv, model_path: Path, environment: str) -> VecEnv:
+    """The environment, normalised by the statistics that lie beside the model, if any do: without them a policy that
+    was trained on normalised observations is blind.
+
+    They are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, they are loaded only from whom you trust.
+
+    :param env: The environment
+    :param model_path: The model's zip
+    :param environment: Gymnasium id
+    :return: The environment, in a ``VecNormalize`` that no longer learns and leaves rewards as they are; or as it was
+    """
+    folder = model_path.parent
+    # Ours and SB3's own examples keep them beside the model, rl_zoo3 in a folder named after the environment.
+    found = [folder / STATISTICS, folder / environment.replace("/", "-") / STATISTICS]
+    for path in found:
+        if path.is_file():
+            normalized = VecNormalize.load(str(path), env)
+            normalized.training, normalized.norm_reward = False, False
+            return normalized
+    return env
+
+
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:
     """The model file and, where it is known, how it was trained."""
+    if path.is_dir() and (zoo := ZOO_FOLDER.fullmatch(path.resolve().name)) and (path / f"{zoo[1]}.zip").is_file():
+        # rl_zoo3 keeps a run in <algorithm>/<environment>_<number>.
+        return path / f"{zoo[1]}.zip", {"environment": zoo[1], "algorithm": path.resolve().parent.name}
     model_path = path / MODEL if path.is_dir() else path
     if not model_path.is_file():
         raise ValueError(f"There is no model at {path}: give a run folder with a {MODEL} in it, or a model zip")

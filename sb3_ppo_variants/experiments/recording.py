@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.evaluation import SEED, find_model
+from sb3_ppo_variants.experiments.evaluation import SEED, as_trained, find_model
 from sb3_ppo_variants.experiments.files import atomic
 from sb3_ppo_variants.experiments.registry import algorithm_class
 
@@ -82,7 +82,7 @@ def record(
         _video_writer()  # before an episode is played for nothing
     check_environment(environment)
     set_random_seed(seed)
-    env = make_vec_env(environment, seed=seed, env_kwargs={"render_mode": DRAWN})
+    env = as_trained(make_vec_env(environment, seed=seed, env_kwargs={"render_mode": DRAWN}), model_path, environment)
     try:
         model = algorithm_class(name).load(model_path, env=env, device="cpu")
         model.set_random_seed(seed)

@@ -100,8 +100,9 @@ def collect_rollouts(
         # Python's sum: for a handful of numbers it takes a fraction of numpy's.
         if watch_rewards and not math.isfinite(sum(rewards.tolist())):
             algorithm.report(reward_fault(algorithm, rewards, infos, n_steps))
-        episode_starts: Any = algorithm._last_episode_starts
-        actor.store(rollout_buffer, observations, acted, rewards, episode_starts)
+        # As SB3 reads them: from the model, where a callback may have put others.
+        observations, episode_starts = algorithm._last_obs, algorithm._last_episode_starts
+        actor.store(rollout_buffer, observations, acted, rewards, episode_starts)  # type: ignore[arg-type]
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 

@@ -74,7 +74,7 @@ class ConstrainedUpdate(ABC):
     @abstractmethod
     def fisher_product(self, sub_sampling_factor: int) -> Product:
         """
-        :param sub_sampling_factor: Use every so-manieth row
+        :param sub_sampling_factor: Use every n-th row
         :return: v ↦ F·v at the old policy
         """
 
@@ -95,7 +95,7 @@ class ConstrainedUpdate(ABC):
         :param delta: δ in nats
         :param cg_max_steps: Conjugate-gradient steps at most
         :param cg_damping: Added to the Fisher matrix's diagonal
-        :param sub_sampling_factor: Use every so-manieth row for the Fisher product
+        :param sub_sampling_factor: Use every n-th row for the Fisher product
         :param cg_start: ``"zero"`` or ``"noise"``
         :return: the step x in the natural gradient's direction with ½·xᵀ(F + damping·I)x = δ, shape (P,); zero where
             the gradient is; ``None`` where it is not finite

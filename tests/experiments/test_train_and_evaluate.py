@@ -2,8 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import evaluate, train
+from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.run import Run, train_run
 
 SMALL = {"n_steps": 128, "n_epochs": 2}
@@ -67,3 +72,19 @@ def test_wrong_training_input() -> None:
         train("clip_ppo", settings={"clip_rnage": 0.1})
     with pytest.raises(ValueError, match="Cannot make the environment"):
         train("clip_ppo", "CartPol-v1")
+
+
+@pytest.mark.parametrize("layout", ["beside", "zoo"])
+def test_a_model_that_was_trained_on_normalised_observations(layout: str, tmp_path: Path) -> None:
+    env = VecNormalize(make_vec_env("Pendulum-v1", seed=1), clip_obs=2.0)
+    model = ClipPPO("MlpPolicy", env, n_steps=256, seed=1).learn(1024)
+    folder = tmp_path / "clip_ppo/Pendulum-v1_1"
+    (folder / "Pendulum-v1").mkdir(parents=True)
+    model.save(folder / "Pendulum-v1.zip")
+    env.save(str(folder / ("vecnormalize.pkl" if layout == "beside" else "Pendulum-v1/vecnormalize.pkl")))
+    found = evaluate(folder, episodes=2, seed=5)
+    assert (found.algorithm, found.environment) == ("clip_ppo", "Pendulum-v1")
+    normalized = VecNormalize(make_environment("Pendulum-v1", 1, 5), norm_reward=False, training=False, clip_obs=2.0)
+    normalized.obs_rms = env.obs_rms
+    expected, _ = evaluate_policy(model, normalized, 2, return_episode_rewards=True)
+    assert found.returns == pytest.approx(expected)

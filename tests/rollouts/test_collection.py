@@ -236,3 +236,18 @@ def test_actions_fit_the_environments_bounds(squash: bool) -> None:
     assert given_out.max() <= high
     # An unbounded Gaussian goes beyond and is stored as it was drawn.
     assert (np.abs(raw) > 1).any() == (not squash)
+
+
+@pytest.mark.parametrize("backend", ["autograd", "closed_form"])
+def test_a_callback_that_puts_another_last_observation(backend: str) -> None:
+    class Puts(BaseCallback):
+        def _on_step(self) -> bool:
+            self.model._last_obs = self.model._last_obs + 1.0  # type: ignore[attr-defined]
+            return True
+
+    def stored(cls: Any, **kwargs: Any) -> np.ndarray:
+        model = cls("MlpPolicy", "CartPole-v1", n_steps=16, batch_size=16, n_epochs=1, seed=1, device="cpu", **kwargs)
+        model.learn(16, callback=Puts())
+        return np.asarray(model.rollout_buffer.observations).reshape(16, 4)
+
+    np.testing.assert_array_equal(stored(ClipPPO, ent_coef=0.0, update_backend=backend), stored(PPO))
