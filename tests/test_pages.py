@@ -70,7 +70,7 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OnPolicyAlgorithm, "__init__", construct_small)
-    for module in ("comparison", "tuning", "many_runs"):
+    for module in ("tuning", "many_runs"):
         monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
 
 

@@ -42,7 +42,9 @@ def do_runs(
     try:
         with open_ledger(url, study, create=True) as ledger, display.live():
             if ledger.executor is not None:
-                raise ValueError(f"The study {study!r} in {without_password(url)} is a tuning study: give another out")
+                raise ValueError(
+                    f"The study {study!r} in {without_password(url)} is a tuning study: give another --out"
+                )
             batch = Batch(ledger, {key: run.description() for key, run in runs.items()})
             job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(runs), first=batch.first)
             return coordinate(batch, job, jobs, log, display)
