@@ -5,7 +5,7 @@ from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCri
 from sb3_ppo_variants.updates.closed_form.constrained import ClosedFormConstrainedUpdate
 from sb3_ppo_variants.updates.closed_form.critic import fit_critic_in_closed_form
 from sb3_ppo_variants.updates.closed_form.eligibility import why_not_closed_form
-from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout, flat_rollout
+from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout, Rows, flat_rollout
 from sb3_ppo_variants.updates.closed_form.threads import single_threaded
 from sb3_ppo_variants.updates.closed_form.update import ClosedFormUpdate
 
@@ -15,6 +15,7 @@ __all__ = [
     "ClosedFormConstrainedUpdate",
     "ClosedFormUpdate",
     "FlatRollout",
+    "Rows",
     "fit_critic_in_closed_form",
     "flat_rollout",
     "single_threaded",

@@ -96,17 +96,20 @@ class ClosedFormActor:
     def catch_up(self, buffer: RolloutBuffer) -> None:
         if self._n_left == 0:
             return
-        # One pass for all rows so far: nobody has changed the policy since.
-        network, n_steps = self.network, buffer.pos
-        features = network.features(buffer.observations[:n_steps].reshape(-1, *buffer.obs_shape))
-        actions = network.actions(buffer.actions[:n_steps].reshape(n_steps * buffer.n_envs, -1))
+        # For all rows so far, many at a time: nobody has changed the policy since.
+        steps_at_once = max(self.network.chunk_rows // buffer.n_envs, 1)
         with single_threaded():
-            parameters = network.parameters(network.pi.forward(features)[-1])
-            log_probs = network.head.log_prob(parameters, actions)
-            values = network.vf.forward(features)[-1]
-        buffer.log_probs[:n_steps] = log_probs.reshape(n_steps, buffer.n_envs)
-        buffer.values[:n_steps] = values.reshape(n_steps, buffer.n_envs)
+            for start in range(0, buffer.pos, steps_at_once):
+                self._fill_in(buffer, slice(start, min(start + steps_at_once, buffer.pos)))
         self._n_left = 0
+
+    def _fill_in(self, buffer: RolloutBuffer, steps: slice) -> None:
+        network, shape = self.network, (steps.stop - steps.start, buffer.n_envs)
+        features = network.features(buffer.observations[steps].reshape(-1, *buffer.obs_shape))
+        actions = network.actions(buffer.actions[steps].reshape(-1, buffer.action_dim))
+        parameters = network.parameters(network.pi.forward(features)[-1])
+        buffer.log_probs[steps] = network.head.log_prob(parameters, actions).reshape(shape)
+        buffer.values[steps] = network.vf.forward(features)[-1].reshape(shape)
 
     def terminal_value(self, observation: Observations) -> Any:
         network = self.network

@@ -30,6 +30,11 @@ def _activation(policy: ActorCriticPolicy) -> Activation:
     return ACTIVATIONS[th.nn.Tanh]
 
 
+#: A pass over a whole rollout takes so many numbers at the widest layer at once, and a number of rows within limits:
+#: fewer would be all overhead, more gain nothing and leave the processor's cache.
+CHUNK_NUMBERS, LEAST_ROWS, MOST_ROWS = 1 << 17, 64, 2048
+
+
 def _layers(arrays: list[np.ndarray]) -> list[Layer]:
     return [Layer(weight, bias) for weight, bias in zip(arrays[0::2], arrays[1::2], strict=True)]
 
@@ -61,6 +66,9 @@ class ClosedFormActorCritic:
         self._vf_gradient = _layers(gradients[self._n_actor :])
         self._log_std_gradient = gradients[self._n_weights] if layout.log_std else None
         self.dtype = self.bound.flat.dtype
+        widest = max(max(layer.weight.shape) for layer in (*self.pi.layers, *self.vf.layers))
+        #: Rows at once of a pass over a whole rollout, whose memory they bound.
+        self.chunk_rows = min(max(CHUNK_NUMBERS // widest, LEAST_ROWS), MOST_ROWS)
         self.head = self._make_head()
         space = policy.observation_space
         self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
@@ -107,10 +115,10 @@ class ClosedFormActorCritic:
         :return: as the head takes them
         """
         if isinstance(self.head, Categorical):
-            return actions.astype(np.int64).ravel()
+            return actions.astype(np.int64, copy=False).ravel()
         if isinstance(self.head, MultiCategorical):
-            return actions.astype(np.int64)
-        return actions.astype(np.float32).astype(self.dtype, copy=False)
+            return actions.astype(np.int64, copy=False)
+        return actions.astype(np.float32, copy=False).astype(self.dtype, copy=False)
 
     # ---- Forward ----
 

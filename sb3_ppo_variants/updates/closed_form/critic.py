@@ -36,16 +36,17 @@ def fit_critic_in_closed_form(
     if n_epochs == 0:
         return losses
     adams = network.adams(actor=False, critic=True)
+    size = batch_size or len(rollout)
     for _ in range(n_epochs):
-        shuffled = rollout.take(np.random.permutation(len(rollout)))
-        for batch in shuffled.split(batch_size or len(rollout)):
-            passed = network.vf.forward(batch.features)
-            values = passed[-1][:, 0]
-            loss = float(value_loss.value(values, batch.old_values, batch.returns).mean())
-            slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
-            network.critic_backward(passed, slope)
-            if math.isfinite(clipped_step(adams, max_grad_norm)):
-                losses.append(loss)
-            else:
-                refuse_step("a minibatch of the critic", loss)
+        for rows in rollout.shuffled(np.random.permutation(len(rollout)), size):
+            for batch in rollout.take(rows).split(size):
+                passed = network.vf.forward(batch.features)
+                values = passed[-1][:, 0]
+                loss = float(value_loss.value(values, batch.old_values, batch.returns).mean())
+                slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
+                network.critic_backward(passed, slope)
+                if math.isfinite(clipped_step(adams, max_grad_norm)):
+                    losses.append(loss)
+                else:
+                    refuse_step("a minibatch of the critic", loss)
     return losses

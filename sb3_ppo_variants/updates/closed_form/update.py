@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +12,18 @@ from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.objectives.advantages import EPSILON, NormalizeAdvantage
 from sb3_ppo_variants.updates.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.updates.closed_form.binding import clipped_step
-from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout
-from sb3_ppo_variants.updates.statistics import UpdateStatistics, segment_sums
+from sb3_ppo_variants.updates.closed_form.records import Records
+from sb3_ppo_variants.updates.closed_form.rollout import FlatRollout, Rows
+from sb3_ppo_variants.updates.statistics import UpdateStatistics
 
 
 class ClosedFormMinibatch(NamedTuple):
     """
-    :param rollout: B rows; advantages are normalised
+    :param batch: B rows; advantages are normalised
     :param rows: which rows of the whole rollout they are, shape (B,)
     """
 
-    rollout: FlatRollout
+    batch: Rows
     rows: np.ndarray
 
 
@@ -70,8 +72,8 @@ class ClosedFormUpdate:
     One update of a policy from one rollout; the interface of ``AutogradUpdate``, and its numbers to rounding.
 
     The loss is −J of ``Objective``; each factor of its gradient is a ``slope``: ∂J/∂log r of the surrogate, ∂log r of
-    the distribution's parameters, those of the network's parameters. Statistics need no gradient and wait: what they
-    are made of is kept, and they are computed for the whole update at once.
+    the distribution's parameters, those of the network's parameters. Statistics need no gradient and wait:
+    ``Records``.
 
     :param network: The policy in numpy
     :param rollout: N rows
@@ -103,16 +105,11 @@ class ClosedFormUpdate:
         self.old: Parameters | None = None
         if keep_old_policy or objective.kl_coef > 0:
             self.old = self._parameters_of_all_rows()
-        self._advantages = rollout.advantages
         if normalize_advantage == "rollout":
             counted = rollout.advantages if kept_rows is None else rollout.advantages[kept_rows]
-            self._advantages = standardized(rollout.advantages, counted)
-
+            self.rollout = replace(rollout, advantages=standardized(rollout.advantages, counted))
         self._epoch_starts: list[int] = []
-        self._sizes: list[int] = []
-        self._kept: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("log_ratio", "advantages", "entropy", "values", "old_values", "returns", "kl")
-        }
+        self._records = Records(objective)
         self._grad_norms: list[float] = []
 
     # ---- The loop's three calls ----
@@ -122,25 +119,25 @@ class ClosedFormUpdate:
         :param batch_size: B; ``None``: the whole rollout
         :return: one epoch of minibatches, drawn as SB3's buffer draws them
         """
-        self._epoch_starts.append(len(self._sizes))
+        self._epoch_starts.append(len(self._records))
         order = np.random.permutation(len(self.rollout))
         if self.kept_rows is not None:
             order = order[self.kept_rows[order]]
         size = len(order) if batch_size is None else batch_size
-        # One copy of the rows for the whole epoch; a minibatch is then a view.
-        shuffled = self.rollout.take(order)
-        shuffled.advantages = self._advantages[order]
-        if self.normalize_advantage is True:
-            shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
-        for number, part in enumerate(shuffled.split(size)):
-            yield ClosedFormMinibatch(part, order[number * size : (number + 1) * size])
+        for rows in self.rollout.shuffled(order, size):
+            # A copy of the rows of many minibatches, each of which is then a view.
+            shuffled = self.rollout.take(rows)
+            if self.normalize_advantage is True:
+                shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
+            for number, batch in enumerate(shuffled.split(size)):
+                yield ClosedFormMinibatch(batch, rows[number * size : (number + 1) * size])
 
     def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
         """
         :param minibatch: B rows
         :return: the forward passes; what the statistics need of them is kept
         """
-        network, batch = self.network, minibatch.rollout
+        network, batch = self.network, minibatch.batch
         pi = network.pi.forward(batch.features)
         parameters = network.parameters(pi[-1])
         log_prob, slopes = network.head.log_prob_and_slope(parameters, batch.actions)
@@ -162,7 +159,7 @@ class ClosedFormUpdate:
         self.gradient(evaluation)
         norm = clipped_step(self.adams, self.max_grad_norm)
         if not math.isfinite(norm):
-            self._forget_last()
+            self._records.forget_last()
             return False
         self._grad_norms.append(norm)
         return True
@@ -174,7 +171,7 @@ class ClosedFormUpdate:
         :param evaluation: What ``evaluate`` returned last
         """
         network, objective, head = self.network, self.objective, self.network.head
-        batch, parameters = evaluation.minibatch.rollout, evaluation.parameters
+        batch, parameters = evaluation.minibatch.batch, evaluation.parameters
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
         weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
@@ -199,50 +196,32 @@ class ClosedFormUpdate:
         """
         if self.old is None:
             return math.nan
-        new = self.network.parameters(self.network.pi.forward(self.rollout.features)[-1])
-        return float(self.network.head.kl(self.old, new).mean(dtype=np.float64))
+        total = 0.0
+        for rows, new in self._parameters_in_order():
+            old = tuple(part[rows] for part in self.old)
+            total += float(self.network.head.kl(old, new).sum(dtype=np.float64))
+        return total / len(self.rollout)
 
     def statistics(self) -> UpdateStatistics:
         """
         :return: the update's numbers
         """
-        objective = self.objective
-        sizes = np.array(self._sizes, dtype=np.int64)
-        kept = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in self._kept.items()}
-        log_ratio = kept["log_ratio"]
-        ratio = np.exp(log_ratio)
-
-        def means(values: np.ndarray) -> np.ndarray:
-            return segment_sums(values, sizes) / sizes if len(sizes) else np.empty(0)
-
-        policy_loss = -means(objective.surrogate.value(log_ratio, kept["advantages"]))
-        entropy_loss = -means(kept["entropy"])
-        loss = policy_loss + objective.ent_coef * entropy_loss
-        value_loss = None
-        if objective.value_loss is not None:
-            value_loss = means(objective.value_loss.value(kept["values"], kept["old_values"], kept["returns"]))
-            loss = loss + objective.vf_coef * value_loss
-        if objective.kl_coef > 0:
-            loss = loss + objective.kl_coef * means(kept["kl"])
-        return UpdateStatistics(
-            ratio=ratio,
-            sizes=sizes,
-            epoch_starts=self._epoch_starts,
-            approx_kl=means(ratio - 1 - log_ratio),
-            policy_loss=policy_loss,
-            entropy_loss=entropy_loss,
-            value_loss=value_loss,
-            loss=loss,
-            grad_norms=np.array(self._grad_norms),
-            band=objective.surrogate.band,
-        )
+        return self._records.statistics(self._epoch_starts, self._grad_norms)
 
     # ---- Pieces ----
 
+    def _parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
+        """Which rows, and their distributions as of now, first to last; valid until the next."""
+        for rows, features in self.rollout.features_in_order():
+            yield rows, self.network.parameters(self.network.pi.forward(features)[-1])
+
     def _parameters_of_all_rows(self) -> Parameters:
-        parameters = self.network.parameters(self.network.pi.forward(self.rollout.features)[-1])
         # Copies: the arrays are the network's own, and log σ is about to move.
-        return tuple(np.broadcast_to(part, parameters[0].shape).copy() for part in parameters)
+        chunks = [
+            [np.broadcast_to(part, parameters[0].shape).copy() for part in parameters]
+            for _, parameters in self._parameters_in_order()
+        ]
+        return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
     def _old_rows(self, rows: np.ndarray) -> Parameters | None:
         """The old policy at these rows, where the objective has a penalty against it."""
@@ -250,25 +229,16 @@ class ClosedFormUpdate:
             return None
         return tuple(part[rows] for part in self.old)
 
-    def _forget_last(self) -> None:
-        self._sizes.pop()
-        for parts in self._kept.values():
-            if parts:
-                parts.pop()
-
     def _keep(self, evaluation: ClosedFormEvaluation) -> None:
-        batch, kept, head = evaluation.minibatch.rollout, self._kept, self.network.head
-        self._sizes.append(len(batch))
-        kept["log_ratio"].append(evaluation.log_ratio)
-        kept["advantages"].append(batch.advantages)
-        kept["entropy"].append(head.entropy(evaluation.parameters))
-        if evaluation.vf is not None:
+        head, parameters, old = self.network.head, evaluation.parameters, evaluation.old
+        self._records.keep(
+            evaluation.minibatch.batch,
+            evaluation.log_ratio,
+            head.entropy(parameters),
             # A copy: the next pass overwrites the network's output.
-            kept["values"].append(evaluation.vf[-1][:, 0].copy())
-            kept["old_values"].append(batch.old_values)
-            kept["returns"].append(batch.returns)
-        if evaluation.old is not None:
-            kept["kl"].append(head.kl(evaluation.old, evaluation.parameters))
+            None if evaluation.vf is None else evaluation.vf[-1][:, 0].copy(),
+            None if old is None else head.kl(old, parameters),
+        )
 
 
 def standardized(advantages: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:

@@ -26,6 +26,7 @@ from sb3_ppo_variants.updates.closed_form import (
     ClosedFormConstrainedUpdate,
     ClosedFormUpdate,
     FlatRollout,
+    Rows,
 )
 from sb3_ppo_variants.updates.closed_form.update import ClosedFormMinibatch
 from sb3_ppo_variants.updates.natural_step import FlatParameters, fisher_product_of
@@ -62,9 +63,11 @@ def make_policy(head: str, n_features: int, net_arch: Any, activation: type[th.n
     return policy.to(dtype)
 
 
-def make_rollout(policy: ActorCriticPolicy, n_rows: int) -> FlatRollout:
+def make_rollout(network: ClosedFormActorCritic, n_rows: int) -> FlatRollout:
+    policy = network.policy
     dtype = next(policy.parameters()).dtype
-    features = th.randn(n_rows, policy.observation_space.shape[0], dtype=dtype)
+    # Through float32, as SB3's observations go: exact in either type.
+    features = th.randn(n_rows, policy.observation_space.shape[0]).to(dtype)
     with th.no_grad():
         distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
         actions = distribution.sample()
@@ -73,11 +76,11 @@ def make_rollout(policy: ActorCriticPolicy, n_rows: int) -> FlatRollout:
     old_values = old_values + 0.3 * th.randn(n_rows, dtype=dtype)
     returns = old_values + th.randn(n_rows, dtype=dtype)
     arrays = (features, actions, old_values, old_log_prob, th.randn(n_rows, dtype=dtype), returns)
-    return FlatRollout(*(array.numpy() for array in arrays))
+    return FlatRollout(network, *(array.numpy() for array in arrays))
 
 
 def autograd_gradient(
-    policy: ActorCriticPolicy, rollout: FlatRollout, objective: Objective, old: tuple[th.Tensor, ...]
+    policy: ActorCriticPolicy, rollout: Rows, objective: Objective, old: tuple[th.Tensor, ...]
 ) -> np.ndarray:
     """∂(−J)/∂θ by torch, from the policy's own modules and the objective's values."""
     features, actions, old_values, old_log_prob, advantages, returns = (
@@ -114,15 +117,16 @@ def ordered_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
 
 
 def both_gradients(policy: ActorCriticPolicy, objective: Objective, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    rollout = make_rollout(policy, n_rows)
     network = ClosedFormActorCritic(policy)
+    rollout = make_rollout(network, n_rows)
+    rows = rollout.take(np.arange(n_rows))
     update = ClosedFormUpdate(network, rollout, objective, False, None, keep_old_policy=True, kept_rows=None)
     # The penalty is zero, and so is its slope, at the old policy: move away from it.
     network.bound.flat += 0.05 * np.random.standard_normal(len(network.bound.flat)).astype(network.dtype)
     network.bound.gradient[:] = 0
-    update.gradient(update.evaluate(ClosedFormMinibatch(rollout, np.arange(n_rows))))
+    update.gradient(update.evaluate(ClosedFormMinibatch(rows, np.arange(n_rows))))
     old = tuple(th.from_numpy(part) for part in update.old)
-    return network.bound.gradient.copy(), autograd_gradient(policy, rollout, objective, old)
+    return network.bound.gradient.copy(), autograd_gradient(policy, rows, objective, old)
 
 
 @pytest.mark.parametrize("head", ACTIONS)
@@ -166,7 +170,7 @@ def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int
     np.random.seed(1)
     policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, th.float64)
     network = ClosedFormActorCritic(policy)
-    update = ClosedFormConstrainedUpdate(network, make_rollout(policy, 30), True, 0.0, "old_new", "sum")
+    update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, 0.0, "old_new", "sum")
     features = th.from_numpy(update.rollout.features[::every].copy())
     distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
     family, parameters = head_and_parameters(distribution)
@@ -182,8 +186,8 @@ def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int
 def test_slopes_of_the_heads_against_autograd(head: str) -> None:
     th.manual_seed(2)
     policy = make_policy(head, 5, [8], th.nn.Tanh, th.float64)
-    rollout = make_rollout(policy, 7)
     network = ClosedFormActorCritic(policy)
+    rollout = make_rollout(network, 7).take(np.arange(7))
     output = network.pi.forward(rollout.features)[-1].copy()
     raw = th.from_numpy(output).requires_grad_()
     log_std = None if network.log_std is None else th.from_numpy(np.tile(network.log_std, (7, 1))).requires_grad_()
