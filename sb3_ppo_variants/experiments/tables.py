@@ -176,7 +176,8 @@ def _environment_table(rows: Sequence[Row], algorithms: list[str], environment: 
         )
     header = ["algorithm", "final return", "95 %", f"P(better than {reference})", "95 %", "steps/s", "n"]
     first = next(r.run for r in rows if r.run.environment == environment)
-    return Table(f"{environment}, {first.timesteps:,} timesteps, n_envs {first.n_envs}", header, body)
+    budget = f"{first.timesteps:,} timesteps" if first.wall_time is None else f"{first.wall_time:g} seconds of training"
+    return Table(f"{environment}, {budget}, n_envs {first.n_envs}", header, body)
 
 
 def _improvement_cells(pairs: list[tuple[list[float], list[float]]]) -> list[str]:

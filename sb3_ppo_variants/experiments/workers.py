@@ -19,6 +19,7 @@ from sb3_ppo_variants.experiments.work import Job
 
 LOOK_SECONDS = 0.5
 LOOK_SHARE = 0.02  # of one core, at most, for looking
+LONGEST_LOOK_SECONDS = 3.0  # the first look imports much, which says nothing about the next
 STOP_SECONDS = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -156,7 +157,8 @@ def _run_crew(batch: Batch, crew: Crew, jobs: int, watch: Watch, asked: list[int
             for _ in range(min(jobs, open_runs) - len(crew)):
                 crew.start()
         # The coordinator shares the cores with its workers: a look that takes longer is taken less often.
-        _sleep(max(LOOK_SECONDS, (time.thread_time() - start) / LOOK_SHARE), asked)
+        pause = max(LOOK_SECONDS, (time.thread_time() - start) / LOOK_SHARE)
+        _sleep(min(pause, LONGEST_LOOK_SECONDS), asked)
     raise KeyboardInterrupt
 
 

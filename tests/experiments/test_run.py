@@ -124,3 +124,16 @@ def test_policy_follows_the_observation_space() -> None:
     assert policy_name(spaces.Box(-1, 1, (3,))) == "MlpPolicy"
     assert policy_name(image) == "CnnPolicy"
     assert policy_name(spaces.Dict({"a": image})) == "MultiInputPolicy"
+
+
+def test_a_run_ends_by_the_clock() -> None:
+    # The clock is the run's own: an hour's budget changes nothing, a tenth of a second ends it early.
+    timed = fit(Run("sb3:ppo", "CartPole-v1", 0, 600, 1, SMALL, wall_time=3600.0))[1]
+    plain = fit(Run("sb3:ppo", "CartPole-v1", 0, 600, 1, SMALL))[1]
+    assert timed.steps == plain.steps
+    assert timed.curve[-1].mean_return == plain.curve[-1].mean_return
+    short = fit(Run("sb3:ppo", "CartPole-v1", 0, 10**9, 1, SMALL, wall_time=0.3))[1]
+    assert 0 < short.steps < 10**6
+    assert short.curve[-1].seconds >= 0.3
+    assert len(short.curve) > 1  # a stride of a billion steps would have given one point
+    assert Run("sb3:ppo", "CartPole-v1", 0, 1).key() != Run("sb3:ppo", "CartPole-v1", 0, 1, wall_time=1.0).key()

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +18,10 @@ from sb3_ppo_variants.experiments.batch import Batch, Standing
 from sb3_ppo_variants.experiments.ledger import RUN, Ledger
 from sb3_ppo_variants.experiments.work import Job
 from sb3_ppo_variants.experiments.workers import Crew, Interrupted, coordinate
+from tests.experiments.chaos import alive
 
 MakeLedger = Callable[..., Ledger]
 FAKES = "tests.experiments.fakes"
-
-
-@pytest.fixture
-def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Process ids of all workers started; none may be left at the end."""
-    started: list[int] = []
-    start = Crew.start
-
-    def recorded(self: Crew) -> None:
-        start(self)
-        started.append(self._processes[-1].pid)
-
-    monkeypatch.setattr(Crew, "start", recorded)
-    yield started
-    assert not [pid for pid in started if alive(pid)]
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def make_runs(folder: Path, names: list[str], seconds: float = 0.0) -> dict[str, dict[str, Any]]:
