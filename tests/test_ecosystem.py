@@ -1,5 +1,6 @@
 """Beside others: sb3-contrib's wrappers, frame stacks, Atari."""
 
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 from sb3_contrib.common.wrappers import TimeFeatureWrapper
 from stable_baselines3.common.atari_wrappers import AtariWrapper
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecTransposeImage
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.experiments.environments import check_environment
+from sb3_ppo_variants.experiments.recording import record
 from tests.environments import RandomWalk
+from tests.zoo_process import python
 
 CLASSES = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
 every_class = pytest.mark.parametrize("cls", CLASSES)
@@ -89,3 +94,29 @@ def test_atari(cls: type, tmp_path: Path) -> None:
     env = VecTransposeImage(atari_env())
     assert env.observation_space.shape == (4, 84, 84)
     trains_and_comes_back(cls, "CnnPolicy", env, tmp_path, **SMALL_CNN)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_evaluate_plays_atari_as_sb3_makes_it(tmp_path: Path) -> None:
+    """From a zip with nothing beside it, in a process that has not heard of Atari."""
+    model = ClipPPO("CnnPolicy", atari_env(), **small(ClipPPO), **SMALL_CNN)
+    model.save(tmp_path / "model")
+    done = python(
+        tmp_path, "-m", "sb3_ppo_variants", "evaluate", "model.zip", "--env", "PongNoFrameskip-v4",
+        "--algo", "clip_ppo", "--episodes", "1", "--seed", "3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    env = VecFrameStack(make_atari_env("PongNoFrameskip-v4", seed=3), n_stack=4)
+    (expected,), _ = evaluate_policy(model, env, 1, return_episode_rewards=True)
+    assert f"return {expected:.2f} " in done.stdout
+    film = record(tmp_path / "model.zip", tmp_path / "a.gif", "PongNoFrameskip-v4", "clip_ppo", max_steps=9)
+    assert (film.steps, film.returns) == (9, [])
+
+
+def test_atari_without_ale_py(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gym, "registry", {})
+    monkeypatch.setattr("gymnasium.envs.registration.registry", {})
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'sb3_ppo_variants\[atari\]'"):
+        check_environment("PongNoFrameskip-v4")

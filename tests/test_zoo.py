@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sb3_ppo_variants import ClipPPO, KLPenaltyPPO
+from sb3_ppo_variants.experiments import evaluate
+from sb3_ppo_variants.experiments.recording import record
 from tests.zoo_process import needs_rl_zoo3, python, zoo, zoo_mistake
 
 TINY = ["-n", "256", "--seed", "1", "--eval-freq", "128", "--eval-episodes", "2"]
@@ -91,6 +93,27 @@ def test_enjoy(trained: Path) -> None:
     returns = [float(value) for value in re.findall(r"Episode Reward: ([\d.]+)", said)]
     assert len(returns) == int(found[1]) > 0
     assert abs(sum(returns) / len(returns) - float(found[2])) < 0.01
+
+
+@needs_rl_zoo3
+def test_evaluate_and_record_play_as_enjoy_does(tmp_path: Path) -> None:
+    """In the environment with its arguments and wrappers, normalised, stacked; given the run folder or the zip."""
+    what = ["--algo", "clip_ppo", "--env", "Pendulum-v1"]
+    wrapped = ["normalize:True", "frame_stack:2", "env_wrapper:['sb3_contrib.common.wrappers.TimeFeatureWrapper']"]
+    small = ["-n", "1024", "--eval-freq", "-1", "--seed", "1", "--env-kwargs", "g:3.0"]
+    zoo(tmp_path, "train", *what, *small, "-params", "n_steps:256", "n_envs:1", *wrapped)
+    said = zoo(tmp_path, "enjoy", *what, "-f", "logs", "--no-render", "-n", "600", "--seed", "7")
+    expected = [float(value) for value in re.findall(r"Episode Reward: (-[\d.]+)", said)]
+    assert len(set(expected)) == 3  # sums of float32, with two decimals
+    run = tmp_path / "logs/clip_ppo/Pendulum-v1_1"
+    for path in (run, run / "Pendulum-v1.zip"):
+        scored = evaluate(path, episodes=3, seed=7)
+        assert (scored.algorithm, scored.environment) == ("clip_ppo", "Pendulum-v1")
+        assert scored.returns == pytest.approx(expected, abs=0.02)
+    assert record(run, tmp_path / "a.gif", seed=7).returns == pytest.approx(expected[:1], abs=0.02)
+    (run / "Pendulum-v1/vecnormalize.pkl").unlink()
+    with pytest.raises(ValueError, match=r"the environment was normalised, and .*vecnormalize\.pkl is not there"):
+        evaluate(run)
 
 
 @needs_rl_zoo3

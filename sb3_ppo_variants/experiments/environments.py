@@ -1,6 +1,9 @@
 """Environments by name: a Gymnasium id, or the import path of a class or function that makes one."""
 
+import contextlib
 import importlib
+import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +20,9 @@ NORMALIZE: Mapping[str, dict[str, Any]] = {
     "rewards": {"norm_obs": False, "norm_reward": True},
     "both": {"norm_obs": True, "norm_reward": True},
 }
+
+#: Ids that can only be Atari's: ``ALE/Pong-v5``, ``PongNoFrameskip-v4``. (``Pong-v4`` could be anybody's.)
+ATARI = re.compile(r"^ALE/|NoFrameskip-v\d$")
 
 
 def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -43,6 +49,7 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
     """
     module, colon, attribute = environment.partition(":")
     if not colon or not attribute.isidentifier():
+        _register_atari_for(environment)
         return environment
     found = getattr(importlib.import_module(module), attribute, None)
     if found is None:
@@ -53,18 +60,48 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
     return make
 
 
-def make_environment(environment: str, n_envs: int, seed: int, normalize: Mapping[str, Any] | None = None) -> VecEnv:
+def make_environment(
+    environment: str,
+    n_envs: int,
+    seed: int,
+    normalize: Mapping[str, Any] | None = None,
+    *,
+    wrapper: Callable[[gymnasium.Env], gymnasium.Env] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> VecEnv:
     """Environments in one process, each in SB3's Monitor, which sees returns as they are before any normalisation.
 
     :param environment: Gymnasium id or import path (see :func:`maker`)
     :param n_envs: How many
     :param seed: Their seed; environment i gets ``seed + i``
     :param normalize: Arguments of ``VecNormalize`` around them; ``None``: not normalised
+    :param wrapper: Around each, outside the Monitor
+    :param env_kwargs: For the constructor of each
     :return: The vectorised environment
     """
     set_random_seed(seed)  # for environments that draw from the global generators when they are made
-    env = make_vec_env(maker(environment), n_envs=n_envs, seed=seed)
+    env = make_vec_env(
+        maker(environment), n_envs=n_envs, seed=seed, wrapper_class=wrapper, env_kwargs=dict(env_kwargs or {})
+    )
     return env if normalize is None else VecNormalize(env, **normalize)
+
+
+def is_atari(environment: str) -> bool:
+    """Whether a name is that of an Atari game of ale-py.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    """
+    _register_atari_for(environment)
+    spec = gymnasium.registry.get(environment)
+    return spec is not None and "AtariEnv" in str(spec.entry_point)
+
+
+def _register_atari_for(environment: str) -> None:
+    """Let Gymnasium know the Atari games if a name is unknown without them: it learns them only from ale-py itself."""
+    if environment not in gymnasium.registry:
+        # Without ale-py, making the environment says what is missing.
+        with contextlib.suppress(ImportError):
+            gymnasium.register_envs(importlib.import_module("ale_py"))
 
 
 def check_environment(environment: str) -> None:
@@ -77,6 +114,8 @@ def check_environment(environment: str) -> None:
         env = gymnasium.make(made) if isinstance(made, str) else made()
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         near = "" if "Did you mean" in str(error) else did_you_mean(environment, gymnasium.registry)
+        if ATARI.search(environment) and importlib.util.find_spec("ale_py") is None:
+            near = ". Atari games need ale-py: pip install 'sb3_ppo_variants[atari]'"
         raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")

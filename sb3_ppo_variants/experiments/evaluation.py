@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_ppo_variants.experiments.environments import check_environment, make_environment
+from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
+from sb3_ppo_variants.experiments.trained_environment import trained_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
+from sb3_ppo_variants.experiments.zoo_run import zoo_run
 
 SEED = 10_000  # away from the seeds that people train with
-STATISTICS = "vecnormalize.pkl"
-ZOO_FOLDER = re.compile(r"(.+)_\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +54,13 @@ def evaluate(
     seed: int = SEED,
     deterministic: bool = True,
 ) -> Evaluation:
-    """Play episodes with a trained model.
+    """Play episodes with a trained model, in its environment as it was wrapped and normalised for the training (see
+    :mod:`.trained_environment`).
 
-    :param path: A run folder or a model zip
+    A model's zip and the statistics of ``VecNormalize`` beside it hold pickles, which can run code: play with your own
+    models, or with those of people whom you trust.
+
+    :param path: A run folder of ours or of rl_zoo3, or a model zip
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
     :param episodes: How many episodes
@@ -70,7 +72,7 @@ def evaluate(
         raise ValueError(f"episodes must be a positive integer, got {episodes!r}")
     model_path, environment, name = find_model(path, environment, algorithm)
     check_environment(environment)
-    env = as_trained(make_environment(environment, 1, seed), model_path, environment)
+    env = trained_environment(model_path, environment, seed)
     try:
         model = algorithm_class(name).load(model_path, env=env, device="cpu")
         model.set_random_seed(seed)
@@ -97,42 +99,22 @@ def find_model(
     algorithm = algorithm or trained.get("algorithm")
     if environment is None or algorithm is None:
         missing = " and ".join(n for n, v in (("--env", environment), ("--algo", algorithm)) if v is None)
-        raise ValueError(f"{model_path} has no {RUN} beside it that says how it was trained: give {missing}")
+        raise ValueError(f"{model_path} has nothing beside it that says how it was trained: give {missing}")
     return model_path, environment, algorithm_name(algorithm)
-
-
-def as_trained(env: VecEnv, model_path: Path, environment: str) -> VecEnv:
-    """The environment, normalised by the statistics that lie beside the model, if any do: without them a policy that
-    was trained on normalised observations is blind.
-
-    They are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, they are loaded only from whom you trust.
-
-    :param env: The environment
-    :param model_path: The model's zip
-    :param environment: Gymnasium id
-    :return: The environment, in a ``VecNormalize`` that no longer learns and leaves rewards as they are; or as it was
-    """
-    folder = model_path.parent
-    # Ours and SB3's own examples keep them beside the model, rl_zoo3 in a folder named after the environment.
-    found = [folder / STATISTICS, folder / environment.replace("/", "-") / STATISTICS]
-    for path in found:
-        if path.is_file():
-            normalized = VecNormalize.load(str(path), env)
-            normalized.training, normalized.norm_reward = False, False
-            return normalized
-    return env
 
 
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:
     """The model file and, where it is known, how it was trained."""
-    if path.is_dir() and (zoo := ZOO_FOLDER.fullmatch(path.resolve().name)) and (path / f"{zoo[1]}.zip").is_file():
-        # rl_zoo3 keeps a run in <algorithm>/<environment>_<number>.
-        return path / f"{zoo[1]}.zip", {"environment": zoo[1], "algorithm": path.resolve().parent.name}
-    model_path = path / MODEL if path.is_dir() else path
+    zoo = zoo_run(path if path.is_dir() else path.parent)
+    folders_model = MODEL if zoo is None else zoo.model_path.name
+    model_path = path / folders_model if path.is_dir() else path
     if not model_path.is_file():
-        raise ValueError(f"There is no model at {path}: give a run folder with a {MODEL} in it, or a model zip")
+        raise ValueError(f"There is no model at {path}: give a run folder with a {folders_model} in it, or a model zip")
     if not zipfile.is_zipfile(model_path):
         raise ValueError(f"{model_path} is not a model saved by Stable-Baselines3 (a zip file)")
+    if zoo is not None:
+        zoo.import_packages()  # without which Gymnasium may not know the environment
+        return model_path, {"environment": zoo.environment, "algorithm": zoo.algorithm}
     beside = model_path.parent / RUN
     trained = json.loads(beside.read_text(encoding="utf-8"))["run"] if beside.is_file() else {}
     return model_path, trained

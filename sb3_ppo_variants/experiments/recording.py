@@ -12,14 +12,13 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.evaluation import SEED, as_trained, find_model
+from sb3_ppo_variants.experiments.evaluation import SEED, find_model
 from sb3_ppo_variants.experiments.files import atomic
 from sb3_ppo_variants.experiments.registry import algorithm_class
+from sb3_ppo_variants.experiments.trained_environment import trained_environment
 
 FORMATS = (".gif", ".mp4")
 DRAWN = "rgb_array"
@@ -60,7 +59,10 @@ def record(
 ) -> Recording:
     """Play episodes with a trained model and keep the pictures, at the environment's own speed.
 
-    :param path: A run folder or a model zip
+    The environment is wrapped and normalised as it was when the model was trained; see :func:`.evaluation.evaluate`,
+    also on whose models to play.
+
+    :param path: A run folder of ours or of rl_zoo3, or a model zip
     :param out: The file, ``.gif`` or ``.mp4`` (which needs the ``video`` extra); by default ``agent.gif`` beside the
         model
     :param environment: Gymnasium id, by default the one that it was trained on
@@ -81,8 +83,7 @@ def record(
     if target.suffix == ".mp4":
         _video_writer()  # before an episode is played for nothing
     check_environment(environment)
-    set_random_seed(seed)
-    env = as_trained(make_vec_env(environment, seed=seed, env_kwargs={"render_mode": DRAWN}), model_path, environment)
+    env = trained_environment(model_path, environment, seed, render_mode=DRAWN)
     try:
         model = algorithm_class(name).load(model_path, env=env, device="cpu")
         model.set_random_seed(seed)
@@ -124,7 +125,8 @@ class Show:
             action, _ = self.model.predict(observation, deterministic=self.deterministic)
             observation, _, dones, infos = env.step(action)
             self.steps += 1
-            if dones[0]:
+            # Wrappers end an "episode" earlier than the environment: Atari's, with each life.
+            if dones[0] and "episode" in infos[0]:
                 self.returns.append(float(infos[0]["episode"]["r"]))
             # After the last episode, the environment shows the beginning of another.
             if self.steps % self.stride == 0 and len(self.returns) < self.episodes:

@@ -74,17 +74,44 @@ def test_wrong_training_input() -> None:
         train("clip_ppo", "CartPol-v1")
 
 
-@pytest.mark.parametrize("layout", ["beside", "zoo"])
+STATISTICS = {
+    "ours": "vecnormalize.pkl",
+    "SB3's documentation": "vec_normalize.pkl",
+    "rl_zoo3": "Pendulum-v1/vecnormalize.pkl",
+    "SB3's checkpoints": "rl_model_vecnormalize_1024_steps.pkl",
+}
+
+
+@pytest.mark.parametrize("layout", STATISTICS)
 def test_a_model_that_was_trained_on_normalised_observations(layout: str, tmp_path: Path) -> None:
     env = VecNormalize(make_vec_env("Pendulum-v1", seed=1), clip_obs=2.0)
     model = ClipPPO("MlpPolicy", env, n_steps=256, seed=1).learn(1024)
     folder = tmp_path / "clip_ppo/Pendulum-v1_1"
     (folder / "Pendulum-v1").mkdir(parents=True)
-    model.save(folder / "Pendulum-v1.zip")
-    env.save(str(folder / ("vecnormalize.pkl" if layout == "beside" else "Pendulum-v1/vecnormalize.pkl")))
-    found = evaluate(folder, episodes=2, seed=5)
+    path = folder / ("rl_model_1024_steps.zip" if layout == "SB3's checkpoints" else "Pendulum-v1.zip")
+    model.save(path)
+    env.save(str(folder / STATISTICS[layout]))
+    found = evaluate(path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
     assert (found.algorithm, found.environment) == ("clip_ppo", "Pendulum-v1")
     normalized = VecNormalize(make_environment("Pendulum-v1", 1, 5), norm_reward=False, training=False, clip_obs=2.0)
     normalized.obs_rms = env.obs_rms
     expected, _ = evaluate_policy(model, normalized, 2, return_episode_rewards=True)
     assert found.returns == pytest.approx(expected)
+
+
+def test_statistics_of_other_observations(tmp_path: Path) -> None:
+    ClipPPO("MlpPolicy", "CartPole-v1").save(tmp_path / "model.zip")
+    VecNormalize(make_vec_env("Pendulum-v1")).save(str(tmp_path / "vecnormalize.pkl"))
+    with pytest.raises(ValueError, match=r"vecnormalize\.pkl are of other observations"):
+        evaluate(tmp_path, "CartPole-v1", "clip_ppo")
+
+
+def test_a_zoo_folder_is_read_without_running_what_it_says(tmp_path: Path) -> None:
+    folder = tmp_path / "clip_ppo/CartPole-v1_1"
+    (folder / "CartPole-v1").mkdir(parents=True)
+    ClipPPO("MlpPolicy", "CartPole-v1").save(folder / "CartPole-v1.zip")
+    marker = tmp_path / "ran"
+    (folder / "CartPole-v1/config.yml").write_text(f"x: !!python/object/apply:os.mkdir [{marker}]\n")
+    with pytest.raises(ValueError, match=r"(?s)what only rl_zoo3 can read.*'ppo-variants zoo enjoy'"):
+        evaluate(folder)
+    assert not marker.exists()

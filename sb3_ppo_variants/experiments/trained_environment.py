@@ -1,0 +1,80 @@
+"""The environment that a trained model knows: wrapped, stacked and normalised as in its training.
+
+Without this a policy that was trained on normalised observations is blind, and its score is wrong without a word.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+from stable_baselines3.common.atari_wrappers import AtariWrapper
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
+
+from sb3_ppo_variants.experiments.environments import is_atari, make_environment
+from sb3_ppo_variants.experiments.statistics_files import statistics_beside
+from sb3_ppo_variants.experiments.zoo_run import zoo_run
+
+#: What AtariWrapper makes of a frame.
+ATARI_FRAME = (84, 84)
+
+
+def trained_environment(model_path: Path, environment: str, seed: int, **env_kwargs: Any) -> VecEnv:
+    """One environment as the model was trained in it: as rl_zoo3's configuration says where the model lies in a run
+    folder of rl_zoo3; else in Atari's usual wrapper where the model has such observations, and normalised where
+    statistics lie beside the model.
+
+    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust.
+
+    :param model_path: The model's zip
+    :param environment: Gymnasium id or import path
+    :param seed: Its seed
+    :param env_kwargs: For its constructor
+    """
+    run = zoo_run(model_path.parent)
+    if run is None:
+        env, frames = _by_observations(model_path, environment, seed, env_kwargs)
+        statistics = statistics_beside(model_path)
+    else:
+        env = make_environment(environment, 1, seed, wrapper=run.wrapper(), env_kwargs=run.env_kwargs | env_kwargs)
+        if wrap := run.wrapper("vec_env_wrapper"):
+            env = wrap(env)
+        frames, statistics = run.frame_stack, run.statistics
+    # In rl_zoo3's order: single frames are normalised, then stacked.
+    if statistics is not None:
+        env = _normalized(env, statistics)
+    return VecFrameStack(env, n_stack=frames) if frames else env
+
+
+def _by_observations(
+    model_path: Path, environment: str, seed: int, env_kwargs: Mapping[str, Any]
+) -> tuple[VecEnv, int]:
+    """The environment, in Atari's wrapper if the model's observations are its; and the frames in one of them."""
+    frames = _atari_frames(model_path) if is_atari(environment) else 0
+    return make_environment(
+        environment, 1, seed, wrapper=AtariWrapper if frames else None, env_kwargs=env_kwargs
+    ), frames
+
+
+def _atari_frames(model_path: Path) -> int:
+    """How many of AtariWrapper's frames an observation of a saved model has; 0: it has none of them."""
+    data, _, _ = load_from_zip_file(model_path, device="cpu")
+    space = data["observation_space"] if data else None
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        return 0
+    # The number of frames comes first where pictures were transposed for torch.
+    for frames, *frame in (space.shape, (space.shape[2], *space.shape[:2])):
+        if tuple(frame) == ATARI_FRAME:
+            return int(frames)
+    return 0
+
+
+def _normalized(env: VecEnv, statistics: Path) -> VecNormalize:
+    """Normalised as in the training; no longer learning, and with rewards as they are."""
+    try:
+        normalized = VecNormalize.load(str(statistics), env)
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"The statistics in {statistics} are of other observations: {error}") from error
+    normalized.training, normalized.norm_reward = False, False
+    return normalized
