@@ -27,8 +27,8 @@ BUDGETS_AND_POLICY = {"n_timesteps", "policy"}
 every_algorithm = pytest.mark.parametrize("algorithm", OURS)
 
 
-def text(algorithm: str) -> str:
-    return (FOLDER / f"{algorithm}.yml").read_text(encoding="utf-8")
+def text(algorithm: str, folder: Path = FOLDER) -> str:
+    return (folder / f"{algorithm}.yml").read_text(encoding="utf-8")
 
 
 def entries(algorithm: str) -> dict[str, dict[str, Any]]:
@@ -61,9 +61,9 @@ def test_entries_say_only_what_rl_zoo3_or_the_constructor_takes(algorithm: str) 
             assert not isinstance(value, str) or name == "policy" or value.startswith("lin_"), (entry, name, value)
 
 
-def origin(algorithm: str, entry: str) -> str:
+def origin(algorithm: str, entry: str, folder: Path = FOLDER) -> str:
     """The comment above an entry."""
-    lines = text(algorithm).splitlines()
+    lines = text(algorithm, folder).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith(f"{entry}:"))
     first = at
     while lines[first - 1].startswith("#"):
@@ -75,7 +75,9 @@ def origin(algorithm: str, entry: str) -> str:
 def test_every_entry_says_where_it_is_from(algorithm: str) -> None:
     for entry, settings in entries(algorithm).items():
         said = origin(algorithm, entry)
-        assert re.search(r"documented|paper|tuned", said, re.IGNORECASE), f"{algorithm} {entry}: {said!r}"
+        # One origin, and the first word says which: "Documented" above "tuned" would be both.
+        assert re.match(r"Documented defaults|Paper|tuned: ", said), f"{algorithm} {entry}: {said!r}"
+        assert len(re.findall(r"Documented defaults|Paper[:']|tuned: ", said)) == 1, f"{algorithm} {entry}: {said!r}"
         if said == "Documented defaults.":
             assert set(settings) == BUDGETS_AND_POLICY, entry
 
@@ -110,8 +112,11 @@ def test_a_tuned_entry_takes_the_place_of_an_entry_and_leaves_the_rest(algorithm
     for environment in ("CartPole-v1", "HalfCheetah-v5", "Humanoid-v5"):
         write_entry(algorithm, environment, {"gamma": 0.98}, 5000, 2, "MlpPolicy", "Tuned by a test.", tmp_path)
         before[environment] = {"n_envs": 2, "n_timesteps": 5000, "policy": "MlpPolicy", "gamma": 0.98}
+        assert origin(algorithm, environment, tmp_path) == "tuned: Tuned by a test."
     after = yaml.safe_load((tmp_path / f"{algorithm}.yml").read_text())
     assert {key: value for key, value in after.items() if not key.startswith("_")} == before
+    for entry in set(before) - {"CartPole-v1", "HalfCheetah-v5", "Humanoid-v5"}:
+        assert origin(algorithm, entry, tmp_path) == origin(algorithm, entry)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,10 @@ from sb3_ppo_variants.experiments.registry import algorithm_class
 
 # What an entry says beside the constructor's arguments, in the order in which rl_zoo3's own files have it.
 OWN_KEYS = ("n_envs", "n_timesteps", "policy")
-# Our comment above an entry goes when the entry is replaced; a comment without the mark is somebody's own.
 MARK = "# tuned: "
+# How our files say above an entry where it is from. That goes with the entry when it is replaced; any other comment is
+# somebody's own.
+ORIGINS = (MARK, "# Documented defaults", "# Paper: ", "# Paper's settings")
 
 
 def write_entry(
@@ -29,7 +31,8 @@ def write_entry(
 ) -> Path:
     """Insert an entry into ``<path>/<algorithm>.yml``, or put it in the place of the environment's old one.
 
-    All the rest of the file stays as it is, to the byte. To be called with confirmed settings only.
+    The comment that says where the old entry was from goes with it; the rest of the file stays as it is, to the byte.
+    To be called with confirmed settings only.
 
     :param algorithm: Zoo id
     :param environment: Gymnasium id, the entry's key
@@ -119,7 +122,7 @@ def _put(text: str, environment: str, entry: list[str], newline: str) -> str | N
     while i < len(lines) and (not lines[i].strip() or lines[i][0] in " \t#"):
         i += 1
         end = i if lines[i - 1].strip() and lines[i - 1][0] in " \t" else end
-    while start and lines[start - 1].startswith(MARK):
+    while start and lines[start - 1].startswith(ORIGINS):
         start -= 1
     return "".join([*lines[:start], *entry, *lines[end:]])
 
