@@ -96,13 +96,17 @@ def commands(text: str) -> Iterator[list[str]]:
                 command = []
 
 
+#: What begins a command in the pages.
+PROGRAMS = ("ppo-variants", "pytest", "python", "pip")
+
+
 def commands_in_prose(page: Path) -> list[list[str]]:
     """
-    The ``ppo-variants`` commands within the text. Those that stand for several (``train|enjoy``, …) are left out.
+    The commands within the text. Those that stand for several (``train|enjoy``, …) are left out.
 
     :param page: Path from the root
     """
-    found = [" ".join(code.split()) for code in re.findall(r"`(ppo-variants\s[^`]+)`", prose(page))]
+    found = [" ".join(code.split()) for code in re.findall(rf"`((?:{'|'.join(PROGRAMS)})\s[^`]+)`", prose(page))]
     return [shlex.split(code) for code in found if not re.search(r"[|…]|\.\.\.", code)]
 
 

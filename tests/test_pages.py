@@ -1,14 +1,17 @@
 """What the pages say can be done, and their links lead somewhere. How: ``README.md`` beside this file."""
 
 import ast
+import importlib
 import inspect
+import json
 import re
+import runpy
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from typer.testing import CliRunner
 from typing_extensions import Unpack
@@ -21,8 +24,9 @@ from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
-from tests.experiments.fakes import coordinate_here
-from tests.pages import ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
+from tests.experiments.fake_trials import coordinate_here
+from tests.pages import PROGRAMS, ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
+from tests.zoo_process import needs_rl_zoo3, python, zoo
 
 PAGES = pages()
 every_page = pytest.mark.parametrize("page", PAGES, ids=str)
@@ -70,7 +74,8 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OnPolicyAlgorithm, "__init__", construct_small)
-    for module in ("tuning", "many_runs"):
+    monkeypatch.setattr(importlib.import_module("sb3_ppo_variants.experiments.speed"), "ROLLOUT_ROWS", LEARN)
+    for module in ("many_runs", "tuning", "tuning_confirmation"):
         monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
 
 
@@ -96,76 +101,214 @@ def test_quotations_stand_in_their_files(page: Path) -> None:
 
 # ---- Commands ----
 
-#: Options that make a command short; they take the place of those given.
+#: Options that make a command short; they take the place of those given. HalfCheetah's episodes have 1000 steps.
 SHORT = {
-    "compare": {"--timesteps": "512", "--seeds": "1"},
-    "tune": {"--timesteps": "512", "--seeds": "1", "--trials": "2", "--confirm": "0"},
+    "compare": {"--timesteps": "1024", "--seeds": "1"},
+    "tune": {"--timesteps": "1024", "--seeds": "1", "--trials": "2", "--confirm": "0"},
     "train": {"--timesteps": "512"},
     "evaluate": {"--episodes": "1"},
     "record": {"--max-steps": "5"},
     "plot": {},
     "figures": {},
+    "worker": {},
+    "speed": {"--rounds": "1"},
 }
-#: They take long even so, or need another process, and have tests of their own.
-PARSED_ONLY = {"speed", "worker", "zoo"}
-#: Said to a shell or to a tool of development: nothing of ours to check.
-NOT_OURS = {"source", "cd", "git", "ruff", "mypy", "python3"}
+SHORT_ZOO = {
+    "train": {"-n": "2048", "--eval-freq": "1024", "--eval-episodes": "2"},
+    "enjoy": {"-n": "50"},
+    "record_video": {"-n": "20"},
+}
+SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
+#: In scripts of ``tuning/``.
+SHORT_STUDY = {"trials": 2, "timesteps": 256, "seeds": 1, "confirm": 0}
+#: Each of their commands starts rl_zoo3 anew.
+LONG_PAGES = {Path("zoo_configs/README.md")}
+#: Dozens of runs, or wide networks, even when they are short.
+LONG_OPTIONS = {"--preset", "--width"}
+
+#: A name that CONTRIBUTING.md gives to what the reader writes.
+YOURS = "from sb3_ppo_variants import ClipPPO\n\n\nclass MyPPO(ClipPPO):\n    pass\n"
 
 
-def parse(words: list[str]) -> None:
-    """Let the command line say whether it knows a command with all its options."""
-    group: Any = typer.main.get_command(app)
-    name, *arguments = words
-    assert name in group.commands, f"there is no command {name!r}"
-    # A name without options is a mention.
-    if arguments:
-        group.commands[name].make_context(name, arguments)
-
-
-def short(words: list[str]) -> list[str]:
-    """A command with its budgets cut."""
-    name, *arguments = words
-    options = SHORT[name]
+def short(words: list[str], options: dict[str, str]) -> list[str]:
+    """A command's arguments with its budgets cut."""
     kept = [
         word
-        for index, word in enumerate(arguments)
-        if word not in options and (index == 0 or arguments[index - 1] not in options)
+        for index, word in enumerate(words)
+        if word not in options and (index == 0 or words[index - 1] not in options)
     ]
-    return [name, *kept, *(word for pair in options.items() for word in pair)]
+    return [*kept, *(word for pair in options.items() for word in pair)]
 
 
-def check(words: list[str]) -> None:
+def run_ours(name: str, *arguments: str) -> None:
+    """A command of ours, in this process; the zoo in one of its own."""
+    if name == "zoo":
+        script, *words = arguments
+        options = SHORT_OPTIMIZE if "-optimize" in words else SHORT_ZOO.get(script, {})
+        zoo(Path.cwd(), script, *short(words, options))
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = CliRunner().invoke(app, [name, *short(list(arguments), SHORT[name])])
+    finally:  # a worker sets its own
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert result.exit_code == 0, f"{name} {arguments}: {result.output} {result.stderr} {result.exception!r}"
+
+
+def run_study(script: Path) -> None:
+    """A script of ``tuning/``, with the budgets of its study cut."""
+    # Not under the name __main__, so that main() waits until the budgets are cut.
+    names = runpy.run_path(str(script))
+    study = names["STUDY"]
+    study |= {key: min(value, SHORT_STUDY[key]) for key, value in study.items() if key in SHORT_STUDY}
+    names["main"]()
+
+
+def check_extras(arguments: list[str]) -> None:
+    """What is to be installed is there; that it can be, ``test_first_use.py`` tries."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for extras in re.findall(r"\[([\w,]+)\]", " ".join(arguments)):
+        for extra in extras.split(","):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), f"there is no extra {extra!r}"
+
+
+def run_command(words: list[str]) -> None:
+    """Run a command of a page; of a tool of development, look whether what it is given is there."""
     program, *arguments = words
     if program == "ppo-variants":
-        parse(arguments)
-        if arguments[0] not in PARSED_ONLY:
-            result = CliRunner().invoke(app, short(arguments))
-            assert result.exit_code == 0, f"{' '.join(words)}: {result.output} {result.stderr} {result.exception!r}"
+        assert arguments[0] in {*SHORT, "zoo"}, f"there is no command {arguments[0]!r}"
+        if len(arguments) > 1:  # a name without options is a mention
+            run_ours(*arguments)
     elif program == "pip":
-        project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-        for extras in re.findall(r"\[([\w,]+)\]", " ".join(arguments)):
-            for extra in extras.split(","):
-                assert re.search(rf"^{extra} = \[", project, re.MULTILINE), f"there is no extra {extra!r}"
+        check_extras(arguments)
+    elif program == "python" and arguments[0].startswith("tuning/"):
+        run_study(ROOT / arguments[0])
     elif program in ("pytest", "python"):
         files = [word.partition("::")[0] for word in arguments if "/" in word or word.endswith(".py")]
         assert all((ROOT / file).exists() for file in files if not file.startswith("your_")), words
     else:
-        assert program in NOT_OURS, f"no check for {' '.join(words)}"
+        assert program in OF_DEVELOPMENT, f"no check for {' '.join(words)}"
 
 
-@every_page
+def of_zoo(words: list[str]) -> list[str] | None:
+    """The script of rl_zoo3 that a command starts, with its arguments; ``None`` if it starts none."""
+    if words[:2] == ["ppo-variants", "zoo"] and len(words) > 2:
+        return words[2:]
+    if words[:2] == ["python", "-m"] and words[2].startswith("rl_zoo3."):
+        return [words[2].removeprefix("rl_zoo3."), *words[3:]]
+    return None
+
+
+def in_blocks(page: Path) -> list[list[str]]:
+    return [words for block in blocks(page) if block.language == "bash" for words in commands(block.text)]
+
+
+def long_where(condition: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long] if condition else []
+
+
+def starts_zoo(words: list[str]) -> bool:
+    return of_zoo(words) is not None
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, id=str(p), marks=long_where(p in LONG_PAGES)) for p in PAGES])
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 @pytest.mark.usefixtures("small_runs")
 def test_commands_run(page: Path) -> None:
-    for block in blocks(page):
-        if block.language == "bash":
-            for words in commands(block.text):
-                check(words)
+    found = in_blocks(page)
+    if any(map(starts_zoo, found)):
+        pytest.importorskip("rl_zoo3", reason="rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'")
+    for words in found:
+        run_command(words)
+
+
+WITHIN_TEXT = {" ".join(words): words for page in PAGES for words in commands_in_prose(page)}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=text, marks=long_where(starts_zoo(words) or bool(LONG_OPTIONS & set(words))))
+        for text, words in WITHIN_TEXT.items()
+    ],
+)
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+@pytest.mark.usefixtures("small_runs")
+def test_commands_within_the_text_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my_package").mkdir()
+    Path("my_package/my_module.py").write_text(YOURS)
+    monkeypatch.syspath_prepend(".")
+    run_command(words)
+
+
+#: rl_zoo3's scripts up to where they have read their command line; prints the commands that they do not take.
+READ_COMMAND_LINES = """
+import argparse, json, sys
+from sb3_ppo_variants import zoo
+
+class Read(BaseException):
+    pass
+
+def read(parser, *args, parse=argparse.ArgumentParser.parse_args):
+    parse(parser, *args)
+    raise Read
+
+argparse.ArgumentParser.parse_args = read
+wrong = []
+for script, *arguments in json.loads(sys.argv[1]):
+    try:
+        zoo.run(script, arguments)
+    except Read:
+        continue
+    except SystemExit as end:
+        if end.code == 0:  # --help
+            continue
+    except ValueError:
+        pass
+    wrong.append([script, *arguments])
+sys.stdout.write("\\n" + json.dumps(wrong))
+"""
+
+
+@needs_rl_zoo3
+def test_rl_zoo3_takes_the_zoo_commands_of_all_pages(tmp_path: Path) -> None:
+    found = [of_zoo(words) for page in PAGES for words in [*in_blocks(page), *commands_in_prose(page)]]
+    given = [words for words in found if words is not None]
+    mistakes = [["trian", "--env", "CartPole-v1"], ["train", "--nonsense", "1"], ["enjoy", "--algo", "clip_pp"]]
+    assert len(given) > 5
+    done = python(tmp_path, "-c", READ_COMMAND_LINES, json.dumps(given + mistakes))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == mistakes, done.stderr
+
+
+#: Programs of development, and what of them :func:`test_commands_of_development_run` leaves to ``test_first_use.py``.
+OF_DEVELOPMENT = {"source", "cd", "git", "ruff", "mypy", "python3"}
+DEVELOPMENT = {
+    " ".join(words): words
+    for page in PAGES
+    for words in [*in_blocks(page), *commands_in_prose(page)]
+    if words[0] in ("pytest", "ruff", "mypy")
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("words", DEVELOPMENT.values(), ids=DEVELOPMENT)
+def test_commands_of_development_run(words: list[str]) -> None:
+    """As they stand, in the repository; pytest only as far as it finds tests."""
+    program, *arguments = words
+    pytest.importorskip(program, reason=f"{program} is not installed: pip install 'sb3_ppo_variants[test]'")
+    only = ["--collect-only", "-q", "-p", "no:cacheprovider", "-n", "0"] if program == "pytest" else []
+    done = python(ROOT, "-m", program, *arguments, *only)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
 @every_page
-def test_commands_within_the_text_are_known(page: Path) -> None:
-    for words in commands_in_prose(page):
-        parse(words[1:])
+def test_commands_stand_in_blocks_that_are_run(page: Path) -> None:
+    for block in blocks(page):
+        if block.language != "bash":
+            lines = [line for line in block.text.splitlines() if line.startswith(tuple(f"{p} " for p in PROGRAMS))]
+            assert not lines, f"mark the block as bash, so that it is run: {lines[0]}"
 
 
 # ---- Links ----
