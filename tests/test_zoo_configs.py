@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from sb3_ppo_variants.experiments.confirmation import verdict
 from sb3_ppo_variants.experiments.registry import OURS
 from sb3_ppo_variants.experiments.settings import constructor_parameters
+from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan
 from sb3_ppo_variants.experiments.zoo_entry import write_entry
 from tests.zoo_process import ROOT, needs_rl_zoo3, python
 
@@ -153,3 +155,23 @@ def test_every_entry_trains(algorithm: str, trained: dict[tuple[str, str], dict[
         assert entry != "atari" or line["observations"] == [4, 84, 84]
     if missing:
         pytest.skip(f"trained all but {', '.join(missing)}: {', '.join(set(missing.values()))}")
+
+
+#: The studies compare with the documented defaults, and say nothing about the paper's settings: zoo_configs/README.md.
+PAPERS_STAY = {"InvertedPendulum-v5"}
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in FOLDER.glob("results/tuning/*/study.json")))
+def test_confirmed_settings_are_entries_where_they_are_better(study: str) -> None:
+    kept = json.loads((FOLDER / f"results/tuning/{study}/study.json").read_text(encoding="utf-8"))
+    plan = StudyPlan.from_json(kept["plan"])
+    candidates = [Candidate(**candidate) for candidate in kept["candidates"]]
+    found = verdict(plan, candidates)
+    settings = next(c.settings for c in candidates if c.name == found.winner)
+    better = {line.environment for line in found.winner_lines if line.better}
+    assert better >= PAPERS_STAY
+    written = entries(study)
+    for environment in plan.environments:
+        tuned = origin(study, environment).startswith(f"tuned: {found.winner} of the study tune-{study}")
+        assert tuned == (environment in better - PAPERS_STAY)
+        assert not tuned or settings.items() <= written[environment].items()
