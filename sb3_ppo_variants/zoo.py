@@ -100,6 +100,7 @@ def run(script: str, arguments: Sequence[str]) -> None:
         mock.patch.object(subprocess, "call", _call_with_our_algorithms),
         _figures_kept(),
         _users_mistakes(),
+        _plotting_mistakes(script),
         _missing_parts(script),
     ):
         if function is None:
@@ -222,6 +223,11 @@ def _missing_parts(script: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if "rliable" in str(error):
+            raise ImportError(
+                f"rl_zoo3's {script} --rliable needs rliable, which is not installed or does not work with the pandas "
+                "that is: ppo-variants compare computes the same statistics without it"
+            ) from error
         if error.name is None:
             raise
         remedy = REMEDY if isinstance(error, ModuleNotFoundError) else f"it needs another version of {error.name}"
@@ -265,6 +271,27 @@ def _figures_kept() -> Iterator[None]:
 
     with mock.patch.object(pyplot, "show", keep):
         yield
+
+
+@contextlib.contextmanager
+def _plotting_mistakes(script: str) -> Iterator[None]:
+    """What rl_zoo3's plots run into when LaTeX is missing, or when there is too little to plot."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to process string with tex"):  # Matplotlib's words
+            raise
+        raise ValueError(
+            f"-latex needs a working LaTeX with dvipng: install one, or leave -latex out ({error})"
+        ) from error
+    except ValueError as error:
+        # What Python says of an empty list of runs, which differs from version to version only at the end.
+        if script != "plot_from_file" or not str(error).startswith("min() "):
+            raise
+        raise ValueError(
+            "plot_from_file leaves out what has one run, and nothing else is in the file: give all_plots two runs or "
+            "more of each algorithm"
+        ) from error
 
 
 @contextlib.contextmanager

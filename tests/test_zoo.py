@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,35 @@ def test_plots_without_a_display_and_with_a_broken_rliable(trained: Path) -> Non
     assert "|CLIP_PPO|" in said
     assert "written: Results-CartPole-v1.png" in said
     assert (trained / "Results-CartPole-v1.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@needs_rl_zoo3
+def test_what_plot_from_file_cannot_plot_is_one_line(trained: Path) -> None:
+    pytest.importorskip("seaborn", reason="seaborn is not installed: pip install 'sb3_ppo_variants[zoo]'")
+    # Two runs, of which the second is the first.
+    for number in ("1", "2"):
+        shutil.copytree(trained / "logs/clip_ppo/CartPole-v1_1", trained / f"twice/clip_ppo/CartPole-v1_{number}")
+    text = """
+import json, os, sys
+from sb3_ppo_variants import zoo
+os.environ["PATH"] = "no programs here"
+sys.modules["rliable"] = None
+for folder in ("logs", "twice"):
+    zoo.run("all_plots", ["-a", "clip_ppo", "-e", "CartPole-v1", "-f", folder, "-o", folder])
+said = []
+for arguments in (["logs"], ["logs", "--rliable"], ["twice", "--rliable"], ["twice", "-latex"]):
+    try:
+        zoo.run("plot_from_file", ["-i", *arguments])
+    except (ValueError, ImportError) as error:
+        said.append(str(error))
+print()
+print(json.dumps(said))
+"""
+    one, one_rliable, rliable, latex = program(trained, text)
+    assert one == one_rliable
+    assert one.endswith("give all_plots two runs or more of each algorithm")
+    assert "ppo-variants compare computes the same statistics" in rliable
+    assert latex.startswith("-latex needs a working LaTeX")
 
 
 @needs_rl_zoo3
