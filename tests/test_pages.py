@@ -123,8 +123,8 @@ SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
 SHORT_STUDY = {"trials": 2, "timesteps": 256, "seeds": 1, "confirm": 0}
 #: Each of their commands starts rl_zoo3 anew.
 LONG_PAGES = {Path("zoo_configs/README.md")}
-#: Dozens of runs, or wide networks, even when they are short.
-LONG_OPTIONS = {"--preset", "--width"}
+#: Of commands that have dozens of runs, many rounds or wide networks even when they are short.
+LONG_OPTIONS = {"--preset", "--width", "--json"}
 
 #: A name that CONTRIBUTING.md gives to what the reader writes.
 YOURS = "from sb3_ppo_variants import ClipPPO\n\n\nclass MyPPO(ClipPPO):\n    pass\n"
