@@ -3,23 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from sb3_ppo_variants.experiments import statistics
 from sb3_ppo_variants.experiments.aggregates import Estimate, aggregate, mean_score, rank_correlation
-from sb3_ppo_variants.experiments.report import Row, scores
+from sb3_ppo_variants.experiments.report import Row, complete_environments, scores
 from sb3_ppo_variants.experiments.scales import Scale, paper_scales
-from sb3_ppo_variants.experiments.tables import NONE, Table, interval
-
-
-def complete_environments(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """Environments in which every row has a finished run.
-
-    :param rows: The comparison
-    :param names: The rows
-    """
-    environments = dict.fromkeys(r.run.environment for r in rows)
-    return [e for e in environments if all(scores(rows, name, e) for name in names)]
+from sb3_ppo_variants.experiments.tables import Table, improvement_cells, interval
 
 
 def score_table(rows: Sequence[Row], names: Sequence[str], scale: Scale, reference: str) -> Table:
@@ -36,7 +26,7 @@ def score_table(rows: Sequence[Row], names: Sequence[str], scale: Scale, referen
         found = aggregate(samples)
         cells = [cell for one in (found.mean, found.iqm) for cell in _cells(one)]
         pairs = list(zip(samples, scale.samples(rows, reference), strict=True))
-        better = [NONE, NONE] if name == reference else _better(pairs)
+        better = improvement_cells([] if name == reference else pairs)
         body.append([name, *cells, f"{found.median.value:.2f}", f"{found.gap.value:.2f}", *better, runs(samples)])
     header = ["row", "mean", "95 %", "IQM", "95 %", "median", "optimality gap", f"P(better than {reference})", "95 %"]
     title = f"Scores over {len(scale.ends)} environments ({scale.name})"
@@ -125,11 +115,6 @@ def _agreement(
     return Table(f"Agreement of the measured order of {len(names)} rows with the published one", header, body)
 
 
-def _better(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
-    found = statistics.improvement_interval(pairs)
-    return [f"{statistics.mean_improvement(pairs):.2f}", interval(found, digits=2)]
-
-
 def _cells(found: Estimate) -> list[str]:
     return [f"{found.value:.2f}", interval(found.interval, digits=2)]
 
@@ -138,11 +123,11 @@ def _ranks(column: Sequence[float]) -> list[float]:
     return list(stats.rankdata(-np.asarray(column)))
 
 
-def runs(samples: Sequence[np.ndarray]) -> str:
+def runs(samples: Sequence[ArrayLike]) -> str:
     """Number of runs, and how they are spread where they are not alike.
 
     :param samples: One sample an environment
     """
-    counts = {len(sample) for sample in samples}
-    total = sum(len(sample) for sample in samples)
+    counts = {np.size(sample) for sample in samples}
+    total = sum(np.size(sample) for sample in samples)
     return f"{total}" if len(counts) == 1 else f"{total} ({min(counts)} to {max(counts)} each)"

@@ -20,7 +20,7 @@ from sb3_ppo_variants.experiments.storage import storage_url, without_password
 from sb3_ppo_variants.experiments.workers import available_cores
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.tables import Report
+    from sb3_ppo_variants.experiments.comparison_tables import Report
 
 Settings = Mapping[str, Mapping[str, Any]]
 DEFAULT_TIMESTEPS, DEFAULT_SEEDS = 50_000, 5
@@ -98,6 +98,8 @@ def compare(
     """
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
+    if preset is None and reading != "paper":
+        raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
     if chosen is None:
         asked = DEFAULT_ALGORITHMS if algorithms is None else algorithms
@@ -236,8 +238,8 @@ def write_report(
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
     from sb3_ppo_variants.experiments.comparison_report import ReportPage
+    from sb3_ppo_variants.experiments.comparison_tables import make_report
     from sb3_ppo_variants.experiments.plots import draw_curves
-    from sb3_ppo_variants.experiments.tables import make_report
 
     names = {r.run.row for r in rows}
     reference = chosen.reference if chosen is not None and chosen.reference in names else REFERENCE

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from sb3_ppo_variants.experiments import comparison_pictures as pictures
 from sb3_ppo_variants.experiments import statistics
-from sb3_ppo_variants.experiments.aggregate_tables import complete_environments, published_scales
+from sb3_ppo_variants.experiments.aggregate_tables import published_scales
 from sb3_ppo_variants.experiments.aggregates import Estimate, aggregate, rank_correlation
+from sb3_ppo_variants.experiments.comparison_tables import MANY_ROWS, Report
 from sb3_ppo_variants.experiments.files import write_text
 from sb3_ppo_variants.experiments.page import (
     Block,
@@ -22,9 +23,9 @@ from sb3_ppo_variants.experiments.page import (
     page,
 )
 from sb3_ppo_variants.experiments.plots import AXES, Groups, curve_figure, panels, save
-from sb3_ppo_variants.experiments.report import Row, scores
+from sb3_ppo_variants.experiments.report import Row, complete_environments, scores
 from sb3_ppo_variants.experiments.scales import Scale, shipped_scale
-from sb3_ppo_variants.experiments.tables import MANY_ROWS, Report, interval, number
+from sb3_ppo_variants.experiments.tables import interval, number
 
 FOOT = "Made by ppo-variants compare. Everything in this file is computed from the runs in the comparison's ledger."
 

@@ -64,7 +64,9 @@ class Display:
     def _show_running(self, key: str, standing: Standing) -> None:
         run = self.runs[key]
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(escape(self.labels[key]), total=run.timesteps, note="")
+            self._bars[key] = self._progress.add_task(
+                escape(self.labels[key]), total=run.timesteps if run.wall_time is None else None, note=""
+            )
         values = standing.trial.intermediate_values if standing.trial is not None else {}
         if values:
             step = max(values)

@@ -66,6 +66,16 @@ def select(rows: Sequence[Row], algorithm: str, environment: str) -> list[Row]:
     return [r for r in rows if r.run.row == algorithm and r.run.environment == environment]
 
 
+def complete_environments(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """Environments in which every row has a finished run.
+
+    :param rows: The comparison
+    :param names: The rows
+    """
+    environments = dict.fromkeys(r.run.environment for r in rows)
+    return [e for e in environments if all(scores(rows, name, e) for name in names)]
+
+
 def version_note(rows: Sequence[Row]) -> str | None:
     """A warning when rows were made by different software, ``None`` when all were made by the same.
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.faults import NonFiniteError
-from sb3_ppo_variants.rollouts.acting import Actor, Observations
+from sb3_ppo_variants.rollouts.acting import Acted, Actor, Observations
 from sb3_ppo_variants.rollouts.copies import ease_copies
 from sb3_ppo_variants.rollouts.faults import acting_fault, output_fault, reward_fault, rollout_fault
 from sb3_ppo_variants.rollouts.normalization import ease_normalization
@@ -65,12 +65,7 @@ def collect_rollouts(
     for n_steps in range(n_rollout_steps):
         if algorithm.use_sde and algorithm.sde_sample_freq > 0 and n_steps % algorithm.sde_sample_freq == 0:
             policy.reset_noise(env.num_envs)
-        observations: Any = algorithm._last_obs
-        try:
-            acted = actor.act(observations, in_full)
-        except _ACTING_FAILS as error:
-            raise_acting_fault(algorithm, observations, n_steps, error)
-            raise
+        acted = _act(actor, algorithm, in_full, n_steps)
         clipped_actions = within_bounds(algorithm, acted.actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         algorithm.num_timesteps += env.num_envs
@@ -101,8 +96,7 @@ def collect_rollouts(
         if watch_rewards and not math.isfinite(sum(rewards.tolist())):
             algorithm.report(reward_fault(algorithm, rewards, infos, n_steps))
         # As SB3 reads them: from the model, where a callback may have put others.
-        observations, episode_starts = algorithm._last_obs, algorithm._last_episode_starts
-        actor.store(rollout_buffer, observations, acted, rewards, episode_starts)  # type: ignore[arg-type]
+        actor.store(rollout_buffer, algorithm._last_obs, acted, rewards, algorithm._last_episode_starts)  # type: ignore[arg-type]
         algorithm._last_obs = new_obs  # type: ignore[assignment]
         algorithm._last_episode_starts = dones
 
@@ -141,6 +135,15 @@ def _end(algorithm: "OnPolicyVariant", actor: Actor, step_locals: dict[str, Any]
 #: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
 #: warnings are errors.
 _ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
+
+
+def _act(actor: Actor, algorithm: "OnPolicyVariant", in_full: bool, rollout_step: int) -> Acted:
+    observations: Any = algorithm._last_obs
+    try:
+        return actor.act(observations, in_full)
+    except _ACTING_FAILS as error:
+        raise_acting_fault(algorithm, observations, rollout_step, error)
+        raise
 
 
 def _made(

@@ -91,6 +91,7 @@ def test_plan() -> None:
         ({"wall_time": float("nan")}, "wall_time must be a positive number of seconds, got nan"),
         ({"normalize": "obs"}, "normalize is 'obs': choose observations"),
         ({"preset": "table2"}, "no preset 'table2'"),
+        ({"reading": "sb3"}, "reading='sb3' is how a preset is read"),
         ({"preset": "table1", "algorithms": ["sb3:ppo"], "normalize": "both"}, "leave normalize and peer_defaults out"),
         ({"preset": "table1", "algorithms": ["sb3:a2c"]}, "has no row 'sb3:a2c'"),
         ({"preset": "table1", "algorithms": [MyPPO]}, "choose among no_clipping, clip_0.1"),

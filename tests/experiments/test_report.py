@@ -9,11 +9,12 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.batch import Standing
 from sb3_ppo_variants.experiments.comparison import write_report
+from sb3_ppo_variants.experiments.comparison_tables import Report, make_report
 from sb3_ppo_variants.experiments.files import atomic, safe_name, write_csv
 from sb3_ppo_variants.experiments.plots import draw_curves
 from sb3_ppo_variants.experiments.report import Row, gather, version_note
 from sb3_ppo_variants.experiments.run import CurvePoint, Result, Run
-from sb3_ppo_variants.experiments.tables import Report, interval, make_report, number
+from sb3_ppo_variants.experiments.tables import interval, number
 
 
 def row(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Row:
