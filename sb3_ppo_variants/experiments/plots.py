@@ -115,7 +115,9 @@ def curve_figure(rows: Sequence[Row], environment: str, over: str, shared: Seque
         figure.legend(loc="outside right upper", frameon=False)
     n = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} to {max(counts, default=0)}"
     band = ", 95 % bootstrap band" if max(counts, default=0) > 1 else ""
-    figure.suptitle(f"{environment}: mean over runs{band}, n = {n}", x=0.01, ha="left", fontsize=12)
+    narrow = len(shared) == 1 and not alone
+    heading = f"{environment}:{chr(10) if narrow else ' '}mean over runs{band}, n = {n}"
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=12)
     return figure
 
 
