@@ -27,16 +27,19 @@ from sb3_ppo_variants.rollouts import Actor
 ROLLOUT_ROWS = 2048  # SB3's default for one environment; with more, the rows are shared out
 WARM_UP_ROUNDS = 1
 
+OWN_CALLBACK = "clip_ppo, own callback"
 #: Ours by the name in the report: the algorithm and its settings.
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo": ("clip_ppo", {}),
+    # A user's callback may look at every step's values, which are then computed step by step.
+    OWN_CALLBACK: ("clip_ppo", {}),
     "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
     "paper_trpo": ("paper_trpo", {}),
 }
 #: By library: the module it is imported as, its algorithm, and which of ours are set beside it.
 MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx"}
 PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO"}
-SET_BESIDE = {"sb3": ("clip_ppo", "clip_ppo autograd"), "contrib": ("paper_trpo",), "sbx": ("clip_ppo",)}
+SET_BESIDE = {"sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"), "contrib": ("paper_trpo",), "sbx": ("clip_ppo",)}
 
 
 @dataclass
@@ -44,7 +47,8 @@ class Split:
     """Microseconds per environment step of one contestant, one entry a round.
 
     :param environment: Inside ``VecEnv.step``
-    :param acting: Observation to action, value and log-probability
+    :param acting: Observation to action, value and log-probability, those included that are computed at the end of
+        the rollout
     :param gae: Returns and advantages
     :param bookkeeping: What is left of the collection: buffer, callbacks, the loop
     :param update: The rest of the iteration: ``train()`` and the log
@@ -132,10 +136,18 @@ class _Clock(BaseCallback):
         self.collected = time.perf_counter()
 
 
+class _UsersClock(_Clock):
+    """The same, taken for a callback that somebody else has written: see ``may_look_at_values``."""
+
+    __module__ = "a_users_module"
+
+
 class _Contestant:
     """A model that trains on, an iteration at a time, with stopwatches on its parts."""
 
-    def __init__(self, algorithm: str, own: dict[str, Any], environment: str, n_envs: int, width: int):
+    def __init__(self, name: str, environment: str, n_envs: int, width: int):
+        algorithm, own = OURS.get(name, (name, {}))
+        self._make_clock = _UsersClock if name == OWN_CALLBACK else _Clock
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
         settings: dict[str, Any] = {"n_steps": self.n_rows // n_envs, "policy_kwargs": {"net_arch": [width, width]}}
@@ -144,6 +156,7 @@ class _Contestant:
         self.model: OnPolicyAlgorithm = make(policy_name(env.observation_space), env, seed=0, device="cpu", **settings)
         self.split = Split()
         self._environment, self._acting, self._gae = _Stopwatch(), _Stopwatch(), _Stopwatch()
+        self._catching_up = _Stopwatch()
         # On the instances: the classes stay as they are.
         _put(env, "step_wait", self._environment.timed(env.step_wait))
         if isinstance(self.model, OnPolicyVariant):
@@ -160,6 +173,8 @@ class _Contestant:
         def timed(*args: Any) -> Actor:
             actor = make_actor(*args)
             _put(actor, "act", self._acting.timed(actor.act))
+            # finish() calls catch_up(): counted by both, and taken from the one when the round is booked.
+            _put(actor, "catch_up", self._catching_up.timed(actor.catch_up))
             _put(actor, "finish", self._gae.timed(actor.finish))
             return actor
 
@@ -170,8 +185,8 @@ class _Contestant:
 
         :param keep: Whether the times count (the first iterations warm up)
         """
-        clock = _Clock()
-        watches = (self._environment, self._acting, self._gae)
+        clock = self._make_clock()
+        watches = (self._environment, self._acting, self._gae, self._catching_up)
         for watch in watches:
             watch.seconds = 0.0
         start = time.perf_counter()
@@ -179,8 +194,14 @@ class _Contestant:
         total = time.perf_counter() - start
         collection = clock.collected - clock.started
         if keep:
-            environment, acting, gae = (watch.seconds for watch in watches)
-            parts = (environment, acting, gae, collection - environment - acting - gae, total - collection)
+            environment, acting, gae, late = (watch.seconds for watch in watches)
+            parts = (
+                environment,
+                acting + late,
+                gae - late,
+                collection - environment - acting - gae,
+                total - collection,
+            )
             self.split.add(*(part / self.n_rows * 1e6 for part in parts))
 
 
@@ -202,8 +223,8 @@ def measure(
     :param tick: Called after each round, warm-up included
     :return: what was measured
     """
-    contenders = OURS | {PEER_OF[library]: (PEER_OF[library], {}) for library in peers}
-    contestants = {name: _Contestant(*who, environment, n_envs, width) for name, who in contenders.items()}
+    names = [*OURS, *(PEER_OF[library] for library in peers)]
+    contestants = {name: _Contestant(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for index in range(WARM_UP_ROUNDS + rounds):

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from sb3_ppo_variants.faults import NonFiniteError
 from sb3_ppo_variants.rollouts.acting import Acted, Actor, Observations
@@ -50,7 +50,7 @@ def collect_rollouts(
     policy = algorithm.policy
     _begin(algorithm, env, callback, rollout_buffer)
     actor = _made(make_actor, algorithm, rollout_buffer, 0)
-    in_full = may_look_at_values(callback)
+    in_full = may_look_at_values(callback) or may_change_the_policy(env)
     # A bad reward is found in the buffer too, at the rollout's end and for nothing; but one that has gone through
     # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
     watch_rewards = algorithm.get_vec_normalize_env() is not None
@@ -174,6 +174,10 @@ def raise_acting_fault(
         raise fault from reason
 
 
+#: What is called at a step: one put on an instance of SB3's callbacks is a user's.
+_CALLBACK_METHODS = ("_on_step", "on_step", "update_locals", "update_child_locals")
+
+
 def may_look_at_values(callback: BaseCallback) -> bool:
     """
     Whether a callback could read ``values`` or ``log_probs`` from its locals at a step.
@@ -183,6 +187,8 @@ def may_look_at_values(callback: BaseCallback) -> bool:
     :param callback: What ``learn`` was given, wrapped as SB3 wraps it
     :return: ``False`` only where nobody looks
     """
+    if not vars(callback).keys().isdisjoint(_CALLBACK_METHODS):
+        return True
     if isinstance(callback, CallbackList):
         return any(map(may_look_at_values, callback.callbacks))
     if isinstance(callback, ConvertCallback):
@@ -191,6 +197,24 @@ def may_look_at_values(callback: BaseCallback) -> bool:
         return True
     inner = [getattr(callback, name, None) for name in ("callback", "callback_on_new_best", "callback_after_eval")]
     return any(may_look_at_values(child) for child in inner if isinstance(child, BaseCallback))
+
+
+def may_change_the_policy(env: VecEnv) -> bool:
+    """
+    Whether a wrapper in the main process could edit the policy's weights between two steps of a rollout, so that
+    values left for its end would be another policy's.
+
+    SB3's own vectorised environments and wrappers do not; a user's might. (What edits them from inside a single
+    environment is not looked for.)
+
+    :param env: The vectorised environment with its wrappers
+    :return: ``False`` only where all of them are SB3's
+    """
+    while type(env).__module__.startswith("stable_baselines3.common.vec_env."):
+        if not isinstance(env, VecEnvWrapper):
+            return False
+        env = env.venv
+    return True
 
 
 def within_bounds(algorithm: "OnPolicyVariant", actions: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sb3_ppo_variants.rollouts.gae import generalized_advantages
+
 
 def returns_to_go(rewards: np.ndarray, episode_starts: np.ndarray, dones: np.ndarray, gamma: float) -> np.ndarray:
     """
@@ -14,15 +16,11 @@ def returns_to_go(rewards: np.ndarray, episode_starts: np.ndarray, dones: np.nda
     :param episode_starts: 1 where a step is the first of its episode, shape (T, E)
     :param dones: whether the last step ended its episode, shape (E,)
     :param gamma: γ in [0, 1]
-    :return: shape (T, E), the rewards' dtype
+    :return: shape (T, E), float32
     """
-    ended = np.concatenate([episode_starts[1:], np.asarray(dones, dtype=episode_starts.dtype)[None]])
-    returns = np.zeros_like(rewards)
-    following = np.zeros_like(rewards[0])
-    for t in reversed(range(len(rewards))):
-        following = rewards[t] + gamma * (1 - ended[t]) * following
-        returns[t] = following
-    return returns
+    # GAE with λ = 1 is G − V (equation 18), here with V = 0 everywhere.
+    no_values = np.zeros(rewards.shape)
+    return generalized_advantages(rewards, no_values, episode_starts, no_values[0], dones, gamma, gae_lambda=1.0)
 
 
 def finished_episodes(episode_starts: np.ndarray, dones: np.ndarray) -> np.ndarray:

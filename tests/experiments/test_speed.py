@@ -26,7 +26,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
     ticks = []
     measurement = measure("CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1))
     assert len(ticks) == 3
-    assert set(measurement.splits) == {"clip_ppo", "clip_ppo autograd", "paper_trpo", "sb3:ppo", "contrib:trpo"}
+    assert set(measurement.splits) == {*module.OURS, "sb3:ppo", "contrib:trpo"}
     assert len(measurement.floor) == 2
     for split in measurement.splits.values():
         parts = [split.environment, split.acting, split.gae, split.bookkeeping, split.update]
@@ -35,6 +35,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         np.testing.assert_allclose(split.totals(), np.sum(parts, axis=0))
     assert [(ratio.ours, ratio.peer) for ratio in measurement.ratios] == [
         ("clip_ppo", "sb3:ppo"),
+        ("clip_ppo, own callback", "sb3:ppo"),
         ("clip_ppo autograd", "sb3:ppo"),
         ("paper_trpo", "contrib:trpo"),
     ]
@@ -52,6 +53,26 @@ def test_the_stopwatch_sees_what_passes_inside() -> None:
     timed(0.01)
     timed(0.01)
     assert 0.02 <= watch.seconds <= time.perf_counter() - start
+
+
+def test_values_left_for_later_count_as_acting(monkeypatch) -> None:
+    """The clock is put off by a second where they are computed: no part but the acting may show it."""
+    from sb3_ppo_variants.updates.closed_form import ClosedFormActor
+
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    fill_in = ClosedFormActor._fill_in
+
+    def slowly(*args) -> None:
+        now[0] += 1.0
+        fill_in(*args)
+
+    monkeypatch.setattr(ClosedFormActor, "_fill_in", slowly)
+    splits = measure("CartPole-v1", 2, 8, [], rounds=1, tick=lambda: None).splits
+    assert splits["clip_ppo"].acting[0] > 0
+    assert splits["clip_ppo"].gae == [0.0]
+    # At every step, and so nothing is left for later.
+    assert splits[module.OWN_CALLBACK].acting == [0.0]
 
 
 def test_unknown_and_missing_peers_are_refused(monkeypatch) -> None:

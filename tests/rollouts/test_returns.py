@@ -1,7 +1,6 @@
 """Monte-Carlo returns against hand arithmetic and a slow, obvious loop."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -68,7 +67,7 @@ def rollouts(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_returns_against_the_slow_loop(rollout: tuple[np.ndarray, np.ndarray, np.ndarray], gamma: float) -> None:
     rewards, starts, dones = rollout
     expected = slow_returns(rewards, starts, dones, gamma)
-    np.testing.assert_allclose(returns_to_go(rewards, starts, dones, gamma), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(returns_to_go(rewards, starts, dones, gamma), expected, rtol=1e-6, atol=1e-5)
 
 
 @given(rollouts())
@@ -83,14 +82,12 @@ def test_finished_against_the_slow_loop(rollout: tuple[np.ndarray, np.ndarray, n
 @given(rollouts())
 @quickly
 def test_with_gamma_zero_a_return_is_its_reward(rollout: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    np.testing.assert_array_equal(returns_to_go(*rollout, 0.0), rollout[0])
+    np.testing.assert_array_equal(returns_to_go(*rollout, 0.0), rollout[0].astype(np.float32))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_rewards_dtype_is_kept_and_the_rewards_are(dtype: type) -> None:
-    rewards, starts = REWARDS.astype(dtype), STARTS.copy()
-    returns = returns_to_go(rewards, starts, DONES, 0.9)
-    assert returns.dtype == dtype
+def test_float32_as_the_buffer_has_it_and_the_rewards_stay() -> None:
+    rewards, starts = REWARDS.copy(), STARTS.copy()
+    assert returns_to_go(rewards, starts, DONES, 0.9).dtype == np.float32
     np.testing.assert_array_equal(rewards, REWARDS)
     np.testing.assert_array_equal(starts, STARTS)
 

@@ -14,6 +14,8 @@ from stable_baselines3.common.distributions import (
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch.nn.modules.module import _has_any_global_hook
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from sb3_ppo_variants.updates.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.updates.closed_form.network import ACTIVATIONS
@@ -35,6 +37,7 @@ _POLICY_METHODS = (
     "get_distribution",
     "_get_action_dist_from_latent",
 )
+_DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
 _BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage")
 
 
@@ -63,10 +66,18 @@ def why_not_closed_form(
 
 
 def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
-    for owner, names in ((buffer, _BUFFER_METHODS), (policy.optimizer, ("step",)), *_with_names(policy.modules())):
+    owners = (
+        (buffer, _BUFFER_METHODS),
+        (policy.optimizer, ("step",)),
+        (policy.action_dist, _DISTRIBUTION_METHODS),
+        *_with_names(policy.modules()),
+    )
+    for owner, names in owners:
         for name in names:
             if name in vars(owner):
                 return f"a {type(owner).__name__} has a {name} of its own"
+    if _has_any_global_hook():
+        return "torch has hooks on all modules"
     for module in policy.modules():
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
             return f"a {type(module).__name__} has hooks"
@@ -135,6 +146,8 @@ def _why_not_optimizer(optimizer: th.optim.Optimizer, layout: Layout) -> str | N
         for flag in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay"):
             if group.get(flag):
                 return f"Adam has {flag}=True"
+    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+        return "torch has hooks on all optimizers"
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return "the optimizer has hooks"
     groups = [{id(parameter) for parameter in group["params"]} for group in optimizer.param_groups]

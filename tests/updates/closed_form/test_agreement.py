@@ -7,6 +7,7 @@ import pytest
 import torch as th
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.updates.closed_form.network import WIDE
 from tests.algorithms.test_contract import make, parameters_of
 
 CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
@@ -62,6 +63,35 @@ CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
 }
 
 
+ALGORITHMS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ClipPPO": (ClipPPO, {"ent_coef": 0.01}),
+    "KLPenaltyPPO": (KLPenaltyPPO, {}),
+    "UnclippedPPO": (UnclippedPPO, {"ent_coef": 0.01}),
+    "REINFORCE": (REINFORCE, {}),
+    "REINFORCE without baseline": (REINFORCE, {"baseline": False}),
+    "TRPO": (TRPO, {}),
+    "TRPO with entropy": (TRPO, {"ent_coef": 0.01, "sub_sampling_factor": 2}),
+}
+HEADS = ["box", "discrete", "multi_discrete", "multi_binary"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("actions", HEADS)
+@pytest.mark.parametrize("width", [32, WIDE])
+def test_backends_agree_after_a_whole_train(algorithm: str, actions: str, width: int) -> None:
+    """Every algorithm with every head, where torch multiplies the matrices and where numpy does."""
+    which, extra = ALGORITHMS[algorithm]
+    env, layers = {"actions": actions, "n_envs": 2}, {"net_arch": [width, width]}
+    closed, autograd = (
+        make(which, env=env, update_backend=backend, policy_kwargs=layers, **extra).learn(128)
+        for backend in ("closed_form", "autograd")
+    )
+    before = make(which, env=env, policy_kwargs=layers, **extra)
+    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert np.abs(parameters_of(closed) - parameters_of(before)).max() > 1e-4
+    np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:batch_size")
 def test_backends_agree_over_three_updates(case: str) -> None:
@@ -82,7 +112,7 @@ def test_backends_agree_over_three_updates(case: str) -> None:
             np.testing.assert_allclose(ours[key], theirs[key], rtol=2e-3, atol=2e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("actions", ["box", "discrete", "multi_discrete", "multi_binary"])
+@pytest.mark.parametrize("actions", HEADS)
 @pytest.mark.parametrize("n_envs", [1, 3, 20])
 def test_acting_draws_what_the_policy_would_draw(actions: str, n_envs: int) -> None:
     """``policy.forward`` and the closed form from the same generator state."""

@@ -9,6 +9,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO
 from tests.algorithms.test_contract import make, parameters_of, settings_for
@@ -212,6 +213,55 @@ class MoveWeights(BaseCallback):
 def test_weights_moved_by_a_callback_during_a_rollout_act_at_once(when: str) -> None:
     closed, autograd = (learn_with(b, callback=MoveWeights(when)) for b in ("closed_form", "autograd"))
     np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-4, atol=1e-5)
+
+
+class EditsWeights(VecEnvWrapper):
+    """A user's wrapper that halves the weights in the middle of a rollout, in place or in new memory."""
+
+    in_place = True
+    policy = None
+    n_steps = 0
+
+    def reset(self):
+        return self.venv.reset()
+
+    def step_wait(self):
+        self.n_steps += 1
+        if self.policy is not None and self.n_steps == 20:
+            weight = self.policy.action_net.weight
+            if self.in_place:
+                weight.data.mul_(0.5)
+            else:
+                weight.data = 0.5 * weight.data
+        return self.venv.step_wait()
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("outside", [False, True])
+def test_weights_edited_by_a_wrapper_act_at_once(in_place: bool, outside: bool) -> None:
+    results = []
+    for backend in ("closed_form", "autograd"):
+        wrapper = EditsWeights(make_env())
+        wrapper.in_place = in_place
+        env = VecNormalize(wrapper) if outside else wrapper
+        model = ClipPPO("MlpPolicy", env, n_steps=64, seed=3, update_backend=backend)
+        wrapper.policy = model.policy
+        model.learn(64)
+        results.append(model)
+    ours, theirs = results
+    np.testing.assert_allclose(parameters_of(ours), parameters_of(theirs), rtol=1e-4, atol=1e-5)
+    for name in ("values", "log_probs"):
+        mine, expected = (getattr(model.rollout_buffer, name) for model in results)
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_put_on_sb3s_callback_is_shown_values() -> None:
+    seen = []
+    callback = StopTrainingOnMaxEpisodes(1000)
+    callback._on_step = lambda: seen.append(callback.locals["values"]) or True
+    learn_with("closed_form", callback=callback, steps=64)
+    assert len(seen) == 64
+    assert all(value is not None for value in seen)
 
 
 class Looks(BaseCallback):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
+from torch.nn.modules import module
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sb3_ppo_variants import ClipPPO
 from tests.algorithms.test_contract import OwnPolicy, make, parameters_of
@@ -19,6 +21,11 @@ def freeze(model) -> None:
 
 def hook(model) -> None:
     model.policy.action_net.register_forward_hook(lambda *args: None)
+
+
+def sample_otherwise(model) -> None:
+    distribution = model.policy.action_dist
+    distribution.sample = lambda: 0.5 * type(distribution).sample(distribution)
 
 
 def share(model) -> None:
@@ -107,6 +114,7 @@ INELIGIBLE = {
     "buffer": ({}, {"rollout_buffer_class": type("Mine", (RolloutBuffer,), {})}, None, "the rollout buffer is a Mine"),
     "frozen": ({}, {}, freeze, "the parameter action_net.bias is frozen"),
     "hooks": ({}, {}, hook, "a Linear has hooks"),
+    "own sampling": ({}, {}, sample_otherwise, "a DiagGaussianDistribution has a sample of its own"),
 }
 
 
@@ -130,3 +138,30 @@ def test_what_it_does_not_cover_falls_back_and_says_why_once(case: str, capsys) 
         model.update_backend = "closed_form"
         with pytest.raises(ValueError, match=reason):
             model.learn(64)
+
+
+@pytest.mark.parametrize(
+    ("register", "reason"),
+    [
+        (module.register_module_forward_hook, "torch has hooks on all modules"),
+        (module.register_module_forward_pre_hook, "torch has hooks on all modules"),
+        (module.register_module_full_backward_hook, "torch has hooks on all modules"),
+        (register_optimizer_step_post_hook, "torch has hooks on all optimizers"),
+        (register_optimizer_step_pre_hook, "torch has hooks on all optimizers"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_hooks_on_everything_are_called(register, reason: str) -> None:
+    calls = []
+    model = make(ClipPPO)
+    handle = register(lambda *args: calls.append(1))
+    try:
+        assert model.active_backend == "autograd"
+        model.learn(64)
+        assert calls
+        model.update_backend = "closed_form"
+        with pytest.raises(ValueError, match=reason):
+            model.learn(64)
+    finally:
+        handle.remove()
+    assert model.active_backend == "closed_form"

@@ -1,0 +1,60 @@
+"""Peak memory beside SB3's, each training in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+TRAIN = """
+import resource, sys
+import gymnasium, numpy
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from sb3_ppo_variants import ClipPPO
+
+name, environment, n_envs, n_steps, width = sys.argv[1:]
+size = int(environment) if environment.isdigit() else None
+
+class Screen(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), numpy.uint8) if size else None
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, seed=None, options=None):
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.high, 1.0, False, False, {}
+
+make = {"ours": ClipPPO, "sb3": PPO}[name]
+settings = {"n_epochs": 1, "n_steps": int(n_steps), "policy_kwargs": {"net_arch": [int(width)] * 2}}
+if name == "ours":
+    settings["update_backend"] = "closed_form"
+env = make_vec_env(Screen if size else environment, int(n_envs), seed=0)
+model = make("MlpPolicy", env, device="cpu", **settings)
+model.learn(2 * int(n_envs) * int(n_steps))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+#: Environment (or the side of an image whose pixels the MLP is given), environments together, steps of each, width of
+#: the layers.
+QUICK = [("CartPole-v1", 64, 512, 256)]
+LONG = [
+    ("FrozenLake8x8-v1", 8, 2048, 64),
+    ("48", 1, 1024, 64),
+    ("CartPole-v1", 64, 512, 512),
+    ("Pendulum-v1", 8, 2048, 256),
+]
+
+
+def peak(*arguments: object) -> int:
+    """In kilobytes."""
+    command = [sys.executable, "-c", TRAIN, *map(str, arguments)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.parametrize(
+    "configuration", QUICK + [pytest.param(case, marks=pytest.mark.long) for case in LONG], ids=lambda case: case[0]
+)
+def test_peak_memory_is_at_most_a_tenth_above_sb3s(configuration: tuple[str, int, int, int]) -> None:
+    ours, sb3 = (peak(name, *configuration) for name in ("ours", "sb3"))
+    assert ours <= 1.1 * sb3, f"{ours} kB against SB3's {sb3}"
