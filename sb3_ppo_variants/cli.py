@@ -172,7 +172,7 @@ def tune(
         typer.Option(help="ENV=RANDOM,REFERENCE: returns that count as 0 and 1; may be given several times"),
     ] = None,
     pruning: Annotated[
-        bool, typer.Option("--pruning/--no-pruning", help="End trials early that fall below the median")
+        bool, typer.Option("--pruning/--no-pruning", help="End trials early that fall behind the earlier ones")
     ] = False,
     trial_timeout: Annotated[float | None, typer.Option(help="Seconds after which a trial fails")] = None,
     confirm: Annotated[int, typer.Option(help="Run so many of the best settings again; 0 for none")] = 3,

@@ -23,9 +23,10 @@ from sb3_ppo_variants.experiments.differences import (
     worst_return,
 )
 from sb3_ppo_variants.experiments.tables import NONE, Table, number
-from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan, TrialRecord
 
 DEFAULTS = "defaults"
+NO_WINNER = "no tuned setting is shown to beat the documented defaults: "
 LEAST_SEEDS = 10  # below, percentile intervals of the IQM are too narrow to confirm anything
 LEAST_FINISHED = 5  # of the defaults' runs
 
@@ -92,6 +93,23 @@ def verdict(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     return Verdict(winner.candidate if winner else None, words, table, notes, level, found, winner_lines)
 
 
+def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
+    """The verdict on a study that offers nothing but the defaults.
+
+    :param trials: Its trials
+    """
+    tried = [t for t in trials if t.number]
+    failed = [t for t in tried if t.state == "failed"]
+    if failed and len(failed) == len(tried):
+        why = (
+            f"every trial but the defaults failed ({len(failed)} of {len(tried)}), the last with {failed[-1].reason!r}."
+        )
+    else:
+        why = "the study offered no other setting."
+    table = Table("Confirmation on test seeds", [], [])
+    return Verdict(None, NO_WINNER + why, table, [], corrected_level(1), [])
+
+
 def _differences(
     plan: StudyPlan, candidate: Candidate, defaults: Candidate, candidates: Sequence[Candidate], level: float
 ) -> list[Difference]:
@@ -142,14 +160,13 @@ def _winner_words(winner: Difference, lines: Sequence[Difference], candidates: i
 
 def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Sequence[Difference]) -> str:
     looked_at = len(candidates) - 1
-    start = "no tuned setting is shown to beat the documented defaults: "
     if not looked_at:
-        return start + "the study offered no other setting."
+        return NO_WINNER + "the study offered no other setting."
     if not found:
-        return start + "too few runs finished to compare anything."
+        return NO_WINNER + "too few runs finished to compare anything."
     asked = min(_asked(c, e) for c in candidates for e in plan.environments)
     best = max(found, key=_lower_limit)
-    words = start + (
+    words = NO_WINNER + (
         f"of the {looked_at} looked at, {best.candidate} comes closest with {amount(best)} {UNITS[best.scale]}"
         if looked_at > 1
         else f"{best.candidate} differs by {amount(best)} {UNITS[best.scale]}"
@@ -158,7 +175,7 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:
-        words += f" A true difference of {number(best.detectable)} would have been found with probability {POWER:g}."
+        words += f" A true difference of {_digits(best.detectable)} would have been found with probability {POWER:g}."
     return words
 
 
@@ -180,7 +197,12 @@ def _joint(candidates: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
+    return f"{'+' if value >= 0 else '−'}{_digits(abs(value))}"
+
+
+def _digits(value: float) -> str:
+    # On a scale from 0 to 1, two digits after the point make nothing of a small difference.
+    return number(value) if value == 0 or value >= 0.1 else f"{value:.2g}"
 
 
 def _line(d: Difference) -> list[str]:
@@ -195,7 +217,7 @@ def _line(d: Difference) -> list[str]:
         NONE
         if d.improvement_interval is None
         else f"{d.improvement_interval.low:.2f} to {d.improvement_interval.high:.2f}",
-        NONE if d.detectable is None else number(d.detectable),
+        NONE if d.detectable is None else _digits(d.detectable),
         f"{d.n} / {d.m}",
         f"{d.failed} / {d.failed_defaults}",
     ]
@@ -205,7 +227,7 @@ def _notes(candidates: Sequence[Candidate], scale: Scale, level: float) -> list[
     k = max(len(candidates) - 1, 1)
     notes = [
         f"Return: mean of the last 100 training episodes; IQM over runs (mean below {statistics.IQM_LEAST}). n and "
-        "failed: runs of the setting / of the defaults, all on test seeds that the study never used.",
+        "failed: runs of the setting / of the defaults, all on test seeds that no trial has used.",
         f"Intervals: stratified percentile bootstrap (runs are resampled within each environment and setting), level "
         f"1 − 0.05/{k} = {100 * level:.3g} % each, so that those of the {k} looked at hold together with 95 % "
         f"(Bonferroni). The correction is for settings, not for environments: what decides is "

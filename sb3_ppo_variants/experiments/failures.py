@@ -5,24 +5,32 @@ A trial that fails says why, and the first word is the kind:
 - ``config``: the model or the environment could not be made, or the training raised;
 - ``env``: the environment raised in ``step`` or ``reset``;
 - ``nan``: parameters, observations, rewards or the final return are not finite;
-- ``timeout``: it took longer than the study allows (looked at a few times a second while the environment is stepped).
+- ``timeout``: it took longer than the study allows. That is looked at a few times a second while the environment is
+  stepped; where it does not come back for :data:`STUCK_SECONDS` more, its process is ended from outside.
 """
 
+import contextlib
+import os
+import re
+import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
 import torch as th
-from optuna.trial import FrozenTrial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.ledger import reason
+from sb3_ppo_variants.experiments.ledger import Ledger, reason
 from sb3_ppo_variants.experiments.run import NotFinite
-from sb3_ppo_variants.experiments.work import Failure, Reporter
+from sb3_ppo_variants.experiments.work import Failure, Reporter, give_reason
 from sb3_ppo_variants.faults import NonFiniteError
 
 SAME_ERRORS = 3  # the same config error so many times running ends the study
+STUCK_SECONDS = 10.0  # after the timeout; until then a trial that steps its environment ends itself
 
 
 class Guard:
@@ -46,6 +54,43 @@ class Guard:
         """To be called after each rollout."""
         if (where := not_finite(model)) is not None:
             raise Failure(f"nan: {where} are not finite after {model.num_timesteps} steps")
+
+
+@contextlib.contextmanager
+def ended_when_stuck(ledger: Ledger, trial: Trial, timeout: float | None) -> Iterator[None]:
+    """A context whose process is ended when the trial does not come back: its environment, or an update, hangs.
+
+    The trial is settled as failed first, so that nobody hangs in it again; a coordinator starts another worker.
+
+    :param ledger: The study
+    :param trial: The trial
+    :param timeout: Seconds that it may take; ``None``: any
+    """
+    if timeout is None:
+        yield
+        return
+    timer = threading.Timer(timeout + STUCK_SECONDS, _end_process, [ledger, trial, timeout])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end_process(ledger: Ledger, trial: Trial, timeout: float) -> None:
+    text = (
+        f"timeout: the trial hung: it was to end after {timeout:g} s and did not come back for {STUCK_SECONDS:g} s "
+        "more, in a step of the environment or in an update; its process was ended"
+    )
+    try:
+        give_reason(trial, text)
+    except UpdateFinishedTrialError:
+        return  # it came back in the meantime
+    if ledger.release(ledger.trials()[trial.number]):
+        sys.stderr.write(f"trial {trial.number}: {text}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def not_finite(model: BaseAlgorithm) -> str | None:
@@ -82,15 +127,22 @@ def kind_of(error: Exception) -> str:
     return "env" if in_environment else "config"
 
 
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+
+
 def repeated_error(settled: Sequence[FrozenTrial]) -> str | None:
-    """The config error that the last :data:`SAME_ERRORS` trials had in common, ``None`` if there is none.
+    """The config error that the last :data:`SAME_ERRORS` trials had in common, but for the numbers in it.
 
     :param settled: The study's settled trials
+    :return: The newest one's, and what to do; ``None`` if there is none
     """
     last = sorted(settled, key=lambda t: t.datetime_complete)[-SAME_ERRORS:]  # type: ignore[arg-type, return-value]
-    said = {reason(t) for t in last}
-    text = said.pop() if len(said) == 1 else None
-    if len(last) < SAME_ERRORS or text is None or not text.startswith("config: "):
+    said = [reason(t) or "" for t in last]
+    # The values that were proposed differ, and good messages name them.
+    if len(last) < SAME_ERRORS or len({_NUMBER.sub("#", text) for text in said}) > 1:
+        return None
+    text = said[-1]
+    if not text.startswith("config: "):
         return None
     return (
         f"The last {SAME_ERRORS} trials failed with the same error, {text!r}: the study is stopped. Correct the space "

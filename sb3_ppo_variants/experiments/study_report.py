@@ -109,7 +109,8 @@ def _confirmation(verdict: Verdict | None) -> Section:
         figure = pictures.draw_differences(verdict.differences)
         blocks.append(Picture(figure, f"Differences to the defaults. {alt}", caption))
     blocks += [Grid(verdict.table)] if verdict.table.body else []
-    return Section("Confirmation", [*blocks, Bullets(verdict.notes)])
+    blocks += [Bullets(verdict.notes)] if verdict.notes else [Text(verdict.words)]
+    return Section("Confirmation", blocks)
 
 
 def _history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
@@ -225,9 +226,9 @@ def _failures(trials: Sequence[TrialRecord]) -> Section:
 
 def _pruning(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
     pruned = sum(t.state == "pruned" for t in trials)
-    state = "Median pruning was off in this study."
+    state = "Pruning was off in this study."
     if plan.pruning:
-        state = f"Median pruning was on and ended {pruned} of {len(trials)} trials."
+        state = f"Pruning was on and ended {pruned} of {len(trials)} trials."
     found = audit(trials, plan.timesteps)
     if found is None:
         return Section("Pruning", [Text(state), Text("No trial has finished, so there is nothing to replay.")])

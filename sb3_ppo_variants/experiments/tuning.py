@@ -23,6 +23,7 @@ from sb3_ppo_variants.experiments.tuning_files import write_tables, write_winner
 from sb3_ppo_variants.experiments.tuning_ledger import descriptions, read_trials
 from sb3_ppo_variants.experiments.tuning_plan import Space, first_difference, make_plan
 from sb3_ppo_variants.experiments.tuning_progress import StudyDisplay
+from sb3_ppo_variants.experiments.tuning_work import EXHAUSTED
 from sb3_ppo_variants.experiments.work import Job
 from sb3_ppo_variants.experiments.workers import Interrupted, available_cores, coordinate
 
@@ -41,6 +42,7 @@ class Tuned:
     :param candidates: The defaults and the best, run again on test seeds; empty without a confirmation
     :param verdict: What the confirmation says; ``None`` without one
     :param files: The files written
+    :param without_entry: For each environment in which a winner has no entry in ``zoo_configs``, why
     """
 
     plan: StudyPlan
@@ -48,6 +50,7 @@ class Tuned:
     candidates: list[Candidate]
     verdict: "Verdict | None"
     files: list[Path]
+    without_entry: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -106,7 +109,7 @@ def tune(
         the place of :data:`.search_space.SPACES`
     :param references: Environment → (random policy's return, reference return), for environments that
         :mod:`.references` does not know; without one for each, several environments are compared by ranks
-    :param pruning: End trials early that fall below the median (see :mod:`.pruning`)
+    :param pruning: End trials early that fall behind the earlier ones (see :mod:`.pruning`)
     :param trial_timeout: Seconds after which a trial fails
     :param confirm: How many of the best settings to confirm; 0 leaves the confirmation out
     :param test_seeds: Test seeds of the confirmation, at least 10
@@ -159,7 +162,8 @@ def tune(
         raise StudyInterrupted(interrupt, phase, without_password(url)) from interrupt
     except StorageInternalError as error:
         raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
-    return _conclude(plan, records, candidates, out, Path(zoo_configs) if zoo_configs else out / "zoo_configs", command)
+    folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
+    return _conclude(plan, records, candidates if confirm else None, out, folder, command)
 
 
 class StudyInterrupted(Interrupted):
@@ -220,25 +224,31 @@ def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Pa
             raise ValueError(error)
 
     with display.live():
-        coordinate(batch, job, jobs, log, watch)
+        standings = coordinate(batch, job, jobs, log, watch)
+    if any(standing.reason == EXHAUSTED for standing in standings.values()):
+        console.print("the space is exhausted: every setting in it has been tried, so the study ends here")
 
 
 def _conclude(
     plan: StudyPlan,
     trials: Sequence[TrialRecord],
-    candidates: list[Candidate],
+    confirmed: list[Candidate] | None,
     out: Path,
     zoo_configs: Path,
     command: str | None,
 ) -> Tuned:
     # Matplotlib takes a second to import, and nothing needs it before all runs are done.
+    from sb3_ppo_variants.experiments.confirmation import nothing_to_confirm
     from sb3_ppo_variants.experiments.confirmation import verdict as judge
     from sb3_ppo_variants.experiments.study_report import write_report
 
-    verdict = judge(plan, candidates) if candidates else None
+    candidates, verdict = confirmed or [], None
+    if confirmed is not None:
+        verdict = judge(plan, candidates) if candidates else nothing_to_confirm(trials)
     files = [*write_tables(plan, trials, candidates, out)]
     files += write_report(plan, trials, candidates, verdict, out, command)
     if verdict is not None and verdict.winner is not None:
         winner = next(c for c in candidates if c.name == verdict.winner)
-        files += write_winner(plan, winner, verdict.winner_lines, study_name(out), zoo_configs)
+        entries, without = write_winner(plan, winner, verdict.winner_lines, study_name(out), zoo_configs)
+        return Tuned(plan, list(trials), candidates, verdict, files + entries, without)
     return Tuned(plan, list(trials), candidates, verdict, files)

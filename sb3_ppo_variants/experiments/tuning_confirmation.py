@@ -2,6 +2,10 @@
 
 The runs are ordinary ones, in a second study of the same storage, so they are resumed, shared and counted like those
 of a comparison.
+
+Whoever looks at test seeds may do so again: with more trials, or with another number of settings. Settings that have
+been looked at stay among the candidates, so that the correction for their number counts all of them; and the number of
+test seeds is that of the first look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +15,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.batch import Batch, Standing
 from sb3_ppo_variants.experiments.confirmation import DEFAULTS, LEAST_SEEDS
-from sb3_ppo_variants.experiments.ledger import SUFFIX, open_ledger
+from sb3_ppo_variants.experiments.ledger import SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.progress import Display
 from sb3_ppo_variants.experiments.run import Run
 from sb3_ppo_variants.experiments.seeds import test_seeds
@@ -19,6 +23,9 @@ from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan, TrialRecor
 from sb3_ppo_variants.experiments.tuning_work import PlanSettings, runs
 from sb3_ppo_variants.experiments.work import RESULT, Job
 from sb3_ppo_variants.experiments.workers import coordinate
+
+# User attributes of the confirmation's study: numbers of the trials looked at so far, and on how many seeds.
+LOOKED_AT, SEEDS = "looked_at", "test_seeds"
 
 
 def check_confirmation(confirm: int, seeds: int) -> None:
@@ -38,24 +45,39 @@ def check_confirmation(confirm: int, seeds: int) -> None:
     test_seeds(seeds)
 
 
-def best_settings(plan: StudyPlan, trials: Sequence[TrialRecord], count: int) -> dict[str, TrialRecord]:
-    """The best trials whose settings differ from each other's and from the defaults'.
+def best_settings(
+    plan: StudyPlan, trials: Sequence[TrialRecord], count: int, looked_at: Sequence[int] = ()
+) -> dict[str, TrialRecord]:
+    """The best trials whose settings differ from each other's and from the defaults', and those looked at before.
 
     :param plan: The study
     :param trials: Its trials
-    :param count: How many at most
+    :param count: How many of the best, at most
+    :param looked_at: Numbers of the trials that are candidates in any case
     :return: Name of the candidate → trial, the best first; of equal scores the earlier trial comes first
     """
     settings = PlanSettings(plan)
-    seen = {settings.identity(settings.passed(0, {}))}
-    chosen: dict[str, TrialRecord] = {}
-    finished = [t for t in trials if t.score is not None]
-    for trial in sorted(finished, key=lambda t: (-(t.score or 0.0), t.number)):
-        identity = settings.identity(trial.settings)
-        if identity not in seen and len(chosen) < count:
-            seen.add(identity)
-            chosen[f"trial {trial.number}"] = trial
-    return chosen
+    finished = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0.0), t.number))
+    distinct: dict[str, TrialRecord] = {}
+    # First those looked at: of trials with equal settings they are the ones that have runs.
+    for trial in sorted(finished, key=lambda t: t.number not in looked_at):
+        distinct.setdefault(settings.identity(trial.settings), trial)
+    distinct.pop(settings.identity(settings.passed(0, {})), None)
+    numbers = {t.number for t in distinct.values()}
+    ranked = [t for t in finished if t.number in numbers]
+    return {f"trial {t.number}": t for place, t in enumerate(ranked) if place < count or t.number in looked_at}
+
+
+def _look(ledger: Ledger, chosen: Mapping[str, TrialRecord], seeds: int) -> None:
+    """Write down what is looked at, before it is run."""
+    before = ledger.attributes().get(SEEDS)
+    if before not in (None, seeds):
+        raise ValueError(
+            f"This study has been confirmed on {before} test seeds, and {seeds} are asked for: to choose their number "
+            f"after looking would make the intervals wrong. Give --test-seeds {before}, or another --out"
+        )
+    ledger.keep(SEEDS, seeds)
+    ledger.keep(LOOKED_AT, sorted(trial.number for trial in chosen.values()))
 
 
 def confirm_candidates(
@@ -81,10 +103,15 @@ def confirm_candidates(
     :param jobs: Worker processes
     :param log: What the workers say
     :param console: Where to show progress
-    :return: The defaults, then the best
+    :return: The defaults, then the best and whatever was looked at before; empty if there is nothing but the defaults
+    :raises ValueError: if an earlier confirmation of this study had another number of seeds
     """
     settings = PlanSettings(plan)
-    chosen = best_settings(plan, trials, count)
+    with open_ledger(url, study + SUFFIX, create=True) as ledger:
+        chosen = best_settings(plan, trials, count, ledger.attributes().get(LOOKED_AT, ()))
+        if not chosen:
+            return []
+        _look(ledger, chosen, seeds)
     passed = {DEFAULTS: settings.passed(0, {})} | {name: dict(trial.settings) for name, trial in chosen.items()}
     values = {DEFAULTS: settings.default_values()} | {name: dict(trial.values) for name, trial in chosen.items()}
     wanted = {name: runs(plan, given, test_seeds(seeds)) for name, given in passed.items()}

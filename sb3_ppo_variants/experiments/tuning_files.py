@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import gymnasium
-
 from sb3_ppo_variants.experiments.confirmation import amount
 from sb3_ppo_variants.experiments.differences import Difference
+from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.files import write_csv, write_text
 from sb3_ppo_variants.experiments.run import policy_name
 from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan, TrialRecord
-from sb3_ppo_variants.experiments.zoo_entry import write_entry
+from sb3_ppo_variants.experiments.zoo_entry import is_papers, write_entry
 
 
 def write_tables(
@@ -48,28 +47,42 @@ def write_tables(
 
 def write_winner(
     plan: StudyPlan, winner: Candidate, lines: Sequence[Difference], study: str, zoo_configs: Path
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Write a confirmed setting as an entry for each environment in which it is better by itself.
+
+    The paper's own settings stay where a file has them. A file that cannot take an entry is named and left as it is.
 
     :param plan: The study
     :param winner: The confirmed setting
     :param lines: Its difference to the defaults in each environment
     :param study: Name of the study
     :param zoo_configs: The folder
-    :return: The files
+    :return: The files; and for each environment without an entry, why it has none
     """
-    files = []
+    files, without = [], []
     for line in lines:
-        if not line.better or line.environment is None:
-            continue
-        env = gymnasium.make(line.environment)
-        policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
-        env.close()
-        settings = {k: v for k, v in winner.settings.items() if k != "policy"}
-        note = (
-            f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
-            f"{line.n} test seeds, {plan.timesteps} steps"
-        )
-        args = (plan.algorithm, line.environment, settings, plan.timesteps, plan.n_envs, policy)
-        files.append(write_entry(*args, note=note, path=zoo_configs))
-    return list(dict.fromkeys(files))
+        environment = str(line.environment)
+        if not line.better:
+            without.append(f"No entry for {environment}: {winner.name} is not shown to be better there by itself")
+        elif is_papers(plan.algorithm, environment, zoo_configs):
+            without.append(f"No entry for {environment}: the paper's settings stand in {zoo_configs}")
+        else:
+            try:
+                files.append(_write(plan, winner, line, study, zoo_configs))
+            except (ValueError, OSError) as error:
+                without.append(f"No entry for {environment}: {error}")
+    return list(dict.fromkeys(files)), without
+
+
+def _write(plan: StudyPlan, winner: Candidate, line: Difference, study: str, zoo_configs: Path) -> Path:
+    environment = str(line.environment)
+    env = make_environment(environment, 1, seed=0)
+    policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
+    env.close()
+    settings = {k: v for k, v in winner.settings.items() if k != "policy"}
+    note = (
+        f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
+        f"{line.n} test seeds, {plan.timesteps} steps"
+    )
+    args = (plan.algorithm, environment, settings, plan.timesteps, plan.n_envs, policy)
+    return write_entry(*args, note=note, path=zoo_configs)

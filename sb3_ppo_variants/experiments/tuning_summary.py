@@ -29,10 +29,13 @@ def show(tuned: "Tuned", console: Console) -> None:
     if tuned.verdict is None:
         _print(console, "Not confirmed: the scores above flatter the best, which were chosen because they looked good.")
         return
-    tuned.verdict.table.show(console)
+    if tuned.verdict.table.body:
+        tuned.verdict.table.show(console)
     for note in tuned.verdict.notes:
         _print(console, note)
     _print(console, f"Verdict: {tuned.verdict.words}")
+    for why in tuned.without_entry:
+        _print(console, why)
 
 
 def _trials(tuned: "Tuned") -> Table:

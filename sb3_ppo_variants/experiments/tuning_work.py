@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, Trial, TrialState
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.failures import Guard, kind_of, repeated_error
+from sb3_ppo_variants.experiments.failures import Guard, ended_when_stuck, kind_of, repeated_error
 from sb3_ppo_variants.experiments.ledger import DESCRIPTION, Ledger
 from sb3_ppo_variants.experiments.objective_scores import score
 from sb3_ppo_variants.experiments.pruning import Rule
@@ -25,7 +25,7 @@ from sb3_ppo_variants.experiments.search_space import Dimension, finite_size, se
 from sb3_ppo_variants.experiments.seeds import tuning_seeds
 from sb3_ppo_variants.experiments.settings import full_settings, run_settings
 from sb3_ppo_variants.experiments.storage import patiently
-from sb3_ppo_variants.experiments.trials import PLAN, TIMEOUT, StudyPlan, proposed
+from sb3_ppo_variants.experiments.trials import PLAN, TIMEOUT, Curves, StudyPlan, proposed
 from sb3_ppo_variants.experiments.work import RESULT, Failure, Reporter, StudyStopped
 
 EXHAUSTED = "space exhausted"
@@ -119,7 +119,8 @@ class Trials:
         if twin is not None:
             result = {**twin.user_attrs[RESULT], "reused": twin.user_attrs[DESCRIPTION][NUMBER]}
         else:
-            result = self._train(number, settings, done, reporter)
+            with ended_when_stuck(self.ledger, reporter.trial, self.timeout):
+                result = self._train(number, settings, earlier_curves(settled), reporter)
         others_returns = [t.user_attrs[RESULT]["returns"] for t in done if t is not twin]
         return score(result["returns"], others_returns, self.plan), result
 
@@ -133,7 +134,7 @@ class Trials:
         return len(tried) >= self.size
 
     def _train(
-        self, number: int, settings: Mapping[str, Any], done: Sequence[FrozenTrial], reporter: Reporter
+        self, number: int, settings: Mapping[str, Any], earlier: Sequence[Curves], reporter: Reporter
     ) -> dict[str, Any]:
         guard = Guard(reporter, self.timeout)
         curves: dict[str, list[Any]] = {environment: [] for environment in self.plan.environments}
@@ -146,9 +147,10 @@ class Trials:
             "versions": self.versions,
             "reused": None,
         }
-        rule = Rule(number, self.plan.timesteps, [t.user_attrs[RESULT]["curves"] for t in done])
+        rule = Rule(number, self.plan.timesteps, earlier)
         for index, run in enumerate(runs(self.plan, settings, tuning_seeds(self.plan.seeds))):
-            pruner = Pruner(rule, run.environment, len(returns[run.environment])) if self.plan.pruning else None
+            seed = len(returns[run.environment])
+            pruner = Pruner(rule, run.environment, seed, curves) if self.plan.pruning else None
             try:
                 trained = self.train_run(run, guard, pruner)
             except optuna.TrialPruned:
@@ -187,6 +189,15 @@ class Trials:
         patiently(lambda: trial.report(value, step))
 
 
+def earlier_curves(settled: Sequence[FrozenTrial]) -> list[Curves]:
+    """The learning curves that pruning compares with: of trials that trained, to their end or until they were pruned.
+
+    :param settled: The settled trials
+    """
+    results = [t.user_attrs[RESULT] for t in settled if RESULT in t.user_attrs]
+    return [result["curves"] for result in results if result["reused"] is None]
+
+
 @dataclasses.dataclass
 class Pruner:
     """Applies the pruning rule to the curve of one run as it grows."""
@@ -194,12 +205,13 @@ class Pruner:
     rule: Rule
     environment: str
     seed: int
+    finished: Curves
     curve: list[tuple[int, float | None]] = dataclasses.field(default_factory=list)
 
     def look_at(self, point: CurvePoint) -> None:
         """To be called with each new point."""
         self.curve.append((point.timesteps, point.mean_return))
-        if (where := self.rule.objection(self.environment, self.seed, self.curve)) is not None:
+        if (where := self.rule.objection(self.environment, self.seed, self.curve, self.finished)) is not None:
             raise optuna.TrialPruned(f"pruned at {where}")
 
 

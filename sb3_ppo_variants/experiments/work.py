@@ -147,8 +147,7 @@ class Worker:
             patiently(lambda: trial.set_user_attr(RESULT, dict(result)))
         except Exception as error:
             plain = isinstance(error, Failure | optuna.TrialPruned)
-            text = str(error) if plain else f"{type(error).__name__}: {error}"
-            patiently(lambda: trial.set_user_attr(REASON, {"text": text, "trial": trial.number}))
+            give_reason(trial, str(error) if plain else f"{type(error).__name__}: {error}")
             raise
         self.done += 1
         return score
@@ -164,6 +163,15 @@ class Worker:
             if self.ledger.is_settled(other) or (other.state == TrialState.RUNNING and other.number < number):
                 return f"twin of trial {other.number}"  # two commands filled the ledger at once
         return None
+
+
+def give_reason(trial: Trial, text: str) -> None:
+    """Write into a trial why it fails; with that, it is settled once it is told.
+
+    :param trial: The trial
+    :param text: Why
+    """
+    patiently(lambda: trial.set_user_attr(REASON, {"text": text, "trial": trial.number}))
 
 
 class Reporter:
@@ -259,19 +267,19 @@ def join_with_sequel(job: Job, stop: Callable[[], bool], patience: float = SEQUE
     job = dataclasses.replace(job, study=sequel)
     end = time.monotonic() + patience
     while time.monotonic() < end and not stop():
-        if sequel in study_names(job.url) and _has_work(job):
-            return done + join(job, stop)
+        if sequel in study_names(job.url):
+            with _open(job) as ledger:
+                runs = ledger.trials()
+            if any(run.state in ACTIVE for run in runs):
+                return done + join(job, stop)
+            if runs:
+                return done  # all of it has been done before
         time.sleep(min(job.poll, patience))
     return done
 
 
 def _open(job: Job) -> Ledger:
     return patiently(lambda: open_ledger(job.url, job.study, create=False, heartbeat=job.heartbeat, grace=job.grace))
-
-
-def _has_work(job: Job) -> bool:
-    with _open(job) as ledger:
-        return bool(ledger.trials(*ACTIVE))
 
 
 def main() -> None:

@@ -16,7 +16,21 @@ OWN_KEYS = ("n_envs", "n_timesteps", "policy")
 MARK = "# tuned: "
 # How our files say above an entry where it is from. That goes with the entry when it is replaced; any other comment is
 # somebody's own.
-ORIGINS = (MARK, "# Documented defaults", "# Paper: ", "# Paper's settings")
+PAPERS = ("# Paper: ", "# Paper's settings")
+ORIGINS = (MARK, "# Documented defaults", *PAPERS)
+
+
+def is_papers(algorithm: str, environment: str, path: str | Path) -> bool:
+    """Whether a file has the paper's settings for an environment: they are there to be compared with.
+
+    :param algorithm: Zoo id
+    :param environment: Gymnasium id
+    :param path: The folder
+    """
+    file = Path(path) / f"{safe_name(algorithm)}.yml"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    start = next((i for i, line in enumerate(lines) if _key_of(line) == environment), 0)
+    return start > 0 and lines[start - 1].startswith(PAPERS)
 
 
 def write_entry(

@@ -1,4 +1,4 @@
-"""Median pruning and its audit, by hand."""
+"""Pruning and its audit, by hand."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sb3_ppo_variants.experiments.ledger import Ledger
-from sb3_ppo_variants.experiments.pruning import Rule, audit, below_median, checkpoint_values
+from sb3_ppo_variants.experiments.pruning import Rule, audit, checkpoint_values, share_beaten
 from sb3_ppo_variants.experiments.trials import TrialRecord
 from sb3_ppo_variants.experiments.tuning_ledger import read_trials
 from tests.experiments.fake_trials import begin, cheap_plan, work_here
@@ -31,40 +31,58 @@ def test_values_are_those_of_the_first_point_that_reaches_the_checkpoint() -> No
     assert checkpoint_values(curve[:1], 100) == [1.0, 1.0, *[None] * 8]
 
 
-def test_below_the_median_of_at_least_five() -> None:
-    assert below_median(2.9, [1.0, 2.0, 3.0, 4.0, 5.0])
-    assert not below_median(3.0, [1.0, 2.0, 3.0, 4.0, 5.0])
-    assert not below_median(0.0, [1.0, 2.0, 3.0, 4.0])
-    assert not below_median(0.0, [1.0, 2.0, 3.0, 4.0, None])
-    assert not below_median(None, [1.0, 2.0, 3.0, 4.0, 5.0])
+def test_the_share_of_at_least_five_that_is_beaten() -> None:
+    assert share_beaten(2.9, [1.0, 2.0, 3.0, 4.0, 5.0]) == 0.4
+    assert share_beaten(3.0, [1.0, 2.0, 3.0, 4.0, 5.0]) == 0.5  # of equals, half
+    assert share_beaten(0.0, [1.0, 2.0, 3.0, 4.0]) is None
+    assert share_beaten(0.0, [1.0, 2.0, 3.0, 4.0, None]) is None
+    assert share_beaten(None, [1.0, 2.0, 3.0, 4.0, 5.0]) is None
 
 
 @pytest.mark.parametrize(("number", "prunes"), [(0, False), (5, False), (6, True)])
 def test_the_defaults_and_the_five_after_them_are_never_pruned(number: int, prunes: bool) -> None:
-    others = [record(i, float(i)).curves for i in range(1, 6)]
-    said = [Rule(number, 100, others).objection("A", 0, line(2.0)[:end]) for end in range(1, 11)]
-    # Of five with finals 1 to 5 the median's curve is that of 3: above 2's from the first, looked at from checkpoint 3.
+    rule = Rule(number, 100, [record(i, float(i)).curves for i in range(1, 6)])
+    said = [rule.objection("A", 0, line(1.5)[:end], {"A": []}) for end in range(1, 11)]
+    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; looked at from checkpoint 3.
     assert [text is not None for text in said] == [False, False, *[prunes] * 8]
     if prunes:
-        assert said[2] == "checkpoint 3 of 10 of A, seed 0: 30 steps"
-    assert all(Rule(number, 100, others).objection("A", 0, line(3.0)[:end]) is None for end in range(1, 11))
+        where = "checkpoint 3 of 10 of A, seed 0: 30 steps, where its runs beat 20 % of the earlier trials"
+        assert said[2] == where
+    assert all(rule.objection("A", 0, line(2.5)[:end], {"A": []}) is None for end in range(1, 11))  # two fifths
 
 
-def test_steps_are_paired_over_environments_and_seeds() -> None:
+def test_runs_are_paired_over_environments_and_seeds() -> None:
     others = [{"A": [line(1.0), line(9.0)], "B": [line(5.0), line(5.0)]}] * 5
     rule = Rule(6, 100, others)
-    assert rule.objection("A", 0, line(2.0)) is None
-    assert rule.objection("A", 1, line(2.0)) is not None
-    assert rule.objection("B", 0, line(2.0)) is not None
+    assert rule.objection("A", 0, line(2.0), {}) is None
+    assert rule.objection("A", 1, line(2.0), {}) is not None
+    assert rule.objection("B", 0, line(2.0), {}) is not None
+
+
+def test_a_bad_run_among_good_ones_does_not_end_a_trial() -> None:
+    rule = Rule(6, 100, [record(i, float(i), float(i), float(i)).curves for i in range(1, 6)])
+    assert rule.objection("A", 1, line(0.5), {"A": [line(9.0)]}) is None  # (1 + 0) / 2
+    assert rule.objection("A", 2, line(0.5), {"A": [line(1.5), line(2.5)]}) is not None  # (1 + 2 + 0) / 15
+    # On any scale: what counts is how many are beaten.
+    assert rule.objection("A", 1, line(-1e9), {"A": [line(1e9)]}) is None
+
+
+def test_trials_that_were_pruned_are_beaten_as_far_as_they_came() -> None:
+    cut = {"A": [line(9.0)[:4]]}
+    others = [record(i, float(i)).curves for i in range(1, 5)]
+    rule = Rule(6, 100, [*others, cut])
+    assert rule.objection("A", 0, line(0.5)[:4], {}) is not None
+    assert rule.objection("A", 0, line(0.5)[:5], {}) is None  # four are left, one too few
 
 
 def test_audit_by_hand() -> None:
     trials = [record(i, float(i), float(i)) for i in range(1, 6)]
-    trials += [record(6, 9.0, 9.0), record(7, 1.0, 9.0), record(8, 4.0, 1.0), record(9, 0.0, 10.0)]
+    trials += [record(6, 9.0, 9.0), record(7, 1.0, 9.0), record(8, 3.5, 1.0), record(9, 0.0, 10.0)]
     found = audit(trials, 100)
     assert found is not None
-    # 7 and 9 end at checkpoint 3 of their first run: 30 of 200 steps. With 6 in, the six medians are those of 3.5 (7),
-    # then 8 goes on past 3.5 in its first run and ends at checkpoint 3 of its second: 130 of 200 steps.
+    # 7 equals one of six at checkpoint 3 of its first run, a twelfth. 8 beats four of the seven that came as far, then
+    # goes on alone against the six of checkpoint 4 on (three of them: a half); its second run equals one of six:
+    # (½ + 1/12) / 2. 9 beats none. 30, 130 and 30 of 200 steps.
     assert found.pruned == [7, 8, 9]
     assert found.steps_saved == pytest.approx((0.85 + 0.35 + 0.85) / 9)
     assert not found.best_lost
