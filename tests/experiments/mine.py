@@ -1,7 +1,10 @@
-"""A user's own algorithm."""
+"""A user's own algorithms and environments."""
 
+import time
 from typing import Any
 
+import gymnasium
+import numpy as np
 from stable_baselines3 import PPO
 
 
@@ -11,3 +14,37 @@ class MyPPO(PPO):
     def __init__(self, *args: Any, my_argument: float = 1.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.my_argument = my_argument
+
+
+class Fussy(PPO):
+    """Builds with the defaults and with nothing else, and says what it was given."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if kwargs.get("learning_rate", 3e-4) != 3e-4:
+            raise ValueError(f"learning_rate must be 0.0003, got {kwargs['learning_rate']}")
+        super().__init__(*args, **kwargs)
+
+
+class Line(gymnasium.Env):
+    """Pays for actions near one; ten steps."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        return np.zeros(2, np.float32), float(-abs(action[0] - 1)), self.steps == 10, False, {}
+
+
+class Hangs(Line):
+    """A simulator that does not come back."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.steps == 5:
+            time.sleep(3600)
+        return super().step(action)

@@ -208,6 +208,38 @@ def test_the_confirmed_settings_are_distinct_and_not_the_defaults(make_ledger: M
     assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
 
 
+def test_settings_that_have_been_looked_at_stay_candidates(tmp_path: Path, here: None, no_report: None) -> None:
+    """Whoever looks again, at fewer or at others, does not get narrower intervals for it."""
+    first = small(tmp_path, trials=5, confirm=3)
+    assert len(first.candidates) == 4
+    again = small(tmp_path, trials=5, confirm=1)
+    assert [c.name for c in again.candidates] == [c.name for c in first.candidates]
+    assert again.verdict.level == first.verdict.level == pytest.approx(1 - 0.05 / 3)
+    more = small(tmp_path, trials=9, confirm=3)
+    assert {c.name for c in more.candidates} >= {c.name for c in first.candidates}
+    assert more.verdict.level == pytest.approx(1 - 0.05 / (len(more.candidates) - 1))
+    message = "has been confirmed on 10 test seeds, and 12 are asked for.*Give --test-seeds 10, or another --out"
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path, trials=9, confirm=3, test_seeds=12)
+
+
+def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: None, no_report: None) -> None:
+    space = {"learning_rate": SPACE["learning_rate"]}
+    found = tune(
+        "tests.experiments.mine:Fussy",
+        trials=3,
+        timesteps=64,
+        seeds=1,
+        confirm=2,
+        settings=SMALL,
+        space=space,
+        out=tmp_path,
+    )
+    assert found.candidates == []
+    assert "every trial but the defaults failed (2 of 2)" in found.verdict.words
+    assert found.verdict.winner is None
+
+
 # ---- failures ----
 
 
@@ -313,6 +345,33 @@ def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Pat
     assert states == {"COMPLETE": 1, "FAIL": 3 + 1, "WAITING": 16}  # the one that saw it was put back
     with pytest.raises(ValueError, match=message):  # and it stays so
         study()
+
+
+def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: None) -> None:
+    space = {"learning_rate": SPACE["learning_rate"]}
+    with pytest.raises(
+        ValueError, match=r"3 trials failed with the same error.*learning_rate must be 0\.0003, got 0\.000"
+    ):
+        tune(
+            "tests.experiments.mine:Fussy",
+            trials=20,
+            timesteps=64,
+            seeds=1,
+            confirm=0,
+            settings=SMALL,
+            space=space,
+            out=tmp_path,
+        )
+
+
+def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_report: None) -> None:
+    hangs = "tests.experiments.mine:Hangs"
+    found = small(tmp_path, environments=hangs, trials=1, trial_timeout=1.0, jobs=1)
+    (trial,) = found.trials
+    assert trial.state == "failed"
+    assert str(trial.reason).startswith(
+        "timeout: the trial hung: it was to end after 1 s and did not come back for 10 s"
+    )
 
 
 def test_different_errors_do_not_stop_it(make_ledger: MakeLedger) -> None:
