@@ -114,7 +114,7 @@ def _differences(
     plan: StudyPlan, candidate: Candidate, defaults: Candidate, candidates: Sequence[Candidate], level: float
 ) -> list[Difference]:
     """One for each environment, then, where there are several, the aggregate: the last one decides."""
-    worst = {e: worst_return(e, candidates) for e in plan.environments}
+    worst = {e: worst_return(plan, e, candidates) for e in plan.environments}
     groups: list[tuple[Sequence[str], Scale]] = [([e], "return") for e in plan.environments]
     if len(plan.environments) > 1:
         groups.append((plan.environments, scale_of(plan)))
@@ -172,6 +172,8 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
         else f"{best.candidate} differs by {amount(best)} {UNITS[best.scale]}"
     )
     words += f", with {_joint(looked_at)}." if best.interval is not None else "."
+    if all(d.worse for d in found):
+        words += " It is worse than the defaults." if looked_at == 1 else " All of them are worse than the defaults."
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:

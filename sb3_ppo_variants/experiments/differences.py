@@ -102,14 +102,16 @@ def scale_of(plan: StudyPlan) -> Scale:
     return "normalised" if plan.aggregation != "ranks" and set(plan.environments) <= set(known) else "ranks"
 
 
-def worst_return(environment: str, candidates: Sequence[Candidate]) -> float | None:
+def worst_return(plan: StudyPlan, environment: str, candidates: Sequence[Candidate]) -> float | None:
     """What a failed run counts as: the random policy's return, or the worst of all returns there if that is lower.
 
+    :param plan: The study, which may have references of its own
     :param environment: Gymnasium id
     :param candidates: All that were run, the defaults too
     :return: ``None`` when no run finished and the random policy's return is not known
     """
-    random = [pair[0] for pair in reference_pairs([environment]).values()]
+    known = {**reference_pairs([environment]), **plan.references}
+    random = [known[environment][0]] if environment in known else []
     return min([*random, *(x for c in candidates for x in c.returns.get(environment, ()))], default=None)
 
 

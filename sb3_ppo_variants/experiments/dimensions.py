@@ -66,6 +66,10 @@ class Dimension:
         """How many values there are; ``None`` for infinitely many."""
         return None
 
+    def extremes(self) -> tuple[Any, ...]:
+        """The values that a constructor has to take if it takes those in between: both ends, or every choice."""
+        raise NotImplementedError
+
     def setting(self, value: Any, settings: Settings) -> Any:
         """What the constructor is given for a value.
 
@@ -106,6 +110,9 @@ class Real(Dimension):
 
     def distribution(self) -> BaseDistribution:
         return FloatDistribution(self.low, self.high, log=self.log)
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.low, self.high
 
     def contains(self, value: Any) -> bool:
         return is_number(value) and self.low <= value <= self.high
@@ -176,6 +183,9 @@ class Complement(Dimension):
     def parameter(self, value: Any) -> Any:
         return 1 - value
 
+    def extremes(self) -> tuple[Any, ...]:
+        return self.low, self.high
+
     def contains(self, value: Any) -> bool:
         return is_number(value) and self.low <= value <= self.high
 
@@ -204,6 +214,9 @@ class Integer(Dimension):
 
     def distribution(self) -> BaseDistribution:
         return IntDistribution(self.low, self.high, log=self.log)
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.low, self.high
 
     def contains(self, value: Any) -> bool:
         return is_number(value) and value == int(value) and self.low <= value <= self.high
@@ -263,6 +276,9 @@ class Choice(Dimension):
 
     def count(self) -> int | None:
         return len(self.values)
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.values
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "values": list(self.values)}

@@ -33,6 +33,10 @@ SAME_ERRORS = 3  # the same config error so many times running ends the study
 STUCK_SECONDS = 10.0  # after the timeout; until then a trial that steps its environment ends itself
 
 
+class RepeatedError(ValueError):
+    """The last trials failed alike, and every further one would too."""
+
+
 class Guard:
     """Watches over a trial: the worker's stop, the trial's time, numbers that are not finite.
 

@@ -7,8 +7,8 @@ seeds are reduced by :func:`.statistics.center` (IQM from 4 seeds on, else the m
 - ``"normalised"``, several environments that all have a reference: the mean over environments of center(z) with
   z = (return − random) / (reference − random), :func:`.references.normalise`;
 - ``"ranks"``, several environments otherwise: the mean over environments of the fraction of the other trials whose
-  center is lower, ties counting half. It depends on which others there are: while the study runs those that have
-  finished by then, in the report all.
+  center is lower, ties counting half. It depends on which others there are: the ledger keeps the rank among those that
+  had finished when the trial began; the sampler and the report see the ranks among all that have finished by then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,10 +1,9 @@
 """One training run as a function: (algorithm, settings, environment, seed, timesteps, n_envs) → curve and score.
 
-Deterministic in these inputs for one set of software versions and one thread count.
+Deterministic in these inputs for one thread count and what :mod:`.provenance` lists.
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import time
@@ -20,8 +19,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
-import sb3_ppo_variants
 from sb3_ppo_variants.experiments.environments import make_environment
+from sb3_ppo_variants.experiments.provenance import versions
 from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.settings import all_parameters
 
@@ -313,10 +312,3 @@ def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict
     kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
     # train_run has seen to it that there is a score.
     return cast(float, result.final_return), kept
-
-
-def versions() -> dict[str, str]:
-    """Versions of the software that a run depends on."""
-    libraries = ("stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
-    ours = str(getattr(sb3_ppo_variants, "__version__", "unknown"))
-    return {"sb3_ppo_variants": ours, **{name: importlib.metadata.version(name) for name in libraries}}

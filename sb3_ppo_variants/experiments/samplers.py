@@ -5,7 +5,7 @@ proposes the same sequence again; without one, nothing can be repeated. Made ane
 depend on the trial alone, and what TPE and GP propose besides on the trials that have finished by then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,17 @@ class TrialSampler(BaseSampler):
     :param seed: Sampler seed of the study
     :param space: What is searched. Given, not inferred from the trials: one trial without parameters (a surplus, see
         :mod:`.work`) would empty the inferred space, and TPE would take each parameter by itself from then on
+    :param view: The study as the inner sampler is to see it; by default as it is
     """
 
-    def __init__(self, name: str, seed: int, space: Mapping[str, Dimension]):
-        self.name, self.seed = check_sampler(name), seed
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        space: Mapping[str, Dimension],
+        view: Callable[[optuna.Study], optuna.Study] = lambda study: study,
+    ):
+        self.name, self.seed, self.view = check_sampler(name), seed, view
         distributions = {d.parameter_name(argument): d.distribution() for argument, d in space.items()}
         self.space = {parameter: d for parameter, d in distributions.items() if not d.single()}
         self._sampler = make_sampler(name, seed)
@@ -76,7 +83,7 @@ class TrialSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Passed on."""
-        return self._sampler.sample_relative(study, trial, search_space)
+        return self._sampler.sample_relative(self.view(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -20,8 +20,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.experiments.environments import make_environment
+from sb3_ppo_variants.experiments.provenance import processor, versions
 from sb3_ppo_variants.experiments.registry import algorithm_class
-from sb3_ppo_variants.experiments.run import policy_name, versions
+from sb3_ppo_variants.experiments.run import policy_name
 from sb3_ppo_variants.rollouts import Actor
 
 ROLLOUT_ROWS = 2048  # SB3's default for one environment; with more, the rows are shared out
@@ -297,16 +298,8 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
     :param measurements: What was measured
     :return: it as JSON values, with the machine and the versions
     """
-    machine = {"processor": _processor(), "python": platform.python_version(), "threads": 1}
-    made_by = versions()
+    machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
+    made_by = dict(versions())
     if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.batch import Batch, Standing
 from sb3_ppo_variants.experiments.comparison import study_name
-from sb3_ppo_variants.experiments.failures import repeated_error
+from sb3_ppo_variants.experiments.failures import RepeatedError, repeated_error
 from sb3_ppo_variants.experiments.files import safe_name
 from sb3_ppo_variants.experiments.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.registry import algorithm_name
@@ -151,7 +151,13 @@ def tune(
         with open_ledger(url, study, create=True) as ledger:
             keep_plan(ledger, plan, trial_timeout)
             ledger.keep(FOLLOWED_BY, study + SUFFIX if confirm else None)
-            _run_trials(ledger, plan, trials, workers, log, console)
+            try:
+                _run_trials(ledger, plan, trials, workers, log, console)
+            except RepeatedError as error:
+                # What has finished is not lost with it.
+                found = _conclude(plan, read_trials(ledger, plan), None, out, out, command)
+                written = ", ".join(map(str, found.files))
+                raise RepeatedError(f"{error}. What has finished is in {written}") from None
             records = read_trials(ledger, plan)
         candidates, phase = [], "runs of the confirmation"
         if confirm:
@@ -221,7 +227,7 @@ def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Pa
         display(standings)
         settled = [t for t in ledger.trials() if DESCRIPTION in t.user_attrs and ledger.is_settled(t)]
         if (error := repeated_error(settled)) is not None:
-            raise ValueError(error)
+            raise RepeatedError(error)
 
     with display.live():
         standings = coordinate(batch, job, jobs, log, watch)

@@ -1,5 +1,6 @@
 """From what the user asked for to a study's plan, checked before anything is run."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -68,6 +69,9 @@ def make_plan(
     start = run_settings(name, fixed)
     # Any mistake in the fixed settings is the command's, not the first trial's.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
+    searched = _space(name, space, only, fixed, start, n_envs)
+    if space is not None:
+        _check_extremes(searched, Run(name, wanted[0], 0, timesteps, n_envs, start))
     known = _references(wanted, references)
     return StudyPlan(
         algorithm=name,
@@ -75,7 +79,7 @@ def make_plan(
         timesteps=timesteps,
         n_envs=n_envs,
         seeds=seeds,
-        space=_space(name, space, only, fixed, start, n_envs),
+        space=searched,
         fixed=fixed,
         sampler=check_sampler(sampler),
         sampler_seed=sampler_seed,
@@ -219,6 +223,19 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
                 f"Trial 0 is the defaults, and {argument}={at_start.get(argument)!r} lies outside "
                 f"{dimension.to_json()}: widen the range, or take {argument} out of the space and fix it with --set"
             )
+
+
+def _check_extremes(space: Space, defaults: Run) -> None:
+    """Build the model at the ends of each dimension: a value that it refuses would fail every trial that draws it."""
+    name = defaults.algorithm
+    at_start = full_settings(name, defaults.settings)
+    for argument, dimension in space.items():
+        for value in dimension.extremes():
+            changed = {**defaults.settings, argument: dimension.setting(value, at_start)}
+            try:
+                check_by_building(dataclasses.replace(defaults, settings=run_settings(name, changed)))
+            except ValueError as error:
+                raise ValueError(f"{argument} in the space reaches {value!r}: {error}. Narrow its range") from error
 
 
 def _references(

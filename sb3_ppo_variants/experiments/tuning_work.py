@@ -4,6 +4,7 @@ A trial trains one run for each environment and tuning seed, environments outsid
 deterministic in their settings, so a trial whose settings have been scored takes the score over.
 """
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.failures import Guard, ended_when_stuck, kind_of, repeated_error
 from sb3_ppo_variants.experiments.ledger import DESCRIPTION, Ledger
-from sb3_ppo_variants.experiments.objective_scores import score
+from sb3_ppo_variants.experiments.objective_scores import score, scores
+from sb3_ppo_variants.experiments.provenance import versions
 from sb3_ppo_variants.experiments.pruning import Rule
-from sb3_ppo_variants.experiments.run import CurvePoint, Result, Run, train_run, versions
+from sb3_ppo_variants.experiments.run import CurvePoint, Result, Run, train_run
 from sb3_ppo_variants.experiments.samplers import NUMBER, TrialSampler
 from sb3_ppo_variants.experiments.search_space import Dimension, finite_size, settings_of, values_of
 from sb3_ppo_variants.experiments.seeds import tuning_seeds
@@ -96,7 +98,8 @@ class Trials:
         self.settings = PlanSettings(self.plan)
         self.size = finite_size(self.plan.space)
         self.versions = versions()  # reading them takes longer than a transaction
-        ledger.study.sampler = TrialSampler(self.plan.sampler, self.plan.sampler_seed, self.plan.space)
+        view = self._rescored if self.plan.aggregation == "ranks" else lambda study: study
+        ledger.study.sampler = TrialSampler(self.plan.sampler, self.plan.sampler_seed, self.plan.space, view)
         th.set_num_threads(1)  # results depend on the thread count
 
     def __call__(self, description: Mapping[str, Any], reporter: Reporter) -> tuple[float, dict[str, Any]]:
@@ -123,6 +126,18 @@ class Trials:
                 result = self._train(number, settings, earlier_curves(settled), reporter)
         others_returns = [t.user_attrs[RESULT]["returns"] for t in done if t is not twin]
         return score(result["returns"], others_returns, self.plan), result
+
+    def _rescored(self, study: optuna.Study) -> optuna.Study:
+        """The study with today's ranks: a trial's value in the ledger is its rank among those that came before it."""
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        done = [t for t in trials if t.state == TrialState.COMPLETE]
+        seen = optuna.create_study(direction="maximize")
+        seen.add_trials([t for t in trials if t.state == TrialState.PRUNED and t.params])
+        for trial, rank in zip(done, scores([t.user_attrs[RESULT]["returns"] for t in done], self.plan), strict=True):
+            ranked = copy.copy(trial)
+            ranked.value = rank
+            seen.add_trial(ranked)
+        return seen
 
     def _is_exhausted(self, settled: Sequence[FrozenTrial]) -> bool:
         if self.size is None:

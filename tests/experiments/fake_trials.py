@@ -29,10 +29,10 @@ SPACE = {
 
 
 class Picky(PPO):
-    """Takes one learning rate."""
+    """Takes its default learning rate and the ends of the space, which are looked at before anything runs."""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        if kwargs.get("learning_rate", 3e-4) != 3e-4:
+        if kwargs.get("learning_rate", 3e-4) not in (3e-4, 1e-4, 1e-3):
             raise ValueError("picky")
         super().__init__(*args, **kwargs)
 

@@ -17,10 +17,10 @@ class MyPPO(PPO):
 
 
 class Fussy(PPO):
-    """Builds with the defaults and with nothing else, and says what it was given."""
+    """Builds with three learning rates and no other, and says what it was given."""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        if kwargs.get("learning_rate", 3e-4) != 3e-4:
+        if kwargs.get("learning_rate", 3e-4) not in (3e-4, 1e-4, 1e-3):
             raise ValueError(f"learning_rate must be 0.0003, got {kwargs['learning_rate']}")
         super().__init__(*args, **kwargs)
 

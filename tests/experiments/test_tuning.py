@@ -26,7 +26,7 @@ from sb3_ppo_variants.experiments.trials import StudyPlan
 from sb3_ppo_variants.experiments.tuning import TRIALS, Tuned, tune
 from sb3_ppo_variants.experiments.tuning_confirmation import best_settings
 from sb3_ppo_variants.experiments.tuning_ledger import read_trials
-from sb3_ppo_variants.experiments.tuning_work import EXHAUSTED, runs
+from sb3_ppo_variants.experiments.tuning_work import EXHAUSTED, Trials, runs
 from tests.experiments.fake_trials import SPACE, begin, cheap_plan, coordinate_here, work_here
 
 MakeLedger = Callable[..., Ledger]
@@ -343,8 +343,35 @@ def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Pat
     with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
         states = Counter(t.state.name for t in ledger.trials())
     assert states == {"COMPLETE": 1, "FAIL": 3 + 1, "WAITING": 16}  # the one that saw it was put back
-    with pytest.raises(ValueError, match=message):  # and it stays so
+    with pytest.raises(ValueError, match=message) as raised:  # and it stays so
         study()
+    # What had finished is not lost.
+    assert str(tmp_path / "trials.csv") in str(raised.value)
+    assert (tmp_path / "report.html").exists()
+    with (tmp_path / "trials.csv").open() as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["done", "failed", "failed", "failed"]
+
+
+def test_a_space_that_reaches_what_the_constructor_refuses_is_named_before_anything_runs(tmp_path: Path) -> None:
+    message = r"batch_size in the space reaches 0: .*batch_size.* Narrow its range"
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path, only=(), space={"batch_size": Choice([32, 64, 0])}, settings={"n_steps": 64})
+    with pytest.raises(ValueError, match=r"gae_lambda in the space reaches 1\.5: "):
+        small(tmp_path, only=(), space={"gae_lambda": Real(0.9, 1.5)})
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_with_ranks_the_sampler_sees_what_the_report_will_say(make_ledger: MakeLedger) -> None:
+    plan = cheap_plan(environments=("CartPole-v1", "Acrobot-v1"), aggregation="ranks")
+    ledger = make_ledger()
+    begin(ledger, plan, 8)
+    work_here(ledger)
+    seen = Trials(ledger)._rescored(ledger.study)
+    said = sorted(read_trials(ledger, plan), key=lambda t: t.number)
+    assert [t.value for t in seen.get_trials()] == [t.score for t in said]
+    assert [t.params for t in seen.get_trials()] == [t.params for t in ledger.trials(TrialState.COMPLETE)]
+    # In the ledger stand the ranks of the time; the first trial had nobody to compare with.
+    assert ledger.trials(TrialState.COMPLETE)[0].value == 0.5
 
 
 def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: None) -> None:
