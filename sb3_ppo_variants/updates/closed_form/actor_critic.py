@@ -16,7 +16,7 @@ from stable_baselines3.common.preprocessing import is_image_space, preprocess_ob
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, Head, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.categorical import log_softmax
 from sb3_ppo_variants.rollouts.acting import Observations
-from sb3_ppo_variants.updates.closed_form.binding import BoundAdam, BoundParameters
+from sb3_ppo_variants.updates.closed_form.binding import BoundAdam, BoundParameters, Inventory
 from sb3_ppo_variants.updates.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.updates.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
 
@@ -50,6 +50,7 @@ class ClosedFormActorCritic:
 
     def __init__(self, policy: ActorCriticPolicy):
         self.policy = policy
+        self._inventory = Inventory(policy)
         layout = layout_of(policy)
         self.bound = BoundParameters(layout.parameters)
         self._n_weights, self._n_actor, self._n_all = len(layout.pi), len(layout.actor), len(layout.parameters)
@@ -90,7 +91,7 @@ class ClosedFormActorCritic:
         :param policy: The algorithm's policy now
         :return: whether it is this one and its parameters still live in the shared memory
         """
-        return policy is self.policy and self.bound.are(layout_of(policy).parameters)
+        return policy is self.policy and self._inventory.is_complete() and self.bound.still_live_here()
 
     # ---- In and out ----
 

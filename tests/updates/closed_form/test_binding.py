@@ -335,3 +335,25 @@ def test_a_buffer_passed_to_collect_rollouts_is_asked_itself() -> None:
     own = Counting(64, model.observation_space, model.action_space, "cpu")
     model.collect_rollouts(model.get_env(), callback, own, 64)
     assert len(calls) == 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda policy: setattr(policy, "action_net", th.nn.Linear(64, 2)),
+        lambda policy: setattr(policy, "log_std", th.nn.Parameter(policy.log_std.clone())),
+        lambda policy: setattr(policy.value_net, "bias", th.nn.Parameter(policy.value_net.bias.clone())),
+        lambda policy: policy.mlp_extractor.policy_net.append(th.nn.Tanh()),
+        lambda policy: policy.mlp_extractor.policy_net.__delitem__(3),
+        lambda policy: setattr(policy.action_net.weight, "data", policy.action_net.weight.data.clone()),
+        lambda policy: policy.register_parameter("another", th.nn.Parameter(th.zeros(1))),
+    ],
+)
+def test_every_replaced_part_is_seen(change) -> None:
+    model = make(ClipPPO).learn(64)
+    assert bound_addresses(model)
+    with th.no_grad():
+        model.policy.action_net.weight.mul_(0.5)  # in place: the memory is the same
+    assert bound_addresses(model)
+    change(model.policy)
+    assert not bound_addresses(model)
