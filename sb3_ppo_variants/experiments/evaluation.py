@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
+from sb3_ppo_variants.experiments.registry import algorithm_name
+from sb3_ppo_variants.experiments.saved_models import check_model_file, load_model, saved_algorithm
 from sb3_ppo_variants.experiments.trained_environment import trained_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
 from sb3_ppo_variants.experiments.zoo_run import zoo_run
@@ -58,9 +58,9 @@ def evaluate(
     :mod:`.trained_environment`).
 
     A model's zip and the statistics of ``VecNormalize`` beside it hold pickles, which can run code: play with your own
-    models, or with those of people whom you trust.
+    models, or with those of people whom you trust. A file of ``save_safe`` holds none.
 
-    :param path: A run folder of ours or of rl_zoo3, or a model zip
+    :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
     :param episodes: How many episodes
@@ -74,7 +74,7 @@ def evaluate(
     check_environment(environment)
     env = trained_environment(model_path, environment, seed)
     try:
-        model = algorithm_class(name).load(model_path, env=env, device="cpu")
+        model = load_model(name, model_path, env)
         model.set_random_seed(seed)
         returns, lengths = evaluate_policy(
             model, env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
@@ -89,14 +89,14 @@ def find_model(
 ) -> tuple[Path, str, str]:
     """A trained model, and what is needed to use it.
 
-    :param path: A run folder of ours or of rl_zoo3, or a model zip
+    :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
-    :return: The zip, the environment and the name of the algorithm
+    :return: The file, the environment and the name of the algorithm
     """
     model_path, trained = _find(Path(path))
     environment = environment or trained.get("environment")
-    algorithm = algorithm or trained.get("algorithm")
+    algorithm = algorithm or trained.get("algorithm") or saved_algorithm(model_path)
     if environment is None or algorithm is None:
         missing = " and ".join(n for n, v in (("--env", environment), ("--algo", algorithm)) if v is None)
         raise ValueError(f"{model_path} has nothing beside it that says how it was trained: give {missing}")
@@ -109,9 +109,8 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
     folders_model = MODEL if zoo is None else zoo.model_path.name
     model_path = path / folders_model if path.is_dir() else path
     if not model_path.is_file():
-        raise ValueError(f"There is no model at {path}: give a run folder with a {folders_model} in it, or a model zip")
-    if not zipfile.is_zipfile(model_path):
-        raise ValueError(f"{model_path} is not a model saved by Stable-Baselines3 (a zip file)")
+        raise ValueError(f"There is no model at {path}: give a run folder with {folders_model} in it, or a model file")
+    check_model_file(model_path)
     if zoo is not None:
         zoo.import_packages()  # without which Gymnasium may not know the environment
         return model_path, {"environment": zoo.environment, "algorithm": zoo.algorithm}

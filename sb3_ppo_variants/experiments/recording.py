@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.evaluation import SEED, find_model
 from sb3_ppo_variants.experiments.files import atomic
-from sb3_ppo_variants.experiments.registry import algorithm_class
+from sb3_ppo_variants.experiments.saved_models import load_model
 from sb3_ppo_variants.experiments.trained_environment import trained_environment
 
 FORMATS = (".gif", ".mp4")
@@ -62,7 +62,7 @@ def record(
     The environment is wrapped and normalised as it was when the model was trained; see :func:`.evaluation.evaluate`,
     also on whose models to play.
 
-    :param path: A run folder of ours or of rl_zoo3, or a model zip
+    :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param out: The file, ``.gif`` or ``.mp4`` (which needs the ``video`` extra); by default ``agent.gif`` beside the
         model
     :param environment: Gymnasium id, by default the one that it was trained on
@@ -85,7 +85,7 @@ def record(
     check_environment(environment)
     env = trained_environment(model_path, environment, seed, render_mode=DRAWN)
     try:
-        model = algorithm_class(name).load(model_path, env=env, device="cpu")
+        model = load_model(name, model_path, env)
         model.set_random_seed(seed)
         given: Any = env.metadata.get("render_fps")
         rate = float(given or USUAL_RATE)

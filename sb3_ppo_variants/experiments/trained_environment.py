@@ -9,10 +9,10 @@ from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.atari_wrappers import AtariWrapper
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 from sb3_ppo_variants.experiments.environments import is_atari, make_environment
+from sb3_ppo_variants.experiments.saved_models import is_safe, saved_observation_space
 from sb3_ppo_variants.experiments.statistics_files import statistics_beside
 from sb3_ppo_variants.experiments.zoo_run import zoo_run
 
@@ -27,7 +27,7 @@ def trained_environment(model_path: Path, environment: str, seed: int, **env_kwa
 
     Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust.
 
-    :param model_path: The model's zip
+    :param model_path: The model's file
     :param environment: Gymnasium id or import path
     :param seed: Its seed
     :param env_kwargs: For its constructor
@@ -35,7 +35,7 @@ def trained_environment(model_path: Path, environment: str, seed: int, **env_kwa
     run = zoo_run(model_path.parent)
     if run is None:
         env, frames = _by_observations(model_path, environment, seed, env_kwargs)
-        statistics = statistics_beside(model_path)
+        statistics = _trusted_statistics(model_path)
     else:
         env = make_environment(environment, 1, seed, wrapper=run.wrapper(), env_kwargs=run.env_kwargs | env_kwargs)
         if wrap := run.wrapper("vec_env_wrapper"):
@@ -45,6 +45,17 @@ def trained_environment(model_path: Path, environment: str, seed: int, **env_kwa
     if statistics is not None:
         env = _normalized(env, statistics)
     return VecFrameStack(env, n_stack=frames) if frames else env
+
+
+def _trusted_statistics(model_path: Path) -> Path | None:
+    statistics = statistics_beside(model_path)
+    if statistics is not None and is_safe(model_path):
+        raise ValueError(
+            f"{statistics} lies beside {model_path}: the statistics of VecNormalize are a pickle, which can run code, "
+            "and so are not loaded with a file of the safe format. If you trust them, evaluate the model's zip; if the "
+            "model was not trained with them, move them away"
+        )
+    return statistics
 
 
 def _by_observations(
@@ -59,8 +70,7 @@ def _by_observations(
 
 def _atari_frames(model_path: Path) -> int:
     """How many of AtariWrapper's frames an observation of a saved model has; 0: it has none of them."""
-    data, _, _ = load_from_zip_file(model_path, device="cpu")
-    space = data["observation_space"] if data else None
+    space = saved_observation_space(model_path)
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         return 0
     # The number of frames comes first where pictures were transposed for torch.

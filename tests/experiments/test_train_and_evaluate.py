@@ -55,11 +55,31 @@ def test_model_zip_alone_needs_to_be_explained(trained: Path, tmp_path: Path) ->
     assert evaluate(tmp_path / "m.zip", "CartPole-v1", "clip_ppo", episodes=3) == evaluate(trained, episodes=3)
 
 
+def test_a_file_of_the_safe_format(trained: Path, tmp_path: Path) -> None:
+    """It says itself which algorithm it is of, and nothing beside it is unpickled."""
+    safe = tmp_path / "model.safetensors"
+    ClipPPO.load(trained / "model.zip").save_safe(safe)
+    assert evaluate(safe, "CartPole-v1", episodes=3) == evaluate(trained, episodes=3)
+    with pytest.raises(ValueError, match="give --env"):
+        evaluate(safe)
+    with pytest.raises(ValueError, match="in the safe format, which sb3:ppo does not read"):
+        evaluate(safe, "CartPole-v1", "sb3:ppo")
+    (tmp_path / "vecnormalize.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(ValueError, match="a pickle, which can run code, and so are not loaded"):
+        evaluate(safe, "CartPole-v1")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(safe.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"damaged\.safetensors"):
+        evaluate(damaged, "CartPole-v1")
+
+
 def test_wrong_models(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There is no model at"):
         evaluate(tmp_path)
     (tmp_path / "model.zip").write_text("garbage")
-    with pytest.raises(ValueError, match="is not a model saved by Stable-Baselines3"):
+    with pytest.raises(
+        ValueError, match="is not a model: neither a zip as Stable-Baselines3 saves it, nor a .safetensors"
+    ):
         evaluate(tmp_path)
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         evaluate(trained, "Acrobot-v1")
