@@ -77,9 +77,7 @@ def test_wrong_models(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There is no model at"):
         evaluate(tmp_path)
     (tmp_path / "model.zip").write_text("garbage")
-    with pytest.raises(
-        ValueError, match="is not a model: neither a zip as Stable-Baselines3 saves it, nor a .safetensors"
-    ):
+    with pytest.raises(ValueError, match=r"is not a model: neither a zip as .*, nor a \.safetensors"):
         evaluate(tmp_path)
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         evaluate(trained, "Acrobot-v1")
