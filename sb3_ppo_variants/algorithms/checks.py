@@ -9,6 +9,10 @@ from typing import Any, TypeAlias
 Check: TypeAlias = Callable[[str, Any], None]
 
 
+class Reading(float):
+    """A coefficient's value as an update is about to use it, whether it comes from a schedule or was assigned."""
+
+
 def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
     if not holds:
         raise ValueError(f"{name}={value!r} is out of range: it must be {rule}.{' ' + hint if hint else ''}")
@@ -80,15 +84,18 @@ def coefficient(
     :param at_least: Inclusive lower bound
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
-    :return: a check for a number within the bounds, or for a schedule whose value at the start of training is; the
-        schedule may touch an exclusive bound (a warm-up starts at zero, a decay ends there)
+    :return: a check for a number within the bounds, for a schedule whose value at the start of training is, or for a
+        ``Reading`` at any time; the latter two may touch an exclusive bound (a warm-up starts at zero, a decay ends
+        there)
     """
     constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
-    at_start = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
+    touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
 
     def check(name: str, value: Any) -> None:
         if callable(value):
-            at_start(f"{name}(1.0)", value(1.0))
+            touching(f"{name}(1.0)", value(1.0))
+        elif isinstance(value, Reading):
+            touching(name, value)
         elif isinstance(value, Real):
             constant(name, value)
         else:

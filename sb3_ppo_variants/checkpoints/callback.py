@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
@@ -26,7 +27,7 @@ class ResumableCheckpointCallback(BaseCallback):
     Writes checkpoints from which a training goes on as if it had never been interrupted.
 
     Unlike SB3's ``CheckpointCallback``, whose files hold a model, these hold a training: see the package's docstring.
-    They are written between two rollouts, after the update.
+    They are written between two rollouts, after the update, and never of parameters that are not finite.
 
     :param path: Folder for the checkpoints of this one run
     :param every: Environment steps (over all environments together) from one checkpoint to the next; each is taken at
@@ -150,6 +151,12 @@ class ResumableCheckpointCallback(BaseCallback):
         return in_step and steps // self.every > self._last // self.every
 
     def _write(self, finished: bool) -> None:
+        if bad := self._nonfinite_parameter():
+            # The last good one stays the newest.
+            self._say(
+                f"No checkpoint is written: the policy's {bad} is not finite. What is in {self.path} stays as it is."
+            )
+            return
         taken = take_snapshot(self._trained(), self._root(), self._iterations, unchecked=finished)
         if taken is None:
             # Stays due: the next end of an update will do.
@@ -168,6 +175,11 @@ class ResumableCheckpointCallback(BaseCallback):
         write_checkpoint(self.path, steps, about, snapshot)
         remove_old(self.path, self.keep)
         self._last = steps
+
+    def _nonfinite_parameter(self) -> str:
+        """The name of the first of the policy's tensors with a NaN or an Inf; empty: all are finite."""
+        tensors = self.model.policy.state_dict().items()
+        return next((name for name, tensor in tensors if not bool(th.isfinite(tensor).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
         for fault in put_snapshot(found.snapshot, self._trained(), self._root()):

@@ -1,23 +1,28 @@
 """The callback's own part: files, logs, other callbacks, and what it refuses or says."""
 
+import contextlib
 import csv
+import io
+import pickle
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from stable_baselines3 import SAC
-from stable_baselines3.common.callbacks import EvalCallback
+import torch as th
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
-from sb3_ppo_variants.checkpoints.files import checkpoint_paths
+from sb3_ppo_variants.checkpoints.files import checkpoint_paths, read_checkpoint
 from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
-from tests.checkpoints.test_exact_resume import ALGORITHMS, envs
+from tests.checkpoints.test_exact_resume import ALGORITHMS, envs, model
 from tests.checkpoints.test_resumable_env import Noisy
 
 CLOCKS = ("time/fps", "time/time_elapsed", "t")
@@ -130,6 +135,34 @@ def test_a_damaged_newest_is_named_and_passed_over(tmp_path: Path) -> None:
         pytest.warns(UserWarning, match="Passed over"),
     ):
         train(MAKE, CARTPOLE, folder, 320, resume=True)
+
+
+class Spoil(BaseCallback):
+    """Writes a NaN into the policy, as a callback or another class's update may."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps == 256:
+            with th.no_grad():
+                self.model.policy.value_net.bias[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    "make_model", [partial(MAKE, nonfinite_update="skip"), partial(model, PPO, batch_size=32, n_epochs=1)]
+)
+def test_parameters_that_are_not_finite_are_not_kept(make_model: Any, tmp_path: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match=r"No checkpoint is written: the policy's .* is not finite") as said,
+        contextlib.suppress(ValueError),  # torch's own, in PPO's next rollout
+    ):
+        train(make_model, CARTPOLE, tmp_path, 320, more=(Spoil(),))
+    assert len([w for w in said if "No checkpoint" in str(w.message)]) == 1
+    newest = checkpoint_paths(tmp_path)[-1]
+    assert newest.name == "step-000000000160.checkpoint"
+    tensors = th.load(io.BytesIO(pickle.loads(read_checkpoint(newest).snapshot).tensors), weights_only=True)
+    assert all(bool(th.isfinite(tensor).all()) for tensor in tensors["policy"].values())
 
 
 def test_another_run_is_refused(tmp_path: Path) -> None:
