@@ -1,6 +1,7 @@
 """Vectorised environments: keeping and restoring what is in them and around them."""
 
-from typing import NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
@@ -12,6 +13,8 @@ _NOT_WRAPPED = (
     "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
     "vec_env_cls=SubprocVecEnv)"
 )
+# What VecEnv.seed() and set_options() leave for the next reset, which may be an evaluation's long after.
+_PENDING = ("_seeds", "_options")
 
 
 class VecEnvState(NamedTuple):
@@ -19,11 +22,13 @@ class VecEnvState(NamedTuple):
     :param wrappers: Of the ``VecEnvWrapper``s, from outside inwards
     :param own: What is inside them, if it has the protocol of ``layers``
     :param envs: Otherwise, of each environment
+    :param pending: Seeds and options that its next reset will hand to the environments
     """
 
     wrappers: list[Layer]
     own: Layer | None
     envs: list[EnvState]
+    pending: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default)
 
 
 def make_resumable(env: VecEnv) -> None:
@@ -56,12 +61,13 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
     """
     inner = env.unwrapped
     wrappers = [capture_layer(wrapper) for wrapper in _wrappers(env)]
+    pending = {name: deepcopy(vars(inner)[name]) for name in _PENDING if name in vars(inner)}
     if has_protocol(inner):
-        return VecEnvState(wrappers, capture_layer(inner), [])
+        return VecEnvState(wrappers, capture_layer(inner), [], pending)
     if not _is_reached(inner):
-        return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs)
+        return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs, pending)
     envs = inner.env_method("capture_checkpoint", unchecked)
-    return None if None in envs else VecEnvState(wrappers, None, envs)
+    return None if None in envs else VecEnvState(wrappers, None, envs, pending)
 
 
 def lost_states(state: VecEnvState) -> list[str]:
@@ -88,6 +94,7 @@ def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
         )
     for wrapper, layer in zip(wrappers, state.wrappers, strict=True):
         restore_layer(wrapper, layer)
+    vars(inner).update(state.pending)
     if state.own is not None:
         restore_layer(inner, state.own)
         return []

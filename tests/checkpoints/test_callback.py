@@ -109,7 +109,8 @@ def test_log_interval(tmp_path: Path) -> None:
 
 def test_evaluation_during_training(tmp_path: Path) -> None:
     def run(folder: str, at: int) -> tuple[Any, ...]:
-        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=40, verbose=0)
+        # Its environment is seeded, which is due at its first reset only: at 120 steps, before every resume.
+        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=60, verbose=0)
         ended = train(MAKE, CARTPOLE, tmp_path / folder, 320, at, resume=True, more=(evaluation,))
         return ended, evaluation.evaluations_results, evaluation.best_mean_reward, evaluation.n_calls
 
