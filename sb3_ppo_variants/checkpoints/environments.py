@@ -78,6 +78,14 @@ def lost_states(state: VecEnvState) -> list[str]:
     return _by_reason(["" if one.kept else one.why_not for one in state.envs])
 
 
+def awaited_states(state: VecEnvState) -> list[str]:
+    """
+    :param state: What ``capture_environments`` returned
+    :return: which environments' states can be kept only after the beginning of their next episode, and why
+    """
+    return _by_reason([one.why_not if one.later else "" for one in state.envs])
+
+
 def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
     """
     :param env: Made as the one that was captured

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 import sb3_ppo_variants
+from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.settings import all_parameters
@@ -258,7 +259,8 @@ def fit(
     :param callbacks: More callbacks, after the recorder
     :return: The trained model and what the training gave
     """
-    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
+    resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize, resumable=resumable)
     try:
         model = build(run, env)
         if prepare is not None:

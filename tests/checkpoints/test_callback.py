@@ -23,7 +23,7 @@ from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.checkpoints.files import checkpoint_paths, read_checkpoint
 from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
 from tests.checkpoints.test_exact_resume import ALGORITHMS, envs, model
-from tests.checkpoints.test_resumable_env import Noisy
+from tests.checkpoints.test_resumable_env import Endless, Noisy
 
 CLOCKS = ("time/fps", "time/time_elapsed", "t")
 MAKE = ALGORITHMS["ClipPPO"]
@@ -192,6 +192,25 @@ def test_an_environment_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
         ended = train(MAKE, make_env, tmp_path, 320, resume=True)
     assert ended is not None
     assert ended["counters"][0] == 320  # no step less, none more
+
+
+def test_waiting_for_an_episode_that_does_not_begin(tmp_path: Path) -> None:
+    make_env = partial(envs, Endless)
+    with (
+        pytest.warns(UserWarning, match="due and put off, for environment 0, 1: .* after 75 more steps") as said,
+        pytest.warns(UserWarning, match="hold no state of environment 0, 1: "),
+    ):
+        train(MAKE, make_env, tmp_path, 640, interrupt_at=300)
+    assert len([w for w in said if "put off" in str(w.message)]) == 1
+    # Due at 96, written 75 steps later; the next one when it is due.
+    assert [path.name[10:17] for path in checkpoint_paths(tmp_path)] == ["0000192", "0000256"]
+    with (
+        pytest.warns(UserWarning, match="Not restored: environment 0, 1: "),
+        pytest.warns(UserWarning, match="hold no state"),
+    ):
+        ended = train(MAKE, make_env, tmp_path, 640, resume=True)
+    assert ended is not None
+    assert ended["counters"][0] == 640
 
 
 def test_processes_need_the_wrapper(tmp_path: Path) -> None:
