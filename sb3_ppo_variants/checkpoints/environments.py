@@ -7,7 +7,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from sb3_ppo_variants.checkpoints.layers import Layer, capture_layer, has_protocol, restore_layer
-from sb3_ppo_variants.checkpoints.resumable_env import EnvState, ResumableEnv
+from sb3_ppo_variants.checkpoints.resumable_env import EnvState, ResumableEnv, describe_env
 
 _NOT_WRAPPED = (
     "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
@@ -40,6 +40,17 @@ def make_resumable(env: VecEnv) -> None:
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
         inner.envs = [one if isinstance(one, ResumableEnv) else ResumableEnv(one) for one in inner.envs]
+
+
+def describe_environments(env: VecEnv) -> dict[str, Any] | None:
+    """
+    :param env: Any vectorised environment
+    :return: what each environment is, by number, as JSON values; ``None`` where they cannot be asked
+    """
+    inner = env.unwrapped
+    if isinstance(inner, DummyVecEnv):
+        return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
+    return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
 
 
 def begin_check(env: VecEnv) -> None:

@@ -5,10 +5,22 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+from gymnasium.wrappers import TimeLimit
 
 from sb3_ppo_variants.checkpoints.box2d import lacks_new_world
+from sb3_ppo_variants.checkpoints.descriptions import described
 from sb3_ppo_variants.checkpoints.random_states import RandomStates, capture_random_states, restore_random_states
-from sb3_ppo_variants.checkpoints.twins import CannotCheck, Event, capture, follows, replay, restore, same, twin_of
+from sb3_ppo_variants.checkpoints.twins import (
+    CannotCheck,
+    Event,
+    capture,
+    chain,
+    follows,
+    replay,
+    restore,
+    same,
+    twin_of,
+)
 
 #: A check starts some steps after it was asked for (after a reset, little has happened that could be missed) and goes
 #: over this many.
@@ -130,6 +142,12 @@ class ResumableEnv(gym.Wrapper):
 
     # ---- What the callback asks, through env_method ----
 
+    def describe(self) -> dict[str, Any]:
+        """
+        :return: see ``describe_env``
+        """
+        return describe_env(self)
+
     def begin_check(self) -> None:
         """Check in the coming steps that the environment's state can be kept, unless that is under way."""
         if self._means is not None and self._check is None and self._wait < 0:
@@ -247,6 +265,23 @@ class ResumableEnv(gym.Wrapper):
 
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}{': ' if str(error) else ''}{error}"
+
+
+def describe_env(env: gym.Env) -> dict[str, Any]:
+    """
+    :param env: An environment
+    :return: what makes it this one, as JSON values: its classes from outside inwards, its time limit, and how
+        ``gymnasium.make`` made it
+    """
+    layers = [layer for layer in chain(env) if not isinstance(layer, ResumableEnv)]
+    limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
+    description = {"classes": [type(layer).__qualname__ for layer in layers], "time limit": limits}
+    spec = env.unwrapped.spec
+    if spec is None:
+        return description
+    # How it is drawn changes nothing about a run.
+    arguments = described({name: value for name, value in spec.kwargs.items() if name != "render_mode"})
+    return {**description, "id": spec.id, "arguments": arguments}
 
 
 def _remedy(env: gym.Env) -> str:

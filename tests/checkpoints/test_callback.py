@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.wrappers import TransformObservation
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.checkpoints.files import checkpoint_paths, read_checkpoint
+from sb3_ppo_variants.faults import NonFiniteError
 from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
 from tests.checkpoints.test_exact_resume import ALGORITHMS, envs, model
 from tests.checkpoints.test_resumable_env import Endless, Noisy
@@ -166,8 +169,20 @@ def test_parameters_that_are_not_finite_are_not_kept(make_model: Any, tmp_path: 
     assert all(bool(th.isfinite(tensor).all()) for tensor in tensors["policy"].values())
 
 
+def test_what_is_no_difference(tmp_path: Path) -> None:
+    """Objects of which nothing is the same in two processes but their class; a renderer; a schedule with a NaN."""
+    settings = {"learning_rate": lambda p: 3e-4 if p > 0.2 else float("nan"), "rollout_buffer_kwargs": {}}
+    make_model = partial(MAKE, **settings, policy_kwargs={"net_arch": [8], "optimizer_kwargs": {"eps": 1e-6}})
+    train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": "rgb_array"}), tmp_path, 320, interrupt_at=200)
+    with pytest.raises(NonFiniteError, match="learning_rate=nan"):  # that of the undisturbed run too
+        train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": None}), tmp_path, 320, resume=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 def test_another_run_is_refused(tmp_path: Path) -> None:
     train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    shorter = partial(CARTPOLE, env_kwargs={"max_episode_steps": 100})
+    rescaled = partial(CARTPOLE, wrapper_class=lambda env: TransformObservation(env, abs, None))
     with pytest.raises(ValueError, match=r"of an earlier run .* pass resume=True"):
         train(MAKE, CARTPOLE, tmp_path, 320)
     for make_model, make_env, total, difference in (
@@ -176,6 +191,23 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
         (partial(MAKE, seed=2), CARTPOLE, 320, "seed=1; this one has 2"),
         (MAKE, partial(CARTPOLE, n_envs=3), 320, "n_envs=2; this one has 3"),
         (ALGORITHMS["TRPO"], CARTPOLE, 320, "class='ClipPPO'; this one has 'TRPO'"),
+        (MAKE, shorter, 320, r"environment\[0\]\[time limit\]=\[500\]; this one has \[100\]"),
+        (MAKE, partial(envs, "Acrobot-v1"), 320, r"action_space='Discrete\(2\)'; this one has 'Discrete\(3\)'"),
+        (MAKE, partial(envs, "CartPole-v0"), 320, r"environment\[0\]\[id\]='CartPole-v1'; this one has 'CartPole-v0'"),
+        (MAKE, rescaled, 320, r"environment\[0\]\[classes\]=\['Monitor', .*; this one has \['TransformObservation'"),
+        (partial(MAKE, policy_kwargs={"net_arch": [9]}), CARTPOLE, 320, r"policy_kwargs\[net_arch\]=\[8\].* \[9\]"),
+        (
+            partial(MAKE, policy_kwargs={"net_arch": [8], "activation_fn": th.nn.ReLU}),
+            CARTPOLE,
+            320,
+            r"policy_kwargs\[activation_fn\]=None; this one has 'torch.*ReLU'",
+        ),
+        (
+            partial(MAKE, learning_rate=lambda p: LinearSchedule(3e-4, 0.0, 1.0)(p) if p != 0.25 else 0.0),
+            CARTPOLE,
+            320,
+            r"schedules\[learning_rate\]\[0.25\]=7.49.*e-05; this one has 0.0",
+        ),
     ):
         with pytest.raises(ValueError, match=difference):
             train(make_model, make_env, tmp_path, total, resume=True)
