@@ -6,6 +6,7 @@ import inspect
 import io
 import logging
 import math
+import os
 import pathlib
 import sys
 import warnings
@@ -18,7 +19,17 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule, TensorDict
 from typing_extensions import Self
 
 from sb3_ppo_variants.algorithms.adoption import adopt
-from sb3_ppo_variants.algorithms.checks import Check, Reading, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.checks import (
+    Check,
+    Reading,
+    choice,
+    coefficient,
+    instance,
+    integer,
+    number,
+    optional,
+    unless,
+)
 from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
 from sb3_ppo_variants.faults import NonFiniteError
@@ -79,12 +90,23 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "vf_coef": coefficient(at_least=0),
         "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
-        "sde_sample_freq": integer(at_least=-1),
-        "seed": optional(integer(at_least=0, hint="Pass None for a run that is not to be repeated.")),
+        "sde_sample_freq": unless(-1, integer(at_least=1, hint="-1 draws once a rollout.")),
+        "seed": optional(
+            integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")
+        ),
         "bootstrap_truncated": choice(True, False),
         "measure_kl": choice(True, False, None),
         "update_backend": choice("auto", "autograd", "closed_form"),
         "nonfinite_update": choice("raise", "skip"),
+    }
+
+    #: What those have to satisfy that SB3 uses before it has stored them, or stores under another name.
+    sb3_checks: ClassVar[dict[str, Check]] = {
+        "stats_window_size": integer(at_least=1),
+        "verbose": choice(0, 1, 2, False, True),
+        "policy_kwargs": optional(instance((dict,), "a dictionary of the policy's arguments")),
+        "rollout_buffer_kwargs": optional(instance((dict,), "a dictionary of the buffer's arguments")),
+        "tensorboard_log": optional(instance((str, os.PathLike), "a folder, or None for no TensorBoard")),
     }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -100,6 +122,11 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         if _is_ours(cls):
             reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
+
+    def _check_for_sb3(self, **arguments: Any) -> None:
+        """Reject arguments that SB3's constructor would stumble over."""
+        for name, value in arguments.items():
+            self.sb3_checks[name](name, value)
 
     def _check_settings(self) -> None:
         """Reject arguments that are wrong by themselves (``checks``) or together. Subclasses add their own."""
@@ -289,10 +316,11 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
         # refused if it is nearly, but not quite, an argument.
         arguments = list(inspect.signature(cls).parameters)
+        every_check = cls.sb3_checks | cls.checks
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
         for name, value in parsed.items():
-            if name in cls.checks:
-                cls.checks[name](name, value)
+            if name in every_check:
+                every_check[name](name, value)
             elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
                 reject_unknown_arguments(cls, [name])
         return parsed

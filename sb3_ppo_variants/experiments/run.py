@@ -234,13 +234,17 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     :param run: What to build
     :param env: The environment of the run
     :return: The model, on the CPU
+    :raises ValueError: the algorithm does not take such spaces
     """
     settings = dict(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
     if "stats_window_size" in all_parameters(run.algorithm):
         settings["stats_window_size"] = SCORE_EPISODES
     make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
-    return make(policy, env, seed=run.seed, device="cpu", **settings)
+    try:
+        return make(policy, env, seed=run.seed, device="cpu", **settings)
+    except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
+        raise ValueError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
 
 
 def fit(

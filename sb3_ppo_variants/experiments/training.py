@@ -87,6 +87,14 @@ def train(
     finally:
         for logger in loggers:
             logger.close()
+    try:
+        _save(folder, run, model, result)
+    except OSError as error:
+        raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
+    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
     with atomic(folder / MODEL) as temporary:
         model.save(temporary)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
@@ -94,7 +102,13 @@ def train(
     write_text(
         folder / RUN, json.dumps({"run": run.description(), "result": kept}, indent=2, ensure_ascii=False) + "\n"
     )
-    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _what_is_unwritten(folder: Path, error: OSError) -> str:
+    missing = f"{error.strerror or error}: {MODEL}, {CURVE} and {RUN} of this training were not all written to {folder}"
+    if newest := newest_path(folder / CHECKPOINTS):
+        return f"{missing}. {newest} is kept: make room, and the same command with --resume writes them"
+    return f"{missing}, and there was no --checkpoint-every to keep it: make room and train again"
 
 
 def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:

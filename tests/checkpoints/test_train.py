@@ -1,5 +1,6 @@
 """``ppo-variants train --checkpoint-every --resume`` in one process; ``test_kill`` has it killed."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,21 @@ def test_the_command_says_that_it_was_finished(tmp_path: Path) -> None:
     assert "already finished" not in first.stderr
     assert "The run was already finished" in second.stderr
     assert (tmp_path / "model.zip").is_file()
+
+
+def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sb3_ppo_variants.experiments.training.write_text", full)
+        said = r"No space left on device: .*run\.json of this training were not all written to .*and there was no"
+        with pytest.raises(OSError, match=said):
+            trained(tmp_path / "lost")
+        with pytest.raises(OSError, match=r"step-000000000320\.checkpoint is kept: make room, .* --resume writes them"):
+            trained(tmp_path / "kept", checkpoint_every=64)
+    assert trained(tmp_path / "kept", checkpoint_every=64, resume=True).resumed_at == 320
+    assert (tmp_path / "kept" / "run.json").is_file()
 
 
 def test_resume_alone_is_not_enough(tmp_path: Path) -> None:
