@@ -255,6 +255,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the algorithm and its environments")] = 0,
     n_envs: NEnvs = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="argument=value, e.g. clip_range=0.1")] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ALGO-ENV-seedS)")] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Steps from one checkpoint in OUT/checkpoints to the next (default: none)")
@@ -288,6 +291,7 @@ def train(
                 seed=seed,
                 n_envs=n_envs,
                 settings=chosen,
+                normalize=normalize,
                 out=out,
                 report=report,
                 checkpoint_every=checkpoint_every,

@@ -20,14 +20,20 @@ SETTINGS = {"n_steps": 64, "n_epochs": 1}
 #: Copied; of one's own and replayed, for want of which a second one has to be made; Box2D's with a world that it keeps.
 ENVIRONMENTS = (
     "CartPole-v1",
+    "Pendulum-v1",
     "tests.checkpoints.test_resumable_env:Simulator",
     "tests.checkpoints.test_resumable_env:Endless",
     pytest.param("BipedalWalker-v3", marks=needs_box2d),
 )
 
 
+#: How those are trained that are not trained as they are.
+OPTIONS: dict[str, dict[str, Any]] = {"Pendulum-v1": {"normalize": "both"}}
+
+
 def trained(out: Path, environment: str = "CartPole-v1", **options: Any) -> Any:
-    return train("clip_ppo", environment, **{"timesteps": 320, "seed": 1, "settings": SETTINGS, "out": out} | options)
+    kept: Any = {"timesteps": 320, "seed": 1, "settings": SETTINGS, "out": out} | OPTIONS.get(environment, {})
+    return train("clip_ppo", environment, **kept | options)
 
 
 def interrupted(out: Path, at: int, environment: str) -> str:
