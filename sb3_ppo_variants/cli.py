@@ -5,10 +5,11 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -39,15 +40,32 @@ Storage = Annotated[str, typer.Option(help="Database URL or SQLite file of the l
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """Show a user's mistake as one line, and Ctrl-C as what it leaves behind."""
+    """Show a user's mistake as one line, a warning as another, and Ctrl-C as what it leaves behind."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            yield
     except KeyboardInterrupt as error:
         _say(str(error) or "interrupted")
         raise typer.Exit(130) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         _say(f"Error: {' '.join(str(error).split())}", style="red")
         raise typer.Exit(2) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    # A warning for users has its say without the path and the source line, which are a developer's.
+    if issubclass(category, UserWarning):
+        _say(f"Warning: {' '.join(str(message).split())}", style="yellow")
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _say(text: str, style: str = "") -> None:
@@ -237,6 +255,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the algorithm and its environments")] = 0,
     n_envs: NEnvs = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="argument=value, e.g. clip_range=0.1")] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ALGO-ENV-seedS)")] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Steps from one checkpoint in OUT/checkpoints to the next (default: none)")
@@ -270,6 +291,7 @@ def train(
                 seed=seed,
                 n_envs=n_envs,
                 settings=chosen,
+                normalize=normalize,
                 out=out,
                 report=report,
                 checkpoint_every=checkpoint_every,
@@ -326,6 +348,7 @@ def worker(
             HEARTBEAT_SECONDS,
             storage_url,
             study_names,
+            without_password,
         )
 
         url = storage_url(storage, Path())
@@ -336,7 +359,8 @@ def worker(
         stop = work.stop_on_signals()
         _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
         done = work.join_with_sequel(work.Job(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
-        _say(f"{done} runs done here; " + ("stopped" if stop() else "nothing is left to do"))
+        kept = f"stopped. {without_password(url)} keeps the rest; the same command goes on from there"
+        _say(f"{done} runs done here; " + (kept if stop() else "nothing is left to do"))
     if stop():
         raise typer.Exit(130)
 

@@ -7,7 +7,8 @@ class NonFiniteError(ValueError):
 
     :param message: What, in which environment, at which step, and what to look at
     :param what: ``"observation"``, ``"terminal observation"``, ``"action"``, ``"reward"``, ``"value"``, ``"return"``,
-        ``"advantage"``, ``"log-probability"``, ``"parameters"``, ``"output"``, ``"loss"`` or ``"gradient"``
+        ``"advantage"``, ``"log-probability"``, ``"parameters"``, ``"output"``, ``"loss"``, ``"gradient"``
+        or ``"coefficient"``
     :param env_index: Number of the (first) environment that it came from; ``None`` if it came from none
     :param num_timesteps: Steps taken so far, over all environments together
     :param rollout_step: Number of the step within its rollout, from 0; ``None`` in an update

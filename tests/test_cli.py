@@ -49,6 +49,10 @@ def test_help(command: str) -> None:
         (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
         (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' is not supported"),
         (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
+        (
+            ["train", "--algo", "clip_ppo", "--env", "Blackjack-v1"],
+            "cannot be trained on Blackjack-v1: Tuple(",
+        ),
         (["tune", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
         (["tune", "--algo", "clip_ppo", "--only", "clip_rang"], "Did you mean 'clip_range'"),
         (["tune", "--algo", "clip_ppo", "--space", "nowhere.yml"], "There is no space file nowhere.yml"),
@@ -134,7 +138,8 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    done = re.search(r"interrupted with (\d) of 6 runs done; the same command goes on", err)
+    kept = rf"goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
+    done = re.search(rf"interrupted with (\d) of 6 runs done; the same command {kept}", err)
     assert done, err
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
@@ -180,6 +185,32 @@ def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
     assert code == 2
     assert "holds 2 studies (shared, second): say which with --study" in err
+
+
+def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
+    description = {"algorithm": "sb3:ppo", "environment": "CartPole-v1", "timesteps": 10**8, "n_envs": 1, "seed": 0}
+    with open_ledger(storage_url(None, tmp_path), "shared", create=True) as ledger:
+        ledger.fill({"long": {**description, "settings": {}}})
+        command = [sys.executable, "-m", "sb3_ppo_variants", "worker", "--storage", str(tmp_path / "ledger.db")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while not ledger.trials(TrialState.RUNNING) and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert [t.state for t in ledger.trials(TrialState.WAITING)] == [TrialState.WAITING]
+    assert f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; the same command" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    command = ["train", "--algo", "clip_ppo", "--env", "CartPole-v1", "--timesteps", "64", "--set", "n_steps=64"]
+    code, _, err = run(*command, "--set", "batch_size=48", "--out", str(tmp_path))
+    assert code == 0
+    assert err.strip().startswith("Warning: batch_size=48 does not divide the rollout")
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

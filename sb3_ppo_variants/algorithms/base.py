@@ -123,6 +123,13 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
         if unknown:
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
+        self._check_for_sb3(
+            stats_window_size=stats_window_size,
+            verbose=verbose,
+            policy_kwargs=policy_kwargs,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
+            tensorboard_log=tensorboard_log,
+        )
         super().__init__(
             policy,
             env,

@@ -9,6 +9,10 @@ from typing import Any, TypeAlias
 Check: TypeAlias = Callable[[str, Any], None]
 
 
+class Reading(float):
+    """A coefficient's value as an update is about to use it, whether it comes from a schedule or was assigned."""
+
+
 def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
     if not holds:
         raise ValueError(f"{name}={value!r} is out of range: it must be {rule}.{' ' + hint if hint else ''}")
@@ -43,17 +47,33 @@ def number(
     return check
 
 
-def integer(at_least: int, hint: str = "") -> Check:
+def integer(at_least: int, hint: str = "", at_most: float = math.inf) -> Check:
     """
     :param at_least: Inclusive lower bound
     :param hint: What to pass instead
-    :return: a check for a whole number within the bound
+    :param at_most: Inclusive upper bound
+    :return: a check for a whole number within the bounds
     """
+    rule = f">= {at_least}" + (f" and <= {at_most}" if math.isfinite(at_most) else "")
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number >= {at_least}.")
-        _require(int(value) >= at_least, name, value, f">= {at_least}", hint)
+            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number {rule}.")
+        _require(at_least <= int(value) <= at_most, name, value, rule, hint)
+
+    return check
+
+
+def instance(kinds: tuple[type, ...], called: str) -> Check:
+    """
+    :param kinds: The classes
+    :param called: What they are called in the message
+    :return: a check for an instance of one of them
+    """
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, kinds):
+            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass {called}.")
 
     return check
 
@@ -80,15 +100,18 @@ def coefficient(
     :param at_least: Inclusive lower bound
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
-    :return: a check for a number within the bounds, or for a schedule whose value at the start of training is; the
-        schedule may touch an exclusive bound (a warm-up starts at zero, a decay ends there)
+    :return: a check for a number within the bounds, for a schedule whose value at the start of training is, or for a
+        ``Reading`` at any time; the latter two may touch an exclusive bound (a warm-up starts at zero, a decay ends
+        there)
     """
     constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
-    at_start = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
+    touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
 
     def check(name: str, value: Any) -> None:
         if callable(value):
-            at_start(f"{name}(1.0)", value(1.0))
+            touching(f"{name}(1.0)", value(1.0))
+        elif isinstance(value, Reading):
+            touching(name, value)
         elif isinstance(value, Real):
             constant(name, value)
         else:
@@ -100,14 +123,23 @@ def coefficient(
     return check
 
 
+def unless(allowed: Any, check: Check) -> Check:
+    """
+    :param allowed: One value
+    :param check: What holds for every other
+    :return: a check that lets the value pass too
+    """
+
+    def check_unless(name: str, value: Any) -> None:
+        if type(value) is not type(allowed) or value != allowed:
+            check(name, value)
+
+    return check_unless
+
+
 def optional(check: Check) -> Check:
     """
     :param check: What holds for a value that is not ``None``
     :return: a check that lets ``None`` pass too
     """
-
-    def check_unless_none(name: str, value: Any) -> None:
-        if value is not None:
-            check(name, value)
-
-    return check_unless_none
+    return unless(None, check)

@@ -5,6 +5,8 @@ import difflib
 import inspect
 import io
 import logging
+import math
+import os
 import pathlib
 import sys
 import warnings
@@ -13,13 +15,27 @@ from typing import Any, ClassVar
 
 import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv, TensorDict
+from stable_baselines3.common.type_aliases import GymEnv, Schedule, TensorDict
 from typing_extensions import Self
 
 from sb3_ppo_variants.algorithms.adoption import adopt
-from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.checks import (
+    Check,
+    Reading,
+    choice,
+    coefficient,
+    instance,
+    integer,
+    number,
+    optional,
+    unless,
+)
 from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
+from sb3_ppo_variants.faults import NonFiniteError
+
+#: What holds for a coefficient that a class sets itself, and so does not check as an argument.
+_ANY_COEFFICIENT = coefficient()
 
 
 def _levels_to_the_user() -> int:
@@ -74,12 +90,23 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "vf_coef": coefficient(at_least=0),
         "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
-        "sde_sample_freq": integer(at_least=-1),
-        "seed": optional(integer(at_least=0, hint="Pass None for a run that is not to be repeated.")),
+        "sde_sample_freq": unless(-1, integer(at_least=1, hint="-1 draws once a rollout.")),
+        "seed": optional(
+            integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")
+        ),
         "bootstrap_truncated": choice(True, False),
         "measure_kl": choice(True, False, None),
         "update_backend": choice("auto", "autograd", "closed_form"),
         "nonfinite_update": choice("raise", "skip"),
+    }
+
+    #: What those have to satisfy that SB3 uses before it has stored them, or stores under another name.
+    sb3_checks: ClassVar[dict[str, Check]] = {
+        "stats_window_size": integer(at_least=1),
+        "verbose": choice(0, 1, 2, False, True),
+        "policy_kwargs": optional(instance((dict,), "a dictionary of the policy's arguments")),
+        "rollout_buffer_kwargs": optional(instance((dict,), "a dictionary of the buffer's arguments")),
+        "tensorboard_log": optional(instance((str, os.PathLike), "a folder, or None for no TensorBoard")),
     }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -95,6 +122,11 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         if _is_ours(cls):
             reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
+
+    def _check_for_sb3(self, **arguments: Any) -> None:
+        """Reject arguments that SB3's constructor would stumble over."""
+        for name, value in arguments.items():
+            self.sb3_checks[name](name, value)
 
     def _check_settings(self) -> None:
         """Reject arguments that are wrong by themselves (``checks``) or together. Subclasses add their own."""
@@ -141,7 +173,45 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         :param name: A setting that may be a schedule
         :return: its value at the present progress
         """
-        return current_value(name, getattr(self, name), self._current_progress_remaining)
+        schedule = self._applied_learning_rate() if name == "learning_rate" else getattr(self, name)
+        return current_value(name, schedule, self._current_progress_remaining)
+
+    def _check_coefficients(self) -> None:
+        """
+        Check what the coming update will read from schedules, before it changes anything.
+
+        :raises NonFiniteError: a coefficient is NaN or Inf
+        :raises ValueError: a coefficient is out of its range
+        """
+        fault = self._coefficient_fault()
+        if fault is not None and self._current_progress_remaining < 0:
+            # The last rollout may end after the total. SB3 reads schedules there all the same; one that leaves its
+            # range only there (p * 3e-4 turns negative) stays at what it has at the end.
+            self._current_progress_remaining = 0.0
+            fault = self._coefficient_fault()
+        if fault is not None:
+            raise fault
+
+    def _coefficient_fault(self) -> ValueError | None:
+        for name in self.coefficients:
+            if getattr(self, name) is None:
+                continue
+            value = Reading(self.current(name))
+            try:
+                self.checks.get(name, _ANY_COEFFICIENT)(name, value)
+            except ValueError as error:
+                return self._refused_coefficient(value, str(error))
+        return None
+
+    def _refused_coefficient(self, value: float, reason: str) -> ValueError:
+        message = (
+            f"{reason} That is its value at num_timesteps={self.num_timesteps}, remaining progress "
+            f"{self._current_progress_remaining:.4g}; the update that would have used it has not begun. Correct the "
+            "schedule, or what was assigned."
+        )
+        if math.isfinite(value):
+            return ValueError(message)
+        return NonFiniteError(message, "coefficient", None, self.num_timesteps)
 
     def _setup_model(self) -> None:
         adopt(self)
@@ -153,12 +223,17 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         super()._setup_lr_schedule()
         self._scheduled_learning_rate = self.learning_rate
 
-    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+    def _applied_learning_rate(self) -> Schedule:
         # SB3 reads learning_rate once; an assignment made since then (a callback's) would go unnoticed.
         if self.learning_rate is not self._scheduled_learning_rate:
             learning_rate: Any = parse_coefficient("learning_rate", self.learning_rate)
             self.learning_rate = learning_rate
             self._setup_lr_schedule()
+        return self.lr_schedule
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        # Every update begins here.
+        self._check_coefficients()
         super()._update_learning_rate(optimizers)
         if self.learning_rate_vf is not None and len(self.policy.optimizer.param_groups) < 2:
             raise ValueError(
@@ -241,10 +316,11 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         # SB3 writes these into the model unseen, past the constructor; any attribute may be named. So a name is only
         # refused if it is nearly, but not quite, an argument.
         arguments = list(inspect.signature(cls).parameters)
+        every_check = cls.sb3_checks | cls.checks
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
         for name, value in parsed.items():
-            if name in cls.checks:
-                cls.checks[name](name, value)
+            if name in every_check:
+                every_check[name](name, value)
             elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
                 reject_unknown_arguments(cls, [name])
         return parsed

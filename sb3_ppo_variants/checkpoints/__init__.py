@@ -28,9 +28,12 @@ in between. What has been printed stays printed.
 **Environments** are kept by copying their attributes (and MuJoCo's data), or by replaying their actions since the last
 reset; which of the two is right is checked in the steps before the first checkpoint, on a second environment. In a
 ``DummyVecEnv`` they are put into ``ResumableEnv``s by the callback; for other processes say
-``make_vec_env(..., vec_env_cls=SubprocVecEnv, wrapper_class=ResumableEnv)``. One that can be neither copied nor
-replayed is named in a warning; a resume then begins a new episode in every environment, and the run is another one from
-there (the statistics, the model and all else are as they were). ``BipedalWalker`` needs ``NewWorldEachEpisode``.
+``make_vec_env(..., vec_env_cls=SubprocVecEnv, wrapper_class=ResumableEnv)``. So too where environments have to be
+replayed (Box2D): the callback comes after the first reset, and cannot keep the episode that is under way then. A
+checkpoint that has to wait for the next one is put off, for ``every`` steps at most, and this is said. An environment
+that can be neither copied nor replayed is named in a warning; a resume then begins a new episode in every environment,
+and the run is another one from there (the statistics, the model and all else are as they were). ``BipedalWalker`` needs
+``NewWorldEachEpisode``, which ``ppo-variants`` gives it.
 
 **The protocol**: an environment, a wrapper, a ``VecEnv`` or a callback whose class has ``get_checkpoint_state()``
 (returning something that can be pickled) and ``set_checkpoint_state(state)`` is kept by these instead. Where a second

@@ -4,6 +4,8 @@ from typing import Any
 
 import gymnasium as gym
 
+_WALKER = "gymnasium.envs.box2d.bipedal_walker"
+
 
 class NewWorldEachEpisode(gym.Wrapper):
     """
@@ -28,3 +30,22 @@ class NewWorldEachEpisode(gym.Wrapper):
         base._destroy()
         base.world = type(base.world)()
         return self.env.reset(**kwargs)
+
+
+def is_walker(env: gym.Env) -> bool:
+    """
+    :param env: An environment, wrapped or not
+    :return: whether it is gymnasium's ``BipedalWalker``, or made from it
+    """
+    return any(cls.__module__ == _WALKER for cls in type(env.unwrapped).__mro__)
+
+
+def lacks_new_world(env: gym.Env) -> bool:
+    """
+    :param env: An environment, wrapped or not
+    :return: whether it is a ``BipedalWalker`` that keeps its world from episode to episode
+    """
+    walker, outer = is_walker(env), env
+    while walker and isinstance(outer, gym.Wrapper):
+        walker, outer = not isinstance(outer, NewWorldEachEpisode), outer.env
+    return walker

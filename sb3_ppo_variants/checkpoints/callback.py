@@ -4,12 +4,20 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.atomic_files import remove_unfinished
 from sb3_ppo_variants.checkpoints.callback_states import check_callbacks, make_callbacks_resumable
-from sb3_ppo_variants.checkpoints.environments import begin_check, lost_states, make_resumable
+from sb3_ppo_variants.checkpoints.environments import (
+    VecEnvState,
+    awaited_states,
+    begin_check,
+    capture_environments,
+    lost_states,
+    make_resumable,
+)
 from sb3_ppo_variants.checkpoints.files import (
     Checkpoint,
     newest_checkpoint,
@@ -26,11 +34,12 @@ class ResumableCheckpointCallback(BaseCallback):
     Writes checkpoints from which a training goes on as if it had never been interrupted.
 
     Unlike SB3's ``CheckpointCallback``, whose files hold a model, these hold a training: see the package's docstring.
-    They are written between two rollouts, after the update.
+    They are written between two rollouts, after the update, and never of parameters that are not finite.
 
     :param path: Folder for the checkpoints of this one run
     :param every: Environment steps (over all environments together) from one checkpoint to the next; each is taken at
-        the first end of an update at or after them
+        the first end of an update at or after them. Where an environment can be kept only once its next episode has
+        begun, it is put off for so many steps at most, and then written without that environment's state
     :param keep: How many of the newest are kept, ≥ 1
     :param resume: Go on from the newest readable checkpoint, if there is one. Then call ``learn`` with the same
         arguments as the first time; it goes on to the total that was asked for then
@@ -54,6 +63,8 @@ class ResumableCheckpointCallback(BaseCallback):
         self._iterations = 0
         self._log_interval = 1
         self._last = 0
+        # The step at which the environments should have been kept but could not yet.
+        self._waiting_since: int | None = None
         self._said: set[str] = set()
 
     # ---- SB3's interface ----
@@ -150,11 +161,17 @@ class ResumableCheckpointCallback(BaseCallback):
         return in_step and steps // self.every > self._last // self.every
 
     def _write(self, finished: bool) -> None:
-        taken = take_snapshot(self._trained(), self._root(), self._iterations, unchecked=finished)
-        if taken is None:
+        if bad := self._nonfinite_parameter():
+            # The last good one stays the newest.
+            self._say(
+                f"No checkpoint is written: the policy's {bad} is not finite. What is in {self.path} stays as it is."
+            )
+            return
+        environments = capture_environments(self.training_env, unchecked=finished)
+        if environments is None or self._puts_off(environments):
             # Stays due: the next end of an update will do.
             return
-        snapshot, environments = taken
+        snapshot = take_snapshot(self._trained(), environments, self._root(), self._iterations)
         for lost in lost_states(environments):
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
         steps = self.model.num_timesteps
@@ -168,6 +185,25 @@ class ResumableCheckpointCallback(BaseCallback):
         write_checkpoint(self.path, steps, about, snapshot)
         remove_old(self.path, self.keep)
         self._last = steps
+
+    def _puts_off(self, environments: VecEnvState) -> bool:
+        """Whether to wait for environments that can be kept once they begin an episode: for ``every`` steps at most."""
+        awaited = awaited_states(environments)
+        if not awaited:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = self.model.num_timesteps
+            self._say(
+                f"A checkpoint is due and put off, for {'; '.join(awaited)}. It is written once the next episode has "
+                f"begun there; after {self.every} more steps in any case."
+            )
+        return self.model.num_timesteps - self._waiting_since < self.every
+
+    def _nonfinite_parameter(self) -> str:
+        """The name of the first of the policy's tensors with a NaN or an Inf; empty: all are finite."""
+        tensors = self.model.policy.state_dict().items()
+        return next((name for name, tensor in tensors if not bool(th.isfinite(tensor).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
         for fault in put_snapshot(found.snapshot, self._trained(), self._root()):

@@ -1,17 +1,20 @@
 """Vectorised environments: keeping and restoring what is in them and around them."""
 
-from typing import NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from sb3_ppo_variants.checkpoints.layers import Layer, capture_layer, has_protocol, restore_layer
-from sb3_ppo_variants.checkpoints.resumable_env import EnvState, ResumableEnv
+from sb3_ppo_variants.checkpoints.resumable_env import EnvState, ResumableEnv, describe_env
 
 _NOT_WRAPPED = (
     "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
     "vec_env_cls=SubprocVecEnv)"
 )
+# What VecEnv.seed() and set_options() leave for the next reset, which may be an evaluation's long after.
+_PENDING = ("_seeds", "_options")
 
 
 class VecEnvState(NamedTuple):
@@ -19,11 +22,13 @@ class VecEnvState(NamedTuple):
     :param wrappers: Of the ``VecEnvWrapper``s, from outside inwards
     :param own: What is inside them, if it has the protocol of ``layers``
     :param envs: Otherwise, of each environment
+    :param pending: Seeds and options that its next reset will hand to the environments
     """
 
     wrappers: list[Layer]
     own: Layer | None
     envs: list[EnvState]
+    pending: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default)
 
 
 def make_resumable(env: VecEnv) -> None:
@@ -35,6 +40,17 @@ def make_resumable(env: VecEnv) -> None:
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
         inner.envs = [one if isinstance(one, ResumableEnv) else ResumableEnv(one) for one in inner.envs]
+
+
+def describe_environments(env: VecEnv) -> dict[str, Any] | None:
+    """
+    :param env: Any vectorised environment
+    :return: what each environment is, by number, as JSON values; ``None`` where they cannot be asked
+    """
+    inner = env.unwrapped
+    if isinstance(inner, DummyVecEnv):
+        return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
+    return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
 
 
 def begin_check(env: VecEnv) -> None:
@@ -56,12 +72,13 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
     """
     inner = env.unwrapped
     wrappers = [capture_layer(wrapper) for wrapper in _wrappers(env)]
+    pending = {name: deepcopy(vars(inner)[name]) for name in _PENDING if name in vars(inner)}
     if has_protocol(inner):
-        return VecEnvState(wrappers, capture_layer(inner), [])
+        return VecEnvState(wrappers, capture_layer(inner), [], pending)
     if not _is_reached(inner):
-        return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs)
+        return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs, pending)
     envs = inner.env_method("capture_checkpoint", unchecked)
-    return None if None in envs else VecEnvState(wrappers, None, envs)
+    return None if None in envs else VecEnvState(wrappers, None, envs, pending)
 
 
 def lost_states(state: VecEnvState) -> list[str]:
@@ -70,6 +87,14 @@ def lost_states(state: VecEnvState) -> list[str]:
     :return: which environments' states could not be kept, and why, a line for each reason
     """
     return _by_reason(["" if one.kept else one.why_not for one in state.envs])
+
+
+def awaited_states(state: VecEnvState) -> list[str]:
+    """
+    :param state: What ``capture_environments`` returned
+    :return: which environments' states can be kept only after the beginning of their next episode, and why
+    """
+    return _by_reason([one.why_not if one.later else "" for one in state.envs])
 
 
 def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
@@ -88,6 +113,7 @@ def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
         )
     for wrapper, layer in zip(wrappers, state.wrappers, strict=True):
         restore_layer(wrapper, layer)
+    vars(inner).update(state.pending)
     if state.own is not None:
         restore_layer(inner, state.own)
         return []

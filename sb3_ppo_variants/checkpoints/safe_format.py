@@ -101,6 +101,9 @@ def checksum(document: dict[str, Any], tensors: dict[str, th.Tensor]) -> str:
 
 
 def _check_start(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        # A pipe, say, which would be waited for without end.
+        raise SafeFileError(f"{path} is no regular file: give the file that save_safe() has written.")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)

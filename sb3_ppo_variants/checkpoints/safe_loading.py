@@ -13,7 +13,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 
-from sb3_ppo_variants.algorithms import checks
 from sb3_ppo_variants.algorithms.adoption import family_members
 from sb3_ppo_variants.checkpoints.safe_format import read_safe, with_suffix
 from sb3_ppo_variants.checkpoints.safe_optimizers import PREFIX, optimizer_state_from_data
@@ -160,23 +159,16 @@ def _state(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[s
     return state | _episode_buffers(document["episodes"], state.get("_stats_window_size", 100))
 
 
-#: Settings that no class has a check of its own for.
-_SHARED_CHECKS: dict[str, checks.Check] = {
-    "verbose": checks.choice(0, 1, 2),
-    "stats_window_size": checks.integer(at_least=1),
-}
-
-
 def _setting(name: str, data: Any, cls: type["OnPolicyVariant"]) -> Any:
     value = setting_from_data(name, data, name in cls.coefficients)
-    check = cls.checks.get(name, _SHARED_CHECKS.get(name))
+    check = (cls.sb3_checks | cls.checks).get(name)
     # A coefficient assigned as 0 (as rl_zoo3 does to a learning rate) is kept, as in SB3's files.
     if check is not None and not (name in cls.coefficients and type(value) in (int, float) and value == 0):
         try:
             check(name, value)
         except (ValueError, TypeError, OverflowError) as error:
             raise SafeFileError(f"{error}"[:400]) from error
-    largest = {"seed": 2**32 - 1, "stats_window_size": 2**24, "n_steps": 2**40}.get(name, 2**63 - 1)
+    largest = {"stats_window_size": 2**24, "n_steps": 2**40}.get(name, 2**63 - 1)
     if isinstance(value, int) and abs(value) > largest:
         raise SafeFileError(f"{name} is larger than {largest}.")
     return value

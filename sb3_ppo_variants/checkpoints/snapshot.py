@@ -11,11 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.checkpoints.callback_states import CallbackState, capture_callbacks, restore_callbacks
-from sb3_ppo_variants.checkpoints.environments import (
-    VecEnvState,
-    capture_environments,
-    restore_environments,
-)
+from sb3_ppo_variants.checkpoints.environments import VecEnvState, restore_environments
 from sb3_ppo_variants.checkpoints.layers import can_be_kept, dumps, put_attributes
 from sb3_ppo_variants.checkpoints.logs import LogState, capture_logs, restore_logs
 from sb3_ppo_variants.checkpoints.random_states import RandomStates, capture_random_states, restore_random_states
@@ -53,19 +49,15 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot(
-    model: OnPolicyAlgorithm, callback: BaseCallback, iterations: int, unchecked: bool = False
-) -> tuple[bytes, VecEnvState] | None:
+    model: OnPolicyAlgorithm, environments: VecEnvState, callback: BaseCallback, iterations: int
+) -> bytes:
     """
     :param model: Between two rollouts
+    :param environments: What ``capture_environments`` has just returned for its environments
     :param callback: What ``learn`` was given
     :param iterations: How many ``learn`` has counted
-    :param unchecked: Take environments as they are, whether or not they have been checked
-    :return: a pickled ``Snapshot``, and the environments' part of it; ``None``: too early for the environments
+    :return: a pickled ``Snapshot``
     """
-    env = model.get_env()
-    environments = None if env is None else capture_environments(env, unchecked)
-    if environments is None:
-        return None
     names, _ = model._get_torch_save_params()
     tensors = io.BytesIO()
     th.save({name: _reached(model, name).state_dict() for name in names}, tensors)
@@ -80,7 +72,7 @@ def take_snapshot(
         logs=capture_logs(model.logger, iterations),
         random=capture_random_states(),
     )
-    return dumps(snapshot), environments
+    return dumps(snapshot)
 
 
 def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallback) -> list[str]:

@@ -3,13 +3,30 @@
 import pickle
 import warnings
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.monitor import Monitor
 
 from sb3_ppo_variants.checkpoints.layers import Layer, capture_layer, dumps, has_protocol, is_code, restore_layer
+from sb3_ppo_variants.checkpoints.random_states import RandomStates, restore_random_states
+
+
+class Event(NamedTuple):
+    """
+    What an environment was told, and what it returned.
+
+    :param kind: ``"step"`` or ``"reset"``
+    :param given: The action, or the arguments
+    :param returned: Observation, reward and ends, or the observation
+    :param random: The process's random state before it
+    """
+
+    kind: str
+    given: Any
+    returned: Any
+    random: RandomStates
 
 
 class CannotCheck(Exception):  # noqa: N818 (it is no error)
@@ -66,15 +83,18 @@ def replay(env: gym.Env, reset: dict[str, Any], actions: Any) -> Any:
     return observation
 
 
-def follows(twin: gym.Env, events: list[tuple[str, Any, Any]]) -> bool:
+def follows(twin: gym.Env, events: list[Event], with_random: bool = False) -> bool:
     """
     :param twin: An environment in the state from which the events began
-    :param events: ``("step", action, returned)`` and ``("reset", arguments, observation)``
+    :param events: What another was told since
+    :param with_random: Give the process the random state that it had before each of them; it is left so
     :return: whether it returns the same, bit for bit
     """
-    for event, given, returned in events:
-        given = deepcopy(given)
-        if not same(returned, twin.step(given)[:4] if event == "step" else twin.reset(**given)[0]):
+    for event in events:
+        given = deepcopy(event.given)
+        if with_random:
+            restore_random_states(event.random)
+        if not same(event.returned, twin.step(given)[:4] if event.kind == "step" else twin.reset(**given)[0]):
             return False
     return True
 

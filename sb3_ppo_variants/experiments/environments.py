@@ -12,6 +12,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
+from sb3_ppo_variants.checkpoints.box2d import is_walker
 from sb3_ppo_variants.experiments.registry import did_you_mean
 
 #: ``--normalize``: what of an environment's output SB3's ``VecNormalize`` scales by its running statistics.
@@ -68,8 +70,12 @@ def make_environment(
     *,
     wrapper: Callable[[gymnasium.Env], gymnasium.Env] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    resumable: bool = False,
 ) -> VecEnv:
     """Environments in one process, each in SB3's Monitor, which sees returns as they are before any normalisation.
+
+    A BipedalWalker gets a new world each episode, with and without checkpoints: its run is the same one then, and can
+    be resumed.
 
     :param environment: Gymnasium id or import path (see :func:`maker`)
     :param n_envs: How many
@@ -77,11 +83,26 @@ def make_environment(
     :param normalize: Arguments of ``VecNormalize`` around them; ``None``: not normalised
     :param wrapper: Around each, outside the Monitor
     :param env_kwargs: For the constructor of each
+    :param resumable: Keep track of each from its first reset on, for checkpoints
     :return: The vectorised environment
     """
     set_random_seed(seed)  # for environments that draw from the global generators when they are made
+    made, kwargs = maker(environment), dict(env_kwargs or {})
+
+    def wrapped(env: gymnasium.Env) -> gymnasium.Env:
+        env = NewWorldEachEpisode(env) if is_walker(env) else env
+        return env if wrapper is None else wrapper(env)
+
+    def another() -> gymnasium.Env:
+        made_anew: Any = make_vec_env(made, wrapper_class=wrapped, env_kwargs=kwargs)
+        return made_anew.envs[0]
+
+    def tracked(env: gymnasium.Env) -> gymnasium.Env:
+        # What Gymnasium has registered, it can make again itself, without a renderer.
+        return ResumableEnv(wrapped(env), make=None if isinstance(made, str) else another)
+
     env = make_vec_env(
-        maker(environment), n_envs=n_envs, seed=seed, wrapper_class=wrapper, env_kwargs=dict(env_kwargs or {})
+        made, n_envs=n_envs, seed=seed, wrapper_class=tracked if resumable else wrapped, env_kwargs=kwargs
     )
     return env if normalize is None else VecNormalize(env, **normalize)
 

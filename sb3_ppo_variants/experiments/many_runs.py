@@ -10,9 +10,9 @@ from sb3_ppo_variants.experiments.batch import Batch, Standing
 from sb3_ppo_variants.experiments.ledger import open_ledger
 from sb3_ppo_variants.experiments.progress import Display
 from sb3_ppo_variants.experiments.run import Run
-from sb3_ppo_variants.experiments.storage import without_password
+from sb3_ppo_variants.experiments.storage import lost_database, without_password
 from sb3_ppo_variants.experiments.work import Job
-from sb3_ppo_variants.experiments.workers import coordinate
+from sb3_ppo_variants.experiments.workers import Interrupted, coordinate
 
 
 def do_runs(
@@ -48,8 +48,10 @@ def do_runs(
             batch = Batch(ledger, {key: run.description() for key, run in runs.items()})
             job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(runs), first=batch.first)
             return coordinate(batch, job, jobs, log, display)
+    except Interrupted as interrupt:
+        raise Interrupted(interrupt.done, interrupt.total, without_password(url)) from interrupt
     except StorageInternalError as error:
-        raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
+        raise lost_database(error) from error
 
 
 def look(runs: Mapping[str, Run], url: str, study: str) -> dict[str, Standing]:

@@ -19,6 +19,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
+from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.experiments.environments import make_environment
 from sb3_ppo_variants.experiments.provenance import versions
 from sb3_ppo_variants.experiments.registry import algorithm_class
@@ -232,13 +233,17 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     :param run: What to build
     :param env: The environment of the run
     :return: The model, on the CPU
+    :raises ValueError: the algorithm does not take such spaces
     """
     settings = dict(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
     if "stats_window_size" in all_parameters(run.algorithm):
         settings["stats_window_size"] = SCORE_EPISODES
     make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
-    return make(policy, env, seed=run.seed, device="cpu", **settings)
+    try:
+        return make(policy, env, seed=run.seed, device="cpu", **settings)
+    except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
+        raise ValueError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
 
 
 def fit(
@@ -257,7 +262,8 @@ def fit(
     :param callbacks: More callbacks, after the recorder
     :return: The trained model and what the training gave
     """
-    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
+    resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize, resumable=resumable)
     try:
         model = build(run, env)
         if prepare is not None:

@@ -54,6 +54,15 @@ def without_password(url: str) -> str:
         return url.partition("://")[0] + "://…"
 
 
+def lost_database(error: StorageInternalError) -> ConnectionError:
+    """What to say when the database is lost.
+
+    :param error: Optuna's, whose cause knows the database's own words ("database or disk is full")
+    """
+    reason = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+    return ConnectionError(f"Lost the ledger's database ({reason}); the same command goes on from there")
+
+
 def patiently(action: Callable[[], T], seconds: float = 30.0) -> T:
     """Do something with the database, again for a while when the database cannot be reached.
 

@@ -11,11 +11,12 @@ from stable_baselines3.common.logger import Logger, configure
 
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.checkpoints.files import newest_path, refuse_earlier_run
-from sb3_ppo_variants.experiments.environments import check_environment
+from sb3_ppo_variants.experiments.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.files import atomic, safe_name, write_csv, write_text
 from sb3_ppo_variants.experiments.registry import algorithm_name
 from sb3_ppo_variants.experiments.run import CurvePoint, Report, Result, Run, fit
 from sb3_ppo_variants.experiments.settings import check_settings
+from sb3_ppo_variants.experiments.statistics_files import ZOO_STATISTICS
 
 MODEL, RUN, CURVE = "model.zip", "run.json", "curve.csv"
 CHECKPOINTS = "checkpoints"
@@ -45,13 +46,14 @@ def train(
     seed: int = 0,
     n_envs: int = 1,
     settings: Mapping[str, Any] | None = None,
+    normalize: str | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: Report | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
 ) -> Trained:
     """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
-    ``progress.csv`` (SB3's log, a row an update).
+    ``progress.csv`` (SB3's log, a row an update); ``vecnormalize.pkl`` too if it was normalised.
 
     :param algorithm: A name (see :mod:`.registry`) or a class
     :param environment: Gymnasium id
@@ -59,6 +61,8 @@ def train(
     :param seed: Seed of the algorithm and its environments
     :param n_envs: Environments stepped together
     :param settings: Constructor argument → value
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``, around
+        the environments; returns are reported as they are without it
     :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``
     :param report: Called a few times a second with the steps so far and the mean return so far
     :param checkpoint_every: Steps from one checkpoint in ``<out>/checkpoints`` to the next; ``None``: none
@@ -67,7 +71,8 @@ def train(
     :return: The model and what the training gave
     """
     name = algorithm_name(algorithm)
-    run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}))
+    scaling = normalization(normalize)
+    run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}), normalize=scaling)
     folder = Path(out) if out is not None else Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made should not cost a training first
@@ -87,6 +92,21 @@ def train(
     finally:
         for logger in loggers:
             logger.close()
+    try:
+        _save(folder, run, model, result)
+    except OSError as error:
+        raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
+    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
+    # Beside a model, evaluate and record take them for its own: none may be left of another training.
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is None:
+        (folder / ZOO_STATISTICS).unlink(missing_ok=True)
+    else:
+        with atomic(folder / ZOO_STATISTICS) as temporary:
+            normalizer.save(str(temporary))
     with atomic(folder / MODEL) as temporary:
         model.save(temporary)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
@@ -94,7 +114,13 @@ def train(
     write_text(
         folder / RUN, json.dumps({"run": run.description(), "result": kept}, indent=2, ensure_ascii=False) + "\n"
     )
-    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _what_is_unwritten(folder: Path, error: OSError) -> str:
+    missing = f"{error.strerror or error}: {MODEL}, {CURVE} and {RUN} of this training were not all written to {folder}"
+    if newest := newest_path(folder / CHECKPOINTS):
+        return f"{missing}. {newest} is kept: make room, and the same command with --resume writes them"
+    return f"{missing}, and there was no --checkpoint-every to keep it: make room and train again"
 
 
 def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:

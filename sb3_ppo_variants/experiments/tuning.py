@@ -16,7 +16,7 @@ from sb3_ppo_variants.experiments.failures import RepeatedError, repeated_error
 from sb3_ppo_variants.experiments.files import safe_name
 from sb3_ppo_variants.experiments.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.registry import algorithm_name
-from sb3_ppo_variants.experiments.storage import storage_url, without_password
+from sb3_ppo_variants.experiments.storage import lost_database, storage_url, without_password
 from sb3_ppo_variants.experiments.trials import PLAN, TIMEOUT, Candidate, StudyPlan, TrialRecord
 from sb3_ppo_variants.experiments.tuning_confirmation import check_confirmation, confirm_candidates
 from sb3_ppo_variants.experiments.tuning_files import write_tables, write_winner
@@ -167,7 +167,7 @@ def tune(
     except Interrupted as interrupt:
         raise StudyInterrupted(interrupt, phase, without_password(url)) from interrupt
     except StorageInternalError as error:
-        raise ConnectionError(f"Lost the ledger's database ({error}); the same command goes on from there") from error
+        raise lost_database(error) from error
     folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
     return _conclude(plan, records, candidates if confirm else None, out, folder, command)
 

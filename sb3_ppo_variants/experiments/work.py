@@ -8,6 +8,7 @@ study whose trials are not plain runs stands in the study's attributes, so a wor
 import dataclasses
 import importlib
 import json
+import logging
 import math
 import os
 import signal
@@ -237,6 +238,12 @@ def stop_on_signals(parent: int | None = None) -> Callable[[], bool]:
     return lambda: bool(asked) or (parent is not None and os.getppid() != parent)
 
 
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    """Whether a log record is of anything but a run put back: nothing has failed there."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, Stopped)
+
+
 def join(job: Job, stop: Callable[[], bool]) -> int:
     """Work on a ledger in this process.
 
@@ -245,6 +252,7 @@ def join(job: Job, stop: Callable[[], bool]) -> int:
     :return: How many runs this process has done
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.get_logger("optuna.study._optimize").addFilter(_is_no_stop)
     with _open(job) as ledger:
         worker = Worker(ledger, executor(ledger, job), stop, job)
         worker.work()

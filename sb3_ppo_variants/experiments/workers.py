@@ -31,10 +31,12 @@ class Interrupted(KeyboardInterrupt):
 
     :param done: Runs that were finished
     :param total: Runs asked for
+    :param where: The storage, if it is to be named
     """
 
-    def __init__(self, done: int, total: int):
-        super().__init__(f"interrupted with {done} of {total} runs done; the same command goes on from there")
+    def __init__(self, done: int, total: int, where: str = ""):
+        kept = f"; all of it is kept in {where}" if where else ""
+        super().__init__(f"interrupted with {done} of {total} runs done; the same command goes on from there{kept}")
         self.done, self.total = done, total
 
 

@@ -25,7 +25,7 @@ def outcome(algorithm: type, text: str) -> str:
     What becomes of an input: an error or a warning with its first line, or how the training ended. Two environments,
     rollouts of 64 steps each, four of them; ``observation=`` and ``reward=`` come from environment 1, once.
     """
-    arguments: dict[str, Any] = eval(f"dict({text})", {}, NAMES)  # our own page
+    arguments: dict[str, Any] = eval(f"dict({text})", dict(NAMES))  # our own page
     env = make_env(n_envs=2)
     for what in ("observation", "reward"):
         if what in arguments:

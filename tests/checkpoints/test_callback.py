@@ -1,24 +1,32 @@
 """The callback's own part: files, logs, other callbacks, and what it refuses or says."""
 
+import contextlib
 import csv
+import io
+import pickle
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from stable_baselines3 import SAC
-from stable_baselines3.common.callbacks import EvalCallback
+import torch as th
+from gymnasium.wrappers import TransformObservation
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
-from sb3_ppo_variants.checkpoints.files import checkpoint_paths
+from sb3_ppo_variants.checkpoints.files import checkpoint_paths, read_checkpoint
+from sb3_ppo_variants.faults import NonFiniteError
 from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
-from tests.checkpoints.test_exact_resume import ALGORITHMS, envs
-from tests.checkpoints.test_resumable_env import Noisy
+from tests.checkpoints.test_exact_resume import ALGORITHMS, envs, model
+from tests.checkpoints.test_resumable_env import Endless, Noisy
 
 CLOCKS = ("time/fps", "time/time_elapsed", "t")
 MAKE = ALGORITHMS["ClipPPO"]
@@ -104,7 +112,8 @@ def test_log_interval(tmp_path: Path) -> None:
 
 def test_evaluation_during_training(tmp_path: Path) -> None:
     def run(folder: str, at: int) -> tuple[Any, ...]:
-        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=40, verbose=0)
+        # Its environment is seeded, which is due at its first reset only: at 120 steps, before every resume.
+        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=60, verbose=0)
         ended = train(MAKE, CARTPOLE, tmp_path / folder, 320, at, resume=True, more=(evaluation,))
         return ended, evaluation.evaluations_results, evaluation.best_mean_reward, evaluation.n_calls
 
@@ -132,8 +141,48 @@ def test_a_damaged_newest_is_named_and_passed_over(tmp_path: Path) -> None:
         train(MAKE, CARTPOLE, folder, 320, resume=True)
 
 
+class Spoil(BaseCallback):
+    """Writes a NaN into the policy, as a callback or another class's update may."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps == 256:
+            with th.no_grad():
+                self.model.policy.value_net.bias[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    "make_model", [partial(MAKE, nonfinite_update="skip"), partial(model, PPO, batch_size=32, n_epochs=1)]
+)
+def test_parameters_that_are_not_finite_are_not_kept(make_model: Any, tmp_path: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match=r"No checkpoint is written: the policy's .* is not finite") as said,
+        contextlib.suppress(ValueError),  # torch's own, in PPO's next rollout
+    ):
+        train(make_model, CARTPOLE, tmp_path, 320, more=(Spoil(),))
+    assert len([w for w in said if "No checkpoint" in str(w.message)]) == 1
+    newest = checkpoint_paths(tmp_path)[-1]
+    assert newest.name == "step-000000000160.checkpoint"
+    tensors = th.load(io.BytesIO(pickle.loads(read_checkpoint(newest).snapshot).tensors), weights_only=True)
+    assert all(bool(th.isfinite(tensor).all()) for tensor in tensors["policy"].values())
+
+
+def test_what_is_no_difference(tmp_path: Path) -> None:
+    """Objects of which nothing is the same in two processes but their class; a renderer; a schedule with a NaN."""
+    settings = {"learning_rate": lambda p: 3e-4 if p > 0.2 else float("nan"), "rollout_buffer_kwargs": {}}
+    make_model = partial(MAKE, **settings, policy_kwargs={"net_arch": [8], "optimizer_kwargs": {"eps": 1e-6}})
+    train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": "rgb_array"}), tmp_path, 320, interrupt_at=200)
+    with pytest.raises(NonFiniteError, match="learning_rate=nan"):  # that of the undisturbed run too
+        train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": None}), tmp_path, 320, resume=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 def test_another_run_is_refused(tmp_path: Path) -> None:
     train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    shorter = partial(CARTPOLE, env_kwargs={"max_episode_steps": 100})
+    rescaled = partial(CARTPOLE, wrapper_class=lambda env: TransformObservation(env, abs, None))
     with pytest.raises(ValueError, match=r"of an earlier run .* pass resume=True"):
         train(MAKE, CARTPOLE, tmp_path, 320)
     for make_model, make_env, total, difference in (
@@ -142,6 +191,23 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
         (partial(MAKE, seed=2), CARTPOLE, 320, "seed=1; this one has 2"),
         (MAKE, partial(CARTPOLE, n_envs=3), 320, "n_envs=2; this one has 3"),
         (ALGORITHMS["TRPO"], CARTPOLE, 320, "class='ClipPPO'; this one has 'TRPO'"),
+        (MAKE, shorter, 320, r"environment\[0\]\[time limit\]=\[500\]; this one has \[100\]"),
+        (MAKE, partial(envs, "Acrobot-v1"), 320, r"action_space='Discrete\(2\)'; this one has 'Discrete\(3\)'"),
+        (MAKE, partial(envs, "CartPole-v0"), 320, r"environment\[0\]\[id\]='CartPole-v1'; this one has 'CartPole-v0'"),
+        (MAKE, rescaled, 320, r"environment\[0\]\[classes\]=\['Monitor', .*; this one has \['TransformObservation'"),
+        (partial(MAKE, policy_kwargs={"net_arch": [9]}), CARTPOLE, 320, r"policy_kwargs\[net_arch\]=\[8\].* \[9\]"),
+        (
+            partial(MAKE, policy_kwargs={"net_arch": [8], "activation_fn": th.nn.ReLU}),
+            CARTPOLE,
+            320,
+            r"policy_kwargs\[activation_fn\]=None; this one has 'torch.*ReLU'",
+        ),
+        (
+            partial(MAKE, learning_rate=lambda p: LinearSchedule(3e-4, 0.0, 1.0)(p) if p != 0.25 else 0.0),
+            CARTPOLE,
+            320,
+            r"schedules\[learning_rate\]\[0.25\]=7.49.*e-05; this one has 0.0",
+        ),
     ):
         with pytest.raises(ValueError, match=difference):
             train(make_model, make_env, tmp_path, total, resume=True)
@@ -158,6 +224,25 @@ def test_an_environment_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
         ended = train(MAKE, make_env, tmp_path, 320, resume=True)
     assert ended is not None
     assert ended["counters"][0] == 320  # no step less, none more
+
+
+def test_waiting_for_an_episode_that_does_not_begin(tmp_path: Path) -> None:
+    make_env = partial(envs, Endless)
+    with (
+        pytest.warns(UserWarning, match="due and put off, for environment 0, 1: .* after 75 more steps") as said,
+        pytest.warns(UserWarning, match="hold no state of environment 0, 1: "),
+    ):
+        train(MAKE, make_env, tmp_path, 640, interrupt_at=300)
+    assert len([w for w in said if "put off" in str(w.message)]) == 1
+    # Due at 96, written 75 steps later; the next one when it is due.
+    assert [path.name[10:17] for path in checkpoint_paths(tmp_path)] == ["0000192", "0000256"]
+    with (
+        pytest.warns(UserWarning, match="Not restored: environment 0, 1: "),
+        pytest.warns(UserWarning, match="hold no state"),
+    ):
+        ended = train(MAKE, make_env, tmp_path, 640, resume=True)
+    assert ended is not None
+    assert ended["counters"][0] == 640
 
 
 def test_processes_need_the_wrapper(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
 from tests.checkpoints.runs import N_STEPS, assert_resumes_exactly
+from tests.checkpoints.test_resumable_env import Dice
 from tests.environments import RandomWalk
 
 needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="MuJoCo is not installed")
@@ -107,6 +108,10 @@ def test_an_environment_of_ones_own(tmp_path: Path) -> None:
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, RandomWalk), tmp_path)
 
 
+def test_an_environment_that_draws_from_the_process(tmp_path: Path) -> None:
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, Dice), tmp_path)
+
+
 @needs_mujoco
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("environment", [*MUJOCO, "Ant-v5", "Humanoid-v5"])
@@ -129,7 +134,8 @@ def test_mujoco_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("environment", ["LunarLander-v3", "LunarLanderContinuous-v3"])
 def test_replayed(environment: str, tmp_path: Path) -> None:
     """Box2D's world cannot be copied."""
-    assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, environment), tmp_path, total=640, interruptions=(500,))
+    make_env = partial(envs, environment, wrapper_class=ResumableEnv)
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=640, interruptions=(170, 500))
 
 
 def walker(env: gym.Env) -> ResumableEnv:
@@ -141,3 +147,23 @@ def walker(env: gym.Env) -> ResumableEnv:
 def test_walker_in_a_new_world_each_episode(tmp_path: Path) -> None:
     make_env = partial(envs, "BipedalWalker-v3", wrapper_class=walker)
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=640, interruptions=(500,))
+
+
+@needs_box2d
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_walker_without_it_is_told_of_it() -> None:
+    env = ResumableEnv(gym.make("BipedalWalker-v3"))
+    env.action_space.seed(1)
+    state, steps = None, 0
+    env.reset(seed=3)
+    # What an earlier episode has left shows in some later one.
+    while (state is None or state.kept) and steps < 5000:
+        env.begin_check()
+        steps += 1
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+        state = env.capture_checkpoint() if steps % 50 == 0 else state
+    assert state is not None
+    assert not state.kept
+    assert "; put a BipedalWalker into NewWorldEachEpisode" in state.why_not

@@ -1,5 +1,6 @@
 """How one environment's state is kept; the oracle is the environment itself, going on."""
 
+import random
 from typing import Any
 
 import gymnasium as gym
@@ -64,6 +65,22 @@ class Simulator(Counter):
         return np.array([self.hidden.value]), {}
 
 
+class Endless(Simulator):
+    """Its first episode is its last."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class Dice(Counter):
+    """Draws from the process's random generators."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.hidden[0] += random.random() + np.random.random()
+        return super().step(action)
+
+
 class OwnProtocol(Simulator):
     def get_checkpoint_state(self) -> Any:
         return self.hidden.value, self.np_random
@@ -117,6 +134,78 @@ def test_kept(make: Any, replayed: bool) -> None:
     other.reset(seed=99)
     assert other.restore_checkpoint(state) == ""
     assert_goes_on_alike(env, other)
+
+
+def test_draws_from_the_process_between_those_of_others() -> None:
+    envs = [ResumableEnv(Dice()) for _ in range(2)]
+    for number, env in enumerate(envs):
+        env.reset(seed=number)
+        env.begin_check()
+    for i in range(STEPS_BEFORE_CHECK + 8):
+        for env in envs:
+            np.random.random()  # a policy's
+            if env.step(i % 2)[2]:
+                env.reset()
+    for env in envs:
+        state = env.capture_checkpoint()
+        assert state is not None
+        assert state.kept
+        expected = [env.step(1)[0] for _ in range(5)]
+        other = ResumableEnv(Dice())
+        other.reset(seed=99)
+        assert other.restore_checkpoint(state) == ""
+        np.testing.assert_array_equal([other.step(1)[0] for _ in range(5)], expected)
+
+
+def test_the_random_state_of_the_process_is_left_alone() -> None:
+    env, plain = ResumableEnv(Dice()), Dice()
+    for one in (env, plain):
+        random.seed(3)
+        np.random.seed(3)
+        one.reset(seed=4)
+        if one is env:
+            env.begin_check()
+        seen = [one.step(0)[0][0] for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4)]
+        if one is env:
+            expected = seen
+    assert seen == expected
+
+
+def test_an_episode_whose_beginning_was_not_seen() -> None:
+    inner = Simulator()
+    inner.reset(seed=4)
+    env = ResumableEnv(inner, make=Simulator)
+    env.begin_check()
+    for _ in range(STEPS_BEFORE_CHECK + 2):
+        env.step(0)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert (state.kept, state.later) == (False, True)
+    assert "Simulator.hidden cannot be copied" in state.why_not or "a copy of its attributes" in state.why_not
+    assert "wrapper_class=ResumableEnv" in state.why_not
+    env.reset()
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 2)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert (state.kept, state.later) == (True, False)
+
+
+@pytest.mark.parametrize(("make", "kept"), [(Counter, True), (OwnProtocol, True), (Simulator, False)])
+def test_where_a_second_one_cannot_be_made(make: Any, kept: bool) -> None:
+    """A copy of the attributes is checked by itself, and a protocol is trusted."""
+
+    def refuse() -> Any:
+        raise OSError("the port is in use")
+
+    env = ResumableEnv(make(), make=refuse)
+    env.reset(seed=4)
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 4)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert state.kept == kept
+    assert kept or "the port is in use" in state.why_not
 
 
 def test_neither_copied_nor_replayed() -> None:

@@ -1,5 +1,6 @@
 """``ppo-variants train --checkpoint-every --resume`` in one process; ``test_kill`` has it killed."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,51 @@ from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.experiments import train
 from tests.checkpoints.runs import assert_equal
 from tests.checkpoints.test_callback import rows
+from tests.checkpoints.test_exact_resume import needs_box2d
 
 SETTINGS = {"n_steps": 64, "n_epochs": 1}
 
 
-def trained(out: Path, **options: Any) -> Any:
-    return train("clip_ppo", timesteps=320, seed=1, settings=SETTINGS, out=out, **options)
+#: Copied; of one's own and replayed, for want of which a second one has to be made; Box2D's with a world that it keeps.
+ENVIRONMENTS = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "tests.checkpoints.test_resumable_env:Simulator",
+    "tests.checkpoints.test_resumable_env:Endless",
+    pytest.param("BipedalWalker-v3", marks=needs_box2d),
+)
 
 
-def interrupted(out: Path, at: int) -> str:
+#: How those are trained that are not trained as they are.
+OPTIONS: dict[str, dict[str, Any]] = {"Pendulum-v1": {"normalize": "both"}}
+
+
+def trained(out: Path, environment: str = "CartPole-v1", **options: Any) -> Any:
+    kept: Any = {"timesteps": 320, "seed": 1, "settings": SETTINGS, "out": out} | OPTIONS.get(environment, {})
+    return train("clip_ppo", environment, **kept | options)
+
+
+def interrupted(out: Path, at: int, environment: str) -> str:
     def report(steps: int, mean_return: float) -> None:
         if steps >= at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as info:
-        trained(out, checkpoint_every=64, resume=True, report=report)
+        trained(out, environment, checkpoint_every=64, resume=True, report=report)
     return str(info.value)
 
 
-def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_interrupted_and_resumed(environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sb3_ppo_variants.experiments.run.REPORT_SECONDS", 0.0)
-    undisturbed = trained(tmp_path / "undisturbed")
+    undisturbed = trained(tmp_path / "undisturbed", environment)
     out = tmp_path / "resumed"
-    assert interrupted(out, 10) == "Interrupted before the first checkpoint: nothing is kept"
-    assert "step-000000000128.checkpoint is kept: the same command with --resume goes on" in interrupted(out, 150)
-    resumed = trained(out, checkpoint_every=64, resume=True)
+    assert interrupted(out, 10, environment) == "Interrupted before the first checkpoint: nothing is kept"
+    assert "step-000000000128.checkpoint is kept: the same command with --resume goes on" in interrupted(
+        out, 150, environment
+    )
+    resumed = trained(out, environment, checkpoint_every=64, resume=True)
     assert resumed.resumed_at == 128
     assert_equal(*([p.detach().numpy() for p in one.model.policy.parameters()] for one in (undisturbed, resumed)))
     for one, other in zip(undisturbed.result.curve, resumed.result.curve, strict=True):
@@ -44,12 +65,14 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert rows(out / "progress.csv") == rows(tmp_path / "undisturbed/progress.csv")
 
     log = (out / "progress.csv").read_text()
-    again = trained(out, checkpoint_every=64, resume=True)
+    again = trained(out, environment, checkpoint_every=64, resume=True)
     assert again.resumed_at == again.result.steps == 320
     with pytest.raises(ValueError, match="pass resume=True"):
-        trained(out)
+        trained(out, environment)
     with pytest.raises(ValueError, match="seed=1; this one has 2"):
-        train("clip_ppo", timesteps=320, seed=2, settings=SETTINGS, out=out, checkpoint_every=64, resume=True)
+        train(
+            "clip_ppo", environment, timesteps=320, seed=2, settings=SETTINGS, out=out, checkpoint_every=64, resume=True
+        )
     assert (out / "progress.csv").read_text() == log
     assert len(checkpoint_paths(out / "checkpoints")) == 3
 
@@ -62,6 +85,21 @@ def test_the_command_says_that_it_was_finished(tmp_path: Path) -> None:
     assert "already finished" not in first.stderr
     assert "The run was already finished" in second.stderr
     assert (tmp_path / "model.zip").is_file()
+
+
+def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sb3_ppo_variants.experiments.training.write_text", full)
+        said = r"No space left on device: .*run\.json of this training were not all written to .*and there was no"
+        with pytest.raises(OSError, match=said):
+            trained(tmp_path / "lost")
+        with pytest.raises(OSError, match=r"step-000000000320\.checkpoint is kept: make room, .* --resume writes them"):
+            trained(tmp_path / "kept", checkpoint_every=64)
+    assert trained(tmp_path / "kept", checkpoint_every=64, resume=True).resumed_at == 320
+    assert (tmp_path / "kept" / "run.json").is_file()
 
 
 def test_resume_alone_is_not_enough(tmp_path: Path) -> None:

@@ -9,12 +9,26 @@ import sqlalchemy
 from sb3_ppo_variants.experiments.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.storage import (
     HEARTBEAT_SECONDS,
+    lost_database,
     open_storage,
     patiently,
     storage_url,
     study_names,
     without_password,
 )
+
+
+def test_a_lost_database_is_described_in_its_own_words() -> None:
+    from optuna.exceptions import StorageInternalError
+
+    engine = sqlalchemy.create_engine("sqlite://")
+    lost = StorageInternalError("An exception is raised during the commit.")
+    with pytest.raises(sqlalchemy.exc.OperationalError) as caught, engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT * FROM nowhere"))
+    lost.__cause__ = caught.value
+    assert str(lost_database(lost)) == (
+        "Lost the ledger's database (no such table: nowhere); the same command goes on from there"
+    )
 
 
 def test_urls(tmp_path: Path) -> None:

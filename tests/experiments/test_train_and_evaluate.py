@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -17,6 +19,22 @@ SMALL = {"n_steps": 128, "n_epochs": 2}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train("clip_ppo", timesteps=512, seed=1, settings=SMALL, out=tmp_path_factory.mktemp("run") / "it").out
+
+
+def test_a_normalised_training_is_evaluated_in_what_it_has_seen(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"timesteps": 256, "settings": {"n_steps": 128, "n_epochs": 1}, "out": tmp_path}
+    trained = train("clip_ppo", "Pendulum-v1", normalize="both", **options)
+    kept = VecNormalize.load(str(tmp_path / "vecnormalize.pkl"), make_vec_env("Pendulum-v1"))
+    normalizer = trained.model.get_vec_normalize_env()
+    assert normalizer is not None
+    assert kept.norm_obs
+    assert kept.norm_reward
+    np.testing.assert_array_equal(kept.obs_rms.mean, normalizer.obs_rms.mean)  # type: ignore[union-attr]
+    run = json.loads((tmp_path / "run.json").read_text())["run"]
+    assert run["normalize"] == {"norm_obs": True, "norm_reward": True}
+    assert evaluate(tmp_path, episodes=1).mean < -100  # of the reward as it is
+    train("clip_ppo", "Pendulum-v1", **options)
+    assert not (tmp_path / "vecnormalize.pkl").exists()
 
 
 def test_train_leaves_a_run_folder(trained: Path) -> None:
