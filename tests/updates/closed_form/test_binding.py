@@ -291,14 +291,6 @@ def test_values_are_filled_in_when_a_callback_stops_in_mid_rollout() -> None:
         assert np.abs(theirs).sum() > 0
 
 
-@pytest.mark.parametrize("algorithm", [ClipPPO, TRPO])
-def test_a_negative_entropy_weight_counts_too(algorithm) -> None:
-    def discourage(model) -> None:
-        model.ent_coef = -0.5
-
-    assert_backends_agree(algorithm=algorithm, prepare=discourage)
-
-
 def test_an_observation_that_is_not_finite_is_refused_like_in_torch() -> None:
     class Broken(RandomWalk):
         def step(self, action):
