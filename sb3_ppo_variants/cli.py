@@ -309,7 +309,7 @@ def train(
 
 @app.command()
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A run folder or a model zip")],
+    path: Annotated[Path, typer.Argument(help="A run folder, a model zip or a file of save_safe")],
     env: Annotated[str | None, typer.Option(help="Gymnasium id (default: the one trained on)")] = None,
     algo: Annotated[str | None, typer.Option(help="Its algorithm (default: the one trained with)")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play")] = 20,
@@ -407,7 +407,7 @@ def figures(
 
 @app.command()
 def record(
-    path: Annotated[Path, typer.Argument(help="A run folder or a model zip")],
+    path: Annotated[Path, typer.Argument(help="A run folder, a model zip or a file of save_safe")],
     out: Annotated[
         Path | None, typer.Option(help="A .gif, or an .mp4 with the extra video (default: agent.gif beside the model)")
     ] = None,

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.checkpoints.safe_format import SUFFIX
 from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.registry import algorithm_class, algorithm_name
-from sb3_ppo_variants.experiments.trained_environment import trained_environment
+from sb3_ppo_variants.experiments.trained_environment import is_safe, trained_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
 from sb3_ppo_variants.experiments.zoo_run import zoo_run
 
@@ -58,9 +60,10 @@ def evaluate(
     :mod:`.trained_environment`).
 
     A model's zip and the statistics of ``VecNormalize`` beside it hold pickles, which can run code: play with your own
-    models, or with those of people whom you trust.
+    models, or with those of people whom you trust. A file of ``save_safe`` holds none, and nothing else is opened but
+    the ``run.json`` beside it.
 
-    :param path: A run folder of ours or of rl_zoo3, or a model zip
+    :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
     :param episodes: How many episodes
@@ -74,7 +77,7 @@ def evaluate(
     check_environment(environment)
     env = trained_environment(model_path, environment, seed)
     try:
-        model = algorithm_class(name).load(model_path, env=env, device="cpu")
+        model = load_model(name, model_path, env)
         model.set_random_seed(seed)
         returns, lengths = evaluate_policy(
             model, env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
@@ -84,15 +87,30 @@ def evaluate(
     return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths])  # type: ignore[union-attr]
 
 
+def load_model(name: str, path: Path, env: VecEnv) -> BaseAlgorithm:
+    """
+    :param name: The algorithm's
+    :param path: SB3's zip, or a file of ``save_safe``
+    :param env: Where it is to play
+    :return: The model, on the CPU
+    """
+    algorithm: Any = algorithm_class(name)
+    if not is_safe(path):
+        return algorithm.load(path, env=env, device="cpu")
+    if not hasattr(algorithm, "load_safe"):
+        raise ValueError(f"{name} reads no safe files, as {path} is by its name: give one of our algorithms as --algo")
+    return algorithm.load_safe(path, env=env, device="cpu")
+
+
 def find_model(
     path: str | Path, environment: str | None = None, algorithm: str | type[BaseAlgorithm] | None = None
 ) -> tuple[Path, str, str]:
     """A trained model, and what is needed to use it.
 
-    :param path: A run folder of ours or of rl_zoo3, or a model zip
+    :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param environment: Gymnasium id, by default the one that it was trained on
     :param algorithm: Its algorithm, by default the one that it was trained with
-    :return: The zip, the environment and the name of the algorithm
+    :return: The file, the environment and the name of the algorithm
     """
     model_path, trained = _find(Path(path))
     environment = environment or trained.get("environment")
@@ -105,13 +123,13 @@ def find_model(
 
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:
     """The model file and, where it is known, how it was trained."""
-    zoo = zoo_run(path if path.is_dir() else path.parent)
+    zoo = None if is_safe(path) else zoo_run(path if path.is_dir() else path.parent)
     folders_model = MODEL if zoo is None else zoo.model_path.name
     model_path = path / folders_model if path.is_dir() else path
     if not model_path.is_file():
         raise ValueError(f"There is no model at {path}: give a run folder with a {folders_model} in it, or a model zip")
-    if not zipfile.is_zipfile(model_path):
-        raise ValueError(f"{model_path} is not a model saved by Stable-Baselines3 (a zip file)")
+    if not is_safe(model_path) and not zipfile.is_zipfile(model_path):
+        raise ValueError(f"{model_path} is not a model saved by Stable-Baselines3 (a zip file), nor a {SUFFIX}")
     if zoo is not None:
         zoo.import_packages()  # without which Gymnasium may not know the environment
         return model_path, {"environment": zoo.environment, "algorithm": zoo.algorithm}

@@ -15,9 +15,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.evaluation import SEED, find_model
+from sb3_ppo_variants.experiments.evaluation import SEED, find_model, load_model
 from sb3_ppo_variants.experiments.files import atomic
-from sb3_ppo_variants.experiments.registry import algorithm_class
 from sb3_ppo_variants.experiments.trained_environment import trained_environment
 
 FORMATS = (".gif", ".mp4")
@@ -85,7 +84,7 @@ def record(
     check_environment(environment)
     env = trained_environment(model_path, environment, seed, render_mode=DRAWN)
     try:
-        model = algorithm_class(name).load(model_path, env=env, device="cpu")
+        model = load_model(name, model_path, env)
         model.set_random_seed(seed)
         given: Any = env.metadata.get("render_fps")
         rate = float(given or USUAL_RATE)

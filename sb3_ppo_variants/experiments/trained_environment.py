@@ -12,6 +12,8 @@ from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
+from sb3_ppo_variants.checkpoints.safe_format import SUFFIX, read_safe
+from sb3_ppo_variants.checkpoints.safe_spaces import space_from_data
 from sb3_ppo_variants.experiments.environments import is_atari, make_environment
 from sb3_ppo_variants.experiments.statistics_files import statistics_beside
 from sb3_ppo_variants.experiments.zoo_run import zoo_run
@@ -20,22 +22,37 @@ from sb3_ppo_variants.experiments.zoo_run import zoo_run
 ATARI_FRAME = (84, 84)
 
 
+def is_safe(model_path: Path) -> bool:
+    """Whether a model is, by its name, a file of ``save_safe``.
+
+    :param model_path: The model
+    """
+    return model_path.suffix == SUFFIX
+
+
 def trained_environment(model_path: Path, environment: str, seed: int, **env_kwargs: Any) -> VecEnv:
     """One environment as the model was trained in it: as rl_zoo3's configuration says where the model lies in a run
     folder of rl_zoo3; else in Atari's usual wrapper where the model has such observations, and normalised where
     statistics lie beside the model.
 
-    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust.
+    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust. None
+    is loaded for a file of ``save_safe``, which may be anybody's, and no configuration of rl_zoo3's, which names code.
 
-    :param model_path: The model's zip
+    :param model_path: The model
     :param environment: Gymnasium id or import path
     :param seed: Its seed
     :param env_kwargs: For its constructor
+    :raises ValueError: statistics lie beside a file of ``save_safe``
     """
-    run = zoo_run(model_path.parent)
+    run = None if is_safe(model_path) else zoo_run(model_path.parent)
     if run is None:
         env, frames = _by_observations(model_path, environment, seed, env_kwargs)
         statistics = statistics_beside(model_path)
+        if statistics is not None and is_safe(model_path):
+            raise ValueError(
+                f"{statistics} is a pickle, which can run code and is not opened for a safe file: give the model's zip "
+                "if you trust both, or move the safe file into a folder of its own if it was trained without"
+            )
     else:
         env = make_environment(environment, 1, seed, wrapper=run.wrapper(), env_kwargs=run.env_kwargs | env_kwargs)
         if wrap := run.wrapper("vec_env_wrapper"):
@@ -59,8 +76,11 @@ def _by_observations(
 
 def _atari_frames(model_path: Path) -> int:
     """How many of AtariWrapper's frames an observation of a saved model has; 0: it has none of them."""
-    data, _, _ = load_from_zip_file(model_path, device="cpu")
-    space = data["observation_space"] if data else None
+    if is_safe(model_path):
+        space: Any = space_from_data(read_safe(model_path)[0].get("observation_space"), "observation_space")
+    else:
+        data, _, _ = load_from_zip_file(model_path, device="cpu")
+        space = data["observation_space"] if data else None
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         return 0
     # The number of frames comes first where pictures were transposed for torch.

@@ -21,6 +21,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train("clip_ppo", timesteps=512, seed=1, settings=SMALL, out=tmp_path_factory.mktemp("run") / "it").out
 
 
+def test_a_safe_file_is_evaluated_without_a_pickle(trained: Path, tmp_path: Path) -> None:
+    safe = ClipPPO.load(trained / "model.zip").save_safe(tmp_path / "m")
+    expected = evaluate(trained, episodes=2)
+    assert evaluate(safe, "CartPole-v1", "clip_ppo", episodes=2) == expected
+    with pytest.raises(ValueError, match="nothing beside it that says how it was trained: give --env and --algo"):
+        evaluate(safe)
+    (tmp_path / "run.json").write_text((trained / "run.json").read_text())
+    assert evaluate(safe, episodes=2) == expected
+    with pytest.raises(ValueError, match="sb3:ppo reads no safe files"):
+        evaluate(safe, algorithm="sb3:ppo")
+    (tmp_path / "vecnormalize.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    with pytest.raises(ValueError, match=r"vecnormalize\.pkl is a pickle, .* is not opened for a safe file"):
+        evaluate(safe)
+
+
 def test_a_normalised_training_is_evaluated_in_what_it_has_seen(tmp_path: Path) -> None:
     options: dict[str, Any] = {"timesteps": 256, "settings": {"n_steps": 128, "n_epochs": 1}, "out": tmp_path}
     trained = train("clip_ppo", "Pendulum-v1", normalize="both", **options)
