@@ -21,7 +21,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sb3_ppo_variants.experiments.dimensions import Choice, Dimension
-from sb3_ppo_variants.experiments.files import safe_name
+from sb3_ppo_variants.experiments.files import atomic, safe_name
 from sb3_ppo_variants.experiments.registry import OURS, algorithm_class, did_you_mean
 from sb3_ppo_variants.experiments.search_space import RANGES, default_space, settings_of
 from sb3_ppo_variants.experiments.settings import full_settings
@@ -266,7 +266,8 @@ def _figures_kept() -> Iterator[None]:
         for number in pyplot.get_fignums():
             figure = pyplot.figure(number)
             path = Path(f"{safe_name(str(figure.get_label()) or f'figure-{number}')}.png")
-            figure.savefig(path)
+            with atomic(path) as temporary:
+                figure.savefig(temporary)
             sys.stderr.write(f"written: {path} (there is no display to show it on)\n")
 
     with mock.patch.object(pyplot, "show", keep):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,24 @@ def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
         assert [t.state for t in ledger.trials(TrialState.WAITING)] == [TrialState.WAITING]
     assert f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; the same command" in err
     assert "Traceback" not in err
+
+
+def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_given: object) -> Iterator[None]:
+        yield None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed.speed", measure)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed.as_json", lambda measurements: [None] * len(measurements))
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.show", lambda *_given: None)
+    code, _, err = run("speed", "--json", str(tmp_path / "s.json"))
+    assert code == 130
+    assert (
+        err.strip() == f"interrupted; {tmp_path}/s.json holds the configurations measured; the same command begins anew"
+    )
+    assert json.loads((tmp_path / "s.json").read_text()) == [None]
+    code, _, err = run("speed")
+    assert (code, err.strip()) == (130, "interrupted; the same command begins anew")
 
 
 @pytest.mark.filterwarnings("default")

@@ -30,6 +30,8 @@ class SafeFiles(ConfigurableAlgorithm):
         The file is written in full or not at all, and holds what ``save`` keeps of a model except
         ``tensorboard_log``, which belongs to the machine.
 
+        The statistics of a ``VecNormalize`` belong to the environment and are in neither; its own ``save`` is a pickle.
+
         :param path: The file; ``.safetensors`` is added where there is no suffix
         :param exclude: Arguments to leave out, such as a schedule that is a function of your own; they are given to
             ``load_safe`` again

@@ -11,7 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ppo_variants.experiments.environments import check_environment
 from sb3_ppo_variants.experiments.registry import algorithm_name
-from sb3_ppo_variants.experiments.saved_models import check_model_file, load_model, saved_algorithm
+from sb3_ppo_variants.experiments.saved_models import check_model_file, is_safe, load_model, saved_algorithm
 from sb3_ppo_variants.experiments.trained_environment import trained_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
 from sb3_ppo_variants.experiments.zoo_run import zoo_run
@@ -105,7 +105,8 @@ def find_model(
 
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:
     """The model file and, where it is known, how it was trained."""
-    zoo = zoo_run(path if path.is_dir() else path.parent)
+    # A configuration of rl_zoo3's names code, which a file that may be anybody's is not to bring along.
+    zoo = None if is_safe(path) else zoo_run(path if path.is_dir() else path.parent)
     folders_model = MODEL if zoo is None else zoo.model_path.name
     model_path = path / folders_model if path.is_dir() else path
     if not model_path.is_file():

@@ -25,14 +25,16 @@ def trained_environment(model_path: Path, environment: str, seed: int, **env_kwa
     folder of rl_zoo3; else in Atari's usual wrapper where the model has such observations, and normalised where
     statistics lie beside the model.
 
-    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust.
+    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust. None
+    are loaded for a file of ``save_safe``, which may be anybody's, and no configuration of rl_zoo3's, which names code.
 
     :param model_path: The model's file
     :param environment: Gymnasium id or import path
     :param seed: Its seed
     :param env_kwargs: For its constructor
+    :raises ValueError: if statistics lie beside a file of ``save_safe``
     """
-    run = zoo_run(model_path.parent)
+    run = None if is_safe(model_path) else zoo_run(model_path.parent)
     if run is None:
         env, frames = _by_observations(model_path, environment, seed, env_kwargs)
         statistics = _trusted_statistics(model_path)

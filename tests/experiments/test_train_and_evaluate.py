@@ -80,6 +80,8 @@ def test_a_file_of_the_safe_format(trained: Path, tmp_path: Path) -> None:
     assert evaluate(safe, "CartPole-v1", episodes=3) == evaluate(trained, episodes=3)
     with pytest.raises(ValueError, match="give --env"):
         evaluate(safe)
+    (tmp_path / "run.json").write_text((trained / "run.json").read_text())
+    assert evaluate(safe, episodes=3) == evaluate(trained, episodes=3)
     with pytest.raises(ValueError, match="in the safe format, which sb3:ppo does not read"):
         evaluate(safe, "CartPole-v1", "sb3:ppo")
     (tmp_path / "vecnormalize.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
