@@ -46,7 +46,7 @@ def _clear_errors() -> Iterator[None]:
             warnings.showwarning = _show_warning
             yield
     except KeyboardInterrupt as error:
-        _say(str(error) or "interrupted")
+        _say(str(error) or "interrupted; the same command begins anew")
         raise typer.Exit(130) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         _say(f"Error: {' '.join(str(error).split())}", style="red")
@@ -385,14 +385,18 @@ def speed(
         from sb3_ppo_variants.experiments.speed_tables import show
 
         screen, measurements = _screen(), list[Measurement]()
-        for measurement in measure_speed(env, n_envs, width, peers, rounds):
-            measurements.append(measurement)
-            show(measurement, screen)
-            if json_file is not None:
-                # After each configuration: what is interrupted keeps what it has.
-                from sb3_ppo_variants.experiments.files import write_text
+        try:
+            for measurement in measure_speed(env, n_envs, width, peers, rounds):
+                measurements.append(measurement)
+                show(measurement, screen)
+                if json_file is not None:
+                    # After each configuration: what is interrupted keeps what it has.
+                    from sb3_ppo_variants.experiments.files import write_text
 
-                write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")
+                    write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")
+        except KeyboardInterrupt:
+            kept = f"{json_file} holds the configurations measured; " if json_file and measurements else ""
+            raise KeyboardInterrupt(f"interrupted; {kept}the same command begins anew") from None
 
 
 @app.command()

@@ -70,6 +70,7 @@ def make_plan(
     # Any mistake in the fixed settings is the command's, not the first trial's.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
     searched = _space(name, space, only, fixed, start, n_envs)
+    _check_budget(timesteps, n_envs, full_settings(name, start), searched)
     if space is not None:
         _check_extremes(searched, Run(name, wanted[0], 0, timesteps, n_envs, start))
     known = _references(wanted, references)
@@ -223,6 +224,16 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
                 f"Trial 0 is the defaults, and {argument}={at_start.get(argument)!r} lies outside "
                 f"{dimension.to_json()}: widen the range, or take {argument} out of the space and fix it with --set"
             )
+
+
+def _check_budget(timesteps: int, n_envs: int, defaults: Mapping[str, Any], space: Space) -> None:
+    """Raise where a run is over before its first update: no setting could change a score."""
+    n_steps = defaults.get("n_steps")
+    if isinstance(n_steps, int) and "n_steps" not in space and timesteps <= n_steps * n_envs:
+        raise ValueError(
+            f"timesteps={timesteps} are collected before the first update (n_steps={n_steps} × {n_envs} environments), "
+            "so that no setting can change a score: give more --timesteps, or fewer n_steps with --set n_steps=…"
+        )
 
 
 def _check_extremes(space: Space, defaults: Run) -> None:

@@ -116,7 +116,7 @@ def test_another_plan_is_refused(
 def test_a_study_and_a_comparison_do_not_share_a_ledger(tmp_path: Path, here: None, no_report: None) -> None:
     small(tmp_path / "a", trials=1)
     with pytest.raises(ValueError, match="is a tuning study: give another --out"):
-        compare("CartPole-v1", ["sb3:ppo"], seeds=1, timesteps=64, out=tmp_path / "a")
+        compare("CartPole-v1", ["sb3:ppo"], seeds=1, timesteps=128, out=tmp_path / "a")
     with open_ledger(f"sqlite:///{tmp_path / 'b' / 'ledger.db'}", "b", create=True) as ledger:
         ledger.fill({"x": {}})
     with pytest.raises(ValueError, match="is a comparison: give another --out"):
@@ -163,7 +163,7 @@ def test_mistakes_are_named_before_anything_runs(
 
 def test_own_space_and_peers(tmp_path: Path, here: None, no_report: None) -> None:
     space = {"n_epochs": Choice((1, 10)), "policy_kwargs": Choice((None, {"net_arch": [4]}))}
-    tuned = tune("sb3:ppo", trials=4, timesteps=64, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
+    tuned = tune("sb3:ppo", trials=4, timesteps=128, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
     # A peer runs with the documented defaults, so trial 0 does.
     assert tuned.trials[0].settings["ent_coef"] == 0.01
     assert all(t.state == "done" for t in tuned.trials)
@@ -228,7 +228,7 @@ def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: 
     found = tune(
         "tests.experiments.mine:Fussy",
         trials=3,
-        timesteps=64,
+        timesteps=128,
         seeds=1,
         confirm=2,
         settings=SMALL,
@@ -335,7 +335,7 @@ def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Pat
     def study() -> Tuned:
         picky = "tests.experiments.fake_trials:Picky"  # builds with the defaults and with nothing else
         space = {"learning_rate": SPACE["learning_rate"]}
-        return tune(picky, trials=20, timesteps=64, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
+        return tune(picky, trials=20, timesteps=128, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
 
     message = r"The last 3 trials failed with the same error, 'config: ValueError: picky'.* is stopped\..*another --out"
     with pytest.raises(ValueError, match=message):
@@ -382,7 +382,7 @@ def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: No
         tune(
             "tests.experiments.mine:Fussy",
             trials=20,
-            timesteps=64,
+            timesteps=128,
             seeds=1,
             confirm=0,
             settings=SMALL,
@@ -403,7 +403,7 @@ def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_
 
 def test_different_errors_do_not_stop_it(make_ledger: MakeLedger) -> None:
     fixed = {"n_steps": 32, "batch_size": 32}
-    ledger, plan = make_ledger(), cheap_plan(environments=("Troubled-step-v0",), timesteps=64, fixed=fixed)
+    ledger, plan = make_ledger(), cheap_plan(environments=("Troubled-step-v0",), timesteps=128, fixed=fixed)
     begin(ledger, plan, 5, execute=TRIALS)
     work_here(ledger)
     assert [t.state for t in read_trials(ledger, plan)] == ["failed"] * 5  # env, not config
@@ -480,7 +480,7 @@ def test_the_sampler_is_told_ranks_against_what_has_finished(make_ledger: MakeLe
 
 def test_aggregation_follows_the_references(tmp_path: Path, here: None, no_report: None) -> None:
     both = ["CartPole-v1", "Troubled-none-v0"]
-    few: dict[str, Any] = {"trials": 2, "seeds": 1, "environments": both, "timesteps": 64}
+    few: dict[str, Any] = {"trials": 2, "seeds": 1, "environments": both, "timesteps": 128}
     assert small(tmp_path / "ranks", **few).plan.aggregation == "ranks"
     scaled = small(
         tmp_path / "scaled", references={"Troubled-none-v0": (0.0, 20.0), "CartPole-v1": (0.0, 100.0)}, **few
