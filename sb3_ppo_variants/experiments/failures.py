@@ -6,7 +6,7 @@ A trial that fails says why, and the first word is the kind:
 - ``env``: the environment raised in ``step`` or ``reset``;
 - ``nan``: parameters, observations, rewards or the final return are not finite;
 - ``timeout``: it took longer than the study allows. That is looked at a few times a second while the environment is
-  stepped; where it does not come back for :data:`STUCK_SECONDS` more, its process is ended from outside.
+  stepped; where it does not come back for :data:`STUCK_SECONDS` more, a timer ends its process.
 """
 
 import contextlib
