@@ -16,8 +16,8 @@ class BackendChoice(OnPolicyAlgorithm):
     An on-policy algorithm whose updates come from automatic differentiation or from the closed form.
 
     ``update_backend`` is what was asked for, ``active_backend`` what runs. ``"auto"`` takes the closed form where it
-    computes the same as torch, and otherwise autograd. Why is logged once for each reason, by the model's own logger and
-    so with ``verbose=1``; ``"closed_form"`` raises an error with the reason instead.
+    computes the same as torch, and otherwise autograd. Why is logged once for each reason, by the model's own logger
+    and so with ``verbose=1``; ``"closed_form"`` raises an error with the reason instead.
     """
 
     update_backend: str

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sb3_ppo_variants.experiments.settings import check_settings
 from sb3_ppo_variants.experiments.statistics_files import ZOO_STATISTICS
 
 MODEL, RUN, CURVE = "model.zip", "run.json", "curve.csv"
+INTERRUPTED = "interrupted"
 CHECKPOINTS = "checkpoints"
 
 
@@ -78,8 +79,10 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made should not cost a training first
     checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
     loggers: list[Logger] = []
+    models: list[BaseAlgorithm] = []
 
     def prepare(model: Any) -> None:
+        models.append(model)
         if resume:
             checkpoints[0].check(model, timesteps)  # before the log is begun anew
         loggers.append(configure(str(folder), ["csv"]))
@@ -88,7 +91,7 @@ def train(
     try:
         model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_left(folder / CHECKPOINTS, checkpoints)) from None
+        raise KeyboardInterrupt(_what_is_left(folder, run, bool(checkpoints), models)) from None
     finally:
         for logger in loggers:
             logger.close()
@@ -99,16 +102,21 @@ def train(
     return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
 
 
-def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
+def _save_model(path: Path, model: BaseAlgorithm) -> None:
     # Beside a model, evaluate and record take them for its own: none may be left of another training.
+    statistics = path.with_name(ZOO_STATISTICS)
     normalizer = model.get_vec_normalize_env()
     if normalizer is None:
-        (folder / ZOO_STATISTICS).unlink(missing_ok=True)
+        statistics.unlink(missing_ok=True)
     else:
-        with atomic(folder / ZOO_STATISTICS) as temporary:
+        with atomic(statistics) as temporary:
             normalizer.save(str(temporary))
-    with atomic(folder / MODEL) as temporary:
+    with atomic(path) as temporary:
         model.save(temporary)
+
+
+def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
+    _save_model(folder / MODEL, model)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
     kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
     write_text(
@@ -133,9 +141,20 @@ def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[Resumabl
     return []
 
 
-def _what_is_left(folder: Path, checkpoints: list[ResumableCheckpointCallback]) -> str:
-    if newest := newest_path(folder):
+def _what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
+    """What an interrupted training leaves; its model as it is, where there is no checkpoint to go on from."""
+    if newest := newest_path(folder / CHECKPOINTS):
         return f"Interrupted. {newest} is kept: the same command with --resume goes on from there"
-    if checkpoints:
+    if with_checkpoints:
         return "Interrupted before the first checkpoint: nothing is kept"
-    return "Interrupted: nothing is kept, for there was no --checkpoint-every"
+    if not models or models[0].num_timesteps == 0:
+        return "Interrupted before the first step: nothing is kept"
+    # In a folder of its own: here may lie a finished model with statistics of its own.
+    kept = folder / INTERRUPTED
+    kept.mkdir(exist_ok=True)
+    _save_model(kept / MODEL, models[0])
+    write_text(kept / RUN, json.dumps({"run": run.description()}, indent=2, ensure_ascii=False) + "\n")
+    return (
+        f"Interrupted at step {models[0].num_timesteps}: the model as it was is in {kept}. To go on from where a "
+        "training is interrupted, give it --checkpoint-every"
+    )

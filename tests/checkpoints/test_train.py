@@ -4,12 +4,14 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints.files import checkpoint_paths
 from sb3_ppo_variants.cli import app
-from sb3_ppo_variants.experiments import train
+from sb3_ppo_variants.experiments import evaluate, train
 from tests.checkpoints.runs import assert_equal
 from tests.checkpoints.test_callback import rows
 from tests.checkpoints.test_exact_resume import needs_box2d
@@ -44,6 +46,29 @@ def interrupted(out: Path, at: int, environment: str) -> str:
     with pytest.raises(KeyboardInterrupt) as info:
         trained(out, environment, checkpoint_every=64, resume=True, report=report)
     return str(info.value)
+
+
+@pytest.mark.parametrize("normalize", [None, "both"])
+def test_without_checkpoints_an_interrupted_model_is_kept_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: str | None
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.run.REPORT_SECONDS", 0.0)
+    finished = trained(tmp_path, normalize=normalize)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".zip", ".pkl", ".json")}
+    seen: list[Any] = []
+
+    def report(steps: int, mean_return: float) -> None:
+        seen.append(steps)
+        if steps >= 200:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=rf"Interrupted at step \d+: the model as it was is in {tmp_path}"):
+        trained(tmp_path, normalize=normalize, report=report)
+    kept = ClipPPO.load(tmp_path / "interrupted" / "model.zip")
+    assert kept.num_timesteps == seen[-1]
+    assert evaluate(tmp_path / "interrupted", episodes=2).environment == "CartPole-v1"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in before} == before
+    assert not np.array_equal(*(m.policy.parameters_to_vector() for m in (kept, finished.model)))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
