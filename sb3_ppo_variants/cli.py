@@ -39,14 +39,17 @@ Storage = Annotated[str, typer.Option(help="Database URL or SQLite file of the l
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Show a user's mistake as one line, a warning as another, and Ctrl-C as what it leaves behind."""
+def _clear_errors(keeps: bool = False) -> Iterator[None]:
+    """Show a user's mistake as one line, a warning as another, and Ctrl-C as what it leaves behind.
+
+    :param keeps: Whether the command keeps what it has done, also where the interruption does not say so itself
+    """
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             yield
     except KeyboardInterrupt as error:
-        _say(str(error) or "interrupted; the same command begins anew")
+        _say(str(error) or f"interrupted; the same command {'goes on' if keeps else 'begins anew'}")
         raise typer.Exit(130) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         _say(f"Error: {' '.join(str(error).split())}", style="red")

@@ -28,7 +28,6 @@ from sb3_ppo_variants.algorithms.checks import (
     integer,
     number,
     optional,
-    unless,
 )
 from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
@@ -90,7 +89,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "vf_coef": coefficient(at_least=0),
         "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
-        "sde_sample_freq": unless(-1, integer(at_least=1, hint="-1 draws once a rollout.")),
+        "sde_sample_freq": integer(at_least=-1, hint="-1 draws once a rollout."),
         "seed": optional(
             integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")
         ),
@@ -103,7 +102,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     #: What those have to satisfy that SB3 uses before it has stored them, or stores under another name.
     sb3_checks: ClassVar[dict[str, Check]] = {
         "stats_window_size": integer(at_least=1),
-        "verbose": choice(0, 1, 2, False, True),
+        "verbose": integer(at_least=0),
         "policy_kwargs": optional(instance((dict,), "a dictionary of the policy's arguments")),
         "rollout_buffer_kwargs": optional(instance((dict,), "a dictionary of the buffer's arguments")),
         "tensorboard_log": optional(instance((str, os.PathLike), "a folder, or None for no TensorBoard")),
@@ -185,8 +184,8 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         """
         fault = self._coefficient_fault()
         if fault is not None and self._current_progress_remaining < 0:
-            # The last rollout may end after the total. SB3 reads schedules there all the same; one that leaves its
-            # range only there (p * 3e-4 turns negative) stays at what it has at the end.
+            # The last rollout may end after the total. SB3 reads schedules there all the same; where one leaves its
+            # range only there (p * 3e-4 turns negative), all of them are read at the end.
             self._current_progress_remaining = 0.0
             fault = self._coefficient_fault()
         if fault is not None:

@@ -201,9 +201,10 @@ class ResumableCheckpointCallback(BaseCallback):
         return self.model.num_timesteps - self._waiting_since < self.every
 
     def _nonfinite_parameter(self) -> str:
-        """The name of the first of the policy's tensors with a NaN or an Inf; empty: all are finite."""
-        tensors = self.model.policy.state_dict().items()
-        return next((name for name, tensor in tensors if not bool(th.isfinite(tensor).all())), "")
+        """The name of the first of the policy's parameters with a NaN or an Inf; empty: all are finite."""
+        # Not its buffers: a mask, say, may be infinite on purpose.
+        parameters = self.model.policy.named_parameters()
+        return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
         for fault in put_snapshot(found.snapshot, self._trained(), self._root()):

@@ -1,9 +1,11 @@
 """Values as JSON has them, to be compared with those of another process."""
 
+import hashlib
 import inspect
 import math
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 
@@ -18,6 +20,11 @@ def described(value: Any) -> Any:
         return [described(one) for one in value]
     if isinstance(value, type) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, np.generic):
+        return described(value.item())
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        contents = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"<{value.dtype} array of shape {value.shape}, sha256 {contents[:16]}>"
     if isinstance(value, float) and math.isnan(value):
         return "nan"  # equal to itself, unlike the number
     return value if isinstance(value, bool | int | float | str | None) else f"<{type(value).__name__}>"

@@ -3,9 +3,10 @@
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
+from sb3_ppo_variants.checkpoints.descriptions import described
 from sb3_ppo_variants.checkpoints.layers import Layer, capture_layer, has_protocol, restore_layer
 from sb3_ppo_variants.checkpoints.resumable_env import EnvState, ResumableEnv, describe_env
 
@@ -51,6 +52,24 @@ def describe_environments(env: VecEnv) -> dict[str, Any] | None:
     if isinstance(inner, DummyVecEnv):
         return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
     return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
+
+
+#: What VecNormalize does; the rest of its attributes are what it has counted.
+_NORMALIZES = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
+
+
+def describe_wrappers(env: VecEnv) -> dict[str, Any]:
+    """
+    :param env: Any vectorised environment
+    :return: its ``VecEnvWrapper``s from outside inwards, by number, and what a ``VecNormalize`` normalises, as JSON
+        values
+    """
+    return {str(number): _describe_wrapper(wrapper) for number, wrapper in enumerate(_wrappers(env))}
+
+
+def _describe_wrapper(wrapper: VecEnvWrapper) -> dict[str, Any]:
+    names = _NORMALIZES if isinstance(wrapper, VecNormalize) else ()
+    return {"class": type(wrapper).__qualname__, **{name: described(getattr(wrapper, name)) for name in names}}
 
 
 def begin_check(env: VecEnv) -> None:

@@ -12,7 +12,7 @@ import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.checkpoints.descriptions import described, described_space
-from sb3_ppo_variants.checkpoints.environments import describe_environments
+from sb3_ppo_variants.checkpoints.environments import describe_environments, describe_wrappers
 
 # Arguments that change nothing about the run, and those that are compared otherwise.
 _ASIDE = {"policy", "env", "device", "verbose", "tensorboard_log", "_init_setup_model"}
@@ -37,6 +37,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
         "total_timesteps": total_timesteps,
         "n_envs": model.n_envs,
         "environment": None if env is None else describe_environments(env),
+        "wrappers": None if env is None else describe_wrappers(env),
         "observation_space": described_space(model.observation_space),
         "action_space": described_space(model.action_space),
         "policy_class": type(model.policy).__name__,

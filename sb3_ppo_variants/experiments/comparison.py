@@ -15,7 +15,7 @@ from sb3_ppo_variants.experiments.files import safe_name, write_text
 from sb3_ppo_variants.experiments.many_runs import do_runs, look
 from sb3_ppo_variants.experiments.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.report import Row, gather, write_curves, write_runs
-from sb3_ppo_variants.experiments.run import Run, build
+from sb3_ppo_variants.experiments.run import Run, UnfitError, build
 from sb3_ppo_variants.experiments.storage import storage_url, without_password
 from sb3_ppo_variants.experiments.workers import available_cores
 
@@ -210,10 +210,10 @@ def check_by_building(run: Run) -> None:
     env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
     try:
         build(run, env)
+    except UnfitError:
+        pass  # that fails a run, and not the command
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}") from error
-    except AssertionError:
-        pass  # SB3's way to say that the algorithm does not fit the environment: that fails a run, not the command
     finally:
         env.close()
 

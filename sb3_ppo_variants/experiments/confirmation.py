@@ -100,12 +100,12 @@ def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
     """
     tried = [t for t in trials if t.number]
     failed = [t for t in tried if t.state == "failed"]
-    if failed and len(failed) == len(tried):
+    why = "the study offered no other setting."
+    if failed:
         why = (
-            f"every trial but the defaults failed ({len(failed)} of {len(tried)}), the last with {failed[-1].reason!r}."
+            f"no other setting has a score; {len(failed)} of the {len(tried)} trials besides the defaults failed, the "
+            f"last with {failed[-1].reason!r}."
         )
-    else:
-        why = "the study offered no other setting."
     table = Table("Confirmation on test seeds", [], [])
     return Verdict(None, NO_WINNER + why, table, [], corrected_level(1), [])
 

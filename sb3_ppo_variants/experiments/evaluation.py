@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.registry import algorithm_name
+from sb3_ppo_variants.experiments.registry import KNOWN, algorithm_name
 from sb3_ppo_variants.experiments.saved_models import check_model_file, is_safe, load_model, saved_algorithm
 from sb3_ppo_variants.experiments.trained_environment import trained_environment
 from sb3_ppo_variants.experiments.training import MODEL, RUN
@@ -117,4 +117,13 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
         return model_path, {"environment": zoo.environment, "algorithm": zoo.algorithm}
     beside = model_path.parent / RUN
     trained = json.loads(beside.read_text(encoding="utf-8"))["run"] if beside.is_file() else {}
-    return model_path, trained
+    return model_path, _without_code(trained) if is_safe(model_path) else trained
+
+
+def _without_code(trained: dict[str, Any]) -> dict[str, Any]:
+    """How a safe file was trained, so far as that is no import path: what lies beside may be anybody's as well."""
+    environment, algorithm = trained.get("environment"), trained.get("algorithm")
+    return {
+        "environment": None if ":" in str(environment) else environment,
+        "algorithm": algorithm if algorithm in KNOWN else None,
+    }

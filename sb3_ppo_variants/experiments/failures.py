@@ -21,11 +21,12 @@ import gymnasium
 import numpy as np
 import torch as th
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.ledger import Ledger, reason
+from sb3_ppo_variants.experiments.ledger import DESCRIPTION, Ledger, reason
 from sb3_ppo_variants.experiments.run import NotFinite
+from sb3_ppo_variants.experiments.samplers import NUMBER
 from sb3_ppo_variants.experiments.work import Failure, Reporter, give_reason
 from sb3_ppo_variants.faults import NonFiniteError
 
@@ -34,7 +35,7 @@ STUCK_SECONDS = 10.0  # after the timeout; until then a trial that steps its env
 
 
 class RepeatedError(ValueError):
-    """The last trials failed alike, and every further one would too."""
+    """The last trials failed alike, and so probably would every further one."""
 
 
 class Guard:
@@ -64,7 +65,9 @@ class Guard:
 def ended_when_stuck(ledger: Ledger, trial: Trial, timeout: float | None) -> Iterator[None]:
     """A context whose process is ended when the trial does not come back: its environment, or an update, hangs.
 
-    The trial is settled as failed first, so that nobody hangs in it again; a coordinator starts another worker.
+    The trial is settled as failed first, so that nobody hangs in it again; a coordinator starts another worker, a
+    ``ppo-variants worker`` ends. Code that holds Python's lock for ever (a simulator in C) keeps the timer from
+    running: that trial is lost when its heartbeat is missed, and counts as killed.
 
     :param ledger: The study
     :param trial: The trial
@@ -134,16 +137,27 @@ def kind_of(error: Exception) -> str:
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 
 
+def _alike_from_the_start(said: Sequence[str], settled: Sequence[FrozenTrial]) -> bool:
+    """Whether errors differ in nothing but their numbers, and no trial but the defaults has ever finished.
+
+    Good messages name the value that was proposed, so that the same rule is broken in other words. It may be a rule
+    that only a part of the space breaks: then other trials finish.
+    """
+    finished = [t for t in settled if t.state == TrialState.COMPLETE and t.user_attrs[DESCRIPTION][NUMBER] != 0]
+    return not finished and len({_NUMBER.sub("#", text) for text in said}) == 1
+
+
 def repeated_error(settled: Sequence[FrozenTrial]) -> str | None:
-    """The config error that the last :data:`SAME_ERRORS` trials had in common, but for the numbers in it.
+    """The config error that the last :data:`SAME_ERRORS` trials had in common.
+
+    To the letter; or but for the numbers in it, as long as no trial but the defaults has finished.
 
     :param settled: The study's settled trials
     :return: The newest one's, and what to do; ``None`` if there is none
     """
     last = sorted(settled, key=lambda t: t.datetime_complete)[-SAME_ERRORS:]  # type: ignore[arg-type, return-value]
     said = [reason(t) or "" for t in last]
-    # The values that were proposed differ, and good messages name them.
-    if len(last) < SAME_ERRORS or len({_NUMBER.sub("#", text) for text in said}) > 1:
+    if len(last) < SAME_ERRORS or not (len(set(said)) == 1 or _alike_from_the_start(said, settled)):
         return None
     text = said[-1]
     if not text.startswith("config: "):

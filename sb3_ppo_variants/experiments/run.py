@@ -227,13 +227,17 @@ def policy_name(space: spaces.Space) -> str:
     return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
 
 
+class UnfitError(ValueError):
+    """An algorithm does not take an environment's spaces."""
+
+
 def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     """The model of a run, untrained.
 
     :param run: What to build
     :param env: The environment of the run
     :return: The model, on the CPU
-    :raises ValueError: the algorithm does not take such spaces
+    :raises UnfitError: the algorithm does not take such spaces
     """
     settings = dict(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
@@ -243,7 +247,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     try:
         return make(policy, env, seed=run.seed, device="cpu", **settings)
     except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
-        raise ValueError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
+        raise UnfitError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
 
 
 def fit(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +108,19 @@ def _save_model(path: Path, model: BaseAlgorithm) -> None:
     # Beside a model, evaluate and record take them for its own: none may be left of another training.
     statistics = path.with_name(ZOO_STATISTICS)
     normalizer = model.get_vec_normalize_env()
+    with ExitStack() as both:
+        # Both are written before either takes its name.
+        model.save(both.enter_context(atomic(path)))
+        if normalizer is not None:
+            normalizer.save(str(both.enter_context(atomic(statistics))))
     if normalizer is None:
         statistics.unlink(missing_ok=True)
-    else:
-        with atomic(statistics) as temporary:
-            normalizer.save(str(temporary))
-    with atomic(path) as temporary:
-        model.save(temporary)
 
 
 def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
     _save_model(folder / MODEL, model)
+    # Of an earlier call; this one has come to its end.
+    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
     kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
     write_text(

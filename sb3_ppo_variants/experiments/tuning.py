@@ -18,10 +18,10 @@ from sb3_ppo_variants.experiments.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_
 from sb3_ppo_variants.experiments.registry import algorithm_name
 from sb3_ppo_variants.experiments.storage import lost_database, storage_url, without_password
 from sb3_ppo_variants.experiments.trials import PLAN, TIMEOUT, Candidate, StudyPlan, TrialRecord
-from sb3_ppo_variants.experiments.tuning_confirmation import check_confirmation, confirm_candidates
+from sb3_ppo_variants.experiments.tuning_confirmation import check_confirmation, check_test_seeds, confirm_candidates
 from sb3_ppo_variants.experiments.tuning_files import write_tables, write_winner
 from sb3_ppo_variants.experiments.tuning_ledger import descriptions, read_trials
-from sb3_ppo_variants.experiments.tuning_plan import Space, first_difference, make_plan
+from sb3_ppo_variants.experiments.tuning_plan import Space, first_difference, make_plan, without_update
 from sb3_ppo_variants.experiments.tuning_progress import StudyDisplay
 from sb3_ppo_variants.experiments.tuning_work import EXHAUSTED
 from sb3_ppo_variants.experiments.work import Job
@@ -141,6 +141,8 @@ def tune(
         references=references or {},
         pruning=pruning,
     )
+    if (note := without_update(plan)) is not None:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     url, study = storage_url(storage, out), study_name(out)
     workers, log = jobs or available_cores(), out / "workers.log"
     if storage is not None:
@@ -150,6 +152,8 @@ def tune(
     try:
         with open_ledger(url, study, create=True) as ledger:
             keep_plan(ledger, plan, trial_timeout)
+            if confirm:
+                check_test_seeds(url, study, test_seeds)  # before any trial runs
             ledger.keep(FOLLOWED_BY, study + SUFFIX if confirm else None)
             try:
                 _run_trials(ledger, plan, trials, workers, log, console)
@@ -181,9 +185,7 @@ class StudyInterrupted(Interrupted):
     """
 
     def __init__(self, interrupt: Interrupted, phase: str, where: str):
-        super().__init__(interrupt.done, interrupt.total)
-        done = f"{interrupt.done} of {interrupt.total} {phase} done"
-        self.args = (f"interrupted with {done}; the same command goes on from there; all of it is kept in {where}",)
+        super().__init__(interrupt.done, interrupt.total, where, phase)
 
 
 def keep_plan(ledger: Ledger, plan: StudyPlan, trial_timeout: float | None) -> None:

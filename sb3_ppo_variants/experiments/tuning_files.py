@@ -62,15 +62,17 @@ def write_winner(
     files, without = [], []
     for line in lines:
         environment = str(line.environment)
-        if not line.better:
-            without.append(f"No entry for {environment}: {winner.name} is not shown to be better there by itself")
-        elif is_papers(plan.algorithm, environment, zoo_configs):
-            without.append(f"No entry for {environment}: the paper's settings stand in {zoo_configs}")
-        else:
-            try:
+        try:
+            if not line.better:
+                why = f"{winner.name} is not shown to be better there by itself"
+            elif is_papers(plan.algorithm, environment, zoo_configs):
+                why = f"the paper's settings stand in {zoo_configs}"
+            else:
                 files.append(_write(plan, winner, line, study, zoo_configs))
-            except (ValueError, OSError) as error:
-                without.append(f"No entry for {environment}: {error}")
+                continue
+        except (ValueError, OSError) as error:
+            why = str(error)
+        without.append(f"No entry for {environment}: {why}")
     return list(dict.fromkeys(files)), without
 
 

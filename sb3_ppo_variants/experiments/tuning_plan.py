@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -70,7 +71,6 @@ def make_plan(
     # Any mistake in the fixed settings is the command's, not the first trial's.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
     searched = _space(name, space, only, fixed, start, n_envs)
-    _check_budget(timesteps, n_envs, full_settings(name, start), searched)
     if space is not None:
         _check_extremes(searched, Run(name, wanted[0], 0, timesteps, n_envs, start))
     known = _references(wanted, references)
@@ -226,25 +226,31 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
             )
 
 
-def _check_budget(timesteps: int, n_envs: int, defaults: Mapping[str, Any], space: Space) -> None:
-    """Raise where a run is over before its first update: no setting could change a score."""
-    n_steps = defaults.get("n_steps")
-    if isinstance(n_steps, int) and "n_steps" not in space and timesteps <= n_steps * n_envs:
-        raise ValueError(
-            f"timesteps={timesteps} are collected before the first update (n_steps={n_steps} × {n_envs} environments), "
-            "so that no setting can change a score: give more --timesteps, or fewer n_steps with --set n_steps=…"
-        )
+def without_update(plan: StudyPlan) -> str | None:
+    """What to say where a run is over before its first update, so that the untrained policy is scored; else ``None``.
+
+    :param plan: The study
+    """
+    n_steps = full_settings(plan.algorithm, run_settings(plan.algorithm, plan.fixed)).get("n_steps")
+    if not isinstance(n_steps, int) or "n_steps" in plan.space or plan.timesteps > n_steps * plan.n_envs:
+        return None
+    return (
+        f"timesteps={plan.timesteps} are collected before the first update (n_steps={n_steps} × {plan.n_envs} "
+        "environments), so that scores are those of the untrained policy: give more --timesteps, or --set n_steps=…"
+    )
 
 
 def _check_extremes(space: Space, defaults: Run) -> None:
-    """Build the model at the ends of each dimension: a value that it refuses would fail every trial that draws it."""
+    """Build the model at the ends of each dimension, with all else as in trial 0, which a trial may well draw."""
     name = defaults.algorithm
     at_start = full_settings(name, defaults.settings)
     for argument, dimension in space.items():
         for value in dimension.extremes():
             changed = {**defaults.settings, argument: dimension.setting(value, at_start)}
             try:
-                check_by_building(dataclasses.replace(defaults, settings=run_settings(name, changed)))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of a batch that does not divide the rollout, say: when it is run
+                    check_by_building(dataclasses.replace(defaults, settings=run_settings(name, changed)))
             except ValueError as error:
                 raise ValueError(f"{argument} in the space reaches {value!r}: {error}. Narrow its range") from error
 

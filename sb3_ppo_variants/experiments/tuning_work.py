@@ -131,10 +131,12 @@ class Trials:
         """The study with today's ranks: a trial's value in the ledger is its rank among those that came before it."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         done = [t for t in trials if t.state == TrialState.COMPLETE]
+        ranks = scores([t.user_attrs[RESULT]["returns"] for t in done], self.plan)
         seen = optuna.create_study(direction="maximize")
-        seen.add_trials([t for t in trials if t.state == TrialState.PRUNED and t.params])
-        for trial, rank in zip(done, scores([t.user_attrs[RESULT]["returns"] for t in done], self.plan), strict=True):
-            ranked = copy.copy(trial)
+        for trial in (t for t in trials if t.state == TrialState.PRUNED and t.params):
+            seen.add_trial(_bare(trial))
+        for trial, rank in zip(done, ranks, strict=True):
+            ranked = _bare(trial)
             ranked.value = rank
             seen.add_trial(ranked)
         return seen
@@ -202,6 +204,13 @@ class Trials:
         # TPE ranks pruned trials by their last step and its value.
         value, step = cast(float, pruner.curve[-1][1]), index * self.plan.timesteps + pruner.curve[-1][0]
         patiently(lambda: trial.report(value, step))
+
+
+def _bare(trial: FrozenTrial) -> FrozenTrial:
+    """A copy without what a sampler does not look at, which would be copied again and again."""
+    copied = copy.copy(trial)
+    copied.user_attrs = {}
+    return copied
 
 
 def earlier_curves(settled: Sequence[FrozenTrial]) -> list[Curves]:

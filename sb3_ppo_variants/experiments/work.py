@@ -275,19 +275,20 @@ def join_with_sequel(job: Job, stop: Callable[[], bool], patience: float = SEQUE
     job = dataclasses.replace(job, study=sequel)
     end = time.monotonic() + patience
     while time.monotonic() < end and not stop():
-        if sequel in study_names(job.url):
-            with _open(job) as ledger:
-                runs = ledger.trials()
-            if any(run.state in ACTIVE for run in runs):
-                return done + join(job, stop)
-            if runs:
-                return done  # all of it has been done before
+        # Runs that are done there say nothing: of an earlier confirmation, whose study has been extended since.
+        if sequel in study_names(job.url) and _has_work(job):
+            return done + join(job, stop)
         time.sleep(min(job.poll, patience))
     return done
 
 
 def _open(job: Job) -> Ledger:
     return patiently(lambda: open_ledger(job.url, job.study, create=False, heartbeat=job.heartbeat, grace=job.grace))
+
+
+def _has_work(job: Job) -> bool:
+    with _open(job) as ledger:
+        return bool(ledger.trials(*ACTIVE))
 
 
 def main() -> None:

@@ -27,16 +27,17 @@ Watch = Callable[[Mapping[str, Standing]], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A comparison was interrupted; what had finished is kept.
+    """A command was interrupted; what had finished is kept.
 
     :param done: Runs that were finished
     :param total: Runs asked for
     :param where: The storage, if it is to be named
+    :param what: What they are
     """
 
-    def __init__(self, done: int, total: int, where: str = ""):
+    def __init__(self, done: int, total: int, where: str = "", what: str = "runs"):
         kept = f"; all of it is kept in {where}" if where else ""
-        super().__init__(f"interrupted with {done} of {total} runs done; the same command goes on from there{kept}")
+        super().__init__(f"interrupted with {done} of {total} {what} done; the same command goes on from there{kept}")
         self.done, self.total = done, total
 
 

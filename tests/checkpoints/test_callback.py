@@ -17,6 +17,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
@@ -27,6 +28,15 @@ from sb3_ppo_variants.faults import NonFiniteError
 from tests.checkpoints.runs import InterruptAt, Interrupted, assert_equal, train
 from tests.checkpoints.test_exact_resume import ALGORITHMS, envs, model
 from tests.checkpoints.test_resumable_env import Endless, Noisy
+
+
+class Masked(FlattenExtractor):
+    """A user's features extractor with a buffer that is infinite on purpose."""
+
+    def __init__(self, observation_space: Any):
+        super().__init__(observation_space)
+        self.register_buffer("mask", th.full((3, 3), -np.inf).triu(1))
+
 
 CLOCKS = ("time/fps", "time/time_elapsed", "t")
 MAKE = ALGORITHMS["ClipPPO"]
@@ -270,3 +280,9 @@ def test_it_changes_nothing(tmp_path: Path) -> None:
     kept.learn(320, callback=ResumableCheckpointCallback(tmp_path, 64))
     for one, other in zip(plain.policy.parameters(), kept.policy.parameters(), strict=True):
         assert bool((one == other).all())
+
+
+def test_buffers_may_be_infinite(tmp_path: Path) -> None:
+    made = ClipPPO("MlpPolicy", CARTPOLE(), n_steps=64, policy_kwargs={"features_extractor_class": Masked})
+    made.learn(256, ResumableCheckpointCallback(tmp_path, every=64))
+    assert checkpoint_paths(tmp_path)

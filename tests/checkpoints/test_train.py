@@ -48,6 +48,19 @@ def interrupted(out: Path, at: int, environment: str) -> str:
     return str(info.value)
 
 
+@pytest.mark.parametrize("other", [None, "observations"])
+def test_a_resume_with_another_normalisation_is_refused_before_the_log_is_begun(
+    other: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.run.REPORT_SECONDS", 0.0)
+    interrupted(tmp_path, 150, "Pendulum-v1")  # normalised, both
+    log = (tmp_path / "progress.csv").read_text()
+    assert len(log.splitlines()) > 1
+    with pytest.raises(ValueError, match=r"wrappers\[0\]"):
+        trained(tmp_path, "Pendulum-v1", checkpoint_every=64, resume=True, normalize=other)
+    assert (tmp_path / "progress.csv").read_text() == log
+
+
 @pytest.mark.parametrize("normalize", [None, "both"])
 def test_without_checkpoints_an_interrupted_model_is_kept_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: str | None

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants.experiments import Comparison, compare
-from sb3_ppo_variants.experiments.comparison import plan, study_name
+from sb3_ppo_variants.experiments.comparison import check_by_building, plan, study_name
 from sb3_ppo_variants.experiments.contestants import contestants
 from sb3_ppo_variants.experiments.ledger import open_ledger
+from sb3_ppo_variants.experiments.run import Run
 from sb3_ppo_variants.experiments.storage import storage_url
 from tests.experiments.fakes import coordinate_here
 from tests.experiments.mine import MyPPO
@@ -165,3 +166,9 @@ def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
 def test_study_is_named_after_the_folder() -> None:
     assert study_name(Path("runs/tuesday")) == "tuesday"
     assert study_name(Path("/")) == "compare"
+
+
+def test_an_algorithm_that_does_not_fit_fails_its_runs_and_not_the_command() -> None:
+    check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {}))
+    with pytest.raises(ValueError, match="does not take the settings"):
+        check_by_building(Run("stable_baselines3:DQN", "CartPole-v1", 0, 64, 1, {"nothing": 1}))

@@ -84,6 +84,11 @@ def test_a_file_of_the_safe_format(trained: Path, tmp_path: Path) -> None:
     assert evaluate(safe, episodes=3) == evaluate(trained, episodes=3)
     with pytest.raises(ValueError, match="in the safe format, which sb3:ppo does not read"):
         evaluate(safe, "CartPole-v1", "sb3:ppo")
+    # What lies beside it may be anybody's too: no import path in it is followed.
+    foreign = {"environment": "tests.experiments.mine:Line", "algorithm": "tests.experiments.mine:MyPPO"}
+    (tmp_path / "run.json").write_text(json.dumps({"run": foreign}))
+    with pytest.raises(ValueError, match="give --env"):
+        evaluate(safe)
     (tmp_path / "vecnormalize.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     with pytest.raises(ValueError, match="a pickle, which can run code, and so are not loaded"):
         evaluate(safe, "CartPole-v1")

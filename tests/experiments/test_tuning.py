@@ -1,6 +1,8 @@
 """Tuning studies in this process: what a trial is, how it fails, and how a study goes on."""
 
 import csv
+import datetime
+import io
 import json
 import subprocess
 import warnings
@@ -13,13 +15,15 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
 
 from sb3_ppo_variants.experiments.batch import SETTLED
 from sb3_ppo_variants.experiments.comparison import compare
-from sb3_ppo_variants.experiments.failures import not_finite
-from sb3_ppo_variants.experiments.ledger import CLAIM, EXECUTOR, Ledger, open_ledger, worker_name
+from sb3_ppo_variants.experiments.failures import not_finite, repeated_error
+from sb3_ppo_variants.experiments.ledger import CLAIM, DESCRIPTION, EXECUTOR, REASON, Ledger, open_ledger, worker_name
 from sb3_ppo_variants.experiments.run import Run, train_run
+from sb3_ppo_variants.experiments.samplers import NUMBER
 from sb3_ppo_variants.experiments.search_space import Choice, Integer, Real
 from sb3_ppo_variants.experiments.seeds import test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.trials import StudyPlan
@@ -220,7 +224,19 @@ def test_settings_that_have_been_looked_at_stay_candidates(tmp_path: Path, here:
     assert more.verdict.level == pytest.approx(1 - 0.05 / (len(more.candidates) - 1))
     message = "has been confirmed on 10 test seeds, and 12 are asked for.*Give --test-seeds 10, or another --out"
     with pytest.raises(ValueError, match=message):
-        small(tmp_path, trials=9, confirm=3, test_seeds=12)
+        small(tmp_path, trials=20, confirm=3, test_seeds=12)
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
+        assert len(ledger.trials(TrialState.COMPLETE)) == 9  # said before any of the eleven others ran
+
+
+def test_runs_without_an_update_are_spoken_of(tmp_path: Path, here: None, no_report: None) -> None:
+    said = {}
+    for timesteps in (64, 65):
+        console = Console(file=io.StringIO(), width=200)
+        small(tmp_path / str(timesteps), timesteps=timesteps, trials=1, console=console)
+        said[timesteps] = console.file.getvalue()
+    assert "timesteps=64 are collected before the first update (n_steps=64 × 1 environments)" in said[64]
+    assert "first update" not in said[65]
 
 
 def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: None, no_report: None) -> None:
@@ -236,7 +252,7 @@ def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: 
         out=tmp_path,
     )
     assert found.candidates == []
-    assert "every trial but the defaults failed (2 of 2)" in found.verdict.words
+    assert "2 of the 2 trials besides the defaults failed" in found.verdict.words
     assert found.verdict.winner is None
 
 
@@ -389,6 +405,25 @@ def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: No
             space=space,
             out=tmp_path,
         )
+
+
+def settled(number: int, text: str | None) -> FrozenTrial:
+    """A trial that has failed so, or, with ``None``, finished."""
+    state = TrialState.FAIL if text else TrialState.COMPLETE
+    trial = create_trial(state=state, value=None if text else 1.0)
+    trial.number = number
+    trial.user_attrs = {DESCRIPTION: {NUMBER: number}, REASON: {"text": text, "trial": number}}
+    trial.datetime_complete = datetime.datetime(2026, 1, 1) + datetime.timedelta(seconds=number)
+    return trial
+
+
+def test_a_rule_that_a_part_of_the_space_breaks_does_not_stop_a_study() -> None:
+    broken = [settled(n, f"config: ValueError: batch_size={n} is too large") for n in (2, 3, 4)]
+    assert repeated_error([settled(0, None), *broken]) is not None
+    assert repeated_error([settled(0, None), settled(1, None), *broken]) is None
+    same = [settled(n, "config: ValueError: nothing fits") for n in (2, 3, 4)]
+    assert repeated_error([settled(0, None), settled(1, None), *same]) is not None
+    assert repeated_error([settled(0, None), *broken[:2], settled(5, "env: RuntimeError: 1")]) is None
 
 
 def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_report: None) -> None:
