@@ -135,7 +135,7 @@ def compare(
 
     The same command goes on where it was interrupted or killed. Exit code 1 when a run has failed.
     """
-    with _clear_errors():
+    with _clear_errors(keeps=True):
         from sb3_ppo_variants.experiments.comparison import compare as run_comparison
         from sb3_ppo_variants.experiments.settings import parse_assignments
 
@@ -214,7 +214,7 @@ def tune(
     The same command goes on where it was interrupted or killed; more --trials extend the study. Exit code 1 when no
     trial has finished.
     """
-    with _clear_errors():
+    with _clear_errors(keeps=True):
         from sb3_ppo_variants.experiments.settings import parse_assignments
         from sb3_ppo_variants.experiments.tuning import tune as run_study
         from sb3_ppo_variants.experiments.tuning_plan import parse_references
@@ -343,7 +343,7 @@ def worker(
     # Before numpy is loaded: one thread a worker, as in the workers that compare starts.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    with _clear_errors():
+    with _clear_errors(keeps=True):
         from sb3_ppo_variants.experiments import work
         from sb3_ppo_variants.experiments.ledger import SUFFIX
         from sb3_ppo_variants.experiments.storage import (
