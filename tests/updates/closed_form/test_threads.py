@@ -1,7 +1,7 @@
 """One thread inside the hot loops, and afterwards the numbers of before, also for models trained side by side."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,9 +12,13 @@ from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.updates.closed_form import single_threaded
 from tests.algorithms.test_contract import make
 
+Threads = Callable[[], set[int]]
 
-def blas_threads() -> set[int]:
-    return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
+
+def blas_libraries() -> dict[str, int]:
+    """Number of threads by library; there may be several, OpenCV's besides numpy's."""
+    found = threadpoolctl.threadpool_info()
+    return {library["filepath"]: library["num_threads"] for library in found if library["user_api"] == "blas"}
 
 
 def set_blas_threads(number: int) -> None:
@@ -25,17 +29,20 @@ def set_blas_threads(number: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def three_threads() -> Iterator[None]:
-    torchs, blas = th.get_num_threads(), min(blas_threads())
+def blas_threads() -> Iterator[Threads]:
+    """Three threads for torch and BLAS; the numbers of the libraries that take it (some are built for one)."""
+    torchs, before = th.get_num_threads(), blas_libraries()
     # By torch's own setter: it reaches the threads that are started later.
     th.set_num_threads(3)
     set_blas_threads(3)
-    yield
+    movable = {path for path, number in blas_libraries().items() if number == 3}
+    assert movable
+    yield lambda: {number for path, number in blas_libraries().items() if path in movable}
     th.set_num_threads(torchs)
-    set_blas_threads(blas)
+    set_blas_threads(before[movable.pop()])
 
 
-def test_one_inside_and_the_users_number_outside() -> None:
+def test_one_inside_and_the_users_number_outside(blas_threads: Threads) -> None:
     with single_threaded():
         assert (blas_threads(), th.get_num_threads()) == ({1}, 1)
         with single_threaded():
@@ -44,7 +51,7 @@ def test_one_inside_and_the_users_number_outside() -> None:
     assert (blas_threads(), th.get_num_threads()) == ({3}, 3)
 
 
-def test_overlapping_python_threads() -> None:
+def test_overlapping_python_threads(blas_threads: Threads) -> None:
     """The first one in is the first one out: the second keeps its one thread, and then puts back what was."""
     second_is_in, first_is_out = threading.Event(), threading.Event()
 
@@ -68,13 +75,13 @@ def test_overlapping_python_threads() -> None:
     assert (blas_threads(), th.get_num_threads()) == ({3}, 3)
 
 
-def test_an_error_inside_puts_back_too() -> None:
+def test_an_error_inside_puts_back_too(blas_threads: Threads) -> None:
     with pytest.raises(KeyError), single_threaded():
         raise KeyError
     assert (blas_threads(), th.get_num_threads()) == ({3}, 3)
 
 
-def test_models_that_train_in_two_python_threads() -> None:
+def test_models_that_train_in_two_python_threads(blas_threads: Threads) -> None:
     models = [make(ClipPPO) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda model: model.learn(64 * 5), models))
