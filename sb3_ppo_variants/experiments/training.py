@@ -93,7 +93,7 @@ def train(
     try:
         model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_left(folder, run, bool(checkpoints), models)) from None
+        raise KeyboardInterrupt(_keep_what_is_left(folder, run, bool(checkpoints), models)) from None
     finally:
         for logger in loggers:
             logger.close()
@@ -123,9 +123,11 @@ def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
     shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
     kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
-    write_text(
-        folder / RUN, json.dumps({"run": run.description(), "result": kept}, indent=2, ensure_ascii=False) + "\n"
-    )
+    _write_run(folder, {"run": run.description(), "result": kept})
+
+
+def _write_run(folder: Path, about: Mapping[str, Any]) -> None:
+    write_text(folder / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
 def _what_is_unwritten(folder: Path, error: OSError) -> str:
@@ -145,8 +147,8 @@ def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[Resumabl
     return []
 
 
-def _what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
-    """What an interrupted training leaves; its model as it is, where there is no checkpoint to go on from."""
+def _keep_what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
+    """Keep an interrupted training's model as it is, where there is no checkpoint; and say what is kept."""
     if newest := newest_path(folder / CHECKPOINTS):
         return f"Interrupted. {newest} is kept: the same command with --resume goes on from there"
     if with_checkpoints:
@@ -157,7 +159,7 @@ def _what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequen
     kept = folder / INTERRUPTED
     kept.mkdir(exist_ok=True)
     _save_model(kept / MODEL, models[0])
-    write_text(kept / RUN, json.dumps({"run": run.description()}, indent=2, ensure_ascii=False) + "\n")
+    _write_run(kept, {"run": run.description()})
     return (
         f"Interrupted at step {models[0].num_timesteps}: the model as it was is in {kept}. To go on from where a "
         "training is interrupted, give it --checkpoint-every"

@@ -169,23 +169,11 @@ def tune(
                 plan, records, confirm, test_seeds, url=url, study=study, jobs=workers, log=log, console=console
             )
     except Interrupted as interrupt:
-        raise StudyInterrupted(interrupt, phase, without_password(url)) from interrupt
+        raise Interrupted(interrupt.done, interrupt.total, without_password(url), phase) from interrupt
     except StorageInternalError as error:
         raise lost_database(error) from error
     folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
     return _conclude(plan, records, candidates if confirm else None, out, folder, command)
-
-
-class StudyInterrupted(Interrupted):
-    """A study was interrupted; what had finished is kept.
-
-    :param interrupt: What the coordinator said
-    :param phase: What was being done
-    :param where: The storage
-    """
-
-    def __init__(self, interrupt: Interrupted, phase: str, where: str):
-        super().__init__(interrupt.done, interrupt.total, where, phase)
 
 
 def keep_plan(ledger: Ledger, plan: StudyPlan, trial_timeout: float | None) -> None:

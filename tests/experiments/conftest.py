@@ -15,6 +15,7 @@ from sb3_ppo_variants.experiments.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.storage import storage_url
 from sb3_ppo_variants.experiments.workers import Crew
 from tests.experiments.chaos import alive
+from tests.experiments.fake_trials import coordinate_here
 
 
 def _as_server_user(command: str) -> None:
@@ -85,3 +86,16 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(Crew, "start", recorded)
     yield started
     assert not [pid for pid in started if alive(pid)]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes: starting them takes seconds, and test_tuning_chaos.py does that."""
+    for module in ("tuning", "tuning_confirmation"):
+        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds, and tests of its own."""
+    monkeypatch.setattr("sb3_ppo_variants.experiments.study_report.write_report", lambda *_: [])
