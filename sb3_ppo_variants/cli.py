@@ -136,8 +136,8 @@ def compare(
     The same command goes on where it was interrupted or killed. Exit code 1 when a run has failed.
     """
     with _clear_errors(keeps=True):
-        from sb3_ppo_variants.experiments.comparison import compare as run_comparison
-        from sb3_ppo_variants.experiments.settings import parse_assignments
+        from sb3_ppo_variants.experiments.compare.comparison import compare as run_comparison
+        from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
         comparison = run_comparison(
             env or None,
@@ -215,10 +215,10 @@ def tune(
     trial has finished.
     """
     with _clear_errors(keeps=True):
-        from sb3_ppo_variants.experiments.settings import parse_assignments
-        from sb3_ppo_variants.experiments.tuning import tune as run_study
-        from sb3_ppo_variants.experiments.tuning_plan import parse_references
-        from sb3_ppo_variants.experiments.tuning_summary import show
+        from sb3_ppo_variants.experiments.runs.settings import parse_assignments
+        from sb3_ppo_variants.experiments.tuning.plan import parse_references
+        from sb3_ppo_variants.experiments.tuning.study import tune as run_study
+        from sb3_ppo_variants.experiments.tuning.summary import show
 
         tuned = run_study(
             algo,
@@ -275,8 +275,8 @@ def train(
     with _clear_errors():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from sb3_ppo_variants.experiments.settings import parse_assignments
-        from sb3_ppo_variants.experiments.training import train as train_one
+        from sb3_ppo_variants.experiments.models.training import train as train_one
+        from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
         chosen = parse_assignments(settings or [], algo).get(algo, {})
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -323,7 +323,7 @@ def evaluate(
 ) -> None:
     """Score a trained model."""
     with _clear_errors():
-        from sb3_ppo_variants.experiments.evaluation import evaluate as evaluate_model
+        from sb3_ppo_variants.experiments.models.evaluation import evaluate as evaluate_model
 
         found = evaluate_model(path, env, algo, episodes=episodes, seed=seed, deterministic=not stochastic)
         returns = (
@@ -344,9 +344,9 @@ def worker(
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     with _clear_errors(keeps=True):
-        from sb3_ppo_variants.experiments import work
-        from sb3_ppo_variants.experiments.ledger import SUFFIX
-        from sb3_ppo_variants.experiments.storage import (
+        from sb3_ppo_variants.experiments.engine import work
+        from sb3_ppo_variants.experiments.engine.ledger import SUFFIX
+        from sb3_ppo_variants.experiments.engine.storage import (
             GRACE_SECONDS,
             HEARTBEAT_SECONDS,
             storage_url,
@@ -394,7 +394,7 @@ def speed(
                 show(measurement, screen)
                 if json_file is not None:
                     # After each configuration: what is interrupted keeps what it has.
-                    from sb3_ppo_variants.experiments.files import write_text
+                    from sb3_ppo_variants.files import write_text
 
                     write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")
         except KeyboardInterrupt:
@@ -433,7 +433,7 @@ def record(
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with _clear_errors():
-        from sb3_ppo_variants.experiments.recording import record as record_model
+        from sb3_ppo_variants.experiments.models.recording import record as record_model
 
         made = record_model(
             path, out, env, algo, episodes=episodes, max_steps=max_steps, seed=seed, deterministic=not stochastic
@@ -454,7 +454,7 @@ def plot(
 ) -> None:
     """Draw the learning curves and the diagnostics of run folders."""
     with _clear_errors():
-        from sb3_ppo_variants.experiments.run_plots import plot_runs
+        from sb3_ppo_variants.experiments.models.run_plots import plot_runs
 
         _say("written: " + ", ".join(str(file) for file in plot_runs(paths, out)))
 

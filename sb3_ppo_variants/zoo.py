@@ -7,7 +7,6 @@ its own in place and registers environments). So nothing else here imports this 
 import contextlib
 import functools
 import importlib
-import importlib.resources
 import runpy
 import shutil
 import subprocess
@@ -20,11 +19,11 @@ from unittest import mock
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sb3_ppo_variants.experiments.dimensions import Choice, Dimension
-from sb3_ppo_variants.experiments.files import atomic, safe_name
-from sb3_ppo_variants.experiments.registry import OURS, algorithm_class, did_you_mean
-from sb3_ppo_variants.experiments.search_space import RANGES, default_space, settings_of
-from sb3_ppo_variants.experiments.settings import full_settings
+from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class, did_you_mean
+from sb3_ppo_variants.experiments.runs.settings import full_settings
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Dimension
+from sb3_ppo_variants.experiments.search_space.spaces import RANGES, default_space, settings_of
+from sb3_ppo_variants.files import atomic, safe_name
 
 REMEDY = "pip install 'sb3_ppo_variants[zoo]'"
 
@@ -59,14 +58,13 @@ def config_file(algorithm: str) -> Path:
 
     :param algorithm: Zoo id
     """
-    name = f"{algorithm}.yml"
-    try:
-        installed = Path(str(importlib.resources.files("sb3_ppo_variants.zoo_configs") / name))
-    except ModuleNotFoundError:  # a checkout that is on the path without being installed
-        installed = Path(__file__).parent.parent / "zoo_configs" / name
-    if not installed.is_file():
-        raise ValueError(f"There is no configuration of {algorithm!r} at {installed}: give one with -conf FILE")
-    return installed
+    package = Path(__file__).parent
+    # In an installed wheel the folder lies inside the package, in a checkout beside it.
+    candidates = [folder / "zoo_configs" / f"{algorithm}.yml" for folder in (package, package.parent)]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise ValueError(f"There is no configuration of {algorithm!r} at {candidates[0]}: give one with -conf FILE")
+    return found
 
 
 def register() -> None:

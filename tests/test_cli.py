@@ -15,14 +15,14 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner
 
 from sb3_ppo_variants.cli import app, main
-from sb3_ppo_variants.experiments.comparison import study_name
-from sb3_ppo_variants.experiments.ledger import RUN, open_ledger
-from sb3_ppo_variants.experiments.run import Run, train_run
-from sb3_ppo_variants.experiments.storage import storage_url
-from sb3_ppo_variants.experiments.tuning_ledger import read_trials
-from tests.experiments.fake_trials import begin, cheap_plan
-from tests.experiments.fake_trials import coordinate_here as coordinate_trials_here
+from sb3_ppo_variants.experiments.compare.comparison import study_name
+from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.runs.run import Run, train_run
+from sb3_ppo_variants.experiments.tuning.ledger import read_trials
 from tests.experiments.fakes import coordinate_here
+from tests.experiments.tuning.fake_trials import begin, cheap_plan
+from tests.experiments.tuning.fake_trials import coordinate_here as coordinate_trials_here
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
 
@@ -93,7 +93,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.many_runs.coordinate", coordinate_here)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
     # A2C's n_steps of 5 gives no finished episode in 5 steps.
     arguments = ["--algo", "sb3:a2c", "--algo", "sb3:ppo", "--timesteps", "5", "--seeds", "1", "--out", str(tmp_path)]
     code, out, err = run("compare", *arguments, *SMALL)
@@ -145,7 +145,7 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
     assert len(finished) == int(done[1]) < 6
-    monkeypatch.setattr("sb3_ppo_variants.experiments.many_runs.coordinate", coordinate_here)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
     code, out, err = run(*arguments(tmp_path))
     assert code == 0
     assert f"{done[1]} of 6 runs were done before" in err
@@ -173,7 +173,7 @@ def test_killed_the_same_command_goes_on_without_waiting(tmp_path: Path) -> None
 
 
 def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.work.stop_on_signals", lambda: lambda: False)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.work.stop_on_signals", lambda: lambda: False)
     description = {"algorithm": "sb3:ppo", "environment": "CartPole-v1", "timesteps": 128, "n_envs": 1}
     settings = {"n_steps": 128, "n_epochs": 1}
     with open_ledger(storage_url(None, tmp_path), "shared", create=True) as ledger:
@@ -257,7 +257,7 @@ def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_worker_joins_a_tuning_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.work.stop_on_signals", lambda: lambda: False)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.work.stop_on_signals", lambda: lambda: False)
     with open_ledger(storage_url(None, tmp_path), "tuned", create=True) as ledger:
         begin(ledger, cheap_plan(), 3)
         open_ledger(storage_url(None, tmp_path), "tuned-confirmation", create=True)  # no second study to choose from
@@ -291,7 +291,7 @@ def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         before = {t.number: t.params for t in ledger.trials() if t.params}
         finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
     assert finished
-    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.coordinate", coordinate_trials_here)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.study.coordinate", coordinate_trials_here)
     code, out, _ = run(*tuning_command(tmp_path, 8))
     assert code == 0
     assert "8 trials: 8 done" in out

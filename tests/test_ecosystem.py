@@ -13,8 +13,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecTransposeImage
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from sb3_ppo_variants.experiments.environments import check_environment
-from sb3_ppo_variants.experiments.recording import record
+from sb3_ppo_variants.experiments.models.recording import record
+from sb3_ppo_variants.experiments.runs.environments import check_environment
 from tests.environments import RandomWalk
 from tests.zoo_process import python
 

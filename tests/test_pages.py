@@ -24,7 +24,7 @@ from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
-from tests.experiments.fake_trials import coordinate_here
+from tests.experiments.tuning.fake_trials import coordinate_here
 from tests.pages import PROGRAMS, ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
 from tests.zoo_process import needs_rl_zoo3, python, zoo
 

@@ -9,7 +9,7 @@ import pytest
 
 from sb3_ppo_variants import ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.experiments import evaluate
-from sb3_ppo_variants.experiments.recording import record
+from sb3_ppo_variants.experiments.models.recording import record
 from tests.zoo_process import needs_rl_zoo3, python, zoo, zoo_mistake
 
 TINY = ["-n", "256", "--seed", "1", "--eval-freq", "128", "--eval-episodes", "2"]
@@ -234,8 +234,8 @@ def test_samples_and_trials_agree(tmp_path: Path) -> None:
     text = """
 import json, optuna
 from sb3_ppo_variants import zoo
-from sb3_ppo_variants.experiments.registry import OURS, algorithm_class
-from sb3_ppo_variants.experiments.search_space import default_space, values_of
+from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class
+from sb3_ppo_variants.experiments.search_space.spaces import default_space, values_of
 
 optuna.logging.disable_propagation()
 optuna.logging.set_verbosity(optuna.logging.WARNING)

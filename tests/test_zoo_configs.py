@@ -1,6 +1,5 @@
 """``zoo_configs/*.yml``: what they hold, and that each entry trains."""
 
-import importlib.resources
 import json
 import re
 import shutil
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from sb3_ppo_variants.experiments.confirmation import verdict
-from sb3_ppo_variants.experiments.registry import OURS
-from sb3_ppo_variants.experiments.settings import constructor_parameters
-from sb3_ppo_variants.experiments.trials import Candidate, StudyPlan
-from sb3_ppo_variants.experiments.zoo_entry import write_entry
+from sb3_ppo_variants.experiments.runs.registry import OURS
+from sb3_ppo_variants.experiments.runs.settings import constructor_parameters
+from sb3_ppo_variants.experiments.tuning.confirmation import verdict
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry
+from sb3_ppo_variants.zoo import config_file
 from tests.zoo_process import ROOT, needs_rl_zoo3, python
 
 FOLDER = ROOT / "zoo_configs"
@@ -41,9 +41,9 @@ def test_there_is_one_file_an_algorithm() -> None:
     assert {path.stem for path in FOLDER.glob("*.yml")} == set(OURS)
 
 
-def test_the_files_are_found_as_a_package() -> None:
-    found = importlib.resources.files("sb3_ppo_variants.zoo_configs")
-    assert {path.name for path in found.iterdir() if path.name.endswith(".yml")} == {f"{name}.yml" for name in OURS}
+@every_algorithm
+def test_the_files_are_found(algorithm: str) -> None:
+    assert config_file(algorithm).samefile(FOLDER / f"{algorithm}.yml")
 
 
 @every_algorithm

@@ -14,7 +14,7 @@ import gymnasium as gym
 import yaml
 
 from sb3_ppo_variants import zoo
-from sb3_ppo_variants.experiments.registry import algorithm_class
+from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 
 # So small that an entry takes less than a second; the entry's other values stay.
 SMALL = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "n_critic_updates": 1, "n_envs": 1}

@@ -7,8 +7,8 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.algorithms.checks import choice
+from sb3_ppo_variants.backends.closed_form import ClosedFormActor, ClosedFormActorCritic, why_not_closed_form
 from sb3_ppo_variants.rollouts import Actor, PolicyActor
-from sb3_ppo_variants.updates.closed_form import ClosedFormActor, ClosedFormActorCritic, why_not_closed_form
 
 
 class BackendChoice(OnPolicyAlgorithm):

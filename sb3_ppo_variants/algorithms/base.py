@@ -22,17 +22,17 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpda
 from sb3_ppo_variants.algorithms.safe_files import SafeFiles
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
-from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
-from sb3_ppo_variants.rollouts import collect_rollouts
-from sb3_ppo_variants.updates import AutogradUpdate, separate_critic_rate
-from sb3_ppo_variants.updates.closed_form import (
+from sb3_ppo_variants.backends import AutogradUpdate, separate_critic_rate
+from sb3_ppo_variants.backends.backend import Update
+from sb3_ppo_variants.backends.closed_form import (
     ClosedFormActorCritic,
     ClosedFormUpdate,
     flat_rollout,
     single_threaded,
 )
-from sb3_ppo_variants.updates.update import Update
+from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.rollouts import collect_rollouts
 
 
 class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):

@@ -31,7 +31,7 @@ from sb3_ppo_variants.algorithms.checks import (
 )
 from sb3_ppo_variants.algorithms.schedules import Coefficient, current_value, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import composed_signature, reject_unknown_arguments
-from sb3_ppo_variants.faults import NonFiniteError
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
 
 #: What holds for a coefficient that a class sets itself, and so does not check as an argument.
 _ANY_COEFFICIENT = coefficient()

@@ -4,8 +4,8 @@ from typing import Literal
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ppo_variants.faults import NonFiniteError
-from sb3_ppo_variants.updates.faults import update_fault
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.update import update_fault
 
 NonFiniteUpdate = Literal["raise", "skip"]
 

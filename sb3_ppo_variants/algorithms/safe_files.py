@@ -38,7 +38,7 @@ class SafeFiles(ConfigurableAlgorithm):
         :return: the file
         :raises ValueError: an argument is code (named, with the remedy), or a parameter is not finite
         """
-        from sb3_ppo_variants.checkpoints.safe_saving import save_safe
+        from sb3_ppo_variants.safe_files.saving import save_safe
 
         return save_safe(self, path, exclude)  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ class SafeFiles(ConfigurableAlgorithm):
         :return: the model
         :raises ValueError: the file is damaged or forged, or of another kind; what is wrong is named
         """
-        from sb3_ppo_variants.checkpoints.safe_loading import load_safe
+        from sb3_ppo_variants.safe_files.loading import load_safe
 
         if not set(kwargs) <= set(inspect.signature(cls).parameters):
             reject_unknown_arguments(cls, kwargs)

@@ -13,15 +13,15 @@ from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.schedules import Coefficient
-from sb3_ppo_variants.objectives import SquaredError
-from sb3_ppo_variants.updates import AutogradConstrainedUpdate, ConstrainedUpdate, PolicyStep, fit_critic
-from sb3_ppo_variants.updates.closed_form import (
+from sb3_ppo_variants.backends import AutogradConstrainedUpdate, ConstrainedUpdate, PolicyStep, fit_critic
+from sb3_ppo_variants.backends.closed_form import (
     ClosedFormActorCritic,
     ClosedFormConstrainedUpdate,
     fit_critic_in_closed_form,
     flat_rollout,
     single_threaded,
 )
+from sb3_ppo_variants.objectives import SquaredError
 
 
 class TRPO(OnPolicyVariant):

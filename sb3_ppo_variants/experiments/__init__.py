@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.comparison import Comparison, compare
-    from sb3_ppo_variants.experiments.evaluation import Evaluation, evaluate
-    from sb3_ppo_variants.experiments.run import Result, Run, train_run
-    from sb3_ppo_variants.experiments.sensitivity_study import Sensitivity, sensitivity
-    from sb3_ppo_variants.experiments.training import train
-    from sb3_ppo_variants.experiments.tuning import Tuned, tune
-    from sb3_ppo_variants.experiments.workers import Interrupted
+    from sb3_ppo_variants.experiments.compare.comparison import Comparison, compare
+    from sb3_ppo_variants.experiments.engine.workers import Interrupted
+    from sb3_ppo_variants.experiments.models.evaluation import Evaluation, evaluate
+    from sb3_ppo_variants.experiments.models.training import train
+    from sb3_ppo_variants.experiments.runs.run import Result, Run, train_run
+    from sb3_ppo_variants.experiments.sensitivity.study import Sensitivity, sensitivity
+    from sb3_ppo_variants.experiments.tuning.study import Tuned, tune
 
 __all__ = [
     "Comparison",
@@ -29,24 +29,24 @@ __all__ = [
 ]
 
 # No module here is called like a function that it holds: importing the module would put it in the function's place.
-_ROOMS = {
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "Evaluation": "evaluation",
-    "evaluate": "evaluation",
-    "Interrupted": "workers",
-    "Result": "run",
-    "Run": "run",
-    "train_run": "run",
-    "train": "training",
-    "Sensitivity": "sensitivity_study",
-    "sensitivity": "sensitivity_study",
-    "Tuned": "tuning",
-    "tune": "tuning",
+_MODULES = {
+    "Comparison": "compare.comparison",
+    "compare": "compare.comparison",
+    "Evaluation": "models.evaluation",
+    "evaluate": "models.evaluation",
+    "Interrupted": "engine.workers",
+    "Result": "runs.run",
+    "Run": "runs.run",
+    "train_run": "runs.run",
+    "train": "models.training",
+    "Sensitivity": "sensitivity.study",
+    "sensitivity": "sensitivity.study",
+    "Tuned": "tuning.study",
+    "tune": "tuning.study",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 
 from sb3_ppo_variants.defaults import CLIP_RANGE
 from sb3_ppo_variants.distributions import Gaussian
-from sb3_ppo_variants.experiments.files import atomic
-from sb3_ppo_variants.experiments.plots import COLOURS
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS
+from sb3_ppo_variants.files import atomic
 from sb3_ppo_variants.objectives import ClippedSurrogate, UnclippedSurrogate
 
 BLUE, RED, GREEN = COLOURS[:3]

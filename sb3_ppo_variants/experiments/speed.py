@@ -19,10 +19,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.experiments.environments import make_environment
-from sb3_ppo_variants.experiments.provenance import processor, versions
-from sb3_ppo_variants.experiments.registry import algorithm_class
-from sb3_ppo_variants.experiments.run import policy_name
+from sb3_ppo_variants.experiments.runs.environments import make_environment
+from sb3_ppo_variants.experiments.runs.provenance import processor, versions
+from sb3_ppo_variants.experiments.runs.registry import algorithm_class
+from sb3_ppo_variants.experiments.runs.run import policy_name
 from sb3_ppo_variants.rollouts import Actor
 
 ROLLOUT_ROWS = 2048  # SB3's default for one environment; with more, the rows are shared out

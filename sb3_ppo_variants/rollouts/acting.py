@@ -10,8 +10,8 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import obs_as_tensor
 
-from sb3_ppo_variants.faults import NonFiniteError
-from sb3_ppo_variants.rollouts.faults import is_finite, needs_finite_observations
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import is_finite, needs_finite_observations
 
 Observations = np.ndarray | dict[str, np.ndarray]
 

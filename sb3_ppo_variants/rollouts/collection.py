@@ -10,10 +10,10 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from sb3_ppo_variants.faults import NonFiniteError
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import acting_fault, output_fault, reward_fault, rollout_fault
 from sb3_ppo_variants.rollouts.acting import Acted, Actor, Observations
 from sb3_ppo_variants.rollouts.copies import ease_copies
-from sb3_ppo_variants.rollouts.faults import acting_fault, output_fault, reward_fault, rollout_fault
 from sb3_ppo_variants.rollouts.normalization import ease_normalization
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from sb3_ppo_variants.faults import NonFiniteError
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.test_contract import ALGORITHMS, make, parameters_of
-from tests.algorithms.test_faults import BACKENDS, Remember
+from tests.nonfinite.test_faults import BACKENDS, Remember
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
 
 #: Coefficients that only some classes read.

@@ -115,7 +115,7 @@ def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> Non
     weights = {"kl_coef": 2.0, "adaptive_kl_target": None, "ent_coef": 0.0, "vf_coef": 0.0}
     model = make(KLPenaltyPPO, **weights, n_epochs=2, update_backend="autograd")
     model.learn(64)  # so that the policy is not its own initialisation
-    from sb3_ppo_variants.updates import AutogradUpdate
+    from sb3_ppo_variants.backends import AutogradUpdate
 
     evaluate = AutogradUpdate.evaluate
     old: dict[str, Any] = {}

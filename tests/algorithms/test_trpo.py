@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_ppo_variants import TRPO
-from sb3_ppo_variants.updates import ConstrainedUpdate
+from sb3_ppo_variants.backends import ConstrainedUpdate
 from tests.algorithms.test_contract import make, parameters_of
 from tests.algorithms.test_kl_penalty_ppo import ForeignPolicy
 from tests.parity.test_sb3_ppo import make_env

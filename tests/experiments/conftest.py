@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sb3_ppo_variants.experiments.ledger import Ledger, open_ledger
-from sb3_ppo_variants.experiments.storage import storage_url
-from sb3_ppo_variants.experiments.workers import Crew
-from tests.experiments.chaos import alive
-from tests.experiments.fake_trials import coordinate_here
+from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.workers import Crew
+from tests.experiments.engine.chaos import alive
+from tests.experiments.tuning.fake_trials import coordinate_here
 
 
 def _as_server_user(command: str) -> None:
@@ -98,4 +98,4 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds, and tests of its own."""
-    monkeypatch.setattr("sb3_ppo_variants.experiments.study_report.write_report", lambda *_: [])
+    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.report.write_report", lambda *_: [])

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sb3_ppo_variants.experiments.batch import Batch, Standing
-from sb3_ppo_variants.experiments.work import Job, Worker, resolve
-from sb3_ppo_variants.experiments.workers import Watch
+from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
+from sb3_ppo_variants.experiments.engine.work import Job, Worker, resolve
+from sb3_ppo_variants.experiments.engine.workers import Watch
 
 Report = Callable[[int, float], None]
 

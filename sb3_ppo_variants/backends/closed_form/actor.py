@@ -1,0 +1,177 @@
+"""Acting in closed form: the collection loop's forward passes in numpy."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.threads import single_threaded
+from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import is_finite
+from sb3_ppo_variants.rollouts.acting import Acted, Observations
+from sb3_ppo_variants.rollouts.gae import generalized_advantages
+
+
+class ClosedFormActor:
+    """
+    Acts as ``policy.forward`` does, drawing the same random numbers from torch's generator.
+
+    :param network: The policy in numpy
+    :raises NonFiniteError: its actions would not be finite
+    """
+
+    def __init__(self, network: ClosedFormActorCritic):
+        self.network = network
+        self._action_shape = network.policy.action_space.shape
+        # What is left for later is computed from the stored actions; those of an integer Box, say, were rounded.
+        space = network.policy.action_space
+        self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
+        self._n_left = 0
+        self._check_spread()
+        self._noise = _Noise(th.float64 if network.dtype == np.float64 else th.float32)
+
+    def _check_spread(self) -> None:
+        log_std = self.network.log_std
+        if log_std is None:
+            return
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.exp(log_std)).all():
+                raise NonFiniteError(f"The actions' standard deviation is not finite: log_std is {log_std},")
+
+    def act(self, observations: Observations, in_full: bool = True) -> Acted:
+        network = self.network
+        features = network.features(observations)
+        output = network.pi.forward(features)[-1]
+        # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter. A sum is finite
+        # only if all its terms are.
+        if not math.isfinite(np.add.reduce(output, None)):
+            raise NonFiniteError(f"The policy's output is {output}")
+        parameters = network.parameters(output)
+        actions = self._sample(parameters)
+        if not in_full and self._stores_exactly:
+            return Acted(actions.reshape(-1, *self._action_shape))  # type: ignore[misc]
+        log_probs = network.head.log_prob(parameters, actions)
+        # A copy: the next pass overwrites the network's output.
+        values = network.vf.forward(features)[-1].copy()
+        return Acted(
+            actions.reshape(-1, *self._action_shape),  # type: ignore[misc]
+            th.as_tensor(observations),
+            th.from_numpy(values),
+            th.from_numpy(log_probs),
+        )
+
+    def store(
+        self,
+        buffer: RolloutBuffer,
+        observations: Observations,
+        acted: Acted,
+        rewards: np.ndarray,
+        episode_starts: np.ndarray,
+    ) -> None:
+        # Straight into the arrays: exactly SB3's RolloutBuffer is known to be there, and its add() makes a copy of
+        # each array first.
+        row = buffer.pos
+        n_envs = buffer.n_envs
+        buffer.observations[row] = np.asarray(observations).reshape(n_envs, *buffer.obs_shape)
+        buffer.actions[row] = acted.actions.reshape(n_envs, -1)
+        buffer.rewards[row] = rewards
+        buffer.episode_starts[row] = episode_starts
+        if acted.values is None or acted.log_probs is None:
+            self._n_left += 1
+        else:
+            buffer.values[row] = acted.values.numpy()[:, 0]
+            buffer.log_probs[row] = acted.log_probs.numpy()
+        buffer.pos = row + 1
+        buffer.full = buffer.pos == buffer.buffer_size
+
+    def is_current(self) -> bool:
+        return self.network.is_bound_to(self.network.policy)
+
+    def catch_up(self, buffer: RolloutBuffer) -> None:
+        if self._n_left == 0:
+            return
+        # For all rows so far, many at a time: nobody has changed the policy since.
+        steps_at_once = max(self.network.chunk_rows // buffer.n_envs, 1)
+        with single_threaded():
+            for start in range(0, buffer.pos, steps_at_once):
+                self._fill_in(buffer, slice(start, min(start + steps_at_once, buffer.pos)))
+        self._n_left = 0
+
+    def _fill_in(self, buffer: RolloutBuffer, steps: slice) -> None:
+        network, shape = self.network, (steps.stop - steps.start, buffer.n_envs)
+        features = network.features(buffer.observations[steps].reshape(-1, *buffer.obs_shape))
+        actions = network.actions(buffer.actions[steps].reshape(-1, buffer.action_dim))
+        parameters = network.parameters(network.pi.forward(features)[-1])
+        buffer.log_probs[steps] = network.head.log_prob(parameters, actions).reshape(shape)
+        buffer.values[steps] = network.vf.forward(features)[-1].reshape(shape)
+
+    def terminal_value(self, observation: Observations) -> Any:
+        network = self.network
+        # Shaped like a batch of one, as policy.obs_to_tensor does.
+        batch = np.asarray(observation).reshape(-1, *network.policy.observation_space.shape)  # type: ignore[misc]
+        # A tanh would make a number of an Inf.
+        if not is_finite(batch):
+            return math.nan
+        return network.vf.forward(network.features(batch))[-1][0, 0]
+
+    def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        self.catch_up(buffer)
+        values = self.network.vf.forward(self.network.features(new_obs))[-1].copy()
+        buffer.advantages = generalized_advantages(
+            buffer.rewards,
+            buffer.values,
+            buffer.episode_starts,
+            values[:, 0],
+            dones,
+            buffer.gamma,
+            buffer.gae_lambda,
+        )
+        buffer.returns = buffer.advantages + buffer.values
+        return th.from_numpy(values)
+
+    def _sample(self, parameters: Parameters) -> np.ndarray:
+        head = self.network.head
+        if isinstance(head, Categorical):
+            return _choose(parameters[0])
+        if isinstance(head, MultiCategorical):
+            return np.stack([_choose(block) for block in head.blocks(parameters[0])], axis=1)
+        if isinstance(head, Bernoulli):
+            # torch.bernoulli: uniform < p.
+            return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
+        mean, log_std = parameters
+        return mean + np.exp(log_std) * self._noise.normal(mean.shape)
+
+
+class _Noise:
+    """
+    torch's random numbers as numpy arrays that are overwritten at the next draw.
+
+    :param dtype: Of the numbers
+    """
+
+    def __init__(self, dtype: th.dtype):
+        self._dtype = dtype
+        self._shape: tuple[int, ...] | None = None
+
+    def normal(self, shape: tuple[int, ...]) -> np.ndarray:
+        """
+        :param shape: The same at nearly every call: its memory is kept
+        :return: standard normal numbers, those of ``torch.randn``
+        """
+        if shape != self._shape:
+            self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype)
+            self._array = self._tensor.numpy()
+        self._tensor.normal_()
+        return self._array
+
+
+def _choose(log_p: np.ndarray) -> np.ndarray:
+    """Draw one of D for each row of log p, as torch.multinomial does: argmax of p over standard exponentials."""
+    noise = th.empty(log_p.shape, dtype=th.float64 if log_p.dtype == np.float64 else th.float32).exponential_().numpy()
+    return np.argmax(np.exp(log_p) / noise, axis=-1)

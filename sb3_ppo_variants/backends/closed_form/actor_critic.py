@@ -1,0 +1,199 @@
+"""SB3's MLP actor-critic in numpy, sharing its parameters' memory."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    MultiCategoricalDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
+
+from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory
+from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
+from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
+from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, Head, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions.categorical import log_softmax
+from sb3_ppo_variants.rollouts.acting import Observations
+
+
+def _activation(policy: ActorCriticPolicy) -> Activation:
+    for net in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
+        for module in net:
+            if type(module) in ACTIVATIONS:
+                return ACTIVATIONS[type(module)]
+    # No hidden layer, so nothing to activate.
+    return ACTIVATIONS[th.nn.Tanh]
+
+
+#: A pass over a whole rollout takes so many numbers at the widest layer at once, and a number of rows within limits:
+#: fewer would be all overhead, more gain nothing and leave the processor's cache.
+CHUNK_NUMBERS, LEAST_ROWS, MOST_ROWS = 1 << 17, 64, 2048
+
+
+def _layers(arrays: list[np.ndarray]) -> list[Layer]:
+    return [Layer(weight, bias) for weight, bias in zip(arrays[0::2], arrays[1::2], strict=True)]
+
+
+class ClosedFormActorCritic:
+    """
+    Forward and backward passes of a policy that ``why_not_closed_form`` has nothing against.
+
+    The actor's parameters (policy network, action layer, log σ) are one vector, the critic's another.
+
+    :param policy: The policy; its parameters become views of shared memory
+    """
+
+    def __init__(self, policy: ActorCriticPolicy):
+        self.policy = policy
+        self._inventory = Inventory(policy)
+        layout = layout_of(policy)
+        self.bound = BoundParameters(layout.parameters)
+        self._n_weights, self._n_actor, self._n_all = len(layout.pi), len(layout.actor), len(layout.parameters)
+        self.actor_span = self.bound.span(0, self._n_actor)
+        self.critic_span = self.bound.span(self._n_actor, self._n_all)
+
+        activation = _activation(policy)
+        arrays = self.bound.memory.arrays
+        gradients = self.bound.shaped(self.bound.gradient, 0, self._n_all)
+        self.pi = MLP(_layers(arrays[: self._n_weights]), activation)
+        self.vf = MLP(_layers(arrays[self._n_actor :]), activation)
+        self.log_std = arrays[self._n_weights] if layout.log_std else None
+        self._pi_gradient = _layers(gradients[: self._n_weights])
+        self._vf_gradient = _layers(gradients[self._n_actor :])
+        self._log_std_gradient = gradients[self._n_weights] if layout.log_std else None
+        self.dtype = self.bound.flat.dtype
+        widest = max(max(layer.weight.shape) for layer in (*self.pi.layers, *self.vf.layers))
+        #: Rows at once of a pass over a whole rollout, whose memory they bound.
+        self.chunk_rows = min(max(CHUNK_NUMBERS // widest, LEAST_ROWS), MOST_ROWS)
+        self.head = self._make_head()
+        space = policy.observation_space
+        self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
+
+    def __reduce__(self) -> tuple:
+        # A copy of this object would hold copies of the arrays, not the copied policy's memory: none is better.
+        return (type(None), ())
+
+    def _make_head(self) -> Head:
+        distribution = self.policy.action_dist
+        if isinstance(distribution, CategoricalDistribution):
+            return Categorical()
+        if isinstance(distribution, MultiCategoricalDistribution):
+            return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
+        return Bernoulli() if isinstance(distribution, BernoulliDistribution) else Gaussian()
+
+    def is_bound_to(self, policy: ActorCriticPolicy) -> bool:
+        """
+        :param policy: The algorithm's policy now
+        :return: whether it is this one and its parameters still live in the shared memory
+        """
+        return policy is self.policy and self._inventory.is_complete() and self.bound.still_live_here()
+
+    # ---- In and out ----
+
+    def features(self, observations: Observations) -> np.ndarray:
+        """
+        :param observations: B observations as the environment gives them
+        :return: what the networks are given, shape (B, n_features)
+        """
+        if isinstance(observations, dict):
+            raise TypeError("Dict observations are not for the closed form.")
+        if self._is_plain_box:
+            # SB3 goes through float32 whatever the policy's own type.
+            rows = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
+            return rows.astype(self.dtype, copy=False)
+        space = self.policy.observation_space
+        tensor = preprocess_obs(th.as_tensor(observations), space, self.policy.normalize_images)
+        return tensor.flatten(1).numpy().astype(self.dtype, copy=False)  # type: ignore[union-attr]
+
+    def actions(self, actions: np.ndarray) -> np.ndarray:
+        """
+        :param actions: B actions as the rollout buffer has them, shape (B, A)
+        :return: as the head takes them
+        """
+        if isinstance(self.head, Categorical):
+            return actions.astype(np.int64, copy=False).ravel()
+        if isinstance(self.head, MultiCategorical):
+            return actions.astype(np.int64, copy=False)
+        return actions.astype(np.float32, copy=False).astype(self.dtype, copy=False)
+
+    # ---- Forward ----
+
+    def parameters(self, output: np.ndarray) -> Parameters:
+        """
+        :param output: The policy network's output, shape (B, n_outputs)
+        :return: the head's parameters
+        """
+        if self.log_std is not None:
+            return output, self.log_std
+        if isinstance(self.head, Categorical):
+            return (log_softmax(output),)
+        if isinstance(self.head, MultiCategorical):
+            return (np.concatenate([log_softmax(block) for block in self.head.blocks(output)], -1),)
+        return (output,)
+
+    # ---- Backward ----
+
+    def actor_backward(self, passed: list[np.ndarray], slopes: Parameters) -> None:
+        """
+        :param passed: What ``pi.forward`` returned
+        :param slopes: ∂J/∂ parameters, row by row; log σ is shared by all rows, so its slopes are summed
+        """
+        self.pi.backward(passed, slopes[0], self._pi_gradient)
+        if self._log_std_gradient is not None:
+            np.matmul(self.pi.ones(len(slopes[1])), slopes[1], out=self._log_std_gradient)
+
+    def critic_backward(self, passed: list[np.ndarray], d_values: np.ndarray) -> None:
+        """
+        :param passed: What ``vf.forward`` returned
+        :param d_values: ∂J/∂V, shape (B,)
+        """
+        self.vf.backward(passed, d_values[:, None], self._vf_gradient)
+
+    def actor_tangent(self, passed: list[np.ndarray], vector: np.ndarray) -> Parameters:
+        """
+        :param passed: What ``pi.forward`` returned
+        :param vector: a direction of the actor's parameters, shape (P,)
+        :return: how the head's parameters (logits for the discrete ones) move, row by row
+        """
+        parts = self.bound.shaped(vector, 0, self._n_actor)
+        moved = self.pi.tangent(passed, _layers(parts[: self._n_weights]))
+        if self.log_std is not None:
+            return moved, np.broadcast_to(parts[-1], moved.shape)
+        return (moved,)
+
+    # ---- The optimiser ----
+
+    def adams(self, actor: bool, critic: bool) -> list[BoundAdam]:
+        """
+        :param actor: Whether the actor's parameters are stepped
+        :param critic: Whether the critic's are
+        :return: Adam for each run of parameters with a learning rate of its own; the moments live in the policy's own
+            optimiser
+        """
+        optimizer = self.policy.optimizer
+        runs = [(0, self._n_actor)] * actor + [(self._n_actor, self._n_all)] * critic
+        if actor and critic and len(optimizer.param_groups) == 1 and self._has_stepped_together():
+            runs = [(0, self._n_all)]
+        adams = []
+        for start, stop in runs:
+            parameters = self.bound.parameters[start:stop]
+            span = self.bound.span(start, stop)
+            group = self._group_of(parameters[0])
+            adams.append(BoundAdam(optimizer, group, parameters, self.bound.flat[span], self.bound.gradient[span]))
+        return adams
+
+    def _has_stepped_together(self) -> bool:
+        first_of_actor, first_of_critic = self.bound.parameters[0], self.bound.parameters[self._n_actor]
+        steps = (Layout.steps(self.policy.optimizer, parameter) for parameter in (first_of_actor, first_of_critic))
+        return len(set(steps)) == 1
+
+    def _group_of(self, wanted: th.nn.Parameter) -> dict[str, Any]:
+        for group in self.policy.optimizer.param_groups:
+            if any(parameter is wanted for parameter in group["params"]):
+                return group
+        raise ValueError("The policy's optimiser does not hold its parameters.")

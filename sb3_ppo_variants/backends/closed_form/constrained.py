@@ -1,0 +1,108 @@
+"""The constrained step in closed form: Fisher products by a tangent pass forward and a slope pass back."""
+
+import numpy as np
+import torch as th
+
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
+from sb3_ppo_variants.backends.closed_form.update import standardized
+from sb3_ppo_variants.backends.constrained import ConstrainedUpdate, KLDirection, KLReduction, PolicyEvaluation
+from sb3_ppo_variants.backends.natural_step import Product
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import UnclippedSurrogate
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+
+
+class ClosedFormConstrainedUpdate(ConstrainedUpdate):
+    """
+    ``ConstrainedUpdate`` with gradients by hand.
+
+    F = E[Jᵀ M J] with J the Jacobian of the head's parameters and M their Fisher matrix; F·v is J·v (a tangent pass),
+    times M, times Jᵀ (a backward pass): no second derivatives.
+
+    :param network: The policy in numpy
+    :param rollout: The whole rollout; its rows are put in the order in which SB3's buffer would draw them
+    :param normalize_advantage: See ``advantage_normalizer``
+    :param ent_coef: Weight of the entropy
+    :param kl_direction: Which KL is constrained
+    :param kl_reduction: Whether it is summed or averaged over action dimensions
+    """
+
+    def __init__(
+        self,
+        network: ClosedFormActorCritic,
+        rollout: FlatRollout,
+        normalize_advantage: NormalizeAdvantage,
+        ent_coef: float,
+        kl_direction: KLDirection,
+        kl_reduction: KLReduction,
+    ):
+        self.network = network
+        self.rollout = rollout.take(np.random.permutation(len(rollout)))
+        if normalize_advantage:
+            self.rollout.advantages = standardized(self.rollout.advantages)
+        self.ent_coef = ent_coef
+        self.kl_direction = kl_direction
+        self.kl_reduction = kl_reduction
+        self._passed, self._parameters, self._log_ratio = self._forward()
+        # Copies: later passes overwrite the network's output, and log σ moves.
+        self.old = tuple(np.broadcast_to(p, self._parameters[0].shape).copy() for p in self._parameters)
+        self.before = self.evaluate()
+        self.gradient = self._gradient()
+
+    def _forward(self) -> tuple[list[np.ndarray], Parameters, np.ndarray]:
+        passed = self.network.pi.forward(self.rollout.features)
+        parameters = self.network.parameters(passed[-1])
+        log_ratio = self.network.head.log_prob(parameters, self.rollout.actions) - self.rollout.old_log_prob
+        return passed, parameters, log_ratio
+
+    def evaluate(self) -> PolicyEvaluation:
+        _, parameters, log_ratio = self._forward()
+        head = self.network.head
+        objective = UnclippedSurrogate().value(log_ratio, self.rollout.advantages).mean()
+        if self.ent_coef != 0:
+            objective = objective + self.ent_coef * head.entropy(parameters).mean()
+        new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
+        kl = head.kl(self.old, new)
+        constraint = kl if self.kl_direction == "old_new" else head.kl(new, self.old)
+        return PolicyEvaluation(
+            th.as_tensor(objective),
+            th.as_tensor(constraint.mean() / self._averaged_dims()),
+            th.as_tensor(kl.mean()),
+            th.from_numpy(np.exp(log_ratio)),
+        )
+
+    def _averaged_dims(self) -> int:
+        return self.network.head.averaged_dims(self.old) if self.kl_reduction == "mean" else 1
+
+    def _gradient(self) -> th.Tensor:
+        head, scale = self.network.head, 1 / len(self.rollout)
+        weight = UnclippedSurrogate().slope(self._log_ratio, self.rollout.advantages) * scale
+        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._parameters, self.rollout.actions)]
+        if self.ent_coef != 0:
+            for slope, of_entropy in zip(slopes, head.entropy_slope(self._parameters), strict=True):
+                slope += (scale * self.ent_coef) * of_entropy
+        return self._actor_gradient(self._passed, tuple(slopes))
+
+    def _actor_gradient(self, passed: list[np.ndarray], slopes: Parameters) -> th.Tensor:
+        self.network.actor_backward(passed, slopes)
+        return th.from_numpy(self.network.bound.gradient[self.network.actor_span].copy())
+
+    def fisher_product(self, sub_sampling_factor: int) -> Product:
+        network = self.network
+        passed = network.pi.forward(np.ascontiguousarray(self.rollout.features[::sub_sampling_factor]))
+        parameters = network.parameters(passed[-1])
+        scale = 1 / (len(passed[0]) * self._averaged_dims())
+
+        def product(vector: th.Tensor) -> th.Tensor:
+            tangent = network.actor_tangent(passed, vector.numpy())
+            moved = network.head.fisher_product(parameters, tangent)
+            return self._actor_gradient(passed, tuple(part * scale for part in moved))
+
+        return product
+
+    def read(self) -> th.Tensor:
+        return th.from_numpy(self.network.bound.flat[self.network.actor_span].copy())
+
+    def write(self, vector: th.Tensor) -> None:
+        self.network.bound.flat[self.network.actor_span] = vector.numpy()

@@ -1,0 +1,160 @@
+"""When the closed form computes the same as torch, and the reason when it would not."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    MultiCategoricalDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch.nn.modules.module import _has_any_global_hook
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
+from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
+
+_HEADS = (
+    DiagGaussianDistribution,
+    CategoricalDistribution,
+    MultiCategoricalDistribution,
+    BernoulliDistribution,
+)
+#: Methods whose place the closed form takes: one put on an instance (a user's wrapper) would be passed over.
+_POLICY_METHODS = (
+    "forward",
+    "forward_actor",
+    "forward_critic",
+    "evaluate_actions",
+    "predict_values",
+    "extract_features",
+    "get_distribution",
+    "_get_action_dist_from_latent",
+)
+_DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
+_BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage")
+
+
+def why_not_closed_form(
+    policy: ActorCriticPolicy, buffer: RolloutBuffer, observation_space: spaces.Space
+) -> str | None:
+    """
+    The closed form stands in for code that it knows to the letter; anything else it leaves to autograd.
+
+    :param policy: The policy
+    :param buffer: The rollout buffer
+    :param observation_space: The policy's observation space
+    :return: the first reason why it cannot run; ``None`` if it can
+    """
+    if type(policy) is not ActorCriticPolicy:
+        return f"the policy is a {type(policy).__name__}, not SB3's MlpPolicy"
+    if isinstance(observation_space, spaces.Dict):
+        return "the observations are a Dict"
+    if type(buffer) is not RolloutBuffer:
+        return f"the rollout buffer is a {type(buffer).__name__}, not SB3's RolloutBuffer"
+    reason = _why_not_overridden(policy, buffer) or _why_not_networks(policy)
+    if reason is not None:
+        return reason
+    layout = layout_of(policy)
+    return _why_not_parameters(policy, layout) or _why_not_optimizer(policy.optimizer, layout)
+
+
+def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
+    owners = (
+        (buffer, _BUFFER_METHODS),
+        (policy.optimizer, ("step",)),
+        (policy.action_dist, _DISTRIBUTION_METHODS),
+        *_with_names(policy.modules()),
+    )
+    for owner, names in owners:
+        for name in names:
+            if name in vars(owner):
+                return f"a {type(owner).__name__} has a {name} of its own"
+    if _has_any_global_hook():
+        return "torch has hooks on all modules"
+    for module in policy.modules():
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+            return f"a {type(module).__name__} has hooks"
+    return None
+
+
+def _with_names(modules: Iterable[th.nn.Module]) -> Iterable[tuple[Any, tuple[str, ...]]]:
+    return ((module, _POLICY_METHODS) for module in modules)
+
+
+def _why_not_networks(policy: ActorCriticPolicy) -> str | None:
+    for extractor in (policy.features_extractor, policy.pi_features_extractor, policy.vf_features_extractor):
+        if type(extractor) is not FlattenExtractor:
+            return f"the features extractor is a {type(extractor).__name__}, not a FlattenExtractor"
+    if type(policy.mlp_extractor) is not MlpExtractor:
+        return f"the network is a {type(policy.mlp_extractor).__name__}, not an MlpExtractor"
+    if type(policy.action_dist) not in _HEADS:
+        return f"the action distribution is a {type(policy.action_dist).__name__}"
+    activations: set[type[th.nn.Module]] = set()
+    for net in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
+        layers = list(net.children())
+        if type(net) is not th.nn.Sequential or any(type(layer) is not th.nn.Linear for layer in layers[0::2]):
+            return "the hidden layers are not Linear and activation in turn"
+        if len(layers) % 2 == 1:
+            return "the last hidden layer has no activation"
+        activations |= {type(module) for module in layers[1::2]}
+        if any(isinstance(module, th.nn.ELU) and module.alpha != 1.0 for module in layers[1::2]):
+            return "the ELU's alpha is not 1"
+    if not activations <= set(ACTIVATIONS) or len(activations) > 1:
+        return f"the activation is {' and '.join(sorted(kind.__name__ for kind in activations))}"
+    if type(policy.action_net) is not th.nn.Linear or type(policy.value_net) is not th.nn.Linear:
+        return "the output layer is not a Linear"
+    linear = [module for module in policy.modules() if isinstance(module, th.nn.Linear)]
+    return "a layer has no bias" if any(layer.bias is None for layer in linear) else None
+
+
+def _why_not_parameters(policy: ActorCriticPolicy, layout: Layout) -> str | None:
+    ids = [id(parameter) for parameter in layout.parameters]
+    if len(set(ids)) < len(ids):
+        return "two layers share a parameter"
+    if set(ids) != {id(parameter) for parameter in policy.parameters()}:
+        return "the policy has parameters of its own"
+    dtypes = {parameter.dtype for parameter in layout.parameters}
+    if len(dtypes) > 1 or not dtypes <= {th.float32, th.float64}:
+        return f"the parameters are {' and '.join(sorted(map(str, dtypes)))}"
+    for name, parameter in policy.named_parameters():
+        if not parameter.requires_grad:
+            return f"the parameter {name} is frozen"
+        if parameter.device.type != "cpu":
+            return f"the policy is on {parameter.device}"
+        if not parameter.is_contiguous():
+            return f"the parameter {name} is not contiguous"
+        if parameter.is_shared():
+            return f"the parameter {name} is in memory shared with other processes"
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            return f"the parameter {name} has hooks"
+    return None
+
+
+def _why_not_optimizer(optimizer: th.optim.Optimizer, layout: Layout) -> str | None:
+    if not hasattr(th, "_fused_adam_"):
+        return "this torch has no fused Adam kernel"
+    if type(optimizer) is not th.optim.Adam:
+        return f"the optimizer is a {type(optimizer).__name__}, not Adam"
+    for group in optimizer.param_groups:
+        for flag in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay"):
+            if group.get(flag):
+                return f"Adam has {flag}=True"
+    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+        return "torch has hooks on all optimizers"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return "the optimizer has hooks"
+    groups = [{id(parameter) for parameter in group["params"]} for group in optimizer.param_groups]
+    actor, critic = ({id(parameter) for parameter in part} for part in (layout.actor, layout.critic))
+    if groups not in ([actor | critic], [actor, critic]):
+        return "the optimizer's groups are neither all parameters nor the actor's and the critic's"
+    for part in (layout.actor, layout.critic):
+        if len({layout.steps(optimizer, parameter) for parameter in part}) > 1:
+            return "the optimizer has stepped some parameters of a network more often than others"
+    return None

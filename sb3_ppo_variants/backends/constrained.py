@@ -1,0 +1,172 @@
+"""One policy step under a KL constraint: the largest natural-gradient step, taken whole or searched."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch as th
+
+from sb3_ppo_variants.backends.natural_step import Product, largest_step, line_search
+
+KLDirection = Literal["old_new", "new_old"]
+KLReduction = Literal["sum", "mean"]
+
+
+class PolicyEvaluation(NamedTuple):
+    """
+    A policy on the whole rollout.
+
+    :param objective: E[r·A] + ent_coef·E[entropy], a scalar
+    :param constraint: mean KL between the old policy and this one, with the direction and reduction chosen, a scalar
+    :param kl: mean KL(old‖new) in nats, summed over action dimensions, a scalar
+    :param ratio: r = π/π_old, shape (N,)
+    """
+
+    objective: th.Tensor
+    constraint: th.Tensor
+    kl: th.Tensor
+    ratio: th.Tensor
+
+    def is_finite(self) -> bool:
+        """Whether objective and constraint are finite numbers."""
+        return bool(th.isfinite(self.objective) and th.isfinite(self.constraint))
+
+
+class PolicyStep(NamedTuple):
+    """
+    What became of a step. The numbers are those of the policy that is now in force.
+
+    :param objective: See ``PolicyEvaluation``
+    :param constraint: See ``PolicyEvaluation``
+    :param kl: See ``PolicyEvaluation``
+    :param ratio: See ``PolicyEvaluation``
+    :param grad_norm: L2 norm of the objective's gradient before the step
+    :param accepted: Whether the parameters have moved
+    :param tries: Step lengths tried
+    :param finite: Whether the numbers of the step were finite
+    """
+
+    objective: float
+    constraint: float
+    kl: float
+    ratio: th.Tensor
+    grad_norm: float
+    accepted: bool
+    tries: int
+    finite: bool
+
+
+class ConstrainedUpdate(ABC):
+    """
+    Maximise E[r·A] + ent_coef·E[entropy] subject to mean KL ≤ δ, near the policy that collected the rollout.
+
+    A backend says how the policy is evaluated and differentiated: it sets ``before``, the evaluation at the old
+    policy, and ``gradient``, the objective's gradient there, shape (P,).
+    """
+
+    before: PolicyEvaluation
+    gradient: th.Tensor
+
+    @abstractmethod
+    def evaluate(self) -> PolicyEvaluation:
+        """The policy's numbers at its present parameters."""
+
+    @abstractmethod
+    def fisher_product(self, sub_sampling_factor: int) -> Product:
+        """
+        :param sub_sampling_factor: Use every n-th row
+        :return: v ↦ F·v at the old policy
+        """
+
+    @abstractmethod
+    def read(self) -> th.Tensor:
+        """A copy of the policy's parameters, shape (P,)."""
+
+    @abstractmethod
+    def write(self, vector: th.Tensor) -> None:
+        """
+        :param vector: The policy's new parameters, shape (P,)
+        """
+
+    def largest_step(
+        self, delta: float, cg_max_steps: int, cg_damping: float, sub_sampling_factor: int, cg_start: str
+    ) -> th.Tensor | None:
+        """
+        :param delta: δ in nats
+        :param cg_max_steps: Conjugate-gradient steps at most
+        :param cg_damping: Added to the Fisher matrix's diagonal
+        :param sub_sampling_factor: Use every n-th row for the Fisher product
+        :param cg_start: ``"zero"`` or ``"noise"``
+        :return: the step x in the natural gradient's direction with ½·xᵀ(F + damping·I)x = δ, shape (P,); zero where
+            the gradient is; ``None`` where it is not finite
+        """
+        start = 1e-4 * th.randn_like(self.gradient) if cg_start == "noise" else th.zeros_like(self.gradient)
+        if not th.isfinite(self.gradient).all():
+            return None
+        if not self.gradient.any():
+            return th.zeros_like(self.gradient)
+        product = self.fisher_product(sub_sampling_factor)
+        return largest_step(product, self.gradient, start, delta, cg_max_steps, cg_damping)
+
+    def search(self, step: th.Tensor | None, delta: float, shrinking_factor: float, max_iter: int) -> PolicyStep:
+        """
+        Shorten the step until the KL is at most δ and the objective has improved; stay put if that does not happen.
+
+        :param step: The largest step
+        :param delta: δ in nats
+        :param shrinking_factor: In (0, 1)
+        :param max_iter: Tries at most
+        :return: the outcome
+        """
+
+        def accept(after: PolicyEvaluation) -> bool:
+            # Not finite compares as false: such a step is shortened like any other bad one.
+            return bool(after.constraint <= delta) and bool(after.objective > self.before.objective)
+
+        return self._try(step, accept, shrinking_factor, max_iter)
+
+    def take(self, step: th.Tensor | None) -> PolicyStep:
+        """
+        Take the step whole, if it is finite: the natural policy gradient.
+
+        :param step: The largest step
+        :return: the outcome
+        """
+        return self._try(step, PolicyEvaluation.is_finite, shrinking_factor=0.5, max_iter=1)
+
+    def _try(
+        self,
+        step: th.Tensor | None,
+        accept: Callable[[PolicyEvaluation], bool],
+        shrinking_factor: float,
+        max_iter: int,
+    ) -> PolicyStep:
+        if step is None or not step.any():
+            return self._outcome(self.before, accepted=False, tries=0, finite=step is not None)
+        origin = self.read()
+        after = self.before
+
+        def accept_fraction(fraction: float) -> bool:
+            nonlocal after
+            self.write(origin + fraction * step)
+            with th.no_grad():
+                after = self.evaluate()
+            return accept(after)
+
+        fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
+        if fraction is None:
+            self.write(origin)
+            return self._outcome(self.before, accepted=False, tries=tries, finite=after.is_finite())
+        return self._outcome(after, accepted=True, tries=tries, finite=True)
+
+    def _outcome(self, evaluation: PolicyEvaluation, accepted: bool, tries: int, finite: bool) -> PolicyStep:
+        return PolicyStep(
+            float(evaluation.objective.detach()),
+            float(evaluation.constraint.detach()),
+            float(evaluation.kl.detach()),
+            evaluation.ratio,
+            float(self.gradient.norm()),
+            accepted,
+            tries,
+            finite,
+        )

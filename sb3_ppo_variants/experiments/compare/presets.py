@@ -1,0 +1,187 @@
+"""Comparisons that have a name: their rows, environments and budget, and what was published.
+
+``table1`` is Table 1 of the PPO paper (Schulman et al. 2017, arXiv:1707.06347): eleven ways to bound the step.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sb3_ppo_variants.experiments.compare.variants import Contestant
+from sb3_ppo_variants.experiments.runs.registry import did_you_mean
+
+#: The seven environments of Section 6.1, in the versions that Gymnasium maintains.
+MUJOCO = (
+    *("HalfCheetah-v5", "Hopper-v5", "InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Reacher-v5", "Swimmer-v5"),
+    "Walker2d-v5",
+)
+
+#: Table 1's column of scores: 0 the random policy, 1 the best result, mean over 7 environments × 3 seeds.
+PUBLISHED = {
+    "no_clipping": -0.39,
+    "clip_0.1": 0.76,
+    "clip_0.2": 0.82,
+    "clip_0.3": 0.70,
+    "adaptive_kl_0.003": 0.68,
+    "adaptive_kl_0.01": 0.74,
+    "adaptive_kl_0.03": 0.71,
+    "fixed_kl_0.3": 0.62,
+    "fixed_kl_1": 0.71,
+    "fixed_kl_3": 0.72,
+    "fixed_kl_10": 0.69,
+}
+
+# Section 6.1 and Table 3: T 2048, Adam 3e-4, 10 epochs, minibatch 64, γ 0.99, λ 0.95, no entropy bonus. What the paper
+# leaves open is read as its authors' code has it (OpenAI Baselines, ppo1): advantages normalised over the rollout, no
+# gradient clipping, a value loss of weight 1, time limits terminal.
+_SHARED = {"learning_rate": 3e-4, "n_steps": 2048, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.0}
+_PAPER = {
+    **_SHARED,
+    "n_epochs": 10,
+    "vf_coef": 1.0,
+    "max_grad_norm": None,
+    "normalize_advantage": "rollout",
+    "bootstrap_truncated": False,
+}
+#: ppo1's filter: observations scaled by their running mean and standard deviation, then clipped to ±5.
+_FILTER = {"norm_obs": True, "norm_reward": False, "clip_obs": 5.0}
+# SB3's PPO as ``PPO("MlpPolicy", env)`` has it: per-minibatch normalisation, gradients clipped to 0.5, a value loss of
+# weight 0.5, time limits bootstrapped, observations as they are.
+_SB3 = {
+    **_SHARED,
+    "n_epochs": 10,
+    "vf_coef": 0.5,
+    "max_grad_norm": 0.5,
+    "normalize_advantage": True,
+}
+
+READINGS = ("paper", "sb3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A comparison with a name.
+
+    :param rows: Its rows
+    :param environments: Gymnasium ids
+    :param timesteps: Training steps of a run
+    :param seeds: Runs of each row in each environment
+    :param reference: The row that the others are compared with
+    :param published: Row → score that was published for it
+    :param groups: Title → rows that are drawn together
+    :param notes: What a reader of its report has to know
+    """
+
+    rows: tuple[Contestant, ...]
+    environments: tuple[str, ...]
+    timesteps: int
+    seeds: int
+    reference: str
+    published: Mapping[str, float]
+    groups: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def preset(name: str, reading: str = "paper") -> Preset:
+    """A comparison by its name.
+
+    :param name: ``"table1"``
+    :param reading: ``"paper"``, or ``"sb3"`` for SB3's conventions where the paper says nothing
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}: choose {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}")
+    if reading not in READINGS:
+        raise ValueError(
+            f"There is no reading {reading!r}: choose {', '.join(READINGS)}.{did_you_mean(reading, READINGS)}"
+        )
+    return PRESETS[name](reading)
+
+
+def choose_rows(rows: Iterable[Contestant], wanted: Iterable[str] | None) -> list[Contestant]:
+    """Those rows of a preset that go by a name or are of an algorithm that was asked for.
+
+    :param rows: The preset's rows
+    :param wanted: Names of rows or of algorithms; ``None``: all
+    """
+    kept = list(rows)
+    if wanted is None:
+        return kept
+    asked = [wanted] if isinstance(wanted, str) else list(wanted)
+    known = dict.fromkeys([row.name for row in kept] + [row.algorithm for row in kept])
+    for one in asked:
+        if one not in known:
+            raise ValueError(f"The preset has no row {one!r}: choose {', '.join(known)}.{did_you_mean(one, known)}")
+    return [row for row in kept if row.name in asked or row.algorithm in asked]
+
+
+def _table1(reading: str) -> Preset:
+    rows = _paper_rows() if reading == "paper" else _sb3_rows()
+    names = {row.name for row in rows}
+    return Preset(
+        rows=rows,
+        environments=MUJOCO,
+        timesteps=1_000_000,
+        seeds=3,
+        reference="clip_0.2",
+        published={name: score for name, score in PUBLISHED.items() if name in names},
+        groups={
+            "clipping": ("no_clipping", "clip_0.1", "clip_0.2", "clip_0.3"),
+            "adaptive KL penalty": ("adaptive_kl_0.003", "adaptive_kl_0.01", "adaptive_kl_0.03"),
+            "fixed KL penalty": ("fixed_kl_0.3", "fixed_kl_1", "fixed_kl_3", "fixed_kl_10"),
+        },
+        notes=(_READ_AS[reading], _VERSIONS),
+    )
+
+
+def _paper_rows() -> tuple[Contestant, ...]:
+    def row(name: str, algorithm: str, **settings: Any) -> Contestant:
+        return Contestant(name, algorithm, {**_PAPER, **settings}, _FILTER)
+
+    trpo = {
+        k: v
+        for k, v in _PAPER.items()
+        if k not in ("learning_rate", "batch_size", "n_epochs", "vf_coef", "max_grad_norm")
+    }
+    return (
+        row("no_clipping", "unclipped_ppo"),
+        *(row(f"clip_{e}", "clip_ppo", clip_range=e) for e in (0.1, 0.2, 0.3)),
+        *(
+            row(f"adaptive_kl_{target}", "kl_penalty_ppo", kl_coef=1.0, adaptive_kl_target=target)
+            for target in (0.003, 0.01, 0.03)
+        ),
+        *(
+            row(f"fixed_kl_{beta:g}", "kl_penalty_ppo", kl_coef=beta, adaptive_kl_target=None)
+            for beta in (0.3, 1.0, 3.0, 10.0)
+        ),
+        # Not in the paper's table: what clipping approximates, and what most people run.
+        Contestant("trpo", "paper_trpo", trpo, _FILTER),
+        Contestant("sb3_ppo", "sb3:ppo", {**_SB3, "clip_range": 0.2}),
+    )
+
+
+def _sb3_rows() -> tuple[Contestant, ...]:
+    return tuple(Contestant(f"clip_{e}", "clip_ppo", {**_SB3, "clip_range": e}) for e in (0.1, 0.2, 0.3))
+
+
+_READ_AS = {
+    "paper": (
+        "Where the paper says nothing, its authors' code is followed (OpenAI Baselines, ppo1): observations "
+        "filtered by their running mean and deviation and clipped to ±5, advantages normalised over the rollout, "
+        "no gradient clipping, a value loss of weight 1, time limits terminal. As the paper has it, and unlike "
+        "that code, Adam's step size is constant, β starts at 1, and it is adapted from the exact KL after each "
+        "update. Two rows are not the paper's: trpo has the same conventions, sb3_ppo is SB3's PPO as "
+        "PPO('MlpPolicy', env) has it."
+    ),
+    "sb3": "Where the paper says nothing, SB3's PPO is followed: observations as they are, advantages normalised per "
+    "minibatch, gradients clipped to 0.5, a value loss of weight 0.5, time limits bootstrapped.",
+}
+# From the version histories in Gymnasium's documentation of each environment.
+_VERSIONS = (
+    "The paper used Gym's v1 environments, on a MuJoCo of 2016; these are Gymnasium's v5. What ends an episode is the "
+    "same. Hopper, Walker2d, InvertedPendulum and InvertedDoublePendulum no longer pay for being alive in the step in "
+    "which they fall; Reacher's distance is measured after the step instead of before; both of Walker2d's feet have "
+    "the same friction; Reacher and InvertedDoublePendulum observe no constant zeros any more. So returns are not "
+    "comparable with those of 2017; only the order of the rows can be compared."
+)
+
+PRESETS = {"table1": _table1}

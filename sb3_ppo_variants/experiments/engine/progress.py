@@ -1,0 +1,87 @@
+"""Live display of a comparison's runs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.engine.work import RESULT
+from sb3_ppo_variants.experiments.runs.run import Run
+
+
+class Display:
+    """Shows the runs under way with a bar each, and says what has failed.
+
+    On a terminal the bars move; elsewhere (a log file) each finished run gives one line.
+
+    :param runs: Key → run
+    :param console: Where to show it
+    :param labels: Key → short name of the run, by default its own
+    """
+
+    def __init__(self, runs: Mapping[str, Run], console: Console, labels: Mapping[str, str] | None = None):
+        self.runs, self.console = runs, console
+        self.labels = labels or {key: run.label() for key, run in runs.items()}
+        self._looked = False
+        self._settled: set[str] = set()
+        self._bars: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._all = self._progress.add_task("all runs", total=len(runs), note="")
+
+    @contextmanager
+    def live(self) -> Iterator["Display"]:
+        """Show while the block runs."""
+        with self._progress:
+            yield self
+
+    def __call__(self, standings: Mapping[str, Standing]) -> None:
+        """Show where the runs stand now."""
+        first_look, self._looked = not self._looked, True
+        for key, standing in standings.items():
+            if standing.state == "running":
+                self._show_running(key, standing)
+            elif key in self._bars:
+                self._progress.remove_task(self._bars.pop(key))
+            if standing.state in ("done", "failed") and key not in self._settled:
+                self._settled.add(key)
+                if not first_look or standing.state == "failed":
+                    self._say(key, standing)
+        if first_look and self._settled:
+            self._print(f"{len(self._settled)} of {len(self.runs)} runs were done before")
+        self._progress.update(self._all, completed=len(self._settled))
+
+    def _show_running(self, key: str, standing: Standing) -> None:
+        run = self.runs[key]
+        if key not in self._bars:
+            self._bars[key] = self._progress.add_task(
+                escape(self.labels[key]), total=run.timesteps if run.wall_time is None else None, note=""
+            )
+        values = standing.trial.intermediate_values if standing.trial is not None else {}
+        if values:
+            step = max(values)
+            note = "" if values[step] != values[step] else f"return {values[step]:.1f}"
+            self._progress.update(self._bars[key], completed=min(step, run.timesteps), note=note)
+
+    def _say(self, key: str, standing: Standing) -> None:
+        label = f"[{len(self._settled)}/{len(self.runs)}] {self.labels[key]}"
+        if standing.state == "failed":
+            self._print(f"{label}: failed: {standing.reason}", style="red")
+        elif not self.console.is_terminal and standing.trial is not None:
+            result = standing.trial.user_attrs[RESULT]
+            speed = result["steps"] / result["seconds"]
+            text = f"{label}: return {result['final_return']:.1f}, {speed:.0f} steps/s"
+            self._print(text)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

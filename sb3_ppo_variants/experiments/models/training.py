@@ -1,0 +1,166 @@
+"""Train one model and keep it."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger, configure
+
+from sb3_ppo_variants.experiments.models.vec_normalize_files import ZOO_STATISTICS
+from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.registry import algorithm_name
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Report, Result, Run, fit
+from sb3_ppo_variants.experiments.runs.settings import check_settings
+from sb3_ppo_variants.files import atomic, safe_name, write_csv, write_text
+from sb3_ppo_variants.resume import ResumableCheckpointCallback
+from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
+
+MODEL, RUN, CURVE = "model.zip", "run.json", "curve.csv"
+INTERRUPTED = "interrupted"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    :param model: The model
+    :param result: What the training gave
+    :param out: The run folder
+    :param resumed_at: The step of the checkpoint that this call went on from; ``None``: it began at the beginning
+    """
+
+    model: BaseAlgorithm
+    result: Result
+    out: Path
+    resumed_at: int | None = None
+
+
+def train(
+    algorithm: str | type[BaseAlgorithm],
+    environment: str = "CartPole-v1",
+    *,
+    timesteps: int = 50_000,
+    seed: int = 0,
+    n_envs: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    normalize: str | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    report: Report | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
+    ``progress.csv`` (SB3's log, a row an update); ``vecnormalize.pkl`` too if it was normalised.
+
+    :param algorithm: A name (see :mod:`.registry`) or a class
+    :param environment: Gymnasium id
+    :param timesteps: Training steps
+    :param seed: Seed of the algorithm and its environments
+    :param n_envs: Environments stepped together
+    :param settings: Constructor argument → value
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``, around
+        the environments; returns are reported as they are without it
+    :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``
+    :param report: Called a few times a second with the steps so far and the mean return so far
+    :param checkpoint_every: Steps from one checkpoint in ``<out>/checkpoints`` to the next; ``None``: none
+    :param resume: Go on from the newest checkpoint, if there is one; the run then ends as if it had never been
+        interrupted (see :mod:`sb3_ppo_variants.checkpoints`)
+    :return: The model and what the training gave
+    """
+    name = algorithm_name(algorithm)
+    scaling = normalization(normalize)
+    run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}), normalize=scaling)
+    folder = Path(out) if out is not None else Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
+    check_environment(environment)
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made should not cost a training first
+    checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
+    loggers: list[Logger] = []
+    models: list[BaseAlgorithm] = []
+
+    def prepare(model: Any) -> None:
+        models.append(model)
+        if resume:
+            checkpoints[0].check(model, timesteps)  # before the log is begun anew
+        loggers.append(configure(str(folder), ["csv"]))
+        model.set_logger(loggers[0])
+
+    try:
+        model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_keep_what_is_left(folder, run, bool(checkpoints), models)) from None
+    finally:
+        for logger in loggers:
+            logger.close()
+    try:
+        _save(folder, run, model, result)
+    except OSError as error:
+        raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
+    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+
+
+def _save_model(path: Path, model: BaseAlgorithm) -> None:
+    # Beside a model, evaluate and record take them for its own: none may be left of another training.
+    statistics = path.with_name(ZOO_STATISTICS)
+    normalizer = model.get_vec_normalize_env()
+    with ExitStack() as both:
+        # Both are written before either takes its name.
+        model.save(both.enter_context(atomic(path)))
+        if normalizer is not None:
+            normalizer.save(str(both.enter_context(atomic(statistics))))
+    if normalizer is None:
+        statistics.unlink(missing_ok=True)
+
+
+def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
+    _save_model(folder / MODEL, model)
+    # Of an earlier call; this one has come to its end.
+    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
+    write_csv(folder / CURVE, CurvePoint._fields, result.curve)
+    kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
+    _write_run(folder, {"run": run.description(), "result": kept})
+
+
+def _write_run(folder: Path, about: Mapping[str, Any]) -> None:
+    write_text(folder / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+
+
+def _what_is_unwritten(folder: Path, error: OSError) -> str:
+    missing = f"{error.strerror or error}: {MODEL}, {CURVE} and {RUN} of this training were not all written to {folder}"
+    if newest := newest_path(folder / CHECKPOINTS):
+        return f"{missing}. {newest} is kept: make room, and the same command with --resume writes them"
+    return f"{missing}, and there was no --checkpoint-every to keep it: make room and train again"
+
+
+def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:
+    if not resume:
+        refuse_earlier_run(folder)
+    if every is not None:
+        return [ResumableCheckpointCallback(folder, every, resume=resume)]
+    if resume:
+        raise ValueError("resume needs checkpoint_every (--checkpoint-every N): give the command of the first time")
+    return []
+
+
+def _keep_what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
+    """Keep an interrupted training's model as it is, where there is no checkpoint; and say what is kept."""
+    if newest := newest_path(folder / CHECKPOINTS):
+        return f"Interrupted. {newest} is kept: the same command with --resume goes on from there"
+    if with_checkpoints:
+        return "Interrupted before the first checkpoint: nothing is kept"
+    if not models or models[0].num_timesteps == 0:
+        return "Interrupted before the first step: nothing is kept"
+    # In a folder of its own: here may lie a finished model with statistics of its own.
+    kept = folder / INTERRUPTED
+    kept.mkdir(exist_ok=True)
+    _save_model(kept / MODEL, models[0])
+    _write_run(kept, {"run": run.description()})
+    return (
+        f"Interrupted at step {models[0].num_timesteps}: the model as it was is in {kept}. To go on from where a "
+        "training is interrupted, give it --checkpoint-every"
+    )

@@ -1,0 +1,70 @@
+"""A table as data, as Markdown and on the screen, and numbers as text."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from sb3_ppo_variants.experiments.stats import estimators as statistics
+
+NONE = "–"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    :param title: What it shows
+    :param header: Column names
+    :param body: Rows of cells
+    """
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.body]
+        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        return "\n".join([f"**{self.title}**", "", *cells])
+
+    def show(self, console: Console) -> None:
+        """Print the table."""
+        table = RichTable(title=escape(self.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for i, name in enumerate(self.header):
+            table.add_column(escape(name), justify="right" if i else "left", no_wrap=not i, overflow="fold")
+        for line in self.body:
+            table.add_row(*map(escape, line))
+        console.print(table)
+
+
+def number(value: float) -> str:
+    """A return with a sensible number of digits."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def interval(found: statistics.Interval | None, digits: int | None = None) -> str:
+    """An interval as text, – for none.
+
+    :param found: The interval
+    :param digits: Digits after the point; by size when not given
+    """
+    if found is None:
+        return NONE
+    low, high = (number(x) if digits is None else f"{x:.{digits}f}" for x in found)
+    return f"[{low}, {high}]"
+
+
+def improvement_cells(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[str]:
+    """Probability of improvement and its interval as text, – where there is nothing to compare.
+
+    :param pairs: See :func:`.statistics.mean_improvement`
+    """
+    if not pairs:
+        return [NONE, NONE]
+    return [f"{statistics.mean_improvement(pairs):.2f}", interval(statistics.improvement_interval(pairs), digits=2)]

@@ -1,0 +1,143 @@
+"""Environments by name: a Gymnasium id, or the import path of a class or function that makes one."""
+
+import contextlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from sb3_ppo_variants.experiments.runs.registry import did_you_mean
+from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
+from sb3_ppo_variants.resume.box2d import is_walker
+
+#: ``--normalize``: what of an environment's output SB3's ``VecNormalize`` scales by its running statistics.
+NORMALIZE: Mapping[str, dict[str, Any]] = {
+    "observations": {"norm_obs": True, "norm_reward": False},
+    "rewards": {"norm_obs": False, "norm_reward": True},
+    "both": {"norm_obs": True, "norm_reward": True},
+}
+
+#: Ids that can only be Atari's: ``ALE/Pong-v5``, ``PongNoFrameskip-v4``. (``Pong-v4`` could be anybody's.)
+ATARI = re.compile(r"^ALE/|NoFrameskip-v\d$")
+
+
+def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Arguments of ``VecNormalize``.
+
+    :param chosen: A key of :data:`NORMALIZE`, the arguments themselves, or ``None`` for no normalisation
+    """
+    if chosen is None:
+        return None
+    if isinstance(chosen, str):
+        if chosen not in NORMALIZE:
+            raise ValueError(f"normalize is {chosen!r}: choose {', '.join(NORMALIZE)}, or leave it out")
+        return dict(NORMALIZE[chosen])
+    return dict(chosen)
+
+
+def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
+    """What makes an environment: the Gymnasium id itself, or the object behind an import path.
+
+    ``package.module:Class`` is a class or function without required arguments; ``package.module:Name-v0`` is
+    Gymnasium's own form, an id that importing the module registers.
+
+    :param environment: Its name
+    """
+    module, colon, attribute = environment.partition(":")
+    if not colon or not attribute.isidentifier():
+        _register_atari_for(environment)
+        return environment
+    found = getattr(importlib.import_module(module), attribute, None)
+    if found is None:
+        return environment  # an id without a version, perhaps: Gymnasium will say
+    if not callable(found):
+        raise ValueError(f"{environment!r} is {found!r}: give a class or function that makes an environment")
+    make: Callable[[], gymnasium.Env] = found
+    return make
+
+
+def make_environment(
+    environment: str,
+    n_envs: int,
+    seed: int,
+    normalize: Mapping[str, Any] | None = None,
+    *,
+    wrapper: Callable[[gymnasium.Env], gymnasium.Env] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    resumable: bool = False,
+) -> VecEnv:
+    """Environments in one process, each in SB3's Monitor, which sees returns as they are before any normalisation.
+
+    A BipedalWalker gets a new world each episode, with and without checkpoints: its run is the same one then, and can
+    be resumed.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    :param n_envs: How many
+    :param seed: Their seed; environment i gets ``seed + i``
+    :param normalize: Arguments of ``VecNormalize`` around them; ``None``: not normalised
+    :param wrapper: Around each, outside the Monitor
+    :param env_kwargs: For the constructor of each
+    :param resumable: Keep track of each from its first reset on, for checkpoints
+    :return: The vectorised environment
+    """
+    set_random_seed(seed)  # for environments that draw from the global generators when they are made
+    made, kwargs = maker(environment), dict(env_kwargs or {})
+
+    def wrapped(env: gymnasium.Env) -> gymnasium.Env:
+        env = NewWorldEachEpisode(env) if is_walker(env) else env
+        return env if wrapper is None else wrapper(env)
+
+    def another() -> gymnasium.Env:
+        made_anew: Any = make_vec_env(made, wrapper_class=wrapped, env_kwargs=kwargs)
+        return made_anew.envs[0]
+
+    def tracked(env: gymnasium.Env) -> gymnasium.Env:
+        # What Gymnasium has registered, it can make again itself, without a renderer.
+        return ResumableEnv(wrapped(env), make=None if isinstance(made, str) else another)
+
+    env = make_vec_env(
+        made, n_envs=n_envs, seed=seed, wrapper_class=tracked if resumable else wrapped, env_kwargs=kwargs
+    )
+    return env if normalize is None else VecNormalize(env, **normalize)
+
+
+def is_atari(environment: str) -> bool:
+    """Whether a name is that of an Atari game of ale-py.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    """
+    _register_atari_for(environment)
+    spec = gymnasium.registry.get(environment)
+    return spec is not None and "AtariEnv" in str(spec.entry_point)
+
+
+def _register_atari_for(environment: str) -> None:
+    """Let Gymnasium know the Atari games if a name is unknown without them: it learns them only from ale-py itself."""
+    if environment not in gymnasium.registry:
+        # Without ale-py, making the environment says what is missing.
+        with contextlib.suppress(ImportError):
+            gymnasium.register_envs(importlib.import_module("ale_py"))
+
+
+def check_environment(environment: str) -> None:
+    """Make an environment once, so that a wrong name is one clear error and not one failed run a seed.
+
+    :param environment: Gymnasium id or import path (see :func:`maker`)
+    """
+    try:
+        made = maker(environment)
+        env = gymnasium.make(made) if isinstance(made, str) else made()
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        near = "" if "Did you mean" in str(error) else did_you_mean(environment, gymnasium.registry)
+        if ATARI.search(environment) and importlib.util.find_spec("ale_py") is None:
+            near = ". Atari games need ale-py: pip install 'sb3_ppo_variants[atari]'"
+        raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
+    env.close()

@@ -1,0 +1,324 @@
+"""One training run as a function: (algorithm, settings, environment, seed, timesteps, n_envs) → curve and score.
+
+Deterministic in these inputs for one thread count and what :mod:`.provenance` lists.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+
+from sb3_ppo_variants.experiments.runs.environments import make_environment
+from sb3_ppo_variants.experiments.runs.provenance import versions
+from sb3_ppo_variants.experiments.runs.registry import algorithm_class
+from sb3_ppo_variants.experiments.runs.settings import all_parameters
+from sb3_ppo_variants.resume import ResumableCheckpointCallback
+
+SCORE_EPISODES = 100  # the final return is the mean over this many last training episodes
+CURVE_POINTS = 500
+REPORT_SECONDS = 0.2
+
+_OPTIONAL = ("name", "normalize", "wall_time")
+
+Report = Callable[[int, float], None]
+OnPoint = Callable[[BaseAlgorithm, "CurvePoint"], None]
+
+
+class NotFinite(ValueError):  # noqa: N818 (an adjective says it better)
+    """The score of a run is not finite."""
+
+
+class CurvePoint(NamedTuple):
+    """One row of a learning curve; return and length are means over the last 100 training episodes so far.
+
+    ``None`` for both while no episode has finished.
+    """
+
+    timesteps: int
+    seconds: float
+    mean_return: float | None
+    mean_length: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """All that determines one training run.
+
+    :param algorithm: Name of the algorithm (see :mod:`.registry`)
+    :param environment: Gymnasium id
+    :param seed: Seed of the algorithm and its environments
+    :param timesteps: Training steps asked for; the last rollout is always finished
+    :param n_envs: Environments stepped together
+    :param settings: What is passed to the algorithm's constructor
+    :param name: The row of a comparison that it belongs to, where that is not called like the algorithm
+    :param normalize: Arguments of ``VecNormalize`` around the environments; ``None``: not normalised
+    :param wall_time: Seconds of training after which the run ends, if it has not had its timesteps before; such a run
+        is not deterministic
+    """
+
+    algorithm: str
+    environment: str
+    seed: int
+    timesteps: int
+    n_envs: int = 1
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    name: str | None = None
+    normalize: Mapping[str, Any] | None = None
+    wall_time: float | None = None
+
+    @property
+    def row(self) -> str:
+        """The row of a comparison that it belongs to."""
+        return self.name or self.algorithm
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("timesteps", 1), ("n_envs", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.wall_time is not None and not 0 < self.wall_time < math.inf:
+            raise ValueError(f"wall_time must be a positive number of seconds, got {self.wall_time}")
+
+    def description(self) -> dict[str, Any]:
+        """The run as JSON values."""
+        described = {**dataclasses.asdict(self), "settings": dict(self.settings)}
+        # Left out where there are none, so that a run without them is the run that it was before there were any.
+        return {key: value for key, value in described.items() if value is not None or key not in _OPTIONAL}
+
+    def key(self) -> str:
+        """The run's identity in a ledger: canonical JSON of its description."""
+        return json.dumps(self.description(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def label(self) -> str:
+        """A short name for people."""
+        return f"{self.row} {self.environment} seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one run gave.
+
+    :param final_return: Mean return of the last 100 training episodes; ``None`` when no episode finished
+    :param episodes: Episodes finished
+    :param steps: Steps trained (the last rollout is finished, so this may exceed the steps asked for)
+    :param seconds: Wall time of ``learn()``
+    :param curve: The learning curve, at most 500 points
+    :param versions: Software that made it
+    """
+
+    final_return: float | None
+    episodes: int
+    steps: int
+    seconds: float
+    curve: list[CurvePoint]
+    versions: dict[str, str]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Training speed: steps over the wall time of ``learn()``."""
+        return self.steps / self.seconds
+
+
+class Recorder(BaseCallback):
+    """Keeps the learning curve and tells how far the training is.
+
+    :param timesteps: Steps asked for
+    :param report: Called a few times a second with the steps so far and the mean return so far (NaN without an
+        episode); it may raise to end the run
+    :param on_point: Called with the model and each new point of the curve, so at the same steps in every repetition of
+        the run; it may raise to end the run
+    :param wall_time: Seconds after which it ends the training; ``None``: never
+    """
+
+    def __init__(
+        self,
+        timesteps: int,
+        report: Report | None = None,
+        on_point: OnPoint | None = None,
+        wall_time: float | None = None,
+    ):
+        super().__init__()
+        self.curve: list[CurvePoint] = []
+        self.report, self.on_point, self.wall_time = report, on_point, wall_time
+        self._stride = timesteps / (CURVE_POINTS - 1)  # one point more may come at the end
+        self._next_point = 0.0
+        self._next_second = 0.0
+        self._last_report = self._start = time.perf_counter()
+        #: Wall time of the processes that this run was interrupted in.
+        self.seconds_before = 0.0
+
+    def _on_training_start(self) -> None:
+        self._last_report = self._start = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        if self.report is not None and time.perf_counter() - self._last_report >= REPORT_SECONDS:
+            mean_return = self._point().mean_return
+            self.report(self.num_timesteps, math.nan if mean_return is None else mean_return)
+            self._last_report = time.perf_counter()
+        return self.wall_time is None or time.perf_counter() - self._start < self.wall_time
+
+    def _on_rollout_end(self) -> None:
+        # Off-policy algorithms end a rollout every few steps: keep the first in each stride.
+        if self._is_due() and len(self.curve) < CURVE_POINTS - 1:
+            self._add_point()
+            self._next_point = (self.num_timesteps // self._stride + 1) * self._stride
+            self._next_second = self.curve[-1].seconds + (self.wall_time or 0.0) / (CURVE_POINTS - 1)
+
+    def _is_due(self) -> bool:
+        """Whether a stride of steps has gone by or, where the time is what is given, one of seconds."""
+        if self.wall_time is not None and time.perf_counter() - self._start >= self._next_second:
+            return True
+        return self.num_timesteps >= self._next_point
+
+    def _on_training_end(self) -> None:
+        if not self.curve or self.curve[-1].timesteps != self.num_timesteps:
+            self._add_point()
+
+    # ---- The protocol for checkpoints: a clock's reading means nothing to another process ----
+
+    def get_checkpoint_state(self) -> dict[str, Any]:
+        """What is kept of it, as :mod:`sb3_ppo_variants.checkpoints` asks."""
+        seconds = time.perf_counter() - self._start
+        names = ("curve", "_next_point", "n_calls", "num_timesteps")
+        return {"seconds_before": seconds, **{name: getattr(self, name) for name in names}}
+
+    def set_checkpoint_state(self, state: Mapping[str, Any]) -> None:
+        """
+        :param state: What ``get_checkpoint_state`` returned, perhaps in another process
+        """
+        vars(self).update(state)
+        self._start = time.perf_counter() - self.seconds_before
+
+    def _add_point(self) -> None:
+        self.curve.append(self._point())
+        if self.on_point is not None:
+            self.on_point(self.model, self.curve[-1])
+
+    def _point(self) -> CurvePoint:
+        seconds = round(time.perf_counter() - self._start, 3)
+        episodes = self.model.ep_info_buffer
+        if not episodes:
+            return CurvePoint(self.num_timesteps, seconds, None, None)
+        mean_return = float(np.mean([e["r"] for e in episodes]))
+        return CurvePoint(self.num_timesteps, seconds, mean_return, float(np.mean([e["l"] for e in episodes])))
+
+
+def policy_name(space: spaces.Space) -> str:
+    """SB3's policy for an observation space.
+
+    :param space: The environment's observation space
+    :return: ``"MultiInputPolicy"``, ``"CnnPolicy"`` or ``"MlpPolicy"``
+    """
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+
+
+class UnfitError(ValueError):
+    """An algorithm does not take an environment's spaces."""
+
+
+def build(run: Run, env: VecEnv) -> BaseAlgorithm:
+    """The model of a run, untrained.
+
+    :param run: What to build
+    :param env: The environment of the run
+    :return: The model, on the CPU
+    :raises UnfitError: the algorithm does not take such spaces
+    """
+    settings = dict(run.settings)
+    policy = settings.pop("policy", None) or policy_name(env.observation_space)
+    if "stats_window_size" in all_parameters(run.algorithm):
+        settings["stats_window_size"] = SCORE_EPISODES
+    make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
+    try:
+        return make(policy, env, seed=run.seed, device="cpu", **settings)
+    except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
+        raise UnfitError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
+
+
+def fit(
+    run: Run,
+    report: Report | None = None,
+    on_point: OnPoint | None = None,
+    prepare: Callable[[BaseAlgorithm], None] | None = None,
+    callbacks: Sequence[BaseCallback] = (),
+) -> tuple[BaseAlgorithm, Result]:
+    """Train one model.
+
+    :param run: What to train
+    :param report: See :class:`Recorder`
+    :param on_point: See :class:`Recorder`
+    :param prepare: Called with the untrained model, to give it a logger and the like
+    :param callbacks: More callbacks, after the recorder
+    :return: The trained model and what the training gave
+    """
+    resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize, resumable=resumable)
+    try:
+        model = build(run, env)
+        if prepare is not None:
+            prepare(model)
+        recorder = Recorder(run.timesteps, report, on_point, run.wall_time)
+        start = time.perf_counter()
+        model.learn(run.timesteps, callback=[recorder, *callbacks])
+        seconds = recorder.seconds_before + time.perf_counter() - start
+        episodes = sum(len(rewards) for rewards in _unwrapped(env).env_method("get_episode_rewards"))
+    finally:
+        env.close()
+    last = recorder.curve[-1]
+    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, versions())
+
+
+def _unwrapped(env: VecEnv) -> VecEnv:
+    return env.unwrapped if isinstance(env, VecEnvWrapper) else env
+
+
+def train_run(run: Run, report: Report | None = None, on_point: OnPoint | None = None) -> Result:
+    """Train one model for its curve and score.
+
+    :param run: What to train
+    :param report: See :class:`Recorder`
+    :param on_point: See :class:`Recorder`
+    :return: Curve and score; the model is dropped
+    :raises ValueError: when the run has no score: no episode finished, or the score is not finite
+    """
+    _, result = fit(run, report, on_point)
+    if result.final_return is None:
+        raise ValueError(
+            f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
+            f"report: train for more timesteps, or give the environment a time limit"
+        )
+    if not math.isfinite(result.final_return):
+        raise NotFinite(
+            f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
+            f"not finite, or the training diverged"
+        )
+    return result
+
+
+def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    """Do a run that a ledger describes, as a worker process does: with one thread.
+
+    :param description: See :meth:`Run.description`
+    :param report: See :class:`Recorder`
+    :return: Its score and all that the ledger keeps of it, as JSON values
+    """
+    th.set_num_threads(1)
+    result = train_run(Run(**description), report)
+    kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
+    # train_run has seen to it that there is a score.
+    return cast(float, result.final_return), kept

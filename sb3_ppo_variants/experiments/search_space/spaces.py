@@ -1,0 +1,160 @@
+"""What a tuning study searches: the space of each algorithm, here and nowhere else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sb3_ppo_variants import defaults
+from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings
+from sb3_ppo_variants.experiments.search_space.dimensions import (
+    BandRatio,
+    Choice,
+    Complement,
+    Dimension,
+    Integer,
+    Real,
+    Settings,
+    dimension_from_json,
+    is_number,
+)
+
+__all__ = [
+    "RANGES",
+    "SPACES",
+    "BandRatio",
+    "Choice",
+    "Complement",
+    "Dimension",
+    "Integer",
+    "Real",
+    "batch_sizes",
+    "default_space",
+    "dimension_from_json",
+    "documented_place",
+    "finite_size",
+    "settings_of",
+    "values_of",
+]
+
+# The range of each argument. They hold every default in use and the documented ranges (a test sees to both).
+RANGES: Mapping[str, Dimension] = {
+    # ε; the paper tries 0.1, 0.2 and 0.3.
+    "clip_range": Real(0.05, 0.4, log=True),
+    # How much further up than down; 1 is the paper's symmetric band.
+    "clip_range_high": BandRatio(0.5, 2.0),
+    # β; the paper tries 0.3 to 10.
+    "kl_coef": Real(0.3, 10.0, log=True),
+    # d_targ, the paper's three, and a fixed coefficient.
+    "adaptive_kl_target": Choice((None, 0.003, 0.01, 0.03)),
+    # δ of TRPO. (PPO's argument of the same name stops early and is off by default: not in its space.)
+    "target_kl": Real(0.002, 0.05, log=True),
+    "cg_max_steps": Integer(5, 30),
+    "cg_damping": Real(0.01, 0.5, log=True),
+    "n_critic_updates": Integer(3, 30, log=True),
+    # K: the documented range.
+    "n_epochs": Integer(3, 10),
+    # λ and γ: from a horizon of 5 and 10 steps to one of 200 and 1000.
+    "gae_lambda": Complement(0.8, 0.995),
+    "gamma": Complement(0.9, 0.999),
+    # c₁ and c₂. The paper's c₂ is 0 on MuJoCo and 0.01 on Atari, so the scale must reach 0.
+    "vf_coef": Real(0.1, 1.5, log=True),
+    "ent_coef": Real(0.0, 0.05),
+    "learning_rate": Real(3e-5, 3e-3, log=True),
+    # batch_size: divisors of the rollout, see batch_sizes().
+}
+
+_SHARED = ("gae_lambda", "vf_coef", "ent_coef", "learning_rate", "batch_size", "gamma")
+
+# What is searched by default, in the order in which reports show it. Any other class gets what its constructor takes.
+SPACES: Mapping[str, tuple[str, ...]] = {
+    "clip_ppo": ("clip_range", "clip_range_high", "n_epochs", *_SHARED),
+    "kl_penalty_ppo": ("kl_coef", "adaptive_kl_target", "n_epochs", *_SHARED),
+    "unclipped_ppo": ("n_epochs", *_SHARED),
+    "reinforce": ("vf_coef", "ent_coef", "learning_rate", "gamma"),
+    "paper_trpo": (
+        *("target_kl", "cg_max_steps", "cg_damping", "n_critic_updates"),
+        *("gae_lambda", "ent_coef", "learning_rate", "gamma"),
+    ),
+}
+
+
+def batch_sizes(rollout: int, default: Any) -> Choice | None:
+    """Batch sizes that divide a rollout: powers of two from 32 up to the rollout, eight at most, and the default.
+
+    :param rollout: Rows of a rollout, n_steps · n_envs
+    :param default: The batch size of trial 0; it is always among them, ``None`` is the whole rollout
+    :return: The dimension; ``None`` when there is nothing to choose
+    """
+    powers = [2**i for i in range(5, 32) if 2**i <= rollout and rollout % 2**i == 0][:8]
+    numbers = sorted({*powers, *([default] if is_number(default) else [])})
+    values = (*numbers, *([None] if default is None else []))
+    return Choice(values) if len(values) > 1 else None
+
+
+def default_space(algorithm: str, settings: Settings, n_envs: int) -> dict[str, Dimension]:
+    """The space of an algorithm: what its constructor takes and trial 0 has inside the range.
+
+    :param algorithm: Name of the algorithm
+    :param settings: What trial 0 passes to the constructor
+    :param n_envs: Environments stepped together, for the batch sizes
+    :return: Argument → dimension
+    """
+    takes = constructor_parameters(algorithm)
+    at_start = full_settings(algorithm, settings)
+    space: dict[str, Dimension] = {}
+    for argument in SPACES.get(algorithm, (*RANGES, "batch_size")):
+        if argument not in takes:
+            continue
+        dimension: Dimension | None = RANGES.get(argument)
+        if argument == "batch_size" and is_number(at_start.get("n_steps")):
+            dimension = batch_sizes(at_start["n_steps"] * n_envs, at_start.get("batch_size"))
+        if dimension is not None and dimension.contains(dimension.from_setting(at_start.get(argument), at_start)):
+            space[argument] = dimension
+    return space
+
+
+def documented_place(argument: str, dimension: Dimension) -> tuple[float, float] | None:
+    """Where the documented range of an argument lies in a dimension; both ends are equal where only a default is known.
+
+    :param argument: The argument
+    :param dimension: Its dimension
+    :return: Places (see :meth:`Dimension.place`); ``None`` where nothing is documented
+    """
+    for documented in defaults.DOCUMENTED:
+        if documented.argument == argument:
+            low = documented.default if documented.low is None else documented.low
+            high = documented.default if documented.high is None else documented.high
+            return dimension.place(low), dimension.place(high)
+    return None
+
+
+def finite_size(space: Mapping[str, Dimension]) -> int | None:
+    """How many different settings a space holds; ``None`` for infinitely many.
+
+    :param space: Argument → dimension
+    """
+    size = 1
+    for dimension in space.values():
+        if (count := dimension.count()) is None:
+            return None
+        size *= count
+    return size
+
+
+def values_of(space: Mapping[str, Dimension], settings: Settings) -> dict[str, Any]:
+    """The value of each dimension for given settings.
+
+    :param space: Argument → dimension
+    :param settings: All settings of the constructor
+    """
+    return {argument: d.from_setting(settings.get(argument), settings) for argument, d in space.items()}
+
+
+def settings_of(space: Mapping[str, Dimension], values: Settings, settings: Settings) -> dict[str, Any]:
+    """What the constructor is given for a value of each dimension.
+
+    :param space: Argument → dimension
+    :param values: Argument → value
+    :param settings: All settings of trial 0, for what a dimension refers to and is not searched itself
+    """
+    known = dict(settings) | {a: v for a, v in values.items() if not isinstance(space[a], BandRatio)}
+    return {argument: d.setting(values[argument], known) for argument, d in space.items()}

@@ -1,0 +1,104 @@
+"""The picture of a sensitivity study: return over each parameter, with what is documented behind it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS
+from sb3_ppo_variants.experiments.search_space.axis import SHADE, set_axis
+from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Dimension, Integer, Real
+from sb3_ppo_variants.files import atomic
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.experiments.sensitivity.study import Point
+
+BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
+COLUMNS = 3
+
+
+def dimension_of(argument: str, values: Sequence[Any]) -> Dimension:
+    """The axis for the values of a parameter.
+
+    ``gae_lambda`` and ``gamma`` through the logarithm of 1 − x, whole numbers as they are, other positive numbers
+    through their logarithm. Values that include 0 stand side by side.
+
+    :param argument: Constructor's argument
+    :param values: Its values, at least two, in increasing order
+    """
+    low, high = values[0], values[-1]
+    if argument in ("gae_lambda", "gamma") and low >= 0 and high < 1:
+        return Complement(low, high)
+    if all(isinstance(v, int) for v in values):
+        return Integer(low, high)
+    return Real(low, high, log=True) if low > 0 else Choice(tuple(values))
+
+
+def draw_sensitivity(points: Sequence["Point"], title: str, path: Path) -> Path:
+    """Draw one panel a parameter, all on one scale of returns.
+
+    :param points: Of one environment
+    :param title: Above the panels
+    :param path: The PNG file
+    :return: The file
+    """
+    arguments = list(dict.fromkeys(p.argument for p in points))
+    columns = min(COLUMNS, len(arguments))
+    lines = -(-len(arguments) // columns)
+    figure = Figure(figsize=(3.7 * columns, 2.9 * lines + 0.9), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axes, argument in zip(panels, arguments, strict=False):
+        _draw_panel(axes, argument, [p for p in points if p.argument == argument])
+    for axes in panels[len(arguments) :]:
+        axes.remove()
+    for axes in panels[::columns]:
+        axes.set_ylabel("final return")
+    counts = sorted({len(p.returns) for p in points})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    figure.suptitle(f"{title}; n = {n} a point")
+    figure.legend(handles=_legend(points), loc="outside lower center", ncols=3, frameon=False)
+    with atomic(path) as temporary:
+        canvas.print_png(str(temporary))
+    return path
+
+
+def _draw_panel(axes: Axes, argument: str, points: Sequence["Point"]) -> None:
+    dimension = dimension_of(argument, [p.value for p in points])
+    set_axis(axes, argument, dimension)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    drawn = [(dimension.place(p.value), p.center, p.default) for p in points if p.center is not None]
+    x, y = [place for place, _, _ in drawn], [center for _, center, _ in drawn]
+    axes.plot(x, y, "o-", color=BLUE, linewidth=1.8, markersize=4.5, zorder=3)
+    spread = [(dimension.place(p.value), p.interval) for p in points if p.interval is not None]
+    if spread:
+        low, high = [i.low for _, i in spread], [i.high for _, i in spread]
+        axes.fill_between([place for place, _ in spread], low, high, color=BLUE, alpha=0.18, linewidth=0)
+        axes.vlines([place for place, _ in spread], low, high, color=BLUE, linewidth=1.2, zorder=2)
+    for place, center, default in drawn:
+        if default:
+            axes.plot([place], [center], "*", color=BLACK, markersize=12, zorder=4)
+    for p in points:
+        if p.failed:
+            edge = axes.get_xaxis_transform()
+            axes.plot([dimension.place(p.value)], [0.03], "x", color=RED, transform=edge, markeredgewidth=1.8)
+
+
+def _legend(points: Sequence["Point"]) -> list[Any]:
+    n = max(len(p.returns) for p in points)
+    center = "IQM over runs" if n >= 4 else "mean over runs"
+    handles: list[Any] = [
+        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{center}, 95 % bootstrap intervals"),
+        Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
+        Patch(color=SHADE, alpha=0.16, label="documented range"),
+        Line2D([], [], color=SHADE, linestyle="--", label="documented default"),
+    ]
+    if any(p.failed for p in points):
+        handles.append(Line2D([], [], color=RED, marker="x", linestyle="", label="some runs failed"))
+    return handles

@@ -1,0 +1,150 @@
+"""Scores of several environments as one number: rliable's aggregate metrics, on SciPy.
+
+Letters: E environments, n runs of one row in one environment, K rows, T thresholds. Scores are normalised.
+
+Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+arXiv:2108.13264. Unlike there, environments may have different numbers of runs, so that a comparison can be looked at
+before it is complete: the interquartile mean pools all runs, mean and median go over the environments' means.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from sb3_ppo_variants.experiments.stats.estimators import Interval, resampled_interval
+
+Array = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval, stratified by environment; ``None`` where one has fewer than 2 runs."""
+
+    value: float
+    interval: Interval | None
+
+
+class Aggregate(NamedTuple):
+    """One row's scores of E environments.
+
+    :param mean: Mean over environments of the mean over runs
+    :param iqm: Interquartile mean: of all runs together, without the quarter with the lowest and that with the highest
+    :param median: Median over environments of the mean over runs
+    :param gap: Optimality gap: by how much runs stay below 1 on average, those above counting as 1
+    """
+
+    mean: Estimate
+    iqm: Estimate
+    median: Estimate
+    gap: Estimate
+
+
+def aggregate(samples: Sequence[ArrayLike]) -> Aggregate:
+    """The four aggregate metrics of one row.
+
+    :param samples: E samples (n,) of normalised scores
+    """
+    return Aggregate(*(_estimate(samples, metric) for metric in (mean_score, iqm_score, median_score, gap_score)))
+
+
+def mean_score(*samples: ArrayLike, axis: int = -1) -> Any:
+    """Mean over environments of the mean over runs.
+
+    :param samples: E samples (..., n)
+    :param axis: The axis of the runs
+    """
+    return np.mean(_means(samples, axis), axis=0)
+
+
+def iqm_score(*samples: ArrayLike, axis: int = -1) -> Any:
+    """Mean of all runs together without the ⌊N/4⌋ lowest and the ⌊N/4⌋ highest of them.
+
+    :param samples: E samples (..., n)
+    :param axis: The axis of the runs
+    """
+    pooled = np.concatenate([np.asarray(s, dtype=np.float64) for s in samples], axis=axis)
+    return stats.trim_mean(pooled, 0.25, axis=axis)
+
+
+def median_score(*samples: ArrayLike, axis: int = -1) -> Any:
+    """Median over environments of the mean over runs.
+
+    :param samples: E samples (..., n)
+    :param axis: The axis of the runs
+    """
+    return np.median(_means(samples, axis), axis=0)
+
+
+def gap_score(*samples: ArrayLike, axis: int = -1) -> Any:
+    """1 − the mean over environments of the mean over runs of min(score, 1).
+
+    :param samples: E samples (..., n)
+    :param axis: The axis of the runs
+    """
+    return 1.0 - np.mean(_means([np.minimum(s, 1.0) for s in samples], axis), axis=0)
+
+
+def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> tuple[Array, Array, Array]:
+    """Share of runs above each threshold, mean over environments, with a pointwise 95 % band.
+
+    :param samples: E samples (n,) of normalised scores
+    :param thresholds: (T,)
+    :return: Share, lower and upper end, (T,) each; without a band both are the share
+    """
+    grid = np.asarray(thresholds, dtype=np.float64)
+
+    def share(*scores: ArrayLike, axis: int = -1) -> Any:
+        above = [(np.asarray(s)[None] > grid.reshape(-1, *[1] * np.ndim(s))).mean(axis=axis) for s in scores]
+        return np.mean(above, axis=0)
+
+    found = resampled_interval(samples, share)
+    shares = np.asarray(share(*samples))
+    return (shares, shares, shares) if found is None else (shares, np.asarray(found.low), np.asarray(found.high))
+
+
+class Correlation(NamedTuple):
+    """How well two orders of K rows agree.
+
+    :param spearman: Spearman's ρ
+    :param kendall: Kendall's τ-b
+    """
+
+    spearman: Estimate
+    kendall: Estimate
+
+
+def rank_correlation(rows: Sequence[Sequence[ArrayLike]], published: Sequence[float]) -> Correlation:
+    """Agreement of the order of the rows' mean scores with a published column. Runs are resampled within each row and
+    environment; the published scores are taken as they are, for nobody has their runs.
+
+    :param rows: K rows of E samples (n,) of normalised scores
+    :param published: K scores
+    """
+    flat = [sample for row in rows for sample in row]
+    sizes = [len(row) for row in rows]
+
+    def correlate(one: Callable[[Array], float]) -> Callable[..., Any]:
+        def statistic(*samples: ArrayLike, axis: int = -1) -> Any:
+            ends = np.cumsum(sizes)
+            scores = np.stack(
+                [mean_score(*samples[end - n : end], axis=axis) for n, end in zip(sizes, ends, strict=True)]
+            )
+            return np.apply_along_axis(one, 0, scores)
+
+        return statistic
+
+    spearman = correlate(lambda scores: float(stats.spearmanr(scores, published).statistic))
+    kendall = correlate(lambda scores: float(stats.kendalltau(scores, published).statistic))
+    return Correlation(*(_estimate(flat, statistic, resamples=999) for statistic in (spearman, kendall)))
+
+
+def _means(samples: Sequence[ArrayLike], axis: int) -> list[Any]:
+    return [np.mean(np.asarray(s, dtype=np.float64), axis=axis) for s in samples]
+
+
+def _estimate(samples: Sequence[ArrayLike], statistic: Callable[..., Any], **how: Any) -> Estimate:
+    found = resampled_interval(samples, statistic, **how)
+    interval = None if found is None else Interval(float(found.low), float(found.high))
+    return Estimate(float(statistic(*(np.asarray(s, dtype=np.float64) for s in samples))), interval)

@@ -1,0 +1,274 @@
+"""``report.html`` of a tuning study: what was found, whether it holds, and all that somebody needs to doubt it."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sb3_ppo_variants.experiments.reporting.page import (
+    Block,
+    Bullets,
+    Callout,
+    Code,
+    Folded,
+    Grid,
+    Picture,
+    Pictures,
+    Section,
+    Text,
+    page,
+)
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number
+from sb3_ppo_variants.experiments.search_space.axis import documented_parameter
+from sb3_ppo_variants.experiments.search_space.spaces import BandRatio
+from sb3_ppo_variants.experiments.tuning import pictures as pictures
+from sb3_ppo_variants.experiments.tuning.checklist import (
+    budget,
+    checklist,
+    describe,
+    test_seed_count,
+    value_text,
+    values_text,
+    versions_text,
+)
+from sb3_ppo_variants.experiments.tuning.confirmation import DEFAULTS, Verdict
+from sb3_ppo_variants.experiments.tuning.pruning import audit
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord, done
+from sb3_ppo_variants.files import write_text
+
+# The five of the study's question, in the order of their documentation; what else was searched follows.
+FIVE = ("clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef")
+SHOWN_FAILURES = 40
+
+
+def write_report(
+    plan: StudyPlan,
+    trials: Sequence[TrialRecord],
+    candidates: Sequence[Candidate],
+    verdict: Verdict | None,
+    out: Path,
+    command: str | None = None,
+) -> list[Path]:
+    """Write ``report.html``.
+
+    :param plan: The study
+    :param trials: Its trials, in any order, any number of them finished
+    :param candidates: What was run on test seeds; empty before the confirmation
+    :param verdict: What that found; ``None`` before the confirmation
+    :param out: The folder
+    :param command: The command that made the study
+    :return: The files written
+    """
+    trials = sorted(trials, key=lambda t: t.number)
+    few = len(plan.environments) <= 2
+    title = f"Tuning {plan.algorithm} on " + (
+        " and ".join(plan.environments) if few else f"{len(plan.environments)} environments"
+    )
+    sections = [
+        _confirmation(verdict),
+        _history(plan, trials),
+        _importances(plan, trials),
+        _slices(plan, trials),
+        _settings(plan, trials, candidates),
+        _failures(trials),
+        _pruning(plan, trials),
+        _study(plan, trials, candidates, command),
+        Section("Reproducibility checklist", [Grid(checklist(plan, trials, candidates, verdict, command), prose=True)]),
+    ]
+    foot = "Made by ppo-variants tune. Everything in this file is computed from the study's ledger."
+    path = out / "report.html"
+    write_text(path, page(title, _lead(plan, trials, verdict), sections, foot))
+    return [path]
+
+
+def _lead(plan: StudyPlan, trials: Sequence[TrialRecord], verdict: Verdict | None) -> list[Block]:
+    states = Counter(t.state for t in trials)
+    counts = ", ".join(f"{states[s]} {s}" for s in ("done", "pruned", "failed") if states[s]) or "none finished"
+    words = "Not confirmed yet: nothing has been run on test seeds." if verdict is None else verdict.words
+    return [
+        Callout(words[:1].upper() + words[1:], good=verdict is not None and verdict.winner is not None),
+        Text(
+            f"{len(trials)} trials ({counts}) of {plan.seeds} seeds × {plan.timesteps:,} timesteps on "
+            f"{', '.join(plan.environments)}. Trial 0 is the documented defaults."
+        ),
+    ]
+
+
+def _confirmation(verdict: Verdict | None) -> Section:
+    if verdict is None:
+        note = (
+            "The best settings and the documented defaults have not been run on test seeds. The scores below flatter "
+            "the best trials: these were chosen for them."
+        )
+        return Section("Confirmation", [Text(note)])
+    blocks: list[Block] = []
+    if verdict.differences:
+        caption = f"Differences on test seeds with {100 * verdict.level:.3g} % intervals; right of the line is better."
+        alt = "; ".join(f"{d.candidate}: {number(d.difference)}" for d in verdict.differences)
+        figure = pictures.draw_differences(verdict.differences)
+        blocks.append(Picture(figure, f"Differences to the defaults. {alt}", caption))
+    blocks += [Grid(verdict.table)] if verdict.table.body else []
+    blocks += [Bullets(verdict.notes)] if verdict.notes else [Text(verdict.words)]
+    return Section("Confirmation", blocks)
+
+
+def _history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
+    finished = [t for t in done(trials) if t.score is not None]
+    if not finished:
+        return Section("Optimisation history", [Text("No trial has finished, so there is no history to show.")])
+    best = max(finished, key=lambda t: t.score if t.score is not None else float("-inf"))
+    default = next((t for t in finished if t.number == 0), None)
+    caption = f"Best: trial {best.number} with {number(best.score or 0.0)}"
+    caption += f"; documented defaults: {number(default.score or 0.0)}." if default else "; trial 0 has no score."
+    caption += " Tuning seeds: the best of many scores is too good on average."
+    picture = Picture(pictures.draw_history(plan, trials), f"Trial scores in their order. {caption}", caption)
+    return Section("Optimisation history", [picture])
+
+
+def _importances(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
+    title = "Parameter importances"
+    shares = pictures.importances(plan, trials)
+    if shares is None:
+        return Section(
+            title,
+            [
+                Text(
+                    f"Too few trials: importances take at least {pictures.LEAST_TRIALS} finished trials with different "
+                    f"scores, and there are {len({t.score for t in done(trials)})}."
+                )
+            ],
+        )
+    n = len(done(trials))
+    caption = (
+        f"PED-ANOVA (arXiv:2304.10255) on {n} trials: how unlike the rest the best tenth of them is in each parameter. "
+        f"It says what mattered in this range, not in which direction, and with {n // 10} trials in that tenth "
+        f"it is a rough guide."
+    )
+    alt = "Importances: " + ", ".join(f"{a} {share:.2f}" for a, share in shares.items())
+    return Section(title, [Picture(pictures.draw_importances(shares), alt, caption)])
+
+
+def _slices(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
+    title = "Slices"
+    if not done(trials):
+        return Section(title, [Text("No trial has finished, so there are no slices to show.")])
+    arguments = [*(a for a in FIVE if a in plan.space), *(a for a in plan.space if a not in FIVE)]
+    missing = [a for a in FIVE if a not in plan.space]
+    found = [
+        Picture(pictures.draw_slice(plan, trials, argument), f"Trial scores over {argument}", _slice_caption(argument))
+        for argument in arguments
+    ]
+    blocks: list[Block] = [
+        Text("One point a trial, all other parameters varying with it; the darker, the later. Tuning seeds."),
+        Pictures(found),
+    ]
+    if missing:
+        blocks.append(Text(f"Not searched here: {', '.join(missing)}."))
+    return Section(title, blocks)
+
+
+def _slice_caption(argument: str) -> str:
+    documented = documented_parameter(argument)
+    if documented is None:
+        return f"{argument}: nothing is documented for it beyond trial 0, the star."
+    if documented.low is None:
+        return f"{documented.symbol}: only the default {documented.default:g} is documented, the dashed line."
+    return (
+        f"{documented.symbol}: documented range {documented.low:g} to {documented.high:g}, shaded; default "
+        f"{documented.default:g}, dashed."
+    )
+
+
+def _settings(plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> Section:
+    columns: list[tuple[str, dict[str, Any]]] = [(c.name, dict(c.values)) for c in candidates]
+    if not columns:
+        ranked = sorted((t for t in done(trials) if t.score is not None), key=lambda t: -(t.score or 0.0))[:3]
+        columns = [(f"trial {t.number}", dict(t.values)) for t in ranked]
+    if not columns:
+        return Section("Settings", [Text("No trial has finished.")])
+    body = [
+        [
+            _searched(plan, argument),
+            *(value_text(values[argument]) if argument in values else NONE for _, values in columns),
+        ]
+        for argument in plan.space
+    ]
+    title = "Searched parameters" if candidates else "Searched parameters of the best trials, not confirmed"
+    table = Table(title, ["parameter", *("documented " * (n == DEFAULTS) + n for n, _ in columns)], body)
+    fixed = f"The same in all: {values_text(plan.fixed)}." if plan.fixed else "Everything else is as documented."
+    return Section("Settings", [Grid(table), Text(fixed)])
+
+
+def _searched(plan: StudyPlan, argument: str) -> str:
+    """The name of what was searched: a multiple has another one than the argument."""
+    dimension = plan.space[argument]
+    return dimension.parameter_name(argument) if isinstance(dimension, BandRatio) else argument
+
+
+def _failures(trials: Sequence[TrialRecord]) -> Section:
+    failed = [t for t in trials if t.state == "failed"]
+    if not failed:
+        return Section("Failures", [Text("No trial failed.")])
+    body = [
+        [f"trial {t.number}", t.reason or "no reason given", values_text(t.settings)] for t in failed[:SHOWN_FAILURES]
+    ]
+    kinds = Counter((t.reason or "unknown").partition(":")[0] for t in failed)
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    blocks: list[Block] = [
+        Text(f"{len(failed)} of {len(trials)} trials failed: {counted}."),
+        Grid(Table("Failed trials", ["trial", "reason", "settings"], body), prose=True),
+    ]
+    if len(failed) > SHOWN_FAILURES:
+        blocks.append(Text(f"The first {SHOWN_FAILURES} are shown; the ledger has them all."))
+    return Section("Failures", blocks)
+
+
+def _pruning(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
+    pruned = sum(t.state == "pruned" for t in trials)
+    state = "Pruning was off in this study."
+    if plan.pruning:
+        state = f"Pruning was on and ended {pruned} of {len(trials)} trials."
+    found = audit(trials, plan.timesteps)
+    if found is None:
+        return Section("Pruning", [Text(state), Text("No trial has finished, so there is nothing to replay.")])
+    lost = "would have been lost" if found.best_lost else "would have been kept"
+    named = f" ({', '.join(map(str, found.pruned[:SHOWN_FAILURES]))})" if found.pruned else ""
+    replay = (
+        f"The {found.trials} finished trials replayed along their learning curves with pruning on: it would have ended "
+        f"{len(found.pruned)} of them{named} and saved {100 * found.steps_saved:.0f} % of their steps. The best trial "
+        f"{lost}; the best that would have finished has rank {found.best_survivor_rank}."
+    )
+    if plan.pruning:
+        replay += " Trials that pruning did end are not among them, so this understates what it does."
+    return Section("Pruning", [Text(state), Text(replay)])
+
+
+def _study(
+    plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate], command: str | None
+) -> Section:
+    space = Table("Search space", ["parameter", "range"], [[a, describe(d)] for a, d in plan.space.items()])
+    tested = test_seed_count(candidates)
+    facts = [
+        f"Environments: {', '.join(plan.environments)}; {plan.n_envs} stepped together in each run",
+        f"Budget: {budget(plan, trials)}",
+        f"Confirmation: {len(candidates)} settings × {tested} test seeds × {plan.timesteps:,} steps in each environment"
+        if tested
+        else "Confirmation: none so far",
+        f"Sampler: {plan.sampler}, seed {plan.sampler_seed}",
+        f"Wall time of the trials, added up: {sum(t.seconds for t in trials if t.reused is None):.0f} s",
+        f"Software: {versions_text(trials) or 'no trial has finished'}",
+    ]
+    if plan.references and plan.aggregation == "normalised":
+        facts += [f"{e}: random policy {r:g}, reference {y:g}" for e, (r, y) in plan.references.items()]
+    plan_text = json.dumps(plan.to_json(), indent=1, ensure_ascii=False)
+    blocks: list[Block] = [Text("The command:"), Code(command)] if command else []
+    return Section(
+        "The study",
+        [
+            *blocks,
+            Bullets(facts),
+            Grid(space, prose=True),
+            Folded("The plan as the ledger keeps it", [Code(plan_text)]),
+        ],
+    )

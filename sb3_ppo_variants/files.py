@@ -1,0 +1,93 @@
+"""Files that are either there in full or not at all."""
+
+import csv
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_MARK = ".unfinished-"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """
+    A temporary path beside ``path`` that takes its place when the block ends well.
+
+    Its contents are on the disk before the name is: whoever is killed, or loses power, leaves the old file or the new
+    one, and at worst a temporary file besides.
+
+    :param path: The file to write; its folder is made
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_MARK, suffix=path.suffix)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        _to_disk(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+        # The name too. Not every system lets a folder be opened.
+        with suppress(OSError):
+            _to_disk(path.parent, os.O_RDONLY)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """
+    :param folder: Where a killed process may have left temporary files, and nobody is writing now
+    """
+    for temporary in folder.glob(f"{_MARK}*"):
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically.
+
+    :param path: The file
+    :param text: Its contents
+    """
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically; ``None`` becomes an empty field.
+
+    :param path: The file
+    :param header: Column names
+    :param rows: The rows
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def safe_name(text: str) -> str:
+    """A name usable as part of a file name on every system: ``sb3:ppo`` becomes ``sb3-ppo``.
+
+    :param text: Name of an algorithm or environment
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
+
+
+def _to_disk(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,222 @@
+"""The callback that writes checkpoints, and goes on from the newest."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from sb3_ppo_variants.files import remove_unfinished
+from sb3_ppo_variants.resume.callback_states import check_callbacks, make_callbacks_resumable
+from sb3_ppo_variants.resume.environments import (
+    VecEnvState,
+    awaited_states,
+    begin_check,
+    capture_environments,
+    lost_states,
+    make_resumable,
+)
+from sb3_ppo_variants.resume.files import (
+    Checkpoint,
+    newest_checkpoint,
+    refuse_earlier_run,
+    remove_old,
+    write_checkpoint,
+)
+from sb3_ppo_variants.resume.identity import check_same_run, describe, differences, surroundings
+from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
+
+
+class ResumableCheckpointCallback(BaseCallback):
+    """
+    Writes checkpoints from which a training goes on as if it had never been interrupted.
+
+    Unlike SB3's ``CheckpointCallback``, whose files hold a model, these hold a training: see the package's docstring.
+    They are written between two rollouts, after the update, and never of parameters that are not finite.
+
+    :param path: Folder for the checkpoints of this one run
+    :param every: Environment steps (over all environments together) from one checkpoint to the next; each is taken at
+        the first end of an update at or after them. Where an environment can be kept only once its next episode has
+        begun, it is put off for so many steps at most, and then written without that environment's state
+    :param keep: How many of the newest are kept, ≥ 1
+    :param resume: Go on from the newest readable checkpoint, if there is one. Then call ``learn`` with the same
+        arguments as the first time; it goes on to the total that was asked for then
+    :param verbose: SB3's verbosity
+    :raises ValueError: there are checkpoints in the folder and ``resume`` is not set
+    """
+
+    def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
+        super().__init__(verbose)
+        for name, value in (("every", every), ("keep", keep)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number >= 1.")
+            if value < 1:
+                raise ValueError(f"{name}={value} is out of range: it must be >= 1.")
+        self.path = Path(path)
+        self.every, self.keep, self.resume = every, keep, resume
+        #: The step from which this process has gone on; ``None``: it has begun at the beginning.
+        self.resumed_at: int | None = None
+        self._found: Checkpoint | None = None
+        self._run: dict[str, Any] = {}
+        self._iterations = 0
+        self._log_interval = 1
+        self._last = 0
+        # The step at which the environments should have been kept but could not yet.
+        self._waiting_since: int | None = None
+        self._said: set[str] = set()
+
+    # ---- SB3's interface ----
+
+    def _init_callback(self) -> None:
+        if not isinstance(self.model, OnPolicyAlgorithm):
+            raise ValueError(
+                f"{type(self.model).__name__} keeps a replay buffer, which checkpoints do not hold: they are for "
+                "on-policy algorithms. SB3's CheckpointCallback(save_replay_buffer=True) saves one."
+            )
+        if not self.resume:
+            refuse_earlier_run(self.path)
+        remove_unfinished(self.path)
+        make_resumable(self.training_env)
+
+    def _on_training_start(self) -> None:
+        make_callbacks_resumable(self._root())
+        if self.resume and self.resumed_at is None:
+            self.check(self._trained(), self.model._total_timesteps)
+        self._run = describe(self._trained(), self.model._total_timesteps)
+        self._iterations, self._last = 0, self.model.num_timesteps
+        self._log_interval = self.locals.get("log_interval") or 1
+        if self._found is not None and self._found.about["finished"]:
+            self._restore(self._found)
+
+    def _on_rollout_start(self) -> None:
+        # Here and not at the start of training: what happens in between (environments are reset, gSDE's noise is
+        # drawn) is then undone too, and the other callbacks' start of training.
+        if self._found is not None:
+            self._restore(self._found)
+        elif self._is_due(self.model.num_timesteps):
+            self._write(finished=False)
+        rollout = self._trained().n_steps * self.training_env.num_envs
+        if self._iterations == 0 or self._is_due(self.model.num_timesteps + rollout, self._iterations + 1):
+            begin_check(self.training_env)
+            check_callbacks(self._root())
+
+    def _on_rollout_end(self) -> None:
+        self._iterations += 1
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        # A callback that has ended the training earlier will do so again after a resume.
+        if self.model.num_timesteps >= self.model._total_timesteps and self.model.num_timesteps > self._last:
+            self._write(finished=True)
+
+    def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
+        """
+        Find the newest readable checkpoint, and see that it is of this very run, before anything is touched. ``learn``
+        does this too, but by then loggers have emptied their files (which a resume fills again).
+
+        :param model: The model that is to go on; not trained yet
+        :param total_timesteps: What ``learn`` will be given
+        :raises ValueError: it is of another run, or there are checkpoints and none is readable
+        """
+        self._found, faults = newest_checkpoint(self.path)
+        for fault in faults:
+            self._say(f"Passed over: {fault}")
+        if self._found is not None:
+            check_same_run(self._found.about["run"], describe(model, total_timesteps), str(self._found.path))
+            if differing := differences(self._found.about["surroundings"], surroundings()):
+                self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
+        elif faults:
+            raise ValueError(f"No checkpoint in {self.path} is readable; remove them to begin anew. {' '.join(faults)}")
+
+    # ---- The protocol for callbacks: the rest is this process's own ----
+
+    def get_checkpoint_state(self) -> tuple[int, int]:
+        """
+        :return: SB3's counters
+        """
+        return self.n_calls, self.num_timesteps
+
+    def set_checkpoint_state(self, state: tuple[int, int]) -> None:
+        """
+        :param state: What ``get_checkpoint_state`` returned
+        """
+        self.n_calls, self.num_timesteps = state
+
+    # ---- Pieces ----
+
+    def _trained(self) -> OnPolicyAlgorithm:
+        model: Any = self.model
+        return model
+
+    def _root(self) -> BaseCallback:
+        return self.locals["callback"]
+
+    def _is_due(self, steps: int, iterations: int | None = None) -> bool:
+        # learn() counts iterations from one again: its log goes on in step only if it had just been written.
+        in_step = (self._iterations if iterations is None else iterations) % self._log_interval == 0
+        return in_step and steps // self.every > self._last // self.every
+
+    def _write(self, finished: bool) -> None:
+        if bad := self._nonfinite_parameter():
+            # The last good one stays the newest.
+            self._say(
+                f"No checkpoint is written: the policy's {bad} is not finite. What is in {self.path} stays as it is."
+            )
+            return
+        environments = capture_environments(self.training_env, unchecked=finished)
+        if environments is None or self._puts_off(environments):
+            # Stays due: the next end of an update will do.
+            return
+        snapshot = take_snapshot(self._trained(), environments, self._root(), self._iterations)
+        for lost in lost_states(environments):
+            self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
+        steps = self.model.num_timesteps
+        about = {
+            "steps": steps,
+            "iterations": self._iterations,
+            "finished": finished,
+            "run": self._run,
+            "surroundings": surroundings(),
+        }
+        write_checkpoint(self.path, steps, about, snapshot)
+        remove_old(self.path, self.keep)
+        self._last = steps
+
+    def _puts_off(self, environments: VecEnvState) -> bool:
+        """Whether to wait for environments that can be kept once they begin an episode: for ``every`` steps at most."""
+        awaited = awaited_states(environments)
+        if not awaited:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = self.model.num_timesteps
+            self._say(
+                f"A checkpoint is due and put off, for {'; '.join(awaited)}. It is written once the next episode has "
+                f"begun there; after {self.every} more steps in any case."
+            )
+        return self.model.num_timesteps - self._waiting_since < self.every
+
+    def _nonfinite_parameter(self) -> str:
+        """The name of the first of the policy's parameters with a NaN or an Inf; empty: all are finite."""
+        # Not its buffers: a mask, say, may be infinite on purpose.
+        parameters = self.model.policy.named_parameters()
+        return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
+
+    def _restore(self, found: Checkpoint) -> None:
+        for fault in put_snapshot(found.snapshot, self._trained(), self._root()):
+            self._say(f"Not restored: {fault}. All environments begin a new episode.")
+        self._found = None
+        self.resumed_at = self._last = found.about["steps"]
+        self._iterations = found.about["iterations"]
+
+    def _say(self, text: str) -> None:
+        # Once each: a lost environment stays lost.
+        if text not in self._said:
+            self._said.add(text)
+            if hasattr(self, "model"):
+                self.logger.warn(text)
+            warnings.warn(text, stacklevel=2)

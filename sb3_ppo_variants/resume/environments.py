@@ -1,0 +1,158 @@
+"""Vectorised environments: keeping and restoring what is in them and around them."""
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+
+from sb3_ppo_variants.resume.descriptions import described
+from sb3_ppo_variants.resume.layers import Layer, capture_layer, has_protocol, restore_layer
+from sb3_ppo_variants.resume.resumable_env import EnvState, ResumableEnv, describe_env
+
+_NOT_WRAPPED = (
+    "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
+    "vec_env_cls=SubprocVecEnv)"
+)
+# What VecEnv.seed() and set_options() leave for the next reset, which may be an evaluation's long after.
+_PENDING = ("_seeds", "_options")
+
+
+class VecEnvState(NamedTuple):
+    """
+    :param wrappers: Of the ``VecEnvWrapper``s, from outside inwards
+    :param own: What is inside them, if it has the protocol of ``layers``
+    :param envs: Otherwise, of each environment
+    :param pending: Seeds and options that its next reset will hand to the environments
+    """
+
+    wrappers: list[Layer]
+    own: Layer | None
+    envs: list[EnvState]
+    pending: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default)
+
+
+def make_resumable(env: VecEnv) -> None:
+    """
+    Put the environments of a ``DummyVecEnv`` into ``ResumableEnv``s, where they are not in one already.
+
+    :param env: Any vectorised environment
+    """
+    inner = env.unwrapped
+    if isinstance(inner, DummyVecEnv):
+        inner.envs = [one if isinstance(one, ResumableEnv) else ResumableEnv(one) for one in inner.envs]
+
+
+def describe_environments(env: VecEnv) -> dict[str, Any] | None:
+    """
+    :param env: Any vectorised environment
+    :return: what each environment is, by number, as JSON values; ``None`` where they cannot be asked
+    """
+    inner = env.unwrapped
+    if isinstance(inner, DummyVecEnv):
+        return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
+    return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
+
+
+#: What VecNormalize does; the rest of its attributes are what it has counted.
+_NORMALIZES = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
+
+
+def describe_wrappers(env: VecEnv) -> dict[str, Any]:
+    """
+    :param env: Any vectorised environment
+    :return: its ``VecEnvWrapper``s from outside inwards, by number, and what a ``VecNormalize`` normalises, as JSON
+        values
+    """
+    return {str(number): _describe_wrapper(wrapper) for number, wrapper in enumerate(_wrappers(env))}
+
+
+def _describe_wrapper(wrapper: VecEnvWrapper) -> dict[str, Any]:
+    names = _NORMALIZES if isinstance(wrapper, VecNormalize) else ()
+    return {"class": type(wrapper).__qualname__, **{name: described(getattr(wrapper, name)) for name in names}}
+
+
+def begin_check(env: VecEnv) -> None:
+    """
+    Let every environment check in its coming steps that its state can be kept.
+
+    :param env: Any vectorised environment
+    """
+    inner = env.unwrapped
+    if _is_reached(inner):
+        inner.env_method("begin_check")
+
+
+def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | None:
+    """
+    :param env: Any vectorised environment, between two steps
+    :param unchecked: Capture even what has not been checked yet
+    :return: its state; ``None``: too early, the environments have to be stepped first
+    """
+    inner = env.unwrapped
+    wrappers = [capture_layer(wrapper) for wrapper in _wrappers(env)]
+    pending = {name: deepcopy(vars(inner)[name]) for name in _PENDING if name in vars(inner)}
+    if has_protocol(inner):
+        return VecEnvState(wrappers, capture_layer(inner), [], pending)
+    if not _is_reached(inner):
+        return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs, pending)
+    envs = inner.env_method("capture_checkpoint", unchecked)
+    return None if None in envs else VecEnvState(wrappers, None, envs, pending)
+
+
+def lost_states(state: VecEnvState) -> list[str]:
+    """
+    :param state: What ``capture_environments`` returned
+    :return: which environments' states could not be kept, and why, a line for each reason
+    """
+    return _by_reason(["" if one.kept else one.why_not for one in state.envs])
+
+
+def awaited_states(state: VecEnvState) -> list[str]:
+    """
+    :param state: What ``capture_environments`` returned
+    :return: which environments' states can be kept only after the beginning of their next episode, and why
+    """
+    return _by_reason([one.why_not if one.later else "" for one in state.envs])
+
+
+def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
+    """
+    :param env: Made as the one that was captured
+    :param state: Its state
+    :return: which environments could not be restored, and why. All of them have to be reset then
+    :raises ValueError: it is wrapped otherwise, or has another number of environments
+    """
+    inner, wrappers = env.unwrapped, _wrappers(env)
+    n_envs = inner.num_envs if state.own else len(state.envs)
+    if (len(wrappers), inner.num_envs) != (len(state.wrappers), n_envs):
+        raise ValueError(
+            f"The checkpoint is of {n_envs} environments in {len(state.wrappers)} VecEnvWrappers; there are "
+            f"{inner.num_envs} in {len(wrappers)} now: make them as they were."
+        )
+    for wrapper, layer in zip(wrappers, state.wrappers, strict=True):
+        restore_layer(wrapper, layer)
+    vars(inner).update(state.pending)
+    if state.own is not None:
+        restore_layer(inner, state.own)
+        return []
+    if not _is_reached(inner):
+        return _by_reason([_NOT_WRAPPED] * n_envs)
+    return _by_reason([inner.env_method("restore_checkpoint", one, indices=i)[0] for i, one in enumerate(state.envs)])
+
+
+def _by_reason(faults: list[str]) -> list[str]:
+    which = {fault: [str(i) for i, one in enumerate(faults) if one == fault] for fault in faults if fault}
+    return [f"environment {', '.join(numbers)}: {fault}" for fault, numbers in which.items()]
+
+
+def _is_reached(inner: VecEnv) -> bool:
+    return isinstance(inner, DummyVecEnv | SubprocVecEnv) and all(inner.env_is_wrapped(ResumableEnv))
+
+
+def _wrappers(env: VecEnv) -> list[VecEnvWrapper]:
+    wrappers = []
+    while isinstance(env, VecEnvWrapper):
+        wrappers.append(env)
+        env = env.venv
+    return wrappers

@@ -1,0 +1,131 @@
+"""Checkpoint files: written in full or not at all, and read only if they are whole."""
+
+import hashlib
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sb3_ppo_variants.files import atomic
+
+SUFFIX = ".checkpoint"
+_NAME = re.compile(r"step-(\d+)" + re.escape(SUFFIX))
+_FORMAT = "sb3_ppo_variants checkpoint 1"
+
+
+class Checkpoint(NamedTuple):
+    """
+    :param path: The file
+    :param about: How far the training is and what it is, as JSON values
+    :param snapshot: Pickled
+    """
+
+    path: Path
+    about: dict[str, Any]
+    snapshot: bytes
+
+
+class DamagedCheckpoint(ValueError):  # noqa: N818 (what it is)
+    """A file that is not a whole checkpoint of this format."""
+
+
+def write_checkpoint(folder: Path, steps: int, about: dict[str, Any], snapshot: bytes) -> Path:
+    """
+    :param folder: Where checkpoints are kept
+    :param steps: Steps trained
+    :param about: What is to be read without unpickling, as JSON values
+    :param snapshot: Pickled
+    :return: the file
+    :raises OSError: it could not be written; nothing has changed then
+    """
+    path = folder / f"step-{steps:012d}{SUFFIX}"
+    try:
+        with atomic(path) as temporary:
+            temporary.write_bytes(_packed(about, snapshot))
+    except OSError as error:
+        before = newest_path(folder)
+        left = f"{before} is as it was, and can be resumed from." if before else "There was none before it."
+        raise OSError(
+            error.errno, f"{error.strerror or error}: the checkpoint at step {steps} was not written. {left}", str(path)
+        ) from error
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """
+    :param path: A file
+    :return: what is in it, nothing unpickled
+    :raises DamagedCheckpoint: it is not whole
+    """
+    try:
+        head, _, snapshot = path.read_bytes().partition(b"\n")
+        digest, _, about = head.partition(b" ")
+        if hashlib.sha256(about + b"\n" + snapshot).hexdigest().encode() != digest:
+            raise DamagedCheckpoint(f"{path} is damaged: its checksum is wrong.")
+        described = json.loads(about)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DamagedCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"{path} cannot be read: {error}") from error
+    if described.get("format") != _FORMAT:
+        raise DamagedCheckpoint(f"{path} is of format {described.get('format')!r}; this version reads {_FORMAT!r}.")
+    return Checkpoint(path, described, zlib.decompress(snapshot))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """
+    :param folder: Where checkpoints are kept
+    :return: the newest that is whole, and what is wrong with those that are newer
+    """
+    faults: list[str] = []
+    for path in reversed(checkpoint_paths(folder)):
+        try:
+            return read_checkpoint(path), faults
+        except DamagedCheckpoint as error:  # noqa: PERF203 (a few files)
+            faults.append(str(error))
+    return None, faults
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """
+    :param folder: Where checkpoints are kept
+    :return: the files, in order of steps
+    """
+    found = [(int(match[1]), path) for path in folder.glob(f"*{SUFFIX}") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def newest_path(folder: Path) -> Path | None:
+    """
+    :param folder: Where checkpoints are kept
+    :return: the newest file, whole or not
+    """
+    return next(reversed(checkpoint_paths(folder)), None)
+
+
+def refuse_earlier_run(folder: Path) -> None:
+    """
+    :param folder: Where the checkpoints of a new run are to be kept
+    :raises ValueError: there are checkpoints in it
+    """
+    if newest := newest_path(folder):
+        raise ValueError(
+            f"There are checkpoints of an earlier run in {folder}, the newest {newest.name}: pass resume=True "
+            "(--resume) to go on with it, or another folder, or remove them."
+        )
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """
+    :param folder: Where checkpoints are kept
+    :param keep: How many of the newest stay
+    """
+    for path in checkpoint_paths(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def _packed(about: dict[str, Any], snapshot: bytes) -> bytes:
+    # One line that people can read, then the snapshot; before both, their checksum.
+    body = json.dumps({"format": _FORMAT, **about}, sort_keys=True).encode() + b"\n" + zlib.compress(snapshot, 1)
+    return hashlib.sha256(body).hexdigest().encode() + b" " + body

@@ -1,0 +1,141 @@
+"""What a logger has written and is about to write."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    HumanOutputFormat,
+    JSONOutputFormat,
+    KVWriter,
+    Logger,
+    TensorBoardOutputFormat,
+)
+
+from sb3_ppo_variants.resume.layers import can_be_kept, rewrite
+
+_ITERATIONS = "time/iterations"
+
+
+class LogState(NamedTuple):
+    """
+    :param pending: Recorded, but not written yet (``train()`` records after ``learn`` has written)
+    :param iterations: How many ``learn`` has counted
+    :param writers: Of each output format, in order: its class, and what its file holds
+    """
+
+    pending: dict[str, dict[str, Any]]
+    iterations: int
+    writers: list[tuple[str, Any]]
+
+
+class IterationOffset(KVWriter):
+    """
+    Adds to ``time/iterations``, which ``learn`` counts from 1 whenever it is called; stands before the other writers.
+
+    :param before: Iterations before this call
+    """
+
+    def __init__(self, before: int):
+        self.before = before
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """
+        :param key_values: Edited in place
+        :param key_excluded: Not looked at
+        :param step: Not looked at
+        """
+        if _ITERATIONS in key_values:
+            key_values[_ITERATIONS] += self.before
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def capture_logs(logger: Logger, iterations: int) -> LogState:
+    """
+    :param logger: The model's logger
+    :param iterations: How many ``learn`` has counted
+    :return: its state
+    """
+    pending = {
+        name: {key: value for key, value in getattr(logger, name).items() if can_be_kept(value)}
+        for name in ("name_to_value", "name_to_count", "name_to_excluded")
+    }
+    return LogState(pending, iterations, [(type(w).__name__, _written(w)) for w in _writers(logger)])
+
+
+def restore_logs(logger: Logger, state: LogState) -> None:
+    """
+    Let files hold what they held, so that no row comes twice and none is missing.
+
+    :param logger: The model's logger, made as the one that was captured
+    :param state: Its state
+    """
+    for name, values in state.pending.items():
+        getattr(logger, name).clear()
+        getattr(logger, name).update(values)
+    logger.output_formats = [IterationOffset(state.iterations), *_writers(logger)]
+    kept = list(state.writers)
+    for writer in _writers(logger):
+        of_class = next((one for one in kept if one[0] == type(writer).__name__), None)
+        if of_class is not None:
+            kept.remove(of_class)
+            _rewind(writer, of_class[1])
+
+
+def _writers(logger: Logger) -> list[KVWriter]:
+    return [writer for writer in logger.output_formats if not isinstance(writer, IterationOffset)]
+
+
+def _written(writer: KVWriter) -> Any:
+    if isinstance(writer, TensorBoardOutputFormat):
+        writer.writer.flush()
+        folder = Path(writer.writer.log_dir)
+        return folder, {file.name: file.stat().st_size for file in _event_files(folder)}
+    if not _has_file(writer):
+        return None
+    writer.file.flush()  # type: ignore[attr-defined]
+    text = Path(writer.file.name).read_text()  # type: ignore[attr-defined]
+    return text, list(writer.keys) if isinstance(writer, CSVOutputFormat) else None
+
+
+def _rewind(writer: KVWriter, written: Any) -> None:
+    if written is None:
+        return
+    if isinstance(writer, TensorBoardOutputFormat):
+        _rewind_events(writer, *written)
+    elif _has_file(writer):
+        text, keys = written
+        rewrite(writer.file, text)  # type: ignore[attr-defined]
+        if isinstance(writer, CSVOutputFormat):
+            writer.keys = keys
+
+
+def _has_file(writer: KVWriter) -> bool:
+    if isinstance(writer, HumanOutputFormat):
+        return writer.own_file
+    return isinstance(writer, CSVOutputFormat | JSONOutputFormat)
+
+
+def _event_files(folder: Path) -> list[Path]:
+    return list(folder.glob("events.out.tfevents.*"))
+
+
+def _rewind_events(writer: TensorBoardOutputFormat, folder: Path, sizes: dict[str, int]) -> None:
+    """Cut off what was written after the checkpoint, and go on in the same folder in a new file beside the old."""
+    opened = Path(writer.writer.log_dir)
+    writer.writer.close()
+    for file in _event_files(opened):
+        # What was opened just now, under a name that SB3 has counted up.
+        if opened != folder or file.name not in sizes:
+            file.unlink()
+    if opened != folder and not any(opened.iterdir()):
+        opened.rmdir()
+    for file in _event_files(folder):
+        if file.name in sizes:
+            os.truncate(file, min(sizes[file.name], file.stat().st_size))
+        else:
+            file.unlink()
+    writer.writer = type(writer.writer)(log_dir=str(folder))

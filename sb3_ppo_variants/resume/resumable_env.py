@@ -1,0 +1,288 @@
+"""One environment whose state can be kept and put back, in whatever process it lives."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.wrappers import TimeLimit
+
+from sb3_ppo_variants.resume.box2d import lacks_new_world
+from sb3_ppo_variants.resume.descriptions import described
+from sb3_ppo_variants.resume.random_states import RandomStates, capture_random_states, restore_random_states
+from sb3_ppo_variants.resume.rehearsal import (
+    CannotCheck,
+    Event,
+    capture,
+    chain,
+    follows,
+    replay,
+    restore,
+    same,
+    twin_of,
+)
+
+#: A check starts some steps after it was asked for (after a reset, little has happened that could be missed) and goes
+#: over this many.
+STEPS_BEFORE_CHECK, STEPS_OF_CHECK = 3, 20
+_UNSEEN = (
+    "to replay it, the beginning of its episode is needed, which make_vec_env(..., wrapper_class=ResumableEnv) sees "
+    "from the first on"
+)
+
+
+class EnvState(NamedTuple):
+    """
+    :param kept: Whether the state is in here
+    :param why_not: Why not, for people
+    :param layers: Pickled: the layers from the outermost wrapper inwards, now or (to replay) before the last reset
+    :param random: Of the environment's process, now
+    :param reset: The arguments of the last reset; ``None``: nothing to replay, the layers are as they are now
+    :param actions: The actions since that reset
+    :param observation: What the environment returned last, to see that a replay has come to it
+    :param later: Not kept, but it can be once the environment has begun its next episode
+    """
+
+    kept: bool
+    why_not: str = ""
+    layers: bytes = b""
+    random: RandomStates | None = None
+    reset: dict[str, Any] | None = None
+    actions: tuple[Any, ...] = ()
+    observation: Any = None
+    later: bool = False
+
+
+class _Beginning(NamedTuple):
+    """An episode, to be replayed: the layers before its reset, the arguments of the reset, the actions since."""
+
+    layers: bytes
+    reset: dict[str, Any]
+    actions: list[Any]
+
+
+class _Check(NamedTuple):
+    """A state captured earlier, by both means, and all that has happened since."""
+
+    layers: bytes
+    beginning: _Beginning | None
+    events: list[Event]
+
+
+class ResumableEnv(gym.Wrapper):
+    """
+    Keeps and restores an environment's state, wrappers included. The outermost wrapper:
+    ``make_vec_env(id, wrapper_class=ResumableEnv, vec_env_cls=SubprocVecEnv)``.
+
+    Two means are tried, in this order, and the one that is right is used:
+
+    - copy: the attributes of the environment and its wrappers (of those with the protocol of ``layers``, what that
+      returns; of MuJoCo environments, the simulator's data besides);
+    - replay: the attributes before the last reset, and the actions since.
+
+    Right means: checked on a twin. The state is captured while the environment goes on as it is told to; a twin put
+    into that state must then return the same observations, rewards and ends, bit for bit, for the same actions. (A copy
+    is given the process's random state before each of them too, which checkpoints keep: an environment may draw from
+    the modules ``random`` and ``numpy.random``.)
+
+    :param env: The environment with its other wrappers
+    :param make: Makes another such environment (with its other wrappers), for the twin; ``None``, or if it fails:
+        ``gymnasium.make`` from the environment's specification, where its attributes alone do not make it
+    """
+
+    def __init__(self, env: gym.Env, make: Callable[[], gym.Env] | None = None):
+        super().__init__(env)
+        self._make = make
+        self._twin: gym.Env | None = None
+        self._means: str | None = "copy"
+        self._is_checked = False
+        self._why_not = ""
+        # Why the episode that was under way when we came cannot be kept; empty: not known, or no longer so.
+        self._awaits_episode = ""
+        self._wait = -1
+        self._check: _Check | None = None
+        self._beginning: _Beginning | None = None
+        self._observation: Any = None
+
+    # ---- The environment's interface ----
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self._beginning = None
+        if self._means == "replay" or (self._means == "copy" and not self._is_checked):
+            self._beginning = _Beginning(capture(self.env), deepcopy(kwargs), [])
+        random = self._random_if_checking()
+        observation, info = self.env.reset(**kwargs)
+        self._note("reset", kwargs, observation, random)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        if self._wait >= 0:
+            self._wait -= 1
+            if self._wait < 0:
+                self._check = _Check(capture(self.env), self._episode_so_far(), [])
+        if self._beginning is not None:
+            self._beginning.actions.append(deepcopy(action))
+        random = self._random_if_checking()
+        result = self.env.step(action)
+        self._note("step", action, result[:4], random)
+        if self._check is not None and len(self._check.events) >= STEPS_OF_CHECK:
+            self._judge()
+        return result
+
+    def _random_if_checking(self) -> RandomStates | None:
+        return None if self._check is None else capture_random_states()
+
+    def _note(self, kind: str, given: Any, returned: Any, random: RandomStates | None) -> None:
+        self._observation = returned[0] if kind == "step" else returned
+        if self._check is not None and random is not None:
+            self._check.events.append(Event(kind, deepcopy(given), deepcopy(returned), random))
+
+    def _episode_so_far(self) -> _Beginning | None:
+        return self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
+
+    # ---- What the callback asks, through env_method ----
+
+    def describe(self) -> dict[str, Any]:
+        """
+        :return: see ``describe_env``
+        """
+        return describe_env(self)
+
+    def begin_check(self) -> None:
+        """Check in the coming steps that the environment's state can be kept, unless that is under way."""
+        if self._means is not None and self._check is None and self._wait < 0:
+            self._wait = STEPS_BEFORE_CHECK
+
+    def capture_checkpoint(self, unchecked: bool = False) -> EnvState | None:
+        """
+        :param unchecked: Capture even what has not been checked yet
+        :return: the state; ``None``: too early, the environment has to be stepped first
+        """
+        if self._check is not None and self._check.events:
+            self._judge()
+        if self._means is None:
+            return EnvState(False, self._why_not)
+        if self._awaits_episode and not unchecked:
+            return EnvState(False, self._awaits_episode, later=True)
+        if not (self._is_checked or unchecked) or (self._means == "replay" and self._beginning is None):
+            return None
+        if self._means == "copy":
+            return EnvState(True, layers=capture(self.env), random=capture_random_states())
+        layers, reset, actions = self._beginning  # type: ignore[misc]
+        return EnvState(True, "", layers, capture_random_states(), reset, tuple(actions), deepcopy(self._observation))
+
+    def restore_checkpoint(self, state: EnvState) -> str:
+        """
+        :param state: What ``capture_checkpoint`` returned in a process with the same environment
+        :return: what is wrong; empty if nothing is
+        """
+        self._check, self._wait = None, -1
+        if not state.kept:
+            return state.why_not
+        try:
+            restore(self.env, state.layers)
+            if state.reset is not None:
+                self._means = "replay"
+                self._beginning = _Beginning(state.layers, state.reset, list(state.actions))
+                self._observation = replay(self.env, state.reset, state.actions)
+                if not same(self._observation, state.observation):
+                    return "replaying its actions led elsewhere"
+        except Exception as error:  # in a worker process it would end the worker without a word
+            return f"{type(error).__name__}: {error}"
+        if state.random is not None:
+            restore_random_states(state.random)
+        return ""
+
+    def close(self) -> None:
+        if self._twin is not None:
+            self._twin.close()
+        super().close()
+
+    # ---- The check ----
+
+    def _judge(self) -> None:
+        check, self._check = self._check, None
+        if check is None or self._means is None:
+            return
+        self._awaits_episode = ""
+        here = capture_random_states()
+        failures = []
+        try:
+            if self._means == "copy":
+                failures.append(self._failure_of_copy(check))
+                if failures[-1] and check.beginning is None:
+                    # It was under way when we came: to be tried again once an episode has begun before our eyes.
+                    self._awaits_episode = f"{failures[-1]}; {_UNSEEN}"
+                    return
+            if self._means == "replay" or failures[-1]:
+                self._means = "replay"
+                failures.append(self._failure_of_replay(check))
+        finally:
+            restore_random_states(here)
+        self._is_checked = not failures[-1]
+        if failures[-1]:
+            self._means = None
+            self._why_not = "; ".join(dict.fromkeys(failures)) + _remedy(self.env)
+
+    def _failure_of_copy(self, check: _Check) -> str:
+        try:
+            twin = self._made_twin(check.layers)
+            return "" if follows(twin, check.events, with_random=True) else "a copy of its attributes goes another way"
+        except CannotCheck as error:
+            return "" if error.trusted else str(error)
+        except Exception as error:  # a user's environment may raise anything
+            return f"a copy of its attributes does not work ({_named(error)})"
+
+    def _failure_of_replay(self, check: _Check) -> str:
+        if check.beginning is None:
+            return "the beginning of its episode is not known"
+        try:
+            twin = self._made_twin(check.beginning.layers)
+            replay(twin, check.beginning.reset, check.beginning.actions)
+            return "" if follows(twin, check.events) else "a replay of its actions goes another way"
+        except CannotCheck as error:
+            return str(error)
+        except Exception as error:
+            return f"a replay of its actions does not work ({_named(error)})"
+
+    def _made_twin(self, layers: bytes) -> gym.Env:
+        if self._twin is None:
+            self._twin = self._second(layers)
+        restore(self._twin, layers)
+        return self._twin
+
+    def _second(self, layers: bytes) -> gym.Env:
+        if self._make is None:
+            return twin_of(self.env, layers)
+        try:
+            return self._make()
+        except Exception as error:  # a simulator of which there can be only one, say
+            try:
+                return twin_of(self.env, layers)
+            except CannotCheck as unmade:
+                raise CannotCheck(f"{unmade} ({_named(error)})", unmade.trusted) from error
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}{': ' if str(error) else ''}{error}"
+
+
+def describe_env(env: gym.Env) -> dict[str, Any]:
+    """
+    :param env: An environment
+    :return: what makes it this one, as JSON values: its classes from outside inwards, its time limit, and how
+        ``gymnasium.make`` made it
+    """
+    layers = [layer for layer in chain(env) if not isinstance(layer, ResumableEnv)]
+    limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
+    description = {"classes": [type(layer).__qualname__ for layer in layers], "time limit": limits}
+    spec = env.unwrapped.spec
+    if spec is None:
+        return description
+    # How it is drawn changes nothing about a run.
+    arguments = described({name: value for name, value in spec.kwargs.items() if name != "render_mode"})
+    return {**description, "id": spec.id, "arguments": arguments}
+
+
+def _remedy(env: gym.Env) -> str:
+    return "; put a BipedalWalker into NewWorldEachEpisode (sb3_ppo_variants.checkpoints)" * lacks_new_world(env)

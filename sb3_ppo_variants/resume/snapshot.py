@@ -1,0 +1,122 @@
+"""What is kept of a training between two rollouts."""
+
+import io
+import pickle
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from sb3_ppo_variants.resume.callback_states import CallbackState, capture_callbacks, restore_callbacks
+from sb3_ppo_variants.resume.environments import VecEnvState, restore_environments
+from sb3_ppo_variants.resume.layers import can_be_kept, dumps, put_attributes
+from sb3_ppo_variants.resume.logs import LogState, capture_logs, restore_logs
+from sb3_ppo_variants.resume.random_states import RandomStates, capture_random_states, restore_random_states
+
+# gSDE's noise, drawn at the start of a rollout and used until the next draw.
+_NOISE = ("exploration_mat", "exploration_matrices")
+
+
+class Snapshot(NamedTuple):
+    """
+    Everything that the rest of a training depends on, at the start of a rollout (the update before it is done, the
+    rollout buffer empty) or at the end of training.
+
+    :param tensors: ``torch.save`` of the state dictionaries of policy and optimiser
+    :param attributes: Of the model, those that can be pickled: counters, settings as callbacks have changed them, the
+        KL coefficient, last observations, windows of episodes
+    :param seconds: Since the training's start
+    :param noise: gSDE's matrices
+    :param training_mode: Of the policy
+    :param environments: Of the training environments
+    :param callbacks: Of all callbacks
+    :param logs: Of the logger
+    :param random: Of this process
+    """
+
+    tensors: bytes
+    attributes: dict[str, Any]
+    seconds: float
+    noise: dict[str, th.Tensor]
+    training_mode: bool
+    environments: VecEnvState
+    callbacks: list[CallbackState]
+    logs: LogState
+    random: RandomStates
+
+
+def take_snapshot(
+    model: OnPolicyAlgorithm, environments: VecEnvState, callback: BaseCallback, iterations: int
+) -> bytes:
+    """
+    :param model: Between two rollouts
+    :param environments: What ``capture_environments`` has just returned for its environments
+    :param callback: What ``learn`` was given
+    :param iterations: How many ``learn`` has counted
+    :return: a pickled ``Snapshot``
+    """
+    names, _ = model._get_torch_save_params()
+    tensors = io.BytesIO()
+    th.save({name: _reached(model, name).state_dict() for name in names}, tensors)
+    snapshot = Snapshot(
+        tensors=tensors.getvalue(),
+        attributes=_attributes(model),
+        seconds=(time.time_ns() - model.start_time) / 1e9,
+        noise=_noise(model),
+        training_mode=model.policy.training,
+        environments=environments,
+        callbacks=capture_callbacks(callback),
+        logs=capture_logs(model.logger, iterations),
+        random=capture_random_states(),
+    )
+    return dumps(snapshot)
+
+
+def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallback) -> list[str]:
+    """
+    :param pickled: What ``take_snapshot`` returned; it is unpickled, which runs code of whoever wrote it
+    :param model: Made as the one that was captured, at the start of its first rollout or of training
+    :param callback: What ``learn`` was given
+    :return: what could not be restored; if there is anything, every environment has been reset
+    :raises ValueError: environments, policy or callbacks are others
+    """
+    snapshot: Snapshot = pickle.loads(pickled)
+    tensors = th.load(io.BytesIO(snapshot.tensors), map_location=model.device, weights_only=True)
+    model.set_parameters(tensors, exact_match=True, device=model.device)
+    put_attributes(model, snapshot.attributes)
+    model.start_time = time.time_ns() - round(snapshot.seconds * 1e9)
+    model.policy.set_training_mode(snapshot.training_mode)
+    for name, matrix in snapshot.noise.items():
+        setattr(model.policy.action_dist, name, matrix.to(model.device))
+    env: Any = model.get_env()
+    faults = restore_environments(env, snapshot.environments)
+    if faults:
+        model._last_obs = env.reset()
+        model._last_episode_starts = np.ones((env.num_envs,), dtype=bool)
+    faults += restore_callbacks(callback, snapshot.callbacks)
+    restore_logs(model.logger, snapshot.logs)
+    # Last: resets and the like draw from the generators.
+    restore_random_states(snapshot.random)
+    return faults
+
+
+def _attributes(model: OnPolicyAlgorithm) -> dict[str, Any]:
+    state_dicts, tensors = model._get_torch_save_params()
+    excluded = {*model._excluded_save_params(), *(name.split(".")[0] for name in (*state_dicts, *tensors))}
+    excluded |= {"device", "start_time"}
+    return {name: value for name, value in vars(model).items() if name not in excluded and can_be_kept(value)}
+
+
+def _noise(model: OnPolicyAlgorithm) -> dict[str, th.Tensor]:
+    distribution = getattr(model.policy, "action_dist", None)
+    return {name: getattr(distribution, name).detach() for name in _NOISE if hasattr(distribution, name)}
+
+
+def _reached(model: OnPolicyAlgorithm, path: str) -> Any:
+    thing: Any = model
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    return thing

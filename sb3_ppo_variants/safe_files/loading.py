@@ -1,0 +1,246 @@
+"""A safe file as a model: all that is in the file is checked before it is used."""
+
+import copy
+import math
+from collections import deque
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces
+
+from sb3_ppo_variants.algorithms.adoption import family_members
+from sb3_ppo_variants.safe_files.format import read_safe, with_suffix
+from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_state_from_data
+from sb3_ppo_variants.safe_files.policies import check_fits, check_rollout_size
+from sb3_ppo_variants.safe_files.saving import COUNTERS, KWARGS, SCHEMA
+from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, sequence, text, whole
+from sb3_ppo_variants.safe_files.settings import (
+    attribute_of,
+    policy_kwargs_from_data,
+    setting_from_data,
+    setting_names,
+)
+from sb3_ppo_variants.safe_files.spaces import space_from_data
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+
+#: Bytes of the rollout buffer that a file may ask for; its memory is only taken once it is filled.
+MAX_ROLLOUT = 2**32
+_KEYS = (
+    "schema",
+    "algorithm",
+    "class",
+    "versions",
+    "policy",
+    "policy_kwargs",
+    "rollout_buffer",
+    "rollout_buffer_kwargs",
+    "observation_space",
+    "action_space",
+    "n_envs",
+    "settings",
+    "left_out",
+    "counters",
+    "progress",
+    "skipped",
+    "episodes",
+    "param_groups",
+)
+
+_Model = TypeVar("_Model", bound="OnPolicyVariant")
+
+
+def load_safe(
+    cls: type[_Model],
+    path: str | PathLike[str],
+    env: GymEnv | None,
+    device: th.device | str,
+    policy_class: type[ActorCriticPolicy] | None,
+    given: dict[str, Any],
+) -> _Model:
+    """
+    :param cls: The class to load
+    :param path: The file
+    :param env: Environments to go on training in
+    :param device: Where to load to
+    :param policy_class: Needed where the policy is not one of SB3's
+    :param given: Settings that take the place of the file's, checked
+    :return: the model
+    :raises SafeFileError: the file is damaged, is of another kind, or asks for something that it does not bring
+    """
+    found = Path(path) if Path(path).exists() else with_suffix(path)
+    document, tensors = read_safe(found)
+    try:
+        return _model(cls, document, tensors, env, device, policy_class, given)
+    except SafeFileError as error:
+        raise SafeFileError(f"{found}: {error}") from error
+
+
+def _model(
+    cls: type[_Model],
+    document: dict[str, Any],
+    tensors: dict[str, th.Tensor],
+    env: Any,
+    device: th.device | str,
+    policy_class: type[ActorCriticPolicy] | None,
+    given: dict[str, Any],
+) -> _Model:
+    if document.get("schema") != SCHEMA:
+        raise SafeFileError(
+            f"schema {str(document.get('schema'))[:20]}: this version reads schema {SCHEMA}. Load it with the version "
+            "of sb3_ppo_variants that wrote it, or a newer one."
+        )
+    mapping(document, "the document", _KEYS)
+    state = _state(cls, document, given)
+    policy_class = policy_class or _policy_class(cls, document["policy"])
+    if "policy_kwargs" not in given:
+        _require_kept(document, "policy_kwargs", cls)
+        state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+    moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    if "policy_kwargs" not in given:
+        # Copies of the spaces: features extractors sample from theirs.
+        arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
+        arguments |= {"use_sde": bool(given.get("use_sde", state["use_sde"])), **state["policy_kwargs"]}
+        check_fits(policy_class, arguments, weights, lambda _: 1e-3)
+    if env is not None:
+        env = cls._wrap_env(env, state["verbose"])
+        check_for_correct_spaces(env, state["observation_space"], state["action_space"])
+        state["n_envs"] = env.num_envs
+    if "n_steps" not in given:
+        spaces_ = (state["observation_space"], state["action_space"])
+        check_rollout_size(state["n_steps"], state["n_envs"], *spaces_, MAX_ROLLOUT)
+    # As SB3's load does from here on.
+    model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)
+    vars(model).update(state)
+    vars(model).update({attribute_of(name): value for name, value in given.items()})
+    vars(model)["_overridden"] = tuple(given)
+    model._setup_model()
+    _put_weights(model, weights, document["param_groups"], moments)
+    if model.use_sde:
+        model.policy.reset_noise()
+    return model
+
+
+def _state(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What ``__dict__`` is to hold, of everything but the policy's own arguments."""
+    saved_by = text(document["algorithm"], "the algorithm", family_members())
+    mapping(document["versions"], "versions", optional=document["versions"])
+    left_out = sequence(document["left_out"], "left_out", 256)
+    state: dict[str, Any] = {"_saved_by": saved_by, "n_envs": whole(document["n_envs"], "n_envs", 1, 2**20)}
+    for name in ("observation_space", "action_space"):
+        state[name] = space_from_data(document[name], name)
+    _check_action_space(state["action_space"])
+    writer: Any = family_members()[saved_by]
+    names = {*setting_names(writer), *setting_names(cls)}
+    settings = mapping(document["settings"], f"settings (of {_class_of(document)})", optional=names)
+    for name in left_out:
+        if text(name, "left_out") not in given and name in {*setting_names(cls), *KWARGS}:
+            raise SafeFileError(f"{name} was left out of the file: pass {name}=... to load_safe().")
+    for name, data in settings.items():
+        state[attribute_of(name)] = _setting(name, data, writer if name in writer.checks else cls)
+    missing = {"n_steps", "gamma", "learning_rate", "use_sde", "verbose", "seed", "stats_window_size"} - set(settings)
+    if missing - set(left_out):
+        raise SafeFileError(f"settings has no {sorted(missing)[0]}.")
+    state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
+    if "n_steps" not in state:
+        state["n_steps"] = given["n_steps"]
+    state |= _rollout_buffer(cls, document, given)
+    counters = mapping(document["counters"], "counters", COUNTERS)
+    state |= {name: whole(counters[name], name) for name in COUNTERS}
+    state["_current_progress_remaining"] = real(document["progress"], "progress")
+    state["_n_nonfinite_updates"] = whole(document["skipped"], "skipped")
+    return state | _episode_buffers(document["episodes"], state.get("_stats_window_size", 100))
+
+
+def _setting(name: str, data: Any, cls: type["OnPolicyVariant"]) -> Any:
+    value = setting_from_data(name, data, name in cls.coefficients)
+    check = (cls.sb3_checks | cls.checks).get(name)
+    # A coefficient assigned as 0 (as rl_zoo3 does to a learning rate) is kept, as in SB3's files.
+    if check is not None and not (name in cls.coefficients and type(value) in (int, float) and value == 0):
+        try:
+            check(name, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise SafeFileError(f"{error}"[:400]) from error
+    largest = {"stats_window_size": 2**24, "n_steps": 2**40}.get(name, 2**63 - 1)
+    if isinstance(value, int) and abs(value) > largest:
+        raise SafeFileError(f"{name} is larger than {largest}.")
+    return value
+
+
+def _check_action_space(space: spaces.Space) -> None:
+    if isinstance(space, spaces.Dict):
+        raise SafeFileError("action_space is a Dict, which these algorithms do not take.")
+    if isinstance(space, spaces.Box) and not (math.isfinite(space.low.sum()) and math.isfinite(space.high.sum())):
+        raise SafeFileError("action_space has bounds that are not finite.")
+
+
+def _policy_class(cls: type["OnPolicyVariant"], data: Any) -> Any:
+    policy = mapping(data, "policy", optional=("alias", "class"))
+    if "alias" in policy:
+        return cls.policy_aliases[text(policy["alias"], "policy", cls.policy_aliases)]
+    name = text(policy.get("class"), "policy")
+    raise SafeFileError(
+        f"The policy is a class of its author's own, {name!r}, which no file brings: pass policy_class=... to "
+        "load_safe()."
+    )
+
+
+def _rollout_buffer(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if document["rollout_buffer"] is not None and "rollout_buffer_class" not in given:
+        name = text(document["rollout_buffer"], "rollout_buffer")
+        raise SafeFileError(f"The rollout buffer is a {name}, which no file brings: pass rollout_buffer_class=...")
+    if "rollout_buffer_kwargs" in given:
+        return {"rollout_buffer_class": None}
+    _require_kept(document, "rollout_buffer_kwargs", cls)
+    kwargs = document["rollout_buffer_kwargs"]
+    # SB3's own buffers take none.
+    allowed = kwargs if "rollout_buffer_class" in given else ()
+    return {
+        "rollout_buffer_class": None,
+        "rollout_buffer_kwargs": mapping(kwargs, "rollout_buffer_kwargs", optional=allowed),
+    }
+
+
+def _require_kept(document: dict[str, Any], name: str, cls: type) -> None:
+    if document[name] is None:
+        raise SafeFileError(f"{name} was left out of the file: pass {name}=... to {cls.__name__}.load_safe().")
+
+
+def _episode_buffers(data: Any, window: int) -> dict[str, Any]:
+    if data is None:
+        return {}
+    mapping(data, "episodes", ("infos", "successes"))
+    infos = [mapping(info, "an episode", optional=info) for info in sequence(data["infos"], "episodes", window)]
+    successes = sequence(data["successes"], "successes", window)
+    if any(not isinstance(info.get(key), int | float) for info in infos for key in ("r", "l")):
+        raise SafeFileError("An episode has no return r or length l.")
+    return {"ep_info_buffer": deque(infos, maxlen=window), "ep_success_buffer": deque(successes, maxlen=window)}
+
+
+def _class_of(document: dict[str, Any]) -> str:
+    return text(document["class"], "the class")
+
+
+def _put_weights(
+    model: "OnPolicyVariant", weights: dict[str, th.Tensor], groups: Any, moments: dict[str, th.Tensor]
+) -> None:
+    parameters = dict(model.policy.named_parameters())
+    for name, tensor in weights.items():
+        # Parameters: a policy's buffers (a mask, say) may hold what they like.
+        if name in parameters and not bool(th.isfinite(tensor).all()):
+            raise SafeFileError(f"{name} is not finite: such a policy cannot act.")
+    if any(tensor.dtype == th.float64 for tensor in weights.values()):
+        model.policy.double()
+    optimizer_state = optimizer_state_from_data(groups, moments, model.policy.optimizer)
+    parameters_of_both: Any = {"policy": weights, "policy.optimizer": optimizer_state}
+    try:
+        model.set_parameters(parameters_of_both, True, model.device)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise SafeFileError(f"The weights do not fit the policy: {error}") from error

@@ -1,0 +1,128 @@
+"""A model as a safe file: everything in it is data."""
+
+import platform
+from collections.abc import Collection
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch as th
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+
+from sb3_ppo_variants import __version__
+from sb3_ppo_variants.algorithms.adoption import family_name
+from sb3_ppo_variants.algorithms.schedules import parse_coefficient
+from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
+from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
+from sb3_ppo_variants.safe_files.settings import (
+    attribute_of,
+    plain,
+    policy_kwargs_as_data,
+    setting_as_data,
+    setting_names,
+)
+from sb3_ppo_variants.safe_files.spaces import space_as_data
+
+if TYPE_CHECKING:
+    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+
+#: Of the document. A reader refuses any other.
+SCHEMA = 1
+#: What SB3 keeps count of.
+COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
+#: Arguments that are written apart from the settings and may be left out too.
+KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
+_SB3_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
+
+
+def save_safe(model: "OnPolicyVariant", path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
+    """
+    :param model: The model
+    :param path: The file; ``.safetensors`` is added where there is no suffix
+    :param exclude: Arguments to leave out, which then have to be given to ``load_safe``
+    :return: the file
+    :raises ValueError: there is code, or a number that is not finite, in what would be written
+    """
+    unknown = set(exclude) - set(setting_names(type(model))) - set(KWARGS)
+    if unknown:
+        raise ValueError(f"exclude={sorted(exclude)}: {type(model).__name__} has no setting {sorted(unknown)[0]!r}.")
+    tensors = dict(model.get_parameters()["policy"])
+    clash = [name for name in tensors if name.startswith(PREFIX)]
+    if clash:
+        raise ValueError(
+            f"The policy's {clash[0]!r} has a name that the safe format keeps for the optimiser: rename it."
+        )
+    groups, moments = optimizer_as_data(model.policy.optimizer)
+    for name, tensor in [*model.policy.named_parameters(), *moments.items()]:
+        if not bool(th.isfinite(tensor).all()):
+            raise ValueError(
+                f"{name} is not finite: such a model can neither act nor learn, and a safe file does not hold one. Go "
+                "back to the last good checkpoint (save() writes it all the same)."
+            )
+    target = with_suffix(path)
+    write_safe(target, _description(model, groups, exclude), tensors | moments)
+    return target
+
+
+def _description(model: "OnPolicyVariant", groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
+    aliases = {policy: alias for alias, policy in model.policy_aliases.items()}
+    policy_class: Any = model.policy_class
+    known = {"alias": aliases[policy_class]} if policy_class in aliases else {"class": policy_class.__name__[:200]}
+    buffer_class = model.rollout_buffer_class
+    settings = {}
+    for name in setting_names(type(model)):
+        if name not in exclude and hasattr(model, attribute_of(name)):
+            value = getattr(model, attribute_of(name))
+            value = parse_coefficient(name, value) if name in model.coefficients else value
+            settings[name] = setting_as_data(name, value)
+    return {
+        "schema": SCHEMA,
+        "algorithm": family_name(type(model)),
+        "class": type(model).__name__[:200],
+        "versions": _versions(),
+        "policy": known,
+        "policy_kwargs": None if "policy_kwargs" in exclude else policy_kwargs_as_data(model.policy_kwargs),
+        "rollout_buffer": None if buffer_class in _SB3_BUFFERS else buffer_class.__name__[:200],
+        "rollout_buffer_kwargs": None
+        if "rollout_buffer_kwargs" in exclude
+        else plain("rollout_buffer_kwargs", model.rollout_buffer_kwargs),
+        "observation_space": space_as_data(model.observation_space),
+        "action_space": space_as_data(model.action_space),
+        "n_envs": model.n_envs,
+        "settings": settings,
+        "left_out": sorted(exclude),
+        "counters": {name: int(getattr(model, name)) for name in COUNTERS},
+        "progress": float(model._current_progress_remaining),
+        "skipped": model._n_nonfinite_updates,
+        "episodes": _episodes(model),
+        "param_groups": groups,
+    }
+
+
+def _versions() -> dict[str, str]:
+    modules = (stable_baselines3, th, np, gymnasium)
+    versions = {module.__name__: str(module.__version__) for module in modules}
+    return versions | {"python": platform.python_version(), "sb3_ppo_variants": __version__}
+
+
+def _episodes(model: "OnPolicyVariant") -> dict[str, Any] | None:
+    """The window of episodes behind ``rollout/ep_rew_mean``; ``None`` before the first ``learn``."""
+    if model.ep_info_buffer is None or model.ep_success_buffer is None:
+        return None
+    infos = [{key: _number(value) for key, value in info.items()} for info in model.ep_info_buffer]
+    successes = [_number(success) for success in model.ep_success_buffer]
+    # A NaN (of an update that was skipped) is no JSON; nor would its mean be worth logging.
+    complete = [info for info in infos if info.get("r") is not None and info.get("l") is not None]
+    return {"infos": complete, "successes": [success for success in successes if success is not None]}
+
+
+def _number(value: Any) -> Any:
+    """What a logger could average; anything else that a Monitor was told to keep is left behind."""
+    try:
+        number = plain("an episode's statistics", value)
+    except ValueError:
+        return None
+    return number if isinstance(number, int | float) else None

@@ -1,0 +1,156 @@
+"""Settings of an algorithm and of its policy as JSON values, and back: schedules as data, classes by name."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+
+from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
+
+#: Arguments that are written apart, or belong to the machine and not to the model.
+ASIDE = frozenset(
+    {
+        "policy",
+        "env",
+        "device",
+        "tensorboard_log",
+        "policy_kwargs",
+        "rollout_buffer_class",
+        "rollout_buffer_kwargs",
+        "_init_setup_model",
+    }
+)
+_ATTRIBUTES = {"stats_window_size": "_stats_window_size"}
+
+_ACTIVATIONS = (
+    "CELU ELU GELU Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish ReLU ReLU6 SELU SiLU Sigmoid "
+    "Softplus Softsign Tanh Tanhshrink"
+)
+_OPTIMIZERS = "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD"
+#: The classes that a file may name, by the policy's argument that takes them. Nothing else is ever looked up.
+CLASSES: dict[str, dict[str, type]] = {
+    "activation_fn": {name: getattr(th.nn, name) for name in _ACTIVATIONS.split()},
+    "features_extractor_class": {cls.__name__: cls for cls in (FlattenExtractor, NatureCNN, CombinedExtractor)},
+    "optimizer_class": {name: getattr(th.optim, name) for name in _OPTIMIZERS.split()}
+    | {"RMSpropTFLike": RMSpropTFLike},
+}
+#: What the policy is given otherwise.
+_NOT_KWARGS = {"self", "observation_space", "action_space", "lr_schedule", "use_sde"}
+
+
+def setting_names(cls: type) -> list[str]:
+    """
+    :param cls: An algorithm
+    :return: the arguments that are written as settings
+    """
+    return [name for name in inspect.signature(cls).parameters if name not in ASIDE]
+
+
+def attribute_of(name: str) -> str:
+    """
+    :param name: An argument
+    :return: where SB3 keeps it
+    """
+    return _ATTRIBUTES.get(name, name)
+
+
+def setting_as_data(name: str, value: Any) -> Any:
+    """
+    :param name: An argument
+    :param value: Its value; a schedule is written as what it is made of
+    :return: a JSON value
+    :raises ValueError: it is code: a function, or an object of a class that has no place in a file
+    """
+    if isinstance(value, FloatSchedule):
+        return setting_as_data(name, value.value_schedule)
+    if type(value) is ConstantSchedule:
+        return setting_as_data(name, value.val)
+    if type(value) is LinearSchedule:
+        parts = {part: setting_as_data(name, getattr(value, part)) for part in ("start", "end", "end_fraction")}
+        return {"schedule": "linear", **parts}
+    return plain(name, value)
+
+
+def setting_from_data(name: str, data: Any, is_coefficient: bool) -> Any:
+    """
+    :param name: An argument
+    :param data: A JSON value
+    :param is_coefficient: Whether it may be a schedule
+    :return: the argument's value
+    """
+    if not (is_coefficient and isinstance(data, dict)):
+        return data
+    mapping(data, name, ("schedule", "start", "end", "end_fraction"))
+    text(data["schedule"], f"{name}'s schedule", ("linear",))
+    start, end, fraction = (real(data[part], f"{name}'s {part}") for part in ("start", "end", "end_fraction"))
+    if not 0 < fraction <= 1:
+        raise SafeFileError(f"{name}'s end_fraction is {fraction}: it must be above 0 and at most 1.")
+    return LinearSchedule(start, end, fraction)
+
+
+def policy_kwargs_as_data(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param policy_kwargs: As the algorithm was given them
+    :return: JSON values; classes of torch and SB3 by name
+    :raises ValueError: there is other code in them
+    """
+    data = {}
+    for name, value in policy_kwargs.items():
+        known = CLASSES.get(name, {})
+        by_class = {cls: key for key, cls in known.items()}
+        data[name] = by_class[value] if isinstance(value, type) and value in by_class else plain("policy_kwargs", value)
+    return data
+
+
+def policy_kwargs_from_data(data: Any, policy_class: type) -> dict[str, Any]:
+    """
+    :param data: JSON values
+    :param policy_class: What they are for
+    :return: arguments of the policy
+    """
+    kwargs = dict(mapping(data, "policy_kwargs", optional=policy_argument_names(policy_class)))
+    for name, classes in CLASSES.items():
+        if name in kwargs:
+            kwargs[name] = classes[text(kwargs[name], name, classes)]
+    return kwargs
+
+
+def policy_argument_names(policy_class: type) -> Collection[str]:
+    """
+    :param policy_class: A policy
+    :return: the arguments that ``policy_kwargs`` may have
+    """
+    own = inspect.signature(policy_class).parameters
+    passed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    names = set(own) | (set(inspect.signature(ActorCriticPolicy).parameters) if passed_on else set())
+    return names - _NOT_KWARGS - {"args", "kwargs"}
+
+
+def plain(name: str, value: Any) -> Any:
+    """
+    :param name: Which argument it is (part of), for the message
+    :param value: Anything
+    :return: it as a JSON value: finite numbers, strings, and lists and dictionaries of them
+    :raises ValueError: it is something else
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float) and np.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(name, entry) for entry in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: plain(name, entry) for key, entry in value.items()}
+    raise ValueError(
+        f"{name}: {value!r} cannot be written to a safe file, which holds numbers and names but no code. Assign a "
+        f'number, a string like "lin_0.001" or an SB3 LinearSchedule; or save_safe(path, exclude=["{name}"]) and give '
+        f"it again: load_safe(path, {name}=...)."
+    )

@@ -1,0 +1,135 @@
+"""Whole trainings by the two backends: the same random numbers, the same parameters to rounding."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.backends.closed_form.network import WIDE
+from tests.algorithms.test_contract import make, parameters_of
+
+CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
+    "clip, box": (ClipPPO, {}, {}),
+    "clip, discrete": (ClipPPO, {"actions": "discrete"}, {}),
+    "clip, multi discrete": (ClipPPO, {"actions": "multi_discrete"}, {}),
+    "clip, multi binary": (ClipPPO, {"actions": "multi_binary"}, {}),
+    "clip, discrete observations": (ClipPPO, {"observations": "discrete", "n_envs": 2}, {}),
+    "clip, small images in an MLP": (ClipPPO, {"observations": "image"}, {}),
+    "clip, several envs, normalised": (ClipPPO, {"n_envs": 3, "normalize": True}, {}),
+    "clip, every option": (
+        ClipPPO,
+        {},
+        {
+            # Not down to zero: there the band's edge lies on r = 1, and rounding decides which side a sample is on.
+            "clip_range": lambda progress: 0.1 + 0.1 * progress,
+            "clip_range_high": 0.3,
+            "dual_clip": 2.0,
+            "kl_coef": 0.5,
+            "clip_range_vf": 0.1,
+            "clip_range_vf_mode": "max",
+            "learning_rate_vf": 2e-3,
+            "ent_coef": "lin_0.05",
+            "bootstrap_truncated": False,
+        },
+    ),
+    "clip, SB3 value clipping": (ClipPPO, {}, {"clip_range_vf": 0.05}),
+    "clip, early stop": (ClipPPO, {}, {"target_kl": 1e-4, "learning_rate": 1e-2}),
+    "clip, whole batch": (ClipPPO, {}, {"batch_size": None, "normalize_advantage": "rollout", "max_grad_norm": None}),
+    "clip, short last minibatch": (ClipPPO, {}, {"batch_size": 28}),
+    "clip, last minibatch of one row": (ClipPPO, {}, {"batch_size": 21}),
+    "clip, advantages as they are": (ClipPPO, {}, {"normalize_advantage": False}),
+    "clip, weight decay": (ClipPPO, {}, {"policy_kwargs": {"optimizer_kwargs": {"weight_decay": 0.01}}}),
+    "clip, betas and eps": (ClipPPO, {}, {"policy_kwargs": {"optimizer_kwargs": {"betas": (0.8, 0.99), "eps": 1e-3}}}),
+    "clip, ReLU and other widths": (
+        ClipPPO,
+        {},
+        {"policy_kwargs": {"net_arch": {"pi": [32, 16, 8], "vf": []}, "activation_fn": th.nn.ReLU}},
+    ),
+    "clip, no hidden layer": (ClipPPO, {}, {"policy_kwargs": {"net_arch": []}}),
+    "clip, separate extractors": (ClipPPO, {}, {"policy_kwargs": {"share_features_extractor": False}}),
+    "penalty, adaptive": (KLPenaltyPPO, {}, {}),
+    "penalty, discrete, fixed": (KLPenaltyPPO, {"actions": "discrete"}, {"adaptive_kl_target": None, "kl_coef": 3.0}),
+    "unclipped": (UnclippedPPO, {"actions": "multi_binary"}, {}),
+    "reinforce": (REINFORCE, {}, {"ent_coef": 0.01}),
+    "reinforce, no baseline": (REINFORCE, {"n_envs": 2}, {"baseline": False}),
+    "trpo": (TRPO, {}, {}),
+    "trpo, discrete": (TRPO, {"actions": "discrete"}, {}),
+    "trpo, multi discrete, thinned": (TRPO, {"actions": "multi_discrete"}, {"sub_sampling_factor": 3}),
+    "trpo, contrib's conventions": (TRPO, {"actions": "multi_binary"}, TRPO.CONTRIB_CONVENTIONS),
+    "trpo, natural gradient, entropy": (TRPO, {}, {"line_search": False, "ent_coef": 0.1, "max_grad_norm": 0.5}),
+    "trpo, critic's own rate": (TRPO, {}, {"learning_rate_vf": 5e-3, "batch_size": None}),
+}
+
+
+ALGORITHMS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ClipPPO": (ClipPPO, {"ent_coef": 0.01}),
+    "KLPenaltyPPO": (KLPenaltyPPO, {}),
+    "UnclippedPPO": (UnclippedPPO, {"ent_coef": 0.01}),
+    "REINFORCE": (REINFORCE, {}),
+    "REINFORCE without baseline": (REINFORCE, {"baseline": False}),
+    "TRPO": (TRPO, {}),
+    "TRPO with entropy": (TRPO, {"ent_coef": 0.01, "sub_sampling_factor": 2}),
+}
+HEADS = ["box", "discrete", "multi_discrete", "multi_binary"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("actions", HEADS)
+@pytest.mark.parametrize("width", [32, WIDE])
+def test_backends_agree_after_a_whole_train(algorithm: str, actions: str, width: int) -> None:
+    """Every algorithm with every head, where torch multiplies the matrices and where numpy does."""
+    which, extra = ALGORITHMS[algorithm]
+    env, layers = {"actions": actions, "n_envs": 2}, {"net_arch": [width, width]}
+    closed, autograd = (
+        make(which, env=env, update_backend=backend, policy_kwargs=layers, **extra).learn(128)
+        for backend in ("closed_form", "autograd")
+    )
+    before = make(which, env=env, policy_kwargs=layers, **extra)
+    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert np.abs(parameters_of(closed) - parameters_of(before)).max() > 1e-4
+    np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore:batch_size")
+def test_backends_agree_over_three_updates(case: str) -> None:
+    algorithm, env, extra = CASES[case]
+    models = []
+    for backend in ("closed_form", "autograd"):
+        model = make(algorithm, env=env, update_backend=backend, measure_kl=True, **extra)
+        assert model.active_backend == backend
+        models.append(model.learn(3 * 64 * model.n_envs))
+    closed, autograd = models
+    # Rounding is amplified a little by the trust region's square roots and by Adam's division.
+    tolerance = 1e-4 if algorithm is TRPO else 1e-5
+    np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=tolerance, atol=tolerance)
+    ours, theirs = closed.logger.name_to_value, autograd.logger.name_to_value
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        if not key.startswith("time/"):
+            np.testing.assert_allclose(ours[key], theirs[key], rtol=2e-3, atol=2e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("actions", HEADS)
+@pytest.mark.parametrize("n_envs", [1, 3, 20])
+def test_acting_draws_what_the_policy_would_draw(actions: str, n_envs: int) -> None:
+    """``policy.forward`` and the closed form from the same generator state."""
+    from sb3_ppo_variants.rollouts import PolicyActor
+
+    model = make(ClipPPO, env={"actions": actions, "n_envs": n_envs}).learn(64)
+    observations = model._last_obs
+    for seed in range(5):
+        acted = []
+        for actor in (model._actor(), PolicyActor(model.policy, model.device)):
+            th.manual_seed(seed)
+            acted.append(actor.act(observations))
+        closed, torchs = acted
+        assert closed.actions.dtype == torchs.actions.dtype
+        assert closed.values.shape == torchs.values.shape
+        assert closed.log_probs.shape == torchs.log_probs.shape
+        np.testing.assert_allclose(closed.actions, torchs.actions, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(closed.values, torchs.values, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(closed.log_probs, torchs.log_probs, rtol=1e-4, atol=1e-5)
+        assert th.equal(closed.obs_tensor, torchs.obs_tensor)

@@ -1,0 +1,253 @@
+"""Closed-form gradients against automatic differentiation, for every head and objective, over shapes."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from sb3_ppo_variants.backends.closed_form import (
+    ClosedFormActorCritic,
+    ClosedFormConstrainedUpdate,
+    ClosedFormUpdate,
+    FlatRollout,
+    Rows,
+)
+from sb3_ppo_variants.backends.closed_form.network import WIDE
+from sb3_ppo_variants.backends.closed_form.update import ClosedFormMinibatch
+from sb3_ppo_variants.backends.natural_step import FlatParameters, fisher_product_of
+from sb3_ppo_variants.distributions import Bernoulli, head_and_parameters
+from sb3_ppo_variants.objectives import (
+    ClippedSquaredError,
+    ClippedSurrogate,
+    DualClippedSurrogate,
+    LogLikelihood,
+    MaxSquaredError,
+    Objective,
+    SquaredError,
+    UnclippedSurrogate,
+)
+
+ACTIONS: dict[str, spaces.Space] = {
+    "gaussian": spaces.Box(-1, 1, (3,)),
+    "categorical": spaces.Discrete(4),
+    "multi_categorical": spaces.MultiDiscrete([3, 2, 4]),
+    "bernoulli": spaces.MultiBinary(3),
+}
+OBJECTIVES: dict[str, Objective] = {
+    "clip": Objective(ClippedSurrogate(0.2), SquaredError(), vf_coef=0.5),
+    "clip, entropy": Objective(ClippedSurrogate(0.1), SquaredError(), ent_coef=0.01, vf_coef=0.5),
+    "asymmetric, penalty": Objective(ClippedSurrogate(0.1, 0.3), SquaredError(), vf_coef=0.3, kl_coef=0.7),
+    "dual clip, value clip": Objective(
+        DualClippedSurrogate(ClippedSurrogate(0.2), 3.0), ClippedSquaredError(0.2), ent_coef=0.02, vf_coef=1.0
+    ),
+    "max value clip": Objective(ClippedSurrogate(0.2), MaxSquaredError(0.2), vf_coef=0.5),
+    "penalty": Objective(UnclippedSurrogate(), SquaredError(), ent_coef=0.01, vf_coef=0.5, kl_coef=2.0),
+    "unclipped": Objective(UnclippedSurrogate(), SquaredError(), vf_coef=0.5),
+    "reinforce": Objective(LogLikelihood(), SquaredError(), ent_coef=0.1, vf_coef=0.5),
+    "reinforce without critic": Objective(LogLikelihood(), None, ent_coef=0.1),
+}
+
+
+def make_policy(head: str, n_features: int, net_arch: Any, activation: type[th.nn.Module], dtype) -> ActorCriticPolicy:
+    policy = ActorCriticPolicy(
+        spaces.Box(-1, 1, (n_features,)), ACTIONS[head], lambda _: 1e-3, net_arch=net_arch, activation_fn=activation
+    )
+    with th.no_grad():
+        for parameter in policy.parameters():
+            # Large enough that ratios leave the bands and activations leave their linear part.
+            parameter.add_(0.3 * th.randn_like(parameter))
+    return policy.to(dtype)
+
+
+def make_rollout(network: ClosedFormActorCritic, n_rows: int) -> FlatRollout:
+    policy = network.policy
+    dtype = next(policy.parameters()).dtype
+    # Through float32, as SB3's observations go: exact in either type.
+    features = th.randn(n_rows, policy.observation_space.shape[0]).to(dtype)
+    with th.no_grad():
+        distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+        actions = distribution.sample()
+        old_log_prob = distribution.log_prob(actions) + 0.3 * th.randn(n_rows, dtype=dtype)
+        old_values = policy.value_net(policy.mlp_extractor.forward_critic(features)).flatten()
+    old_values = old_values + 0.3 * th.randn(n_rows, dtype=dtype)
+    returns = old_values + th.randn(n_rows, dtype=dtype)
+    arrays = (features, actions, old_values, old_log_prob, th.randn(n_rows, dtype=dtype), returns)
+    return FlatRollout(network, *(array.numpy() for array in arrays))
+
+
+def autograd_gradient(
+    policy: ActorCriticPolicy, rollout: Rows, objective: Objective, old: tuple[th.Tensor, ...]
+) -> np.ndarray:
+    """∂(−J)/∂θ by torch, from the policy's own modules and the objective's values, in the policy's dtype."""
+    dtype = next(policy.parameters()).dtype
+    old = tuple(part.to(dtype) for part in old)
+    features, actions, old_values, old_log_prob, advantages, returns = (
+        th.from_numpy(np.asarray(array)).to(dtype)
+        for array in (
+            rollout.features,
+            rollout.actions,
+            rollout.old_values,
+            rollout.old_log_prob,
+            rollout.advantages,
+            rollout.returns,
+        )
+    )
+    distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+    log_ratio = distribution.log_prob(actions) - old_log_prob
+    loss = -objective.surrogate.value(log_ratio, advantages).mean()
+    loss = loss - objective.ent_coef * distribution.entropy().mean()
+    head, parameters = head_and_parameters(distribution)
+    loss = loss + objective.kl_coef * head.kl(old, parameters).mean()
+    if objective.value_loss is not None:
+        values = policy.value_net(policy.mlp_extractor.forward_critic(features)).flatten()
+        loss = loss + objective.vf_coef * objective.value_loss.value(values, old_values, returns).mean()
+    bound = ordered_parameters(policy)
+    gradients = th.autograd.grad(loss, bound, allow_unused=True)
+    filled = [th.zeros_like(p) if g is None else g for p, g in zip(bound, gradients, strict=True)]
+    return np.concatenate([g.numpy().ravel() for g in filled])
+
+
+def ordered_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
+    """The parameters in the closed form's layout: policy net, action net, log σ, value nets."""
+    log_std = [policy.log_std] if hasattr(policy, "log_std") else []
+    pi = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+    return [*pi, *log_std, *policy.mlp_extractor.value_net.parameters(), *policy.value_net.parameters()]
+
+
+def three_gradients(policy: ActorCriticPolicy, objective: Objective, n_rows: int) -> list[np.ndarray]:
+    """By hand, by torch, and by torch in float64."""
+    network = ClosedFormActorCritic(policy)
+    rollout = make_rollout(network, n_rows)
+    rows = rollout.take(np.arange(n_rows))
+    update = ClosedFormUpdate(network, rollout, objective, False, None, keep_old_policy=True, kept_rows=None)
+    # The penalty is zero, and so is its slope, at the old policy: move away from it.
+    network.bound.flat += 0.05 * np.random.standard_normal(len(network.bound.flat)).astype(network.dtype)
+    network.bound.gradient[:] = 0
+    update.gradient(update.evaluate(ClosedFormMinibatch(rows, np.arange(n_rows))))
+    old = tuple(th.from_numpy(part) for part in update.old)
+    ours = network.bound.gradient.copy()
+    return [ours, *(autograd_gradient(p, rows, objective, old) for p in (policy, copy.deepcopy(policy).double()))]
+
+
+#: Relative to the gradient's norm.
+TOLERANCES = {th.float64: 1e-10, th.float32: 1e-5}
+#: Below and above the width from which torch multiplies the matrices, and each of them alone.
+SHAPES: dict[str, Any] = {
+    "narrow": {"pi": [16, 8], "vf": [8]},
+    "wide": {"pi": [WIDE + 2, 64], "vf": [64, WIDE]},
+    "wide critic": {"pi": [16], "vf": [WIDE]},
+}
+
+
+@pytest.mark.parametrize("head", ACTIONS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_gradient_of_every_head_and_objective(head: str, objective: str, shape: str, dtype: th.dtype) -> None:
+    th.manual_seed(0)
+    np.random.seed(0)
+    policy = make_policy(head, 5, SHAPES[shape], th.nn.Tanh, dtype)
+    ours, torchs, _ = three_gradients(policy, OBJECTIVES[objective], n_rows=64)
+    assert np.linalg.norm(torchs) > 1e-2
+    assert np.linalg.norm(ours - torchs) <= TOLERANCES[dtype] * np.linalg.norm(torchs)
+
+
+widths = st.lists(st.integers(1, 12) | st.integers(WIDE - 1, WIDE + 1), max_size=3)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    head=st.sampled_from(sorted(ACTIONS)),
+    objective=st.sampled_from(sorted(OBJECTIVES)),
+    activation=st.sampled_from([th.nn.Tanh, th.nn.ReLU, th.nn.Sigmoid, th.nn.ELU]),
+    pi=widths,
+    vf=widths,
+    n_features=st.integers(1, 6),
+    n_rows=st.integers(1, 80),
+    dtype=st.sampled_from(list(TOLERANCES)),
+    seed=st.integers(0, 2**16),
+)
+def test_gradient_over_shapes(head, objective, activation, pi, vf, n_features, n_rows, dtype, seed) -> None:
+    th.manual_seed(seed)
+    np.random.seed(seed)
+    policy = make_policy(head, n_features, {"pi": pi, "vf": vf}, activation, dtype)
+    ours, torchs, exact = three_gradients(policy, OBJECTIVES[objective], n_rows)
+    norm = np.linalg.norm(exact)
+    # One row through wide layers, or all rows clipped: large terms cancel, and torch loses digits in float32 as well.
+    lost = np.linalg.norm(torchs - exact)
+    assert np.linalg.norm(ours - exact) <= TOLERANCES[dtype] * max(norm, 0.1) + 3 * lost
+
+
+@pytest.mark.parametrize("head", ACTIONS)
+@pytest.mark.parametrize("every", [1, 3])
+def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int) -> None:
+    th.manual_seed(1)
+    np.random.seed(1)
+    policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, th.float64)
+    network = ClosedFormActorCritic(policy)
+    update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, 0.0, "old_new", "sum")
+    features = th.from_numpy(update.rollout.features[::every].copy())
+    distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+    family, parameters = head_and_parameters(distribution)
+    kl = family.kl(tuple(part.detach() for part in parameters), parameters).mean()
+    n_actor = sum(1 for _ in policy.mlp_extractor.policy_net.parameters()) + 2 + hasattr(policy, "log_std")
+    product = fisher_product_of(kl, FlatParameters(ordered_parameters(policy)[:n_actor]))
+    for _ in range(3):
+        vector = th.randn(len(update.gradient), dtype=th.float64)
+        np.testing.assert_allclose(update.fisher_product(every)(vector), product(vector), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("head", ACTIONS)
+@pytest.mark.parametrize("ent_coef", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_gradient_of_the_constrained_steps_surrogate(head: str, ent_coef: float, dtype: th.dtype) -> None:
+    th.manual_seed(3)
+    np.random.seed(3)
+    policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, dtype)
+    network = ClosedFormActorCritic(policy)
+    update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, ent_coef, "old_new", "sum")
+    loss = Objective(UnclippedSurrogate(), None, ent_coef=ent_coef)
+    torchs = autograd_gradient(policy, update.rollout, loss, tuple(th.from_numpy(part) for part in update.old))
+    torchs = -torchs[network.actor_span]
+    assert np.linalg.norm(update.gradient.numpy() - torchs) <= TOLERANCES[dtype] * np.linalg.norm(torchs)
+
+
+@pytest.mark.parametrize("head", ACTIONS)
+def test_slopes_of_the_heads_against_autograd(head: str) -> None:
+    th.manual_seed(2)
+    policy = make_policy(head, 5, [8], th.nn.Tanh, th.float64)
+    network = ClosedFormActorCritic(policy)
+    rollout = make_rollout(network, 7).take(np.arange(7))
+    output = network.pi.forward(rollout.features)[-1].copy()
+    raw = th.from_numpy(output).requires_grad_()
+    log_std = None if network.log_std is None else th.from_numpy(np.tile(network.log_std, (7, 1))).requires_grad_()
+    inputs = [raw] if log_std is None else [raw, log_std]
+    parameters = network.parameters(output)
+    if log_std is not None:
+        distribution = policy.action_dist.proba_distribution(raw, log_std)
+    else:
+        distribution = policy.action_dist.proba_distribution(action_logits=raw)
+    for name, value in (
+        ("log_prob", distribution.log_prob(th.from_numpy(rollout.actions))),
+        ("entropy", distribution.entropy()),
+    ):
+        arguments = (parameters, rollout.actions) if name == "log_prob" else (parameters,)
+        np.testing.assert_allclose(getattr(network.head, name)(*arguments), value.detach(), rtol=1e-12)
+        gradients = th.autograd.grad(value.sum(), inputs, allow_unused=True, retain_graph=True)
+        for ours, torchs in zip(getattr(network.head, f"{name}_slope")(*arguments), gradients, strict=True):
+            expected = np.zeros_like(output) if torchs is None else torchs
+            np.testing.assert_allclose(np.broadcast_to(ours, output.shape), expected, atol=1e-12)
+
+
+def test_fisher_of_bernoulli_by_autograd_where_logits_are_zero() -> None:
+    """The Hessian of the KL is p(1 − p) = ¼ there too: a kink in the formula of log σ would make it 0."""
+    logits = th.zeros(1, 2, dtype=th.float64, requires_grad=True)
+    head = Bernoulli()
+    hessian = th.autograd.functional.hessian(lambda new: head.kl((logits.detach(),), (new,)).sum(), logits)
+    np.testing.assert_allclose(hessian.reshape(2, 2), np.diag([0.25, 0.25]), atol=1e-12)

@@ -1,0 +1,174 @@
+"""A comparison from end to end, tiny."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sb3_ppo_variants.experiments import Comparison, compare
+from sb3_ppo_variants.experiments.compare.comparison import check_by_building, plan, study_name
+from sb3_ppo_variants.experiments.compare.variants import contestants
+from sb3_ppo_variants.experiments.engine.ledger import open_ledger
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.runs.run import Run
+from tests.experiments.fakes import coordinate_here
+from tests.experiments.mine import MyPPO
+
+SETTINGS = {"clip_ppo": {"n_steps": 128, "n_epochs": 2}, "sb3:ppo": {"n_steps": 128, "n_epochs": 2}}
+
+
+def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+
+    def call(seeds: int = 2) -> tuple[Comparison, str]:
+        console = Console(file=StringIO(), width=200)
+        comparison = compare(
+            "CartPole-v1", ["clip_ppo", "sb3:ppo"], timesteps=512, seeds=seeds, settings=SETTINGS,
+            jobs=2, out=tmp_path, console=console,
+        )  # fmt: skip
+        return comparison, console.file.getvalue()  # type: ignore[attr-defined]
+
+    first, shown = call()
+    assert [(r.run.algorithm, r.run.seed, r.state) for r in first.rows] == [
+        ("clip_ppo", 0, "done"),
+        ("sb3:ppo", 0, "done"),
+        ("clip_ppo", 1, "done"),
+        ("sb3:ppo", 1, "done"),
+    ]
+    assert "[4/4]" in shown
+    names = {"ledger.db", "runs.csv", "curves.csv", "table.md", "curves-CartPole-v1.png", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    second, shown = call()
+    assert second.rows == first.rows
+    assert "4 of 4 runs were done before" in shown
+    third, shown = call(seeds=1)
+    assert third.rows == first.rows[:2]
+    with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
+        assert [t.state.name for t in ledger.trials()] == ["COMPLETE"] * 4
+
+
+def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    comparison = compare(
+        algorithms=["sb3:ppo"], timesteps=128, seeds=2, settings={"sb3:ppo": {"n_steps": 128, "n_epochs": 1}},
+        storage=postgresql, out=tmp_path / "elsewhere",
+    )  # fmt: skip
+    assert [r.state for r in comparison.rows] == ["done", "done"]
+    assert not (tmp_path / "elsewhere" / "ledger.db").exists()
+
+
+def test_plan() -> None:
+    rows = contestants(["narrow=sb3:ppo", MyPPO], {"narrow": {"n_steps": 64}}, peer_defaults=True)
+    runs = list(plan(["CartPole-v1", "Acrobot-v1"], rows, 100, 2, 3, to_build=["narrow"]).values())
+    assert len(runs) == 2 * 2 * 2
+    assert runs[0].settings == {"n_steps": 64}
+    assert {(r.timesteps, r.n_envs) for r in runs} == {(100, 3)}
+    assert [(r.row, r.algorithm) for r in runs[:2]] == [
+        ("narrow", "sb3:ppo"),
+        ("tests.experiments.mine:MyPPO", "tests.experiments.mine:MyPPO"),
+    ]
+    assert [r.seed for r in runs] == [0] * 4 + [1] * 4  # every cell has one run before any has two
+    fair = list(plan("CartPole-v1", contestants(["sb3:ppo"], {}), 100, [7, 9]).values())
+    assert [r.seed for r in fair] == [7, 9]
+    assert fair[0].settings["ent_coef"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'.*Did you mean"),
+        ({"environments": []}, "needs an environment and an algorithm"),
+        ({"algorithms": []}, "needs an environment and an algorithm"),
+        ({"algorithms": ["sb3:pp"]}, "Unknown algorithm 'sb3:pp'"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": [-1]}, "seed must be at least 0, got -1"),
+        ({"timesteps": 0}, "timesteps must be at least 1, got 0"),
+        ({"wall_time": 0.0}, "wall_time must be a positive number of seconds, got 0.0"),
+        ({"wall_time": float("nan")}, "wall_time must be a positive number of seconds, got nan"),
+        ({"normalize": "obs"}, "normalize is 'obs': choose observations"),
+        ({"preset": "table2"}, "no preset 'table2'"),
+        ({"reading": "sb3"}, "reading='sb3' is how a preset is read"),
+        ({"preset": "table1", "algorithms": ["sb3:ppo"], "normalize": "both"}, "leave normalize and peer_defaults out"),
+        ({"preset": "table1", "algorithms": ["sb3:a2c"]}, "has no row 'sb3:a2c'"),
+        ({"preset": "table1", "algorithms": [MyPPO]}, "choose among no_clipping, clip_0.1"),
+        ({"settings": {"sb3:a2c": {}}}, "given for 'sb3:a2c', which is not in the comparison"),
+        ({"settings": {"sb3:ppo": {"n_step": 1}}}, "takes no argument 'n_step'.*Did you mean 'n_steps'"),
+        ({"settings": {"sb3:ppo": {"n_steps": "x"}}}, "sb3:ppo does not take the settings"),
+        ({"report_only": True}, "There is no ledger at"),
+    ],
+)
+def test_wrong_input(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    right = {"environments": "CartPole-v1", "algorithms": ["sb3:ppo"], "timesteps": 10, "seeds": 1, "n_envs": 1}
+    with pytest.raises(ValueError, match=message):
+        compare(**{**right, "settings": {}, "out": tmp_path / "out", **change})
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    rows = ["narrow=clip_ppo", "wide=clip_ppo"]
+    small = {"n_steps": 128, "n_epochs": 1}
+    settings = {"narrow": {**small, "clip_range": 0.1}, "wide": {**small, "clip_range": 0.3}}
+    common: dict[str, Any] = {"timesteps": 256, "settings": settings, "normalize": "observations", "out": tmp_path}
+    compare(["CartPole-v1"], rows, seeds=1, **common)
+    partial = compare(["CartPole-v1", "Acrobot-v1"], rows, seeds=2, report_only=True, command="a command", **common)
+    assert sorted((r.run.row, r.run.environment, r.state) for r in partial.rows if r.state == "done") == [
+        ("narrow", "CartPole-v1", "done"),
+        ("wide", "CartPole-v1", "done"),
+    ]
+    missing = next(t for t in partial.report.tables if t.title.startswith("Unfinished"))
+    assert missing.title == "Unfinished: 2 of 8 runs are done"
+    assert missing.body == [["narrow", "1 of 2", "0 of 2"], ["wide", "1 of 2", "0 of 2"]]
+    html = (tmp_path / "report.html").read_text()
+    assert "a command" in html
+    assert "2 of 8 runs are done" in html
+    [settings_table] = partial.report.settings
+    assert ["clip_range", "0.1", "0.3"] in settings_table.body
+    assert not any("VecNormalize" in line[0] for line in settings_table.body)  # the same in both
+    with (tmp_path / "runs.csv").open() as file:
+        kept = list(csv.DictReader(file))
+    assert (kept[0]["row"], kept[0]["algorithm"], kept[0]["state"]) == ("narrow", "clip_ppo", "done")
+    assert json.loads(kept[0]["normalize"]) == {"norm_obs": True, "norm_reward": False}
+
+
+def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    rows = ["no_clipping", "clip_0.2", "adaptive_kl_0.01"]
+    small = {"n_steps": 128, "n_epochs": 2}
+    found = compare(
+        ["InvertedPendulum-v5", "Reacher-v5"], rows, preset="table1", timesteps=512, seeds=2,
+        settings=dict.fromkeys(rows, small), out=tmp_path,
+    )  # fmt: skip
+    assert {r.run.settings["max_grad_norm"] for r in found.rows} == {None}
+    titles = [t.title for t in found.report.overall]
+    assert titles[0] == "Published and measured, mean over 2 environments (uniform actions 0, best run 1)"
+    beside = found.report.overall[0]
+    assert [line[:2] for line in beside.body] == [
+        ["no_clipping", "-0.39"],
+        ["clip_0.2", "0.82"],
+        ["adaptive_kl_0.01", "0.74"],
+    ]
+    assert any(title.startswith("Agreement of the measured order of 3 rows") for title in titles)
+    assert {"scores.png", "profiles.png", "report.html"} <= {path.name for path in found.files}
+
+
+@pytest.mark.parametrize("jobs", [0, -1, True, 1.5])
+def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="jobs must be a positive integer"):
+        compare(algorithms=["sb3:ppo"], jobs=jobs, out=tmp_path)  # type: ignore[arg-type]
+
+
+def test_study_is_named_after_the_folder() -> None:
+    assert study_name(Path("runs/tuesday")) == "tuesday"
+    assert study_name(Path("/")) == "compare"
+
+
+def test_an_algorithm_that_does_not_fit_fails_its_runs_and_not_the_command() -> None:
+    check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {}))
+    with pytest.raises(ValueError, match="does not take the settings"):
+        check_by_building(Run("stable_baselines3:DQN", "CartPole-v1", 0, 64, 1, {"nothing": 1}))

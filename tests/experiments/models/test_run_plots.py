@@ -1,0 +1,124 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
+
+from sb3_ppo_variants.experiments import train
+from sb3_ppo_variants.experiments.models.run_plots import PANELS, find_runs, plot_runs
+
+SMALL = {"n_steps": 64, "n_epochs": 2}
+SMALL_TRPO = {"n_steps": 64, "batch_size": 64}
+COMPARISON = Path(__file__).parents[2] / "zoo_configs/results/cartpole"
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        train("clip_ppo", timesteps=256, seed=seed, settings=SMALL, out=top / f"a{seed}")
+    train("paper_trpo", timesteps=256, settings=SMALL_TRPO, out=top / "b")
+    return top
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What SB3 leaves by itself: a monitor file an environment, and a CSV log elsewhere."""
+    top = tmp_path_factory.mktemp("sb3")
+    env = make_vec_env("CartPole-v1", n_envs=2, seed=0, monitor_dir=str(top / "monitors"))
+    model = PPO("MlpPolicy", env, n_steps=512, n_epochs=1, seed=0)
+    logger = configure(str(top / "log"), ["csv"])
+    model.set_logger(logger)
+    model.learn(4000)
+    logger.close()
+    env.close()
+    return top
+
+
+def test_a_run_of_ours(ours: Path, tmp_path: Path) -> None:
+    assert plot_runs([ours / "b"]) == [ours / "b/curves-CartPole-v1.png", ours / "b/diagnostics.png"]
+    files = plot_runs([ours / "a0", ours / "b"], tmp_path)
+    assert [path.name for path in files] == ["curves-CartPole-v1.png", "diagnostics-a0.png", "diagnostics-b.png"]
+    assert all(map(is_png, files))
+    ((_, (row,)),) = find_runs(ours / "a0")
+    with (ours / "a0/curve.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(p.timesteps, p.mean_return) for p in row.result.curve] == [
+        (int(line["timesteps"]), float(line["mean_return"])) for line in lines
+    ]
+    assert row.run.algorithm == "clip_ppo"
+
+
+def test_a_folder_of_runs(ours: Path) -> None:
+    found = {folder.name: [row.run.seed for row in rows] for folder, rows in find_runs(ours)}
+    assert found == {"a0": [0], "a1": [1], "b": [0]}
+
+
+def test_the_log_of_a_run_has_what_is_drawn(ours: Path) -> None:
+    with (ours / "b/progress.csv").open() as file:
+        keys = set(next(csv.reader(file)))
+    drawn = {key for panel in PANELS for key in panel.keys}
+    assert {"train/kl", "train/is_line_search_success", "train/ess", "time/total_timesteps"} <= keys
+    assert keys & drawn >= {"train/kl", "train/ratio_max", "train/explained_variance"}
+
+
+def test_monitor_files(theirs: Path, tmp_path: Path) -> None:
+    ((folder, (row,)),) = find_runs(theirs / "monitors")
+    assert folder == theirs / "monitors"
+    assert (row.run.algorithm, row.run.environment) == ("monitors", "CartPole-v1")
+    # The same by hand: episodes of both environments by the time at which they ended.
+    episodes = []
+    for path in (theirs / "monitors").glob("*.monitor.csv"):
+        header, _, *lines = path.read_text().splitlines()
+        start = json.loads(header[1:])["t_start"]
+        episodes += [(start + float(t), float(r), int(n)) for r, n, t in (line.split(",") for line in lines)]
+    episodes.sort()
+    assert len(episodes) > 100
+    assert row.result.curve[-1].timesteps == sum(n for _, _, n in episodes)
+    assert row.result.final_return == pytest.approx(np.mean([r for _, r, _ in episodes[-100:]]))
+    fifth = row.result.curve[4]
+    assert fifth.mean_return == pytest.approx(np.mean([r for _, r, _ in episodes[:5]]))
+    assert [path.name for path in plot_runs([theirs / "monitors"], tmp_path)] == ["curves-CartPole-v1.png"]
+
+
+def test_a_log_of_sb3(theirs: Path, tmp_path: Path) -> None:
+    ((_, (row,)),) = find_runs(theirs / "log")
+    assert [p.timesteps for p in row.result.curve] == [1024, 2048, 3072, 4096]
+    files = plot_runs([theirs / "log"], tmp_path)
+    assert [path.name for path in files] == ["curves-unknown-environment.png", "diagnostics.png"]
+
+
+def test_rl_zoo3s_folders_are_runs_of_one_algorithm(theirs: Path, tmp_path: Path) -> None:
+    for run in ("CartPole-v1_1", "CartPole-v1_2"):
+        shutil.copytree(theirs / "monitors", tmp_path / "logs/clip_ppo" / run)
+    rows = [row for _, rows in find_runs(tmp_path / "logs") for row in rows]
+    assert [row.run.algorithm for row in rows] == ["clip_ppo", "clip_ppo"]
+
+
+def test_a_comparison(tmp_path: Path) -> None:
+    ((_, rows),) = find_runs(COMPARISON)
+    with (COMPARISON / "runs.csv").open() as file:
+        final = {(line["algorithm"], int(line["seed"])): float(line["final_return"]) for line in csv.DictReader(file)}
+    assert {(row.run.algorithm, row.run.seed): row.result.final_return for row in rows} == pytest.approx(final)
+    assert [path.name for path in plot_runs([COMPARISON], tmp_path)] == ["curves-CartPole-v1.png"]
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Give at least one run folder"):
+        plot_runs([])
+    with pytest.raises(ValueError, match="There is no folder"):
+        plot_runs([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match=r"There is no run in .*: neither run\.json with curve\.csv"):
+        plot_runs([tmp_path])
+    (tmp_path / "monitor.csv").write_text('#{"t_start": 0.0, "env_id": "CartPole-v1"}\nr,l,t\n')
+    with pytest.raises(ValueError, match="No episode has ended"):
+        plot_runs([tmp_path])

@@ -1,0 +1,114 @@
+"""The HTML page: well-formed, escaped, self-contained, the same each time."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+from matplotlib.figure import Figure
+
+from sb3_ppo_variants.experiments.reporting.page import (
+    Bullets,
+    Callout,
+    Code,
+    Folded,
+    Grid,
+    Picture,
+    Pictures,
+    Section,
+    Text,
+    page,
+    svg,
+)
+from sb3_ppo_variants.experiments.reporting.tables import Table
+
+NASTY = "<script>alert('x')</script> & \"quotes\""
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order and keeps what a reader would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def figure() -> Figure:
+    drawn = Figure(figsize=(2, 1))
+    drawn.add_subplot().plot([1, 2], [3, 4], label=NASTY)
+    return drawn
+
+
+def nasty_page() -> str:
+    table = Table(NASTY, ["a", NASTY], [["first", NASTY]])
+    blocks = [Text(NASTY), Callout(NASTY), Bullets([NASTY]), Code(NASTY), Folded(NASTY, [Text(NASTY)]), Grid(table)]
+    pictures = Pictures([Picture(figure(), NASTY, NASTY), Picture(figure(), "second", "caption")])
+    return page(NASTY, [Text("lead")], [Section(NASTY, [*blocks, pictures]), Section("Empty", [Bullets([])])], NASTY)
+
+
+def test_everything_is_escaped_and_closed() -> None:
+    html = nasty_page()
+    reader = read(html)
+    assert "<script" not in html
+    assert not any(tag == "script" for tag, _ in reader.tags)
+    # title, heading, link, section, eight texts, table's caption, header, cell, one caption of a picture, foot
+    assert sum(NASTY in text for text in reader.text) == 15
+    assert any(tag == "img" and attributes["alt"] == NASTY for tag, attributes in reader.tags)
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    reader = read(nasty_page())
+    for tag, attributes in reader.tags:
+        assert tag not in ("link", "iframe", "object")
+        for name in ("src", "href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/svg+xml;base64,", "#"))
+    assert not re.search(r"url\(|@import", nasty_page())
+
+
+def test_structure() -> None:
+    reader = read(nasty_page())
+    tags = [tag for tag, _ in reader.tags]
+    assert tags.count("h1") == 1
+    assert {"header", "nav", "main", "section", "footer", "figure", "figcaption", "caption"} < set(tags)
+    anchors = {a["href"] for tag, a in reader.tags if tag == "a"}
+    assert anchors == {f"#{a['id']}" for tag, a in reader.tags if tag == "section"}
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in reader.tags
+    assert reader.tags[0] == ("html", {"lang": "en"})
+    scopes = [a["scope"] for tag, a in reader.tags if tag == "th"]
+    assert scopes == ["col", "col", "row"]
+
+
+def test_pictures_are_svg_and_the_same_each_time() -> None:
+    assert svg(figure()) == svg(figure())
+    sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', nasty_page())
+    assert len(sources) == 2
+    assert ElementTree.fromstring(base64.b64decode(sources[0])).tag.endswith("svg")
+    assert nasty_page() == nasty_page()
+
+
+def test_a_folded_block_keeps_its_blocks() -> None:
+    html = Folded("more", [Text("inside"), Code("x")]).html()
+    assert html == "<details><summary>more</summary><p>inside</p><pre><code>x</code></pre></details>"

@@ -1,0 +1,103 @@
+from typing import Any
+
+import pytest
+
+from sb3_ppo_variants.experiments.runs.settings import (
+    ABSENT,
+    check_settings,
+    constructor_parameters,
+    differing_settings,
+    full_settings,
+    parse_assignments,
+    parse_value,
+    run_settings,
+)
+
+MINE = "tests.experiments.mine:MyPPO"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.1", 0.1),
+        ("128", 128),
+        ("true", True),
+        ("True", True),
+        ("null", None),
+        ("None", None),
+        ("lin_0.01", "lin_0.01"),
+        ("[64, 64]", [64, 64]),
+        ("{'net_arch': [8]}", {"net_arch": [8]}),
+        ("", ""),
+    ],
+)
+def test_values(text: str, value: Any) -> None:
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_assignments() -> None:
+    texts = ["sb3:ppo.n_steps=512", "a.b:C.x=1=2", "sb3:ppo.n_steps=256"]
+    assert parse_assignments(texts) == {"sb3:ppo": {"n_steps": 256}, "a.b:C": {"x": "1=2"}}
+    assert parse_assignments(["clip_range=0.1"], "clip_ppo") == {"clip_ppo": {"clip_range": 0.1}}
+
+
+@pytest.mark.parametrize("text", ["n_steps=5", "clip_ppo.n_steps", ".n_steps=5", "clip_ppo.=5", "clip_ppo.n-steps=5"])
+def test_assignments_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"written algorithm\.argument=value"):
+        parse_assignments([text])
+
+
+def test_assignment_for_one_algorithm_takes_no_algorithm() -> None:
+    with pytest.raises(ValueError, match="written argument=value"):
+        parse_assignments(["clip_ppo.clip_range=0.1"], "clip_ppo")
+
+
+def test_parameters_of_a_subclass_that_hands_on_its_arguments() -> None:
+    takes = constructor_parameters(MINE)
+    assert {"my_argument", "clip_range", "policy"} <= set(takes)
+    assert not {"env", "seed", "device", "verbose", "self"} & set(takes)
+
+
+def test_unknown_argument_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"sb3:ppo takes no argument 'clip_rnage'.+Did you mean 'clip_range'"):
+        check_settings("sb3:ppo", {"clip_rnage": 0.1})
+
+
+def test_what_the_run_sets_is_no_setting() -> None:
+    with pytest.raises(ValueError, match="'seed' of sb3:ppo is set by the run itself"):
+        check_settings("sb3:ppo", {"seed": 1})
+
+
+def test_settings_must_be_json() -> None:
+    assert check_settings("sb3:ppo", {"policy_kwargs": {"net_arch": (8, 8)}}) == {"policy_kwargs": {"net_arch": [8, 8]}}
+    with pytest.raises(TypeError, match="the ledger keeps them as JSON"):
+        check_settings("sb3:ppo", {"learning_rate": lambda _: 0.1})
+
+
+def test_peers_share_our_documented_settings_where_they_take_them() -> None:
+    assert run_settings("sb3:ppo", {})["ent_coef"] == 0.01
+    assert "n_epochs" not in run_settings("sb3:a2c", {})
+    assert run_settings("sb3:a2c", {})["gae_lambda"] == 0.95
+    assert run_settings("sb3:ppo", {"ent_coef": 0.5})["ent_coef"] == 0.5
+    assert run_settings("sb3:ppo", {}, peer_defaults=True) == {}
+    assert run_settings("clip_ppo", {}) == {}
+    assert run_settings(MINE, {}) == {}
+
+
+def test_full_settings_lay_what_is_passed_over_the_defaults() -> None:
+    full = full_settings("sb3:ppo", {"ent_coef": 0.01})
+    assert full["ent_coef"] == 0.01
+    assert full["clip_range"] == 0.2
+
+
+def test_differing_settings() -> None:
+    rows = {"a": {"x": 1, "y": 2, "z": 3}, "b": {"x": 1, "y": 4, "z": 3}, "c": {"x": 1, "y": 2, "w": 5}}
+    shared, alone = differing_settings(rows)
+    assert shared == {"y": [2, 4, 2], "z": [3, 3, ABSENT]}
+    assert alone == {"c": {"w": 5}}
+    assert differing_settings({"a": {"x": 1}}) == ({}, {})
+
+
+def test_true_is_not_one() -> None:
+    assert differing_settings({"a": {"x": True}, "b": {"x": 1}})[0] == {"x": [True, 1]}

@@ -1,0 +1,139 @@
+"""A sensitivity study from end to end, tiny, and its grid, axes and picture."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from sb3_ppo_variants.experiments.engine.work import Job
+from sb3_ppo_variants.experiments.engine.workers import Watch
+from sb3_ppo_variants.experiments.runs.run import Run, train_run
+from sb3_ppo_variants.experiments.search_space.axis import ticks
+from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Integer, Real
+from sb3_ppo_variants.experiments.sensitivity.picture import dimension_of, draw_sensitivity
+from sb3_ppo_variants.experiments.sensitivity.study import POINTS, Point, grid, sensitivity
+from tests.experiments.fakes import coordinate_here
+
+TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 128, "n_epochs": 1}}
+
+
+@pytest.fixture
+def coordinated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Runs in this process; how many each call had."""
+    counts: list[int] = []
+
+    def coordinate(batch: Any, job: Job, jobs: int, log: Path, watch: Watch) -> Any:
+        counts.append(len(batch.runs))
+        return coordinate_here(batch, job, jobs, log, watch)
+
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate)
+    return counts
+
+
+def test_from_end_to_end_and_again(tmp_path: Path, coordinated: list[int]) -> None:
+    points = {"clip_range": [0.1], "ent_coef": [0.0]}
+    arguments: dict[str, Any] = {"parameters": list(points), "points": points, "seeds": 2, "out": tmp_path} | TINY
+    found = sensitivity("clip_ppo", "CartPole-v1", **arguments)
+    assert coordinated == [3 * 2]  # the defaults once, and one point beside them for each parameter
+    assert [(p.argument, p.value, p.default) for p in found.points] == [
+        ("clip_range", 0.1, False), ("clip_range", 0.2, True), ("ent_coef", 0.0, False), ("ent_coef", 0.01, True),
+    ]  # fmt: skip
+    assert found.points[1].returns == found.points[3].returns
+    for seed, place in ((0, 0), (1000, 1)):
+        run = Run("clip_ppo", "CartPole-v1", seed, 128, 1, {"n_steps": 128, "n_epochs": 1, "clip_range": 0.1})
+        assert found.points[0].returns[place] == train_run(run).final_return
+    names = ["runs.csv", "sensitivity-CartPole-v1.csv", "sensitivity-CartPole-v1.png"]
+    assert [f.name for f in found.files] == names
+    with (tmp_path / names[1]).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["parameter"], float(r["value"]), r["default"], r["n"]) for r in rows][:2] == [
+        ("clip_range", 0.1, "False", "2"),
+        ("clip_range", 0.2, "True", "2"),
+    ]
+    assert float(rows[0]["return"]) == pytest.approx(np.mean([float(x) for x in rows[0]["returns"].split()]))
+    again = sensitivity("clip_ppo", "CartPole-v1", **arguments)
+    assert again.points == found.points
+    assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
+
+
+def test_a_failed_point_is_said(tmp_path: Path, coordinated: list[int]) -> None:
+    tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
+    points = {"n_epochs": [2]}
+    found = sensitivity(
+        "clip_ppo", "Pendulum-v1", parameters=["n_epochs"], points=points, seeds=1, out=tmp_path, **tiny
+    )
+    assert len(found.failed) == 2  # no episode ends within 8 steps
+    assert found.points[0].center is None
+    assert "No episode of Pendulum-v1 finished" in found.points[0].failed[0]
+    assert (tmp_path / "sensitivity-Pendulum-v1.png").exists()
+
+
+def test_grid() -> None:
+    found = grid("clip_ppo", {}, None, {})
+    assert list(found) == ["clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef"]
+    assert {k: tuple(v) for k, v in found.items()} == dict(POINTS)  # the defaults are among the points
+    assert found["clip_range"][0] <= 0.05
+    assert found["clip_range"][-1] >= 0.5
+    assert {1, 3, 10, 20} <= set(found["n_epochs"])
+    assert 0 in found["vf_coef"]
+    assert 0 in found["ent_coef"]
+    assert "clip_range" not in grid("kl_penalty_ppo", {}, None, {})
+    assert grid("clip_ppo", {"clip_range": 0.12}, ["clip_range"], {"clip_range": [0.2, 0.1]}) == {
+        "clip_range": [0.1, 0.12, 0.2]
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"parameters": ["clip_rnage"]}, "takes no argument 'clip_rnage'. Did you mean 'clip_range'?"),
+        ({"parameters": ["max_grad_norm"]}, "points of 'max_grad_norm' must be numbers.*got None around 0.5"),
+        ({"points": {"target_kl": [0.1]}}, "points of 'target_kl' must be numbers, as its default must be"),
+        ({"points": {"clip_range": [0.2]}, "parameters": ["clip_range"]}, "no point beside its default 0.2"),
+        ({"points": {"clip_range": [-0.1]}}, "clip_ppo does not take the settings.*clip_range"),
+        ({"environments": []}, "needs an environment, got none"),
+        ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'"),
+        ({"seeds": 0}, "seeds must be"),
+        ({"jobs": 0}, "jobs must be a positive integer, got 0"),
+    ],
+)
+def test_bad_input(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        sensitivity(**({"out": tmp_path} | TINY | arguments))
+    assert not list(tmp_path.iterdir())
+
+
+def test_axes() -> None:
+    assert dimension_of("gae_lambda", [0.5, 0.9, 0.995]) == Complement(0.5, 0.995)
+    assert dimension_of("n_epochs", [1, 5, 20]) == Integer(1, 20)
+    assert dimension_of("clip_range", [0.05, 0.5]) == Real(0.05, 0.5, log=True)
+    assert dimension_of("ent_coef", [0.0, 0.1]) == Choice((0.0, 0.1))
+    assert dimension_of("gae_lambda", [0.9, 1.0]) == Real(0.9, 1.0, log=True)  # 1 has no distance to itself
+
+
+@pytest.mark.parametrize(
+    "dimension", [Real(1e-6, 3.0, log=True), Complement(0.5, 0.9995), Integer(1, 1000), Real(0, 7)]
+)
+def test_ticks_are_few_and_lie_where_their_labels_say(dimension: Any) -> None:
+    found = ticks(dimension)
+    assert 3 <= len(found) <= 8
+    assert all(-1e-6 <= place <= 1 + 1e-6 for place, _ in found)
+    for place, label in found:
+        assert dimension.place(float(label)) == pytest.approx(place, abs=1e-9)
+
+
+def test_the_picture_shows_every_panel(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = [
+        Point("CartPole-v1", argument, value, value == values[1], tuple(rng.normal(300, 50, size=5)), ())
+        for argument, values in POINTS.items()
+        for value in values
+    ]
+    drawn = matplotlib.image.imread(draw_sensitivity(points, "title", tmp_path / "picture.png"))
+    height, width, _ = drawn.shape
+    dark = (drawn[..., :3].min(axis=-1) < 0.5).astype(int)
+    panels = [dark[:height // 2, i * width // 3:(i + 1) * width // 3].sum() for i in range(3)]  # fmt: skip
+    assert all(count > 500 for count in panels)

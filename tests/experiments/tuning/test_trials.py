@@ -1,0 +1,97 @@
+"""Plans, trials and candidates: JSON forms, and reading trials back from a ledger."""
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from sb3_ppo_variants.experiments.engine.ledger import RUN, Ledger
+from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, test_seeds, tuning_seeds
+from sb3_ppo_variants.experiments.search_space.spaces import BandRatio, Choice, Complement
+from sb3_ppo_variants.experiments.tuning.ledger import read_trials, trial_key
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, cheap_return, work_here
+
+MakeLedger = Callable[..., Ledger]
+test_seeds.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
+
+
+def test_plan_comes_back_from_json() -> None:
+    space = {
+        **SPACE,
+        "gae_lambda": Complement(0.8, 0.99),
+        "a": Choice((None, 0.1)),
+        "clip_range_high": BandRatio(0.5, 2),
+    }
+    plan = cheap_plan(
+        space=space, fixed={"policy_kwargs": {"net_arch": [8]}}, references={"CartPole-v1": (20.0, 500.0)}
+    )
+    assert StudyPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert list(StudyPlan.from_json(plan.to_json()).space) == list(space)
+
+
+def test_records_say_what_each_trial_was(make_ledger: MakeLedger) -> None:
+    ledger, plan = make_ledger(), cheap_plan(fixed={"n_steps": 64})
+    begin(ledger, plan, 4)
+    work_here(ledger)
+    records = read_trials(ledger, plan)
+    assert [t.number for t in records] == [0, 1, 2, 3]
+    first = records[0]
+    assert first.settings == {"n_steps": 64}
+    assert first.values == {"clip_range": 0.2, "n_epochs": 10, "learning_rate": 3e-4}
+    for trial in records:
+        runs = [Run("clip_ppo", "CartPole-v1", seed, 1, 1, trial.settings) for seed in (0, 1000)]
+        assert trial.returns == {"CartPole-v1": [cheap_return(run) for run in runs]}
+        assert trial.score == pytest.approx(sum(trial.returns["CartPole-v1"]) / 2)
+        assert trial.settings == ({"n_steps": 64} if trial.number == 0 else {"n_steps": 64, **trial.values})
+        assert "torch" in trial.versions
+        assert trial.reason is None
+        assert len(trial.curves["CartPole-v1"]) == 2
+        assert json.loads(json.dumps(trial.to_json()))["number"] == trial.number
+
+
+def test_a_trial_whose_process_dies_again_and_again_has_failed_and_is_tried_by_the_next_command(
+    make_ledger: MakeLedger,
+) -> None:
+    ledger, plan = make_ledger(), cheap_plan()
+    batch = begin(ledger, plan, 1)
+    for times in range(4):
+        assert read_trials(ledger, plan) == []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # asking outside optimize() has no heartbeat
+            dead = ledger.study.ask().number
+        ledger.redo(ledger.trials()[dead])
+        assert [t.user_attrs[RUN] for t in ledger.trials()] == [trial_key(0)] * (times + 2 if times < 3 else 4)
+    assert batch.standings()[trial_key(0)].state == "failed"
+    (record,) = read_trials(ledger, plan)
+    assert record.state == "failed"
+    assert record.reason == "config: its process died 4 times (out of memory, or a crash)"
+    begin(ledger, plan, 1)
+    work_here(ledger)
+    assert [t.state for t in read_trials(ledger, plan)] == ["done"]
+
+
+def test_candidate_as_json() -> None:
+    candidate = Candidate("trial 7", {"n_epochs": 3}, {"n_epochs": 3}, {"A": [1.0]}, {})
+    assert Candidate(**json.loads(json.dumps(candidate.to_json()))) == candidate
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        candidate.name = "x"  # type: ignore[misc]
+
+
+def test_tuning_and_test_seeds_never_meet_not_even_in_their_environments() -> None:
+    n_envs = 1000
+    check_n_envs(n_envs)
+    used = [seed + i for seed in [*tuning_seeds(1000), *test_seeds(1000)] for i in range(n_envs)]
+    assert len(set(used)) == len(used)
+    for make, value, message in (
+        (tuning_seeds, 0, "seeds must be 1 to 1000"),
+        (test_seeds, 1001, "test_seeds must be 0 to 1000"),
+        (check_n_envs, 1001, "so that no two runs share a seed; got 1001"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(value)
+    with pytest.raises(TypeError, match=r"seeds must be an integer, got 1\.5"):
+        tuning_seeds(1.5)  # type: ignore[arg-type]

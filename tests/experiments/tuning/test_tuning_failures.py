@@ -1,0 +1,201 @@
+"""Why trials fail, when a study stops for it, and what is said where nothing is left to confirm."""
+
+import csv
+import datetime
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, REASON, Ledger, open_ledger
+from sb3_ppo_variants.experiments.search_space.spaces import Choice, Real
+from sb3_ppo_variants.experiments.tuning.failures import not_finite, repeated_error
+from sb3_ppo_variants.experiments.tuning.ledger import read_trials
+from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
+from sb3_ppo_variants.experiments.tuning.study import TRIALS, Tuned, tune
+from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, work_here
+from tests.experiments.tuning.small_studies import SMALL, small
+
+MakeLedger = Callable[..., Ledger]
+
+
+def fussy_study(out: Path, **changes: Any) -> Tuned:
+    """Of an algorithm that builds with the ends of the space and refuses what lies between, naming it."""
+    space = {"learning_rate": SPACE["learning_rate"]}
+    arguments: dict[str, Any] = {"timesteps": 128, "seeds": 1, "settings": SMALL, "space": space, "out": out}
+    return tune("tests.experiments.mine:Fussy", **arguments, **changes)
+
+
+def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: None, no_report: None) -> None:
+    found = fussy_study(tmp_path, trials=3, confirm=2)
+    assert found.candidates == []
+    assert "2 of the 2 trials besides the defaults failed" in found.verdict.words
+    assert found.verdict.winner is None
+
+
+class Troubled(gymnasium.Env):
+    """Goes wrong in the way that it is told; an episode has ten steps."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's own form)
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, trouble: str = ""):
+        self.trouble, self.steps = trouble, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        late = self.steps == 9
+        if late and self.trouble == "step":
+            raise RuntimeError("the motor burned")
+        observation = np.full(2, np.nan if late and self.trouble == "observation" else 0.0, np.float32)
+        reward = {"reward": np.inf, "huge": 1e30}.get(self.trouble, 1.0) if late else 1.0
+        return observation, reward, self.steps == 10 and self.trouble != "endless", False, {}
+
+
+for _trouble in ("step", "observation", "reward", "huge", "endless", "none"):
+    gymnasium.register(f"Troubled-{_trouble}-v0", Troubled, kwargs={"trouble": _trouble})
+
+
+BOTH = [
+    ("Troubled-step-v0", {}, "env: RuntimeError: the motor burned"),
+    ("Troubled-observation-v0", {}, "nan: "),
+    ("Troubled-reward-v0", {}, "nan: "),
+    ("Troubled-endless-v0", {}, "config: ValueError: No episode of Troubled-endless-v0 finished"),
+    ("Troubled-none-v0", {"batch_size": "x"}, "config: "),
+    ("Nowhere-v0", {}, "config: NameNotFound"),
+]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "settings", "reason"),
+    [
+        # Ours looks for numbers that are not finite itself, SB3's does not.
+        *(("clip_ppo", *case) for case in BOTH),
+        *(("sb3:ppo", *case) for case in BOTH),
+        ("clip_ppo", "Troubled-huge-v0", {}, "nan: "),
+        ("sb3:ppo", "Troubled-none-v0", {"vf_coef": 1e38}, "nan: "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_failed_trial_says_of_which_kind(
+    make_ledger: MakeLedger, algorithm: str, environment: str, settings: dict[str, Any], reason: str
+) -> None:
+    fixed = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, **settings}
+    space = {"clip_range": SPACE["clip_range"]}
+    plan = cheap_plan(algorithm=algorithm, environments=(environment,), timesteps=128, fixed=fixed, space=space)
+    ledger = make_ledger()
+    batch = begin(ledger, plan, 2, execute=TRIALS)
+    work_here(ledger)
+    records = read_trials(ledger, plan)
+    assert [t.state for t in records] == ["failed", "failed"]
+    for trial in records:
+        assert str(trial.reason).startswith(reason)
+        assert trial.returns == {}
+        assert trial.score is None
+    assert [t.state.name for t in ledger.trials()] == ["FAIL", "FAIL"]
+    begin(ledger, plan, 2, execute=TRIALS)
+    assert work_here(ledger) == 0  # it counts, and is not tried again
+    assert all(s.state == "failed" for s in batch.standings().values())
+
+
+def test_a_trial_that_takes_too_long_fails(make_ledger: MakeLedger) -> None:
+    ledger, plan = make_ledger(), cheap_plan(timesteps=300)
+    begin(ledger, plan, 1, timeout=0.4)  # of two runs of 0.3 s
+    work_here(ledger)
+    (trial,) = read_trials(ledger, plan)
+    assert trial.reason == "timeout: the trial took longer than 0.4 s; allow more with --trial-timeout"
+
+
+def test_finite_models_are_finite() -> None:
+    from sb3_ppo_variants import ClipPPO
+
+    model = ClipPPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32)
+    model.learn(32)
+    assert not_finite(model) is None
+    next(model.policy.parameters()).data[0] = float("inf")
+    assert not_finite(model) == "the policy's parameters"
+
+
+def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Path, here: None) -> None:
+    def study() -> Tuned:
+        picky = "tests.experiments.tuning.fake_trials:Picky"  # builds with the defaults and with nothing else
+        space = {"learning_rate": SPACE["learning_rate"]}
+        return tune(picky, trials=20, timesteps=128, seeds=1, confirm=0, settings=SMALL, space=space, out=tmp_path)
+
+    message = r"The last 3 trials failed with the same error, 'config: ValueError: picky'.* is stopped\..*another --out"
+    with pytest.raises(ValueError, match=message):
+        study()
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
+        states = Counter(t.state.name for t in ledger.trials())
+    assert states == {"COMPLETE": 1, "FAIL": 3 + 1, "WAITING": 16}  # the one that saw it was put back
+    with pytest.raises(ValueError, match=message) as raised:  # and it stays so
+        study()
+    # What had finished is not lost.
+    assert str(tmp_path / "trials.csv") in str(raised.value)
+    assert (tmp_path / "report.html").exists()
+    with (tmp_path / "trials.csv").open() as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["done", "failed", "failed", "failed"]
+
+
+def test_a_space_that_reaches_what_the_constructor_refuses_is_named_before_anything_runs(tmp_path: Path) -> None:
+    message = r"batch_size in the space reaches 0: .*batch_size.* Narrow its range"
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path, only=(), space={"batch_size": Choice([32, 64, 0])}, settings={"n_steps": 64})
+    with pytest.raises(ValueError, match=r"gae_lambda in the space reaches 1\.5: "):
+        small(tmp_path, only=(), space={"gae_lambda": Real(0.9, 1.5)})
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: None) -> None:
+    with pytest.raises(
+        ValueError, match=r"3 trials failed with the same error.*learning_rate must be 0\.0003, got 0\.000"
+    ):
+        fussy_study(tmp_path, trials=20, confirm=0)
+
+
+def settled(number: int, text: str | None) -> FrozenTrial:
+    """A trial that has failed so, or, with ``None``, finished."""
+    state = TrialState.FAIL if text else TrialState.COMPLETE
+    trial = create_trial(state=state, value=None if text else 1.0)
+    trial.number = number
+    trial.user_attrs = {DESCRIPTION: {NUMBER: number}, REASON: {"text": text, "trial": number}}
+    trial.datetime_complete = datetime.datetime(2026, 1, 1) + datetime.timedelta(seconds=number)
+    return trial
+
+
+def test_a_rule_that_a_part_of_the_space_breaks_does_not_stop_a_study() -> None:
+    broken = [settled(n, f"config: ValueError: batch_size={n} is too large") for n in (2, 3, 4)]
+    assert repeated_error([settled(0, None), *broken]) is not None
+    assert repeated_error([settled(0, None), settled(1, None), *broken]) is None
+    same = [settled(n, "config: ValueError: nothing fits") for n in (2, 3, 4)]
+    assert repeated_error([settled(0, None), settled(1, None), *same]) is not None
+    assert repeated_error([settled(0, None), *broken[:2], settled(5, "env: RuntimeError: 1")]) is None
+
+
+def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_report: None) -> None:
+    hangs = "tests.experiments.mine:Hangs"
+    found = small(tmp_path, environments=hangs, trials=1, trial_timeout=1.0, jobs=1)
+    (trial,) = found.trials
+    assert trial.state == "failed"
+    assert str(trial.reason).startswith(
+        "timeout: the trial hung: it was to end after 1 s and did not come back for 10 s"
+    )
+
+
+def test_different_errors_do_not_stop_it(make_ledger: MakeLedger) -> None:
+    fixed = {"n_steps": 32, "batch_size": 32}
+    ledger, plan = make_ledger(), cheap_plan(environments=("Troubled-step-v0",), timesteps=128, fixed=fixed)
+    begin(ledger, plan, 5, execute=TRIALS)
+    work_here(ledger)
+    assert [t.state for t in read_trials(ledger, plan)] == ["failed"] * 5  # env, not config

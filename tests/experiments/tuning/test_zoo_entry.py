@@ -1,0 +1,87 @@
+"""Entries of rl_zoo3 files: read back as rl_zoo3 reads them, and the rest of the file untouched."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry
+
+SETTINGS: dict[str, Any] = {
+    "clip_range": 0.17, "learning_rate": 3e-05, "n_epochs": 7, "clip_range_high": None, "normalize_advantage": True,
+    "ent_coef": 0.0, "tiny": 1e-16, "huge": 1e22, "text": "lin_0.01", "yes": "yes", "layers": [64, 3e-05],
+    "policy_kwargs": {"net_arch": [64, 64], "lr": 1e-05, "note": "a: b # c"}, "quoted": 'say "no"', "number": "12",
+}  # fmt: skip
+HEADER = "# The zoo's own file\n# two lines of header\n"
+OTHER = "Acrobot-v1:\n  n_envs: 16   # as in the zoo\n  n_timesteps: !!float 1e6\n\n  policy: 'MlpPolicy'\n"
+
+
+def write(folder: Path, environment: str = "CartPole-v1", note: str = "study cartpole", **settings: Any) -> Path:
+    return write_entry("clip_ppo", environment, settings, 50_000, 8, "MlpPolicy", note, folder)
+
+
+def test_a_new_file_gives_the_settings_back(tmp_path: Path) -> None:
+    file = write(tmp_path / "new", **SETTINGS)
+    assert file == tmp_path / "new" / "clip_ppo.yml"
+    found = yaml.safe_load(file.read_text())["CartPole-v1"]
+    assert found == {"n_envs": 8, "n_timesteps": 50_000, "policy": "MlpPolicy"} | SETTINGS
+    assert list(found)[:4] == ["n_envs", "n_timesteps", "policy", "clip_range"]
+    assert type(found["learning_rate"]) is float
+    assert file.read_text().startswith("# tuned: study cartpole\nCartPole-v1:\n")
+
+
+def test_inserting_leaves_the_rest_to_the_byte(tmp_path: Path) -> None:
+    before = (HEADER + OTHER).encode()
+    (tmp_path / "clip_ppo.yml").write_bytes(before)
+    after = write(tmp_path, clip_range=0.1).read_bytes()
+    assert after.startswith(before)
+    assert yaml.safe_load(after)["Acrobot-v1"]["n_timesteps"] == 1e6
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_replacing_leaves_the_rest_to_the_byte(tmp_path: Path, newline: str) -> None:
+    old = "# tuned: an older study\nCartPole-v1:\n  n_envs: 1\n\n  policy: 'MlpPolicy'\n# inside\n  clip_range: 0.3\n"
+    tail = "\n# about Pendulum\nPendulum-v1:\n  n_envs: 4\n  policy: MlpPolicy"
+    before = (HEADER + OTHER + "# somebody's own comment\n" + old + tail).replace("\n", newline)
+    (tmp_path / "clip_ppo.yml").write_bytes(before.encode())
+    after = write(tmp_path, clip_range=0.1).read_bytes().decode()
+    entry = "# tuned: study cartpole\nCartPole-v1:\n  n_envs: 8\n  n_timesteps: 50000\n"
+    entry += '  policy: "MlpPolicy"\n  clip_range: 0.1\n'
+    assert after == (HEADER + OTHER + "# somebody's own comment\n" + entry + tail).replace("\n", newline)
+
+
+def test_writing_twice_is_writing_once(tmp_path: Path) -> None:
+    (tmp_path / "clip_ppo.yml").write_text(OTHER)
+    first = write(tmp_path, clip_range=0.1).read_bytes()
+    assert write(tmp_path, clip_range=0.1).read_bytes() == first
+
+
+def test_a_file_without_a_last_newline(tmp_path: Path) -> None:
+    (tmp_path / "clip_ppo.yml").write_text("Acrobot-v1:\n  n_envs: 1")
+    assert set(yaml.safe_load(write(tmp_path).read_text())) == {"Acrobot-v1", "CartPole-v1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML"),
+        ("- a\n- b\n", "holds list, not one entry an environment"),
+        ("{CartPole-v1: {n_envs: 1}, Acrobot-v1: {n_envs: 1}}\n", "does not fit"),
+        ("CartPole-v1: &shared\n  n_envs: 1\nPendulum-v1:\n  <<: *shared\n", "does not fit"),
+    ],
+)
+def test_what_cannot_be_edited_is_left_alone(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "clip_ppo.yml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path)
+    assert (tmp_path / "clip_ppo.yml").read_text() == text
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Unknown algorithm 'clip_pp'"):
+        write_entry("clip_pp", "CartPole-v1", {}, 1, 1, "MlpPolicy", "", tmp_path)
+    with pytest.raises(ValueError, match="'n_envs' is not a constructor argument"):
+        write(tmp_path, n_envs=4)
+    with pytest.raises(ValueError, match="does not fit"):
+        write(tmp_path, clip_range=float("nan"))

@@ -1,0 +1,288 @@
+"""The callback's own part: files, logs, other callbacks, and what it refuses or says."""
+
+import contextlib
+import csv
+import io
+import pickle
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium.wrappers import TransformObservation
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from sb3_ppo_variants import ClipPPO
+from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
+from tests.resume.runs import InterruptAt, Interrupted, assert_equal, train
+from tests.resume.test_exact_resume import ALGORITHMS, envs, model
+from tests.resume.test_resumable_env import Endless, Noisy
+
+
+class Masked(FlattenExtractor):
+    """A user's features extractor with a buffer that is infinite on purpose."""
+
+    def __init__(self, observation_space: Any):
+        super().__init__(observation_space)
+        self.register_buffer("mask", th.full((3, 3), -np.inf).triu(1))
+
+
+CLOCKS = ("time/fps", "time/time_elapsed", "t")
+MAKE = ALGORITHMS["ClipPPO"]
+CARTPOLE = partial(envs, "CartPole-v1")
+
+
+def rows(path: Path, comment: str = "#") -> list[dict[str, str]]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(comment)]
+    return [{key: row[key] for key in sorted(row) if key not in CLOCKS} for row in csv.DictReader(lines)]
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+        found.Reload()
+        return {
+            # Sorted: files begun within one second, as processes never are, may be read in another order.
+            tag: sorted((event.step, event.value) for event in found.Scalars(tag))
+            for tag in found.Tags()["scalars"]
+            if tag not in CLOCKS
+        }
+
+
+def logged(folder: Path, interrupt_at: int, resume: bool) -> None:
+    """As a user's script does it: a monitor file per environment, CSV and TensorBoard."""
+    env = CARTPOLE(monitor_dir=str(folder / "monitors"))
+    model = MAKE(env)
+    model.set_logger(configure(str(folder / "log"), ["csv", "tensorboard", "json"]))
+    InterruptAt.at = interrupt_at
+    try:
+        model.learn(640, callback=[ResumableCheckpointCallback(folder / "kept", 75, resume=resume), InterruptAt()])
+    except Interrupted:
+        pass
+    finally:
+        model.logger.close()
+        env.close()
+
+
+def test_logs_have_no_row_twice_and_no_gap(tmp_path: Path) -> None:
+    logged(tmp_path / "undisturbed", 0, resume=False)
+    for at in (170, 180, 420, 0):
+        logged(tmp_path / "resumed", at, resume=True)
+    expected, found = tmp_path / "undisturbed", tmp_path / "resumed"
+    assert len(rows(expected / "log/progress.csv")) == 20
+    assert rows(found / "log/progress.csv") == rows(expected / "log/progress.csv")
+    assert len((found / "log/progress.json").read_text().splitlines()) == 20
+    for name in ("0.monitor.csv", "1.monitor.csv"):
+        assert len(rows(expected / "monitors" / name)) > 5
+        assert rows(found / "monitors" / name) == rows(expected / "monitors" / name)
+    assert events(found / "log") == events(expected / "log")
+    assert len(events(found / "log")["rollout/ep_rew_mean"]) == 19  # no episode ends in the first rollout
+
+
+def test_tensorboard_folder_of_sb3(tmp_path: Path) -> None:
+    """SB3 counts the folder's name up at every start."""
+    for folder, interruptions in (("undisturbed", (0,)), ("resumed", (200, 500, 0))):
+        make_model = partial(MAKE, tensorboard_log=str(tmp_path / folder))
+        for at in interruptions:
+            train(make_model, CARTPOLE, tmp_path / folder / "kept", 640, at, resume=True)
+    assert sorted(path.name for path in (tmp_path / "resumed").iterdir()) == ["ClipPPO_1", "kept"]
+    assert events(tmp_path / "resumed/ClipPPO_1") == events(tmp_path / "undisturbed/ClipPPO_1")
+
+
+def test_log_interval(tmp_path: Path) -> None:
+    def run(folder: str, at: int) -> None:
+        def make_model(env: Any) -> Any:
+            model = MAKE(env)
+            model.set_logger(configure(str(tmp_path / folder), ["csv"]))
+            return model
+
+        train(make_model, CARTPOLE, tmp_path / folder / "kept", 640, at, resume=True, log_interval=3)
+
+    run("undisturbed", 0)
+    for at in (230, 500, 0):
+        run("resumed", at)
+    found = rows(tmp_path / "resumed/progress.csv")
+    assert found == rows(tmp_path / "undisturbed/progress.csv")
+    assert [row["time/iterations"] for row in found] == ["3", "6", "9", "12", "15", "18"]
+
+
+def test_evaluation_during_training(tmp_path: Path) -> None:
+    def run(folder: str, at: int) -> tuple[Any, ...]:
+        # Its environment is seeded, which is due at its first reset only: at 120 steps, before every resume.
+        evaluation = EvalCallback(envs("CartPole-v1", 1), n_eval_episodes=2, eval_freq=60, verbose=0)
+        ended = train(MAKE, CARTPOLE, tmp_path / folder, 320, at, resume=True, more=(evaluation,))
+        return ended, evaluation.evaluations_results, evaluation.best_mean_reward, evaluation.n_calls
+
+    undisturbed = run("undisturbed", 0)
+    for at in (170, 250):
+        run("resumed", at)
+    assert_equal(undisturbed, run("resumed", 0))
+
+
+def test_a_damaged_newest_is_named_and_passed_over(tmp_path: Path) -> None:
+    undisturbed = train(MAKE, CARTPOLE, tmp_path / "undisturbed", 320)
+    folder = tmp_path / "resumed"
+    train(MAKE, CARTPOLE, folder, 320, interrupt_at=300)
+    newest = checkpoint_paths(folder)[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=f"Passed over: .*{newest.name} is damaged"):
+        resumed = train(MAKE, CARTPOLE, folder, 320, resume=True)
+    assert_equal(undisturbed, resumed)
+    for path in checkpoint_paths(folder):
+        path.write_bytes(b"")
+    with (
+        pytest.raises(ValueError, match=r"No checkpoint in .* is readable; remove them"),
+        pytest.warns(UserWarning, match="Passed over"),
+    ):
+        train(MAKE, CARTPOLE, folder, 320, resume=True)
+
+
+class Spoil(BaseCallback):
+    """Writes a NaN into the policy, as a callback or another class's update may."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps == 256:
+            with th.no_grad():
+                self.model.policy.value_net.bias[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    "make_model", [partial(MAKE, nonfinite_update="skip"), partial(model, PPO, batch_size=32, n_epochs=1)]
+)
+def test_parameters_that_are_not_finite_are_not_kept(make_model: Any, tmp_path: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match=r"No checkpoint is written: the policy's .* is not finite") as said,
+        contextlib.suppress(ValueError),  # torch's own, in PPO's next rollout
+    ):
+        train(make_model, CARTPOLE, tmp_path, 320, more=(Spoil(),))
+    assert len([w for w in said if "No checkpoint" in str(w.message)]) == 1
+    newest = checkpoint_paths(tmp_path)[-1]
+    assert newest.name == "step-000000000160.checkpoint"
+    tensors = th.load(io.BytesIO(pickle.loads(read_checkpoint(newest).snapshot).tensors), weights_only=True)
+    assert all(bool(th.isfinite(tensor).all()) for tensor in tensors["policy"].values())
+
+
+def test_what_is_no_difference(tmp_path: Path) -> None:
+    """Objects of which nothing is the same in two processes but their class; a renderer; a schedule with a NaN."""
+    settings = {"learning_rate": lambda p: 3e-4 if p > 0.2 else float("nan"), "rollout_buffer_kwargs": {}}
+    make_model = partial(MAKE, **settings, policy_kwargs={"net_arch": [8], "optimizer_kwargs": {"eps": 1e-6}})
+    train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": "rgb_array"}), tmp_path, 320, interrupt_at=200)
+    with pytest.raises(NonFiniteError, match="learning_rate=nan"):  # that of the undisturbed run too
+        train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": None}), tmp_path, 320, resume=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_another_run_is_refused(tmp_path: Path) -> None:
+    train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    shorter = partial(CARTPOLE, env_kwargs={"max_episode_steps": 100})
+    rescaled = partial(CARTPOLE, wrapper_class=lambda env: TransformObservation(env, abs, None))
+    with pytest.raises(ValueError, match=r"of an earlier run .* pass resume=True"):
+        train(MAKE, CARTPOLE, tmp_path, 320)
+    for make_model, make_env, total, difference in (
+        (MAKE, CARTPOLE, 640, "total_timesteps=320; this one has 640"),
+        (partial(MAKE, clip_range=0.1), CARTPOLE, 320, r"clip_range=\[0.2, 0.1, 0.0\]; this one has \[0.1, 0.1, 0.1\]"),
+        (partial(MAKE, seed=2), CARTPOLE, 320, "seed=1; this one has 2"),
+        (MAKE, partial(CARTPOLE, n_envs=3), 320, "n_envs=2; this one has 3"),
+        (ALGORITHMS["TRPO"], CARTPOLE, 320, "class='ClipPPO'; this one has 'TRPO'"),
+        (MAKE, shorter, 320, r"environment\[0\]\[time limit\]=\[500\]; this one has \[100\]"),
+        (MAKE, partial(envs, "Acrobot-v1"), 320, r"action_space='Discrete\(2\)'; this one has 'Discrete\(3\)'"),
+        (MAKE, partial(envs, "CartPole-v0"), 320, r"environment\[0\]\[id\]='CartPole-v1'; this one has 'CartPole-v0'"),
+        (MAKE, rescaled, 320, r"environment\[0\]\[classes\]=\['Monitor', .*; this one has \['TransformObservation'"),
+        (partial(MAKE, policy_kwargs={"net_arch": [9]}), CARTPOLE, 320, r"policy_kwargs\[net_arch\]=\[8\].* \[9\]"),
+        (
+            partial(MAKE, policy_kwargs={"net_arch": [8], "activation_fn": th.nn.ReLU}),
+            CARTPOLE,
+            320,
+            r"policy_kwargs\[activation_fn\]=None; this one has 'torch.*ReLU'",
+        ),
+        (
+            partial(MAKE, learning_rate=lambda p: LinearSchedule(3e-4, 0.0, 1.0)(p) if p != 0.25 else 0.0),
+            CARTPOLE,
+            320,
+            r"schedules\[learning_rate\]\[0.25\]=7.49.*e-05; this one has 0.0",
+        ),
+    ):
+        with pytest.raises(ValueError, match=difference):
+            train(make_model, make_env, tmp_path, total, resume=True)
+
+
+def test_an_environment_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
+    make_env = partial(envs, Noisy)
+    with pytest.warns(UserWarning, match="hold no state of environment 0, 1: .* begin a new episode"):
+        train(MAKE, make_env, tmp_path, 320, interrupt_at=200)
+    with (
+        pytest.warns(UserWarning, match="Not restored: environment 0, 1: "),
+        pytest.warns(UserWarning, match="hold no state"),
+    ):
+        ended = train(MAKE, make_env, tmp_path, 320, resume=True)
+    assert ended is not None
+    assert ended["counters"][0] == 320  # no step less, none more
+
+
+def test_waiting_for_an_episode_that_does_not_begin(tmp_path: Path) -> None:
+    make_env = partial(envs, Endless)
+    with (
+        pytest.warns(UserWarning, match="due and put off, for environment 0, 1: .* after 75 more steps") as said,
+        pytest.warns(UserWarning, match="hold no state of environment 0, 1: "),
+    ):
+        train(MAKE, make_env, tmp_path, 640, interrupt_at=300)
+    assert len([w for w in said if "put off" in str(w.message)]) == 1
+    # Due at 96, written 75 steps later; the next one when it is due.
+    assert [path.name[10:17] for path in checkpoint_paths(tmp_path)] == ["0000192", "0000256"]
+    with (
+        pytest.warns(UserWarning, match="Not restored: environment 0, 1: "),
+        pytest.warns(UserWarning, match="hold no state"),
+    ):
+        ended = train(MAKE, make_env, tmp_path, 640, resume=True)
+    assert ended is not None
+    assert ended["counters"][0] == 640
+
+
+def test_processes_need_the_wrapper(tmp_path: Path) -> None:
+    make_env = partial(envs, "CartPole-v1", 1, vec_env_cls=SubprocVecEnv)
+    with pytest.warns(UserWarning, match="make it by make_vec_env.*wrapper_class=ResumableEnv"):
+        train(MAKE, make_env, tmp_path, 32)
+
+
+@pytest.mark.parametrize(("name", "value"), [("every", 0), ("keep", 0), ("every", 2.5), ("keep", True)])
+def test_arguments(name: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{name}={value}"):
+        ResumableCheckpointCallback(tmp_path, **{"every": 1, name: value})
+
+
+def test_off_policy(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=10, device="cpu")
+    with pytest.raises(ValueError, match="SAC keeps a replay buffer"):
+        model.learn(1, callback=ResumableCheckpointCallback(tmp_path, 1))
+
+
+def test_it_changes_nothing(tmp_path: Path) -> None:
+    plain = ClipPPO("MlpPolicy", make_vec_env("CartPole-v1", 2, seed=3), n_steps=32, batch_size=32, seed=1).learn(320)
+    env = make_vec_env("CartPole-v1", 2, seed=3)
+    kept = ClipPPO("MlpPolicy", env, n_steps=32, batch_size=32, seed=1)
+    kept.learn(320, callback=ResumableCheckpointCallback(tmp_path, 64))
+    for one, other in zip(plain.policy.parameters(), kept.policy.parameters(), strict=True):
+        assert bool((one == other).all())
+
+
+def test_buffers_may_be_infinite(tmp_path: Path) -> None:
+    made = ClipPPO("MlpPolicy", CARTPOLE(), n_steps=64, policy_kwargs={"features_extractor_class": Masked})
+    made.learn(256, ResumableCheckpointCallback(tmp_path, every=64))
+    assert checkpoint_paths(tmp_path)

@@ -1,0 +1,169 @@
+"""A training that is interrupted and resumed equals the undisturbed one to the bit."""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
+from tests.environments import RandomWalk
+from tests.resume.runs import N_STEPS, assert_resumes_exactly
+from tests.resume.test_resumable_env import Dice
+
+needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="MuJoCo is not installed")
+needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="Box2D is not installed")
+
+#: The seven of the PPO paper.
+MUJOCO = (
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "InvertedDoublePendulum-v5",
+    "InvertedPendulum-v5",
+    "Reacher-v5",
+    "Swimmer-v5",
+    "Walker2d-v5",
+)
+
+
+def model(algorithm: type[BaseAlgorithm], env: VecEnv, **settings: Any) -> BaseAlgorithm:
+    settings = {"seed": 1, "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
+    return algorithm("MlpPolicy", env, n_steps=N_STEPS, **settings)  # type: ignore[arg-type]
+
+
+def envs(environment: Any, n_envs: int = 2, **kwargs: Any) -> VecEnv:
+    return make_vec_env(environment, n_envs=n_envs, seed=3, **kwargs)
+
+
+PPO_SETTINGS = {"batch_size": 16, "n_epochs": 2}
+ALGORITHMS: dict[str, Any] = {
+    "ClipPPO": partial(model, ClipPPO, learning_rate="lin_3e-4", clip_range="lin_0.2", **PPO_SETTINGS),
+    "KLPenaltyPPO": partial(model, KLPenaltyPPO, adaptive_kl_target=1e-5, **PPO_SETTINGS),
+    "UnclippedPPO": partial(model, UnclippedPPO, ent_coef="lin_0.01", learning_rate_vf=1e-3, **PPO_SETTINGS),
+    "REINFORCE": partial(model, REINFORCE, learning_rate="lin_3e-4"),
+    "TRPO": partial(model, TRPO, batch_size=16),
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "environment"),
+    [("closed_form", "CartPole-v1"), ("closed_form", "Pendulum-v1"), ("autograd", "Pendulum-v1")],
+)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms(algorithm: str, backend: str, environment: str, tmp_path: Path) -> None:
+    make_model = partial(ALGORITHMS[algorithm], update_backend=backend)
+    ended = assert_resumes_exactly(make_model, partial(envs, environment), tmp_path)
+    if algorithm == "KLPenaltyPPO":
+        assert ended["kl_coef"] != 1.0  # it has adapted, so there was something to keep
+
+
+def test_gsde(tmp_path: Path) -> None:
+    make_model = partial(ALGORITHMS["ClipPPO"], use_sde=True)
+    assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)
+
+
+def test_sb3(tmp_path: Path) -> None:
+    assert_resumes_exactly(partial(model, PPO, **PPO_SETTINGS), partial(envs, "CartPole-v1"), tmp_path)
+
+
+def wrapped(make: Any) -> VecEnv:
+    return VecNormalize(VecFrameStack(make(), 3))
+
+
+@pytest.mark.parametrize("environment", ["Acrobot-v1", "MountainCarContinuous-v0", "MountainCar-v0"])
+def test_classic_control_normalized(environment: str, tmp_path: Path) -> None:
+    make_env = partial(wrapped, partial(envs, environment, env_kwargs={"max_episode_steps": 50}))
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
+
+
+# fork starts in a moment where forkserver and spawn take seconds; newer Pythons warn of it.
+PROCESSES: dict[str, Any] = {
+    "vec_env_cls": SubprocVecEnv,
+    "vec_env_kwargs": {"start_method": "fork"},
+    "wrapper_class": ResumableEnv,
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_processes(tmp_path: Path) -> None:
+    assert_resumes_exactly(ALGORITHMS["KLPenaltyPPO"], partial(envs, "Pendulum-v1", **PROCESSES), tmp_path)
+
+
+def test_vec_monitor(tmp_path: Path) -> None:
+    def make_env() -> VecEnv:
+        return VecMonitor(DummyVecEnv([partial(gym.make, "CartPole-v1") for _ in range(2)]))
+
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
+
+
+def test_an_environment_of_ones_own(tmp_path: Path) -> None:
+    """Its attributes are all there is of it."""
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, RandomWalk), tmp_path)
+
+
+def test_an_environment_that_draws_from_the_process(tmp_path: Path) -> None:
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, Dice), tmp_path)
+
+
+@needs_mujoco
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("environment", [*MUJOCO, "Ant-v5", "Humanoid-v5"])
+def test_mujoco(environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves a log
+    make_env = partial(envs, environment, n_envs=1)
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=240, interruptions=(170,))
+
+
+@needs_mujoco
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_mujoco_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_env = partial(envs, "Hopper-v5", **PROCESSES)
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(wrapped, make_env), tmp_path, total=240, interruptions=(170,))
+
+
+@needs_box2d
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("environment", ["LunarLander-v3", "LunarLanderContinuous-v3"])
+def test_replayed(environment: str, tmp_path: Path) -> None:
+    """Box2D's world cannot be copied."""
+    make_env = partial(envs, environment, wrapper_class=ResumableEnv)
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=640, interruptions=(170, 500))
+
+
+def walker(env: gym.Env) -> ResumableEnv:
+    return ResumableEnv(NewWorldEachEpisode(env))
+
+
+@needs_box2d
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_walker_in_a_new_world_each_episode(tmp_path: Path) -> None:
+    make_env = partial(envs, "BipedalWalker-v3", wrapper_class=walker)
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=640, interruptions=(500,))
+
+
+@needs_box2d
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_walker_without_it_is_told_of_it() -> None:
+    env = ResumableEnv(gym.make("BipedalWalker-v3"))
+    env.action_space.seed(1)
+    state, steps = None, 0
+    env.reset(seed=3)
+    # What an earlier episode has left shows in some later one.
+    while (state is None or state.kept) and steps < 5000:
+        env.begin_check()
+        steps += 1
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+        state = env.capture_checkpoint() if steps % 50 == 0 else state
+    assert state is not None
+    assert not state.kept
+    assert "; put a BipedalWalker into NewWorldEachEpisode" in state.why_not

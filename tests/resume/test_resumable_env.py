@@ -1,0 +1,263 @@
+"""How one environment's state is kept; the oracle is the environment itself, going on."""
+
+import random
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+
+from sb3_ppo_variants.resume.resumable_env import STEPS_BEFORE_CHECK, STEPS_OF_CHECK, EnvState, ResumableEnv
+
+
+class Counter(gym.Env):
+    """Counts in a place of its own, from a random start."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.hidden: Any = [0.0]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.hidden[0] = float(self.np_random.normal())
+        return np.array(self.hidden), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.hidden[0] += float(action)
+        return np.array(self.hidden), self.hidden[0], self.hidden[0] > 15, False, {}
+
+
+class Handle:
+    """Stands for a simulator's memory."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle a handle")
+
+    def __setitem__(self, index: int, value: float) -> None:
+        self.value = value
+
+    def __getitem__(self, index: int) -> float:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.array([self.value])
+
+
+class Simulator(Counter):
+    """Cannot be copied, but replayed."""
+
+    def __init__(self) -> None:
+        self.hidden = Handle()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        _, *rest = super().step(action)
+        return np.array([self.hidden.value]), *rest  # type: ignore[return-value]
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**kwargs)
+        return np.array([self.hidden.value]), {}
+
+
+class Endless(Simulator):
+    """Its first episode is its last."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class Dice(Counter):
+    """Draws from the process's random generators."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.hidden[0] += random.random() + np.random.random()
+        return super().step(action)
+
+
+class OwnProtocol(Simulator):
+    def get_checkpoint_state(self) -> Any:
+        return self.hidden.value, self.np_random
+
+    def set_checkpoint_state(self, state: Any) -> None:
+        self.hidden.value, self.np_random = state
+
+
+class Noisy(Simulator):
+    """Neither: it draws from a generator that nobody can reach."""
+
+    generator = np.random.default_rng()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.hidden[0] += abs(float(self.generator.normal()))  # upwards only: every episode is short
+        return super().step(action)
+
+
+def stepped(env: ResumableEnv, n_steps: int) -> None:
+    for i in range(n_steps):
+        if env.step(i % 2)[2]:
+            env.reset()
+
+
+def checked(make: Any) -> ResumableEnv:
+    env = ResumableEnv(Monitor(make()), make=lambda: Monitor(make()))
+    env.reset(seed=4)
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4)
+    return env
+
+
+def assert_goes_on_alike(env: ResumableEnv, other: ResumableEnv) -> None:
+    for i in range(40):
+        one, two = env.step(i % 2), other.step(i % 2)
+        np.testing.assert_array_equal(one[0], two[0])
+        assert one[1:4] == two[1:4]
+        if one[2]:
+            np.testing.assert_array_equal(env.reset()[0], other.reset()[0])
+            assert one[4]["episode"]["r"] == two[4]["episode"]["r"]
+
+
+@pytest.mark.parametrize(("make", "replayed"), [(Counter, False), (Simulator, True), (OwnProtocol, False)])
+def test_kept(make: Any, replayed: bool) -> None:
+    env = checked(make)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert state.kept
+    assert (state.reset is not None) == replayed
+    other = ResumableEnv(Monitor(make()))
+    other.reset(seed=99)
+    assert other.restore_checkpoint(state) == ""
+    assert_goes_on_alike(env, other)
+
+
+def test_draws_from_the_process_between_those_of_others() -> None:
+    envs = [ResumableEnv(Dice()) for _ in range(2)]
+    for number, env in enumerate(envs):
+        env.reset(seed=number)
+        env.begin_check()
+    for i in range(STEPS_BEFORE_CHECK + 8):
+        for env in envs:
+            np.random.random()  # a policy's
+            if env.step(i % 2)[2]:
+                env.reset()
+    for env in envs:
+        state = env.capture_checkpoint()
+        assert state is not None
+        assert state.kept
+        expected = [env.step(1)[0] for _ in range(5)]
+        other = ResumableEnv(Dice())
+        other.reset(seed=99)
+        assert other.restore_checkpoint(state) == ""
+        np.testing.assert_array_equal([other.step(1)[0] for _ in range(5)], expected)
+
+
+def test_the_random_state_of_the_process_is_left_alone() -> None:
+    env, plain = ResumableEnv(Dice()), Dice()
+    for one in (env, plain):
+        random.seed(3)
+        np.random.seed(3)
+        one.reset(seed=4)
+        if one is env:
+            env.begin_check()
+        seen = [one.step(0)[0][0] for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4)]
+        if one is env:
+            expected = seen
+    assert seen == expected
+
+
+def test_an_episode_whose_beginning_was_not_seen() -> None:
+    inner = Simulator()
+    inner.reset(seed=4)
+    env = ResumableEnv(inner, make=Simulator)
+    env.begin_check()
+    for _ in range(STEPS_BEFORE_CHECK + 2):
+        env.step(0)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert (state.kept, state.later) == (False, True)
+    assert "Simulator.hidden cannot be copied" in state.why_not or "a copy of its attributes" in state.why_not
+    assert "wrapper_class=ResumableEnv" in state.why_not
+    env.reset()
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 2)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert (state.kept, state.later) == (True, False)
+
+
+@pytest.mark.parametrize(("make", "kept"), [(Counter, True), (OwnProtocol, True), (Simulator, False)])
+def test_where_a_second_one_cannot_be_made(make: Any, kept: bool) -> None:
+    """A copy of the attributes is checked by itself, and a protocol is trusted."""
+
+    def refuse() -> Any:
+        raise OSError("the port is in use")
+
+    env = ResumableEnv(make(), make=refuse)
+    env.reset(seed=4)
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 4)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert state.kept == kept
+    assert kept or "the port is in use" in state.why_not
+
+
+def test_neither_copied_nor_replayed() -> None:
+    state = checked(Noisy).capture_checkpoint()
+    assert state == EnvState(
+        False,
+        "a copy of its attributes goes another way; a replay of its actions goes another way",
+    )
+
+
+def test_without_a_way_to_make_another() -> None:
+    env = ResumableEnv(Simulator())
+    env.reset(seed=4)
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 4)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert not state.kept
+    assert "Simulator.hidden cannot be copied, and no second Simulator could be made" in state.why_not
+
+
+def test_too_early() -> None:
+    env = ResumableEnv(Counter())
+    env.reset(seed=4)
+    assert env.capture_checkpoint() is None
+    env.begin_check()
+    stepped(env, STEPS_BEFORE_CHECK + 1)
+    assert env.capture_checkpoint() is not None
+
+
+def test_a_check_disturbs_nothing() -> None:
+    env, plain = checked(Counter), Counter()
+    plain.reset(seed=4)
+    for i in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4):
+        if plain.step(i % 2)[2]:
+            plain.reset()
+    assert plain.hidden == env.unwrapped.hidden  # type: ignore[attr-defined]
+
+
+def test_another_environment() -> None:
+    state = checked(Counter).capture_checkpoint()
+    assert state is not None
+    other = ResumableEnv(Monitor(Simulator()))
+    other.reset()
+    assert "holds the state of" in other.restore_checkpoint(state)
+
+
+def test_a_replay_that_ends_elsewhere_is_noticed() -> None:
+    state = checked(Simulator).capture_checkpoint()
+    assert state is not None
+    other = ResumableEnv(Monitor(Simulator()))
+    other.reset()
+    assert other.restore_checkpoint(state._replace(actions=(0,) * len(state.actions))) == (
+        "replaying its actions led elsewhere"
+    )

@@ -1,0 +1,145 @@
+"""``ppo-variants train --checkpoint-every --resume`` in one process; ``test_kill`` has it killed."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sb3_ppo_variants import ClipPPO
+from sb3_ppo_variants.cli import app
+from sb3_ppo_variants.experiments import evaluate, train
+from sb3_ppo_variants.resume.files import checkpoint_paths
+from tests.resume.runs import assert_equal
+from tests.resume.test_callback import rows
+from tests.resume.test_exact_resume import needs_box2d
+
+SETTINGS = {"n_steps": 64, "n_epochs": 1}
+
+
+#: Copied; of one's own and replayed, for want of which a second one has to be made; Box2D's with a world that it keeps.
+ENVIRONMENTS = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "tests.resume.test_resumable_env:Simulator",
+    "tests.resume.test_resumable_env:Endless",
+    pytest.param("BipedalWalker-v3", marks=needs_box2d),
+)
+
+
+#: How those are trained that are not trained as they are.
+OPTIONS: dict[str, dict[str, Any]] = {"Pendulum-v1": {"normalize": "both"}}
+
+
+def trained(out: Path, environment: str = "CartPole-v1", **options: Any) -> Any:
+    kept: Any = {"timesteps": 320, "seed": 1, "settings": SETTINGS, "out": out} | OPTIONS.get(environment, {})
+    return train("clip_ppo", environment, **kept | options)
+
+
+def interrupted(out: Path, at: int, environment: str) -> str:
+    def report(steps: int, mean_return: float) -> None:
+        if steps >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as info:
+        trained(out, environment, checkpoint_every=64, resume=True, report=report)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("other", [None, "observations"])
+def test_a_resume_with_another_normalisation_is_refused_before_the_log_is_begun(
+    other: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    interrupted(tmp_path, 150, "Pendulum-v1")  # normalised, both
+    log = (tmp_path / "progress.csv").read_text()
+    assert len(log.splitlines()) > 1
+    with pytest.raises(ValueError, match=r"wrappers\[0\]"):
+        trained(tmp_path, "Pendulum-v1", checkpoint_every=64, resume=True, normalize=other)
+    assert (tmp_path / "progress.csv").read_text() == log
+
+
+@pytest.mark.parametrize("normalize", [None, "both"])
+def test_without_checkpoints_an_interrupted_model_is_kept_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: str | None
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    finished = trained(tmp_path, normalize=normalize)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".zip", ".pkl", ".json")}
+    seen: list[Any] = []
+
+    def report(steps: int, mean_return: float) -> None:
+        seen.append(steps)
+        if steps >= 200:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=rf"Interrupted at step \d+: the model as it was is in {tmp_path}"):
+        trained(tmp_path, normalize=normalize, report=report)
+    kept = ClipPPO.load(tmp_path / "interrupted" / "model.zip")
+    assert kept.num_timesteps == seen[-1]
+    assert evaluate(tmp_path / "interrupted", episodes=2).environment == "CartPole-v1"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in before} == before
+    assert not np.array_equal(*(m.policy.parameters_to_vector() for m in (kept, finished.model)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_interrupted_and_resumed(environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    undisturbed = trained(tmp_path / "undisturbed", environment)
+    out = tmp_path / "resumed"
+    assert interrupted(out, 10, environment) == "Interrupted before the first checkpoint: nothing is kept"
+    assert "step-000000000128.checkpoint is kept: the same command with --resume goes on" in interrupted(
+        out, 150, environment
+    )
+    resumed = trained(out, environment, checkpoint_every=64, resume=True)
+    assert resumed.resumed_at == 128
+    assert_equal(*([p.detach().numpy() for p in one.model.policy.parameters()] for one in (undisturbed, resumed)))
+    for one, other in zip(undisturbed.result.curve, resumed.result.curve, strict=True):
+        assert one._replace(seconds=0) == other._replace(seconds=0)
+    assert resumed.result.episodes == undisturbed.result.episodes
+    assert rows(out / "progress.csv") == rows(tmp_path / "undisturbed/progress.csv")
+
+    log = (out / "progress.csv").read_text()
+    again = trained(out, environment, checkpoint_every=64, resume=True)
+    assert again.resumed_at == again.result.steps == 320
+    with pytest.raises(ValueError, match="pass resume=True"):
+        trained(out, environment)
+    with pytest.raises(ValueError, match="seed=1; this one has 2"):
+        train(
+            "clip_ppo", environment, timesteps=320, seed=2, settings=SETTINGS, out=out, checkpoint_every=64, resume=True
+        )
+    assert (out / "progress.csv").read_text() == log
+    assert len(checkpoint_paths(out / "checkpoints")) == 3
+
+
+def test_the_command_says_that_it_was_finished(tmp_path: Path) -> None:
+    command = ["train", "--algo", "clip_ppo", "--env", "CartPole-v1", "--timesteps", "64", "--set", "n_steps=64"]
+    command += ["--checkpoint-every", "64", "--resume", "--out", str(tmp_path)]
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "already finished" not in first.stderr
+    assert "The run was already finished" in second.stderr
+    assert (tmp_path / "model.zip").is_file()
+
+
+def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sb3_ppo_variants.experiments.models.training.write_text", full)
+        said = r"No space left on device: .*run\.json of this training were not all written to .*and there was no"
+        with pytest.raises(OSError, match=said):
+            trained(tmp_path / "lost")
+        with pytest.raises(OSError, match=r"step-000000000320\.checkpoint is kept: make room, .* --resume writes them"):
+            trained(tmp_path / "kept", checkpoint_every=64)
+    assert trained(tmp_path / "kept", checkpoint_every=64, resume=True).resumed_at == 320
+    assert (tmp_path / "kept" / "run.json").is_file()
+
+
+def test_resume_alone_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="resume needs checkpoint_every"):
+        trained(tmp_path, resume=True)

@@ -1,0 +1,312 @@
+"""Safe files: a model comes back as SB3's own save and load bring it back, without pickle."""
+
+import json
+import logging
+import pickle
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3.common.utils import LinearSchedule
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.algorithms import configurable
+from sb3_ppo_variants.safe_files.format import read_safe
+from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
+from tests.algorithms.test_contract import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
+from tests.parity.test_sb3_ppo import assert_same_log, assert_same_tensors, make_env
+
+VARIANTS: list[tuple[type, str, dict[str, Any], dict[str, Any]]] = [
+    *((algorithm, "MlpPolicy", {}, {}) for algorithm in ALGORITHMS),
+    (ClipPPO, "MlpPolicy", {"actions": "discrete", "n_envs": 2}, {"policy_kwargs": {"net_arch": [16]}}),
+    (ClipPPO, "MlpPolicy", {"actions": "multi_discrete"}, {"learning_rate_vf": 1e-3, "learning_rate": "lin_0.001"}),
+    (ClipPPO, "MlpPolicy", {"observations": "discrete", "actions": "multi_binary"}, {"clip_range_vf": "lin_0.3"}),
+    (ClipPPO, "MlpPolicy", {}, {"use_sde": True, "policy_kwargs": {"log_std_init": -1.0, "squash_output": True}}),
+    (TRPO, "MultiInputPolicy", {"observations": "dict"}, {}),
+    (KLPenaltyPPO, "CnnPolicy", {"observations": "image", "actions": "discrete"}, {"seed": None}),
+    (
+        UnclippedPPO,
+        "MlpPolicy",
+        {},
+        {
+            "policy_kwargs": {
+                "activation_fn": th.nn.ELU,
+                "net_arch": {"pi": [8], "vf": [16, 8]},
+                "optimizer_class": th.optim.RMSprop,
+                "optimizer_kwargs": {"alpha": 0.95},
+            }
+        },
+    ),
+]
+
+
+def loaded_both_ways(model, path, env: dict[str, Any], **given) -> list[Any]:
+    model.save_safe(path / "safe")
+    model.save(path / "zip")
+    return [
+        type(model).load_safe(path / "safe", make_env(**env), **given),
+        type(model).load(path / "zip", make_env(**env)),
+    ]
+
+
+@pytest.mark.parametrize("case", range(len(VARIANTS)), ids=lambda n: f"{n}-{VARIANTS[n][0].__name__}-{VARIANTS[n][1]}")
+def test_goes_on_as_after_save_and_load(case, tmp_path) -> None:
+    algorithm, policy, env, extra = VARIANTS[case]
+    model = make(algorithm, policy, env, **extra).learn(128)
+    safe, theirs = loaded_both_ways(model, tmp_path, env)
+    assert_same_tensors(safe.get_parameters(), model.get_parameters(), "parameters")
+    observation = model.env.reset()
+    for deterministic in (True, False):
+        actions = []
+        for one in (safe, model):
+            th.manual_seed(3)
+            if one.use_sde:
+                one.policy.reset_noise()  # drawn anew by a load
+            actions.append(one.predict(observation, deterministic=deterministic)[0])
+        np.testing.assert_array_equal(*actions)
+    for one in (safe, theirs):
+        th.manual_seed(7)
+        np.random.seed(7)
+        one.env.seed(7)
+        one.learn(128, reset_num_timesteps=False)
+    assert_same_tensors(safe.get_parameters(), theirs.get_parameters(), "after more training")
+    assert_same_log(safe.logger.name_to_value, theirs.logger.name_to_value)
+    assert (safe.num_timesteps, safe._n_updates) == (theirs.num_timesteps, theirs._n_updates)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+def test_every_setting_comes_back(algorithm, tmp_path) -> None:
+    model = make(algorithm, learning_rate=LinearSchedule(1e-3, 1e-4, 0.5), normalize_advantage="rollout", gamma=0.9)
+    model.ent_coef = "lin_0.02"  # as a callback may
+    loaded, _ = loaded_both_ways(model, tmp_path, {})
+    for name in (*type(model).checks, "seed", "verbose", "use_sde", "_stats_window_size"):
+        ours, theirs = getattr(loaded, name), getattr(model, name)
+        if name == "ent_coef" or callable(ours):
+            assert [ours(p) for p in (1.0, 0.6, 0.0)] == [
+                LinearSchedule(0.02, 0.0, 1.0)(p) if isinstance(theirs, str) else theirs(p) for p in (1.0, 0.6, 0.0)
+            ], name
+        else:
+            assert ours == theirs, name
+    assert loaded.tensorboard_log is None
+
+
+def test_nothing_is_unpickled(tmp_path, monkeypatch) -> None:
+    path = make(ClipPPO).learn(64).save_safe(tmp_path / "model")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("unpickled")
+
+    for module, name in ((pickle, "loads"), (pickle, "load"), (cloudpickle, "loads"), (th, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    ClipPPO.load_safe(path).predict(np.zeros(4, np.float32))
+
+
+def test_a_function_is_refused_and_can_be_given_again(tmp_path) -> None:
+    model = make(ClipPPO, learning_rate=lambda progress: 1e-3 * progress)
+    with pytest.raises(ValueError, match=r"^learning_rate: .* holds numbers and names but no code.*exclude="):
+        model.save_safe(tmp_path / "model")
+    model.save_safe(tmp_path / "model", exclude=["learning_rate"])
+    with pytest.raises(ValueError, match=r"learning_rate was left out of the file: pass learning_rate="):
+        ClipPPO.load_safe(tmp_path / "model")
+    loaded = ClipPPO.load_safe(tmp_path / "model", learning_rate=lambda progress: 1e-3 * progress)
+    assert loaded.lr_schedule(0.5) == 5e-4
+    with pytest.raises(ValueError, match=r"has no setting 'learningrate'"):
+        model.save_safe(tmp_path / "model", exclude=["learningrate"])
+
+
+def test_classes_of_the_users_own_are_given_by_the_caller(tmp_path) -> None:
+    model = ClipPPO(OwnPolicy, make_env(), **settings_for(ClipPPO, rollout_buffer_class=OwnBuffer)).learn(64)
+    path = model.save_safe(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"rollout buffer is a OwnBuffer.*rollout_buffer_class="):
+        ClipPPO.load_safe(path, policy_class=OwnPolicy)
+    with pytest.raises(ValueError, match=r"'OwnPolicy', which no file brings: pass policy_class="):
+        ClipPPO.load_safe(path, rollout_buffer_class=OwnBuffer)
+    with pytest.raises(ValueError, match=r"policy's mlp_extractor.* has shape"):
+        ClipPPO.load_safe(path, policy_class=ClipPPO.policy_aliases["MlpPolicy"], rollout_buffer_class=OwnBuffer)
+    loaded = ClipPPO.load_safe(path, make_env(), policy_class=OwnPolicy, rollout_buffer_class=OwnBuffer)
+    assert_same_tensors(loaded.get_parameters(), model.get_parameters(), "parameters")
+    loaded.learn(64)
+    assert isinstance(loaded.rollout_buffer, OwnBuffer)
+
+
+class OwnActivation(th.nn.Tanh):
+    """Code of the user's."""
+
+
+def test_code_in_policy_kwargs_is_given_by_the_caller(tmp_path) -> None:
+    kwargs = {"activation_fn": OwnActivation}
+    model = make(ClipPPO, policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match=r"^policy_kwargs: .*OwnActivation.*exclude="):
+        model.save_safe(tmp_path / "model")
+    model.save_safe(tmp_path / "model", exclude=["policy_kwargs"])
+    with pytest.raises(ValueError, match=r"policy_kwargs was left out"):
+        ClipPPO.load_safe(tmp_path / "model")
+    loaded = ClipPPO.load_safe(tmp_path / "model", policy_kwargs=kwargs)
+    assert isinstance(loaded.policy.mlp_extractor.policy_net[1], OwnActivation)
+
+
+@pytest.mark.parametrize("loader", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+def test_another_class_takes_over_what_load_takes_over(loader, tmp_path) -> None:
+    model = make(KLPenaltyPPO, gamma=0.9, ent_coef=0.2, adaptive_kl_target=1e-9).learn(64)
+    model.save_safe(tmp_path / "safe")
+    model.save(tmp_path / "zip")
+    safe, theirs = loader.load_safe(tmp_path / "safe"), loader.load(tmp_path / "zip")
+    for name in loader.checks:
+        if not callable(getattr(theirs, name)):
+            assert getattr(safe, name) == getattr(theirs, name), name
+
+
+def test_a_subclass_of_the_users_keeps_its_own_settings(tmp_path) -> None:
+    class Mine(ClipPPO):
+        def __init__(self, policy, env, *, my_argument=1, **kwargs):
+            self.my_argument = my_argument
+            super().__init__(policy, env, **kwargs)
+
+    path = Mine("MlpPolicy", make_env(), my_argument=[2, "x"], n_steps=64).save_safe(tmp_path / "model")
+    assert Mine.load_safe(path).my_argument == [2, "x"]
+    with pytest.raises(ValueError, match=r"settings \(of Mine\) has 'my_argument'"):
+        ClipPPO.load_safe(path)
+
+
+def test_arguments_given_to_load_win_and_are_checked(tmp_path) -> None:
+    path = make(ClipPPO).save_safe(tmp_path / "model")
+    loaded = ClipPPO.load_safe(path, clip_range=0.1, n_steps=32, tensorboard_log=str(tmp_path), stats_window_size=7)
+    assert (loaded.clip_range(1.0), loaded.n_steps, loaded._stats_window_size) == (0.1, 32, 7)
+    with pytest.raises(ValueError, match=r"^clip_range=-1 is out of range"):
+        ClipPPO.load_safe(path, clip_range=-1)
+    with pytest.raises(TypeError, match="did you mean 'clip_range'"):
+        ClipPPO.load_safe(path, clip_rnage=0.1)
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        ClipPPO.load_safe(path, make_env("discrete"))
+
+
+def test_double_precision_is_kept(tmp_path) -> None:
+    model = make(ClipPPO)
+    model.policy.double()
+    model.learn(64)
+    loaded = ClipPPO.load_safe(model.save_safe(tmp_path / "model"))
+    assert_same_tensors(loaded.get_parameters(), model.get_parameters(), "parameters")
+
+
+def test_a_learning_rate_of_zero_is_kept(tmp_path) -> None:
+    model = make(ClipPPO)
+    model.learning_rate = 0.0
+    assert ClipPPO.load_safe(model.save_safe(tmp_path / "model")).learning_rate == 0.0
+
+
+@pytest.mark.parametrize("where", ["parameter", "moment"])
+def test_a_model_that_is_not_finite_is_not_written(where, tmp_path) -> None:
+    model = make(ClipPPO).learn(64)
+    path = model.save_safe(tmp_path / "model")
+    before = path.read_bytes()
+    with th.no_grad():
+        if where == "parameter":
+            model.policy.log_std[0] = np.nan
+        else:
+            model.policy.optimizer.state[model.policy.log_std]["exp_avg"][0] = np.inf
+    with pytest.raises(ValueError, match="is not finite: such a model can neither act nor learn"):
+        model.save_safe(path)
+    assert path.read_bytes() == before
+
+
+def test_files_are_the_same_byte_for_byte_and_readable_by_others(tmp_path) -> None:
+    model = make(ClipPPO).learn(64)
+    first, second = (model.save_safe(tmp_path / name) for name in ("a", "b.safetensors"))
+    assert first.name == "a.safetensors"
+    assert first.read_bytes() == second.read_bytes()
+    document, tensors = read_safe(first)
+    assert document["settings"]["gamma"] == 0.99
+    assert th.equal(tensors["log_std"], model.policy.log_std)
+    # The header of a safetensors file: its length, then JSON.
+    contents = first.read_bytes()
+    header = json.loads(contents[8 : 8 + int.from_bytes(contents[:8], "little")])
+    assert json.loads(header["__metadata__"]["sb3_ppo_variants"])["algorithm"] == "ClipPPO"
+
+
+def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch) -> None:
+    model = make(ClipPPO)
+    path = model.save_safe(tmp_path / "model")
+    before = path.read_bytes()
+
+    def half(self, contents):
+        with self.open("wb") as file:
+            file.write(contents[: len(contents) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        model.save_safe(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ClipPPO.load_safe(tmp_path / "model")
+
+
+def test_loading_a_zip_says_once_that_it_runs_code(tmp_path, caplog) -> None:
+    make(ClipPPO).save(tmp_path / "zip")
+    path = make(ClipPPO).save_safe(tmp_path / "safe")
+    configurable._say_that_zips_run_code.cache_clear()
+    with caplog.at_level(logging.WARNING, "sb3_ppo_variants"):
+        ClipPPO.load_safe(path)
+        assert caplog.records == []
+        for _ in range(2):
+            ClipPPO.load(tmp_path / "zip")
+    assert len(caplog.records) == 1
+    assert "can run code: load only files that you trust" in caplog.text
+
+
+FLOATS = {"float16": 16, "float32": 32, "float64": 64}
+
+
+@st.composite
+def boxes(draw) -> spaces.Box:
+    dtype = np.dtype(draw(st.sampled_from([*FLOATS, "int8", "int32", "int64", "uint8", "uint64"])))
+    shape = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
+    if dtype.kind == "f":
+        numbers = st.floats(width=FLOATS[dtype.name], allow_nan=False)
+    else:
+        limits = np.iinfo(dtype)
+        numbers = st.integers(int(limits.min), int(limits.max))
+    size = int(np.prod(shape))
+    one, other = (np.array(draw(st.lists(numbers, min_size=size, max_size=size)), dtype).reshape(shape) for _ in "ab")
+    return spaces.Box(np.minimum(one, other), np.maximum(one, other), shape, dtype.type)
+
+
+SIMPLE = st.one_of(
+    boxes(),
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 9), st.integers(-5, 5)),
+    st.builds(spaces.MultiDiscrete, st.lists(st.integers(1, 5), min_size=1, max_size=3)),
+    st.builds(spaces.MultiBinary, st.one_of(st.integers(1, 5), st.lists(st.integers(1, 3), min_size=1, max_size=2))),
+)
+
+
+@given(st.one_of(SIMPLE, st.dictionaries(st.text(min_size=1, max_size=5), SIMPLE, min_size=1, max_size=3)))
+def test_spaces_come_back_equal(space) -> None:
+    if isinstance(space, dict):
+        space = spaces.Dict(space)
+    data = json.loads(json.dumps(space_as_data(space)))
+    back = space_from_data(data, "space")
+    assert back == space
+    assert back.dtype == space.dtype
+
+
+@pytest.mark.parametrize("space", [spaces.Text(5), spaces.Tuple([spaces.Discrete(2)])])
+def test_other_spaces_are_refused(space) -> None:
+    with pytest.raises(ValueError, match=r"space cannot be written to a safe file.*Use save\(\)"):
+        space_as_data(space)
+
+
+@pytest.mark.parametrize("with_env", [True, False])
+def test_reinforce_without_an_environment_predicts(with_env, tmp_path) -> None:
+    path = make(REINFORCE, baseline=False).save_safe(tmp_path / "model")
+    loaded = REINFORCE.load_safe(path, make_env() if with_env else None)
+    assert loaded.baseline is False
+    assert loaded.predict(np.zeros(4, np.float32), deterministic=True)[0].shape == (2,)
