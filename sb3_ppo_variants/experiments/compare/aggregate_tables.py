@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from sb3_ppo_variants.experiments.engine.records import Row, complete_environments, scores
+from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores
 from sb3_ppo_variants.experiments.reporting.tables import Table, improvement_cells, interval
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, mean_score, rank_correlation
 from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales
 
 
-def score_table(rows: Sequence[Row], names: Sequence[str], scale: Scale, reference: str) -> Table:
+def score_table(rows: Sequence[Record], names: Sequence[str], scale: Scale, reference: str) -> Table:
     """Normalised scores over all environments of a scale.
 
     :param rows: The comparison
@@ -33,7 +33,7 @@ def score_table(rows: Sequence[Row], names: Sequence[str], scale: Scale, referen
     return Table(title, [*header, "runs"], body)
 
 
-def published_scales(rows: Sequence[Row], published: Mapping[str, float]) -> list[Scale]:
+def published_scales(rows: Sequence[Record], published: Mapping[str, float]) -> list[Scale]:
     """The four readings of a published table's scale, over the environments in which all of its rows have a run.
 
     :param rows: The comparison
@@ -45,7 +45,7 @@ def published_scales(rows: Sequence[Row], published: Mapping[str, float]) -> lis
     return paper_scales(rows, names, environments) if len(names) > 1 and environments else []
 
 
-def published_tables(rows: Sequence[Row], published: Mapping[str, float], reference: str) -> list[Table]:
+def published_tables(rows: Sequence[Record], published: Mapping[str, float], reference: str) -> list[Table]:
     """A published column beside ours, in the four readings of its scale.
 
     :param rows: The comparison
@@ -69,11 +69,11 @@ def published_tables(rows: Sequence[Row], published: Mapping[str, float], refere
     return tables
 
 
-def _published_rows(rows: Sequence[Row], published: Mapping[str, float]) -> list[str]:
+def _published_rows(rows: Sequence[Record], published: Mapping[str, float]) -> list[str]:
     return [name for name in dict.fromkeys(r.run.row for r in rows) if name in published]
 
 
-def _beside(rows: Sequence[Row], names: Sequence[str], published: Mapping[str, float], scale: Scale) -> Table:
+def _beside(rows: Sequence[Record], names: Sequence[str], published: Mapping[str, float], scale: Scale) -> Table:
     ours = {name: float(mean_score(*scale.samples(rows, name))) for name in names}
     theirs_rank, ours_rank = (_ranks([column[name] for name in names]) for column in (published, ours))
     body = []
@@ -93,7 +93,7 @@ def _beside(rows: Sequence[Row], names: Sequence[str], published: Mapping[str, f
     return Table(f"Published and measured, mean over {len(scale.ends)} environments ({scale.name})", header, body)
 
 
-def _readings(rows: Sequence[Row], names: Sequence[str], scales: Sequence[Scale]) -> Table:
+def _readings(rows: Sequence[Record], names: Sequence[str], scales: Sequence[Scale]) -> Table:
     columns = [[float(mean_score(*scale.samples(rows, name))) for name in names] for scale in scales]
     ranks = [_ranks(column) for column in columns]
     body = [
@@ -105,7 +105,7 @@ def _readings(rows: Sequence[Row], names: Sequence[str], scales: Sequence[Scale]
 
 
 def _agreement(
-    rows: Sequence[Row], names: Sequence[str], published: Mapping[str, float], scales: Sequence[Scale]
+    rows: Sequence[Record], names: Sequence[str], published: Mapping[str, float], scales: Sequence[Scale]
 ) -> Table:
     body = []
     for scale in scales:

@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from sb3_ppo_variants.experiments.compare import presets
 from sb3_ppo_variants.experiments.compare.variants import Contestant, contestants, with_settings
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs, look
-from sb3_ppo_variants.experiments.engine.records import Row, gather, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.records import Record, gather, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, without_password
 from sb3_ppo_variants.experiments.engine.workers import available_cores
 from sb3_ppo_variants.experiments.runs.environments import check_environment, make_environment, normalization
@@ -36,12 +36,12 @@ class Comparison:
     :param files: The files written
     """
 
-    rows: list[Row]
+    rows: list[Record]
     report: "Report"
     files: list[Path]
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[Record]:
         """The runs that failed, with their reasons."""
         return [r for r in self.rows if r.state == "failed"]
 
@@ -227,7 +227,7 @@ def study_name(out: Path) -> str:
 
 
 def write_report(
-    rows: Sequence[Row], out: Path, chosen: presets.Preset | None = None, command: str | None = None
+    rows: Sequence[Record], out: Path, chosen: presets.Preset | None = None, command: str | None = None
 ) -> Comparison:
     """Write ``runs.csv``, ``curves.csv``, ``table.md``, the pictures, and ``report.html`` with all of it.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sb3_ppo_variants.experiments.engine.records import Row
+from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, Panel, short, styles
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile
 from sb3_ppo_variants.experiments.stats.scales import Scale
@@ -14,7 +14,7 @@ POINTS = 101  # of a performance profile
 
 
 def interval_figure(
-    rows: Sequence[Row], names: Sequence[str], scale: Scale, published: Mapping[str, float] | None = None
+    rows: Sequence[Record], names: Sequence[str], scale: Scale, published: Mapping[str, float] | None = None
 ) -> Figure:
     """Mean score and interquartile mean of each row with their intervals, and what was published.
 
@@ -46,7 +46,7 @@ def interval_figure(
     return figure
 
 
-def profile_figure(rows: Sequence[Row], names: Sequence[str], scale: Scale, shared: Sequence[Panel]) -> Figure:
+def profile_figure(rows: Sequence[Record], names: Sequence[str], scale: Scale, shared: Sequence[Panel]) -> Figure:
     """Performance profiles: which share of a row's runs scores above τ.
 
     :param rows: The comparison

@@ -6,7 +6,7 @@ from pathlib import Path
 from sb3_ppo_variants.experiments.compare import pictures as pictures
 from sb3_ppo_variants.experiments.compare.aggregate_tables import published_scales
 from sb3_ppo_variants.experiments.compare.tables import MANY_ROWS, Report
-from sb3_ppo_variants.experiments.engine.records import Row, complete_environments, scores
+from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores
 from sb3_ppo_variants.experiments.reporting.curves import AXES, Groups, curve_figure, panels, save
 from sb3_ppo_variants.experiments.reporting.page import (
     Block,
@@ -42,7 +42,7 @@ class ReportPage:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[Record],
         report: Report,
         reference: str,
         published: Mapping[str, float] | None = None,

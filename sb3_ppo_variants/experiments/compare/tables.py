@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.compare.aggregate_tables import published_tables, runs, score_table
-from sb3_ppo_variants.experiments.engine.records import Row, complete_environments, scores, select, version_note
+from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores, select, version_note
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
 from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings
@@ -51,7 +51,7 @@ class Report:
 
 
 def make_report(
-    rows: Sequence[Row], reference: str, published: Mapping[str, float] | None = None, notes: Sequence[str] = ()
+    rows: Sequence[Record], reference: str, published: Mapping[str, float] | None = None, notes: Sequence[str] = ()
 ) -> Report:
     """The report of a comparison.
 
@@ -80,7 +80,7 @@ def make_report(
 
 
 def overall_tables(
-    rows: Sequence[Row], names: list[str], environments: list[str], reference: str, published: Mapping[str, float]
+    rows: Sequence[Record], names: list[str], environments: list[str], reference: str, published: Mapping[str, float]
 ) -> tuple[list[Table], list[str]]:
     """What is said over all environments together, and the sentences that go with it.
 
@@ -103,7 +103,7 @@ def overall_tables(
     return [*tables, *_coverage(rows, names, environments)], [note] if left_out and len(environments) > 1 else []
 
 
-def _coverage(rows: Sequence[Row], names: list[str], environments: list[str]) -> list[Table]:
+def _coverage(rows: Sequence[Record], names: list[str], environments: list[str]) -> list[Table]:
     """Which runs are still missing, if any are."""
     if all(r.state in ("done", "failed") for r in rows):
         return []
@@ -115,7 +115,7 @@ def _coverage(rows: Sequence[Row], names: list[str], environments: list[str]) ->
     return [Table(f"Unfinished: {done} of {len(rows)} runs are done", ["row", *environments], body)]
 
 
-def _shortcomings(rows: Sequence[Row]) -> list[str]:
+def _shortcomings(rows: Sequence[Record]) -> list[str]:
     few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in rows)
     notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
     notes += [f"FAILED {r.run.label()}: {r.reason}" for r in rows if r.state == "failed"]
@@ -123,7 +123,7 @@ def _shortcomings(rows: Sequence[Row]) -> list[str]:
     return [*notes, versions] if versions is not None else notes
 
 
-def _environment_table(rows: Sequence[Row], algorithms: list[str], environment: str, reference: str) -> Table:
+def _environment_table(rows: Sequence[Record], algorithms: list[str], environment: str, reference: str) -> Table:
     reference_scores = scores(rows, reference, environment)
     body = []
     for algorithm in algorithms:
@@ -146,7 +146,7 @@ def _environment_table(rows: Sequence[Row], algorithms: list[str], environment: 
     return Table(f"{environment}, {budget}, n_envs {first.n_envs}", header, body)
 
 
-def _rank_table(rows: Sequence[Row], names: list[str], environments: list[str], reference: str) -> Table:
+def _rank_table(rows: Sequence[Record], names: list[str], environments: list[str], reference: str) -> Table:
     """Ranks and probabilities only: raw returns of different environments have no common scale."""
     centers = [[float(statistics.center(scores(rows, name, e))) for name in names] for e in environments]
     ranks = statistics.mean_ranks(centers)
@@ -159,7 +159,7 @@ def _rank_table(rows: Sequence[Row], names: list[str], environments: list[str], 
     return Table(f"All {len(environments)} environments", header, body)
 
 
-def _settings_table(rows: Sequence[Row], algorithms: list[str]) -> tuple[Table | None, list[str]]:
+def _settings_table(rows: Sequence[Record], algorithms: list[str]) -> tuple[Table | None, list[str]]:
     run_of = {r.run.row: r.run for r in rows}
     full: dict[str, Mapping[str, Any]] = {}
     for name in algorithms:

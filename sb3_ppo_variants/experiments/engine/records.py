@@ -12,7 +12,7 @@ from sb3_ppo_variants.files import write_csv
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Record:
     """One run of a comparison and what came of it.
 
     :param run: The run
@@ -27,7 +27,7 @@ class Row:
     reason: str | None = None
 
 
-def gather(runs: Mapping[str, Run], standings: Mapping[str, Standing]) -> list[Row]:
+def gather(runs: Mapping[str, Run], standings: Mapping[str, Standing]) -> list[Record]:
     """The rows of a comparison.
 
     :param runs: Key → run
@@ -41,11 +41,11 @@ def gather(runs: Mapping[str, Run], standings: Mapping[str, Standing]) -> list[R
         if standing.state == "done" and standing.trial is not None:
             kept = standing.trial.user_attrs[RESULT]
             result = Result(**{**kept, "curve": [CurvePoint(*point) for point in kept["curve"]]})
-        rows.append(Row(run, standing.state, result, standing.reason))
+        rows.append(Record(run, standing.state, result, standing.reason))
     return rows
 
 
-def scores(rows: Sequence[Row], algorithm: str, environment: str) -> list[float]:
+def scores(rows: Sequence[Record], algorithm: str, environment: str) -> list[float]:
     """Final returns of the finished runs of one algorithm in one environment, in the order of the seeds.
 
     :param rows: The comparison
@@ -56,7 +56,7 @@ def scores(rows: Sequence[Row], algorithm: str, environment: str) -> list[float]
     return [r.result.final_return for r in found if r.result is not None and r.result.final_return is not None]
 
 
-def select(rows: Sequence[Row], algorithm: str, environment: str) -> list[Row]:
+def select(rows: Sequence[Record], algorithm: str, environment: str) -> list[Record]:
     """The rows of one algorithm in one environment.
 
     :param rows: The comparison
@@ -66,7 +66,7 @@ def select(rows: Sequence[Row], algorithm: str, environment: str) -> list[Row]:
     return [r for r in rows if r.run.row == algorithm and r.run.environment == environment]
 
 
-def complete_environments(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+def complete_environments(rows: Sequence[Record], names: Sequence[str]) -> list[str]:
     """Environments in which every row has a finished run.
 
     :param rows: The comparison
@@ -76,7 +76,7 @@ def complete_environments(rows: Sequence[Row], names: Sequence[str]) -> list[str
     return [e for e in environments if all(scores(rows, name, e) for name in names)]
 
 
-def version_note(rows: Sequence[Row]) -> str | None:
+def version_note(rows: Sequence[Record]) -> str | None:
     """A warning when rows were made by different software, ``None`` when all were made by the same.
 
     :param rows: The comparison
@@ -94,7 +94,7 @@ RUN_COLUMNS = ("row", "algorithm", "environment", "seed", "timesteps", "n_envs",
 RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second", "seconds")
 
 
-def write_runs(path: Path, rows: Sequence[Row]) -> None:
+def write_runs(path: Path, rows: Sequence[Record]) -> None:
     """Write ``runs.csv``: one row a run.
 
     :param path: The file
@@ -117,7 +117,7 @@ def write_runs(path: Path, rows: Sequence[Row]) -> None:
     write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions"], lines)
 
 
-def write_curves(path: Path, rows: Sequence[Row]) -> None:
+def write_curves(path: Path, rows: Sequence[Record]) -> None:
     """Write ``curves.csv``: one row a point of a learning curve.
 
     :param path: The file

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from sb3_ppo_variants.experiments.engine.records import Row
+from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.models.training import CURVE, RUN
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
@@ -88,7 +88,7 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
 # ---- What a folder holds ----
 
 
-def find_runs(top: Path) -> list[tuple[Path, list[Row]]]:
+def find_runs(top: Path) -> list[tuple[Path, list[Record]]]:
     """The run folders in a folder, itself included, and the learning curves in them.
 
     :param top: The folder
@@ -106,7 +106,7 @@ def find_runs(top: Path) -> list[tuple[Path, list[Row]]]:
     return found
 
 
-def _rows(folder: Path) -> list[Row]:
+def _rows(folder: Path) -> list[Record]:
     if (folder / COMPARISON).is_file():
         return _of_comparison(folder / COMPARISON)
     if (folder / RUN).is_file() and (folder / CURVE).is_file():
@@ -116,12 +116,12 @@ def _rows(folder: Path) -> list[Row]:
     return [_of_progress(folder)] if (folder / PROGRESS).is_file() else []
 
 
-def _of_training(folder: Path) -> Row:
+def _of_training(folder: Path) -> Record:
     described = json.loads((folder / RUN).read_text(encoding="utf-8"))["run"]
     return _row(_points(_read(folder / CURVE)), **described)
 
 
-def _of_comparison(path: Path) -> list[Row]:
+def _of_comparison(path: Path) -> list[Record]:
     lines: dict[tuple[str, str, str, int], list[dict[str, str]]] = {}
     for line in _read(path):
         algorithm = line["algorithm"]
@@ -133,7 +133,7 @@ def _of_comparison(path: Path) -> list[Row]:
     ]
 
 
-def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Row:
+def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
     """SB3's Monitor files: one an environment, a line an episode, in the order in which the episodes ended."""
     episodes: list[tuple[float, float, int]] = []
     environment = None
@@ -162,7 +162,7 @@ def _monitor_curve(episodes: Sequence[tuple[float, float, int]]) -> list[CurvePo
     ]
 
 
-def _of_progress(folder: Path) -> Row:
+def _of_progress(folder: Path) -> Record:
     points = [
         CurvePoint(int(steps), 0.0, mean_return, None)
         for steps, mean_return in _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
@@ -174,10 +174,10 @@ def _has_return(result: Result) -> bool:
     return any(point.mean_return is not None for point in result.curve)
 
 
-def _row(points: list[CurvePoint], **described: Any) -> Row:
+def _row(points: list[CurvePoint], **described: Any) -> Record:
     run = Run(**{"seed": 0, "timesteps": max(1, points[-1].timesteps if points else 1), **described})
     final = points[-1].mean_return if points else None
-    return Row(run, "done", Result(final, 0, run.timesteps, 0.0, points, {}))
+    return Record(run, "done", Result(final, 0, run.timesteps, 0.0, points, {}))
 
 
 def _points(lines: Sequence[dict[str, str]]) -> list[CurvePoint]:

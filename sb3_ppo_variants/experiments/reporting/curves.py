@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from sb3_ppo_variants.experiments.engine.records import Row, select
+from sb3_ppo_variants.experiments.engine.records import Record, select
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.stats.estimators import common_grid, curve_band
 from sb3_ppo_variants.files import atomic, safe_name
@@ -27,7 +27,7 @@ Panel = tuple[str, list[str], list[str]]
 AXES = {"timesteps": "environment steps", "seconds": "seconds of training, one thread"}
 
 
-def draw_curves(rows: Sequence[Row], out: Path, groups: Groups | None = None) -> list[Path]:
+def draw_curves(rows: Sequence[Record], out: Path, groups: Groups | None = None) -> list[Path]:
     """Draw ``curves-<environment>.png`` for each environment in which a run has finished.
 
     :param rows: The comparison
@@ -92,7 +92,7 @@ def styles(names: Sequence[str], others: Sequence[str], peers: Sequence[str]) ->
     return chosen | {name: (shades[i % len(shades)], "--") for i, name in enumerate(others)}
 
 
-def curve_figure(rows: Sequence[Row], environment: str, over: str, shared: Sequence[Panel]) -> Figure:
+def curve_figure(rows: Sequence[Record], environment: str, over: str, shared: Sequence[Panel]) -> Figure:
     """Learning curves of one environment.
 
     :param rows: The comparison
@@ -122,7 +122,7 @@ def curve_figure(rows: Sequence[Row], environment: str, over: str, shared: Seque
 
 
 def _draw_panel(
-    axes: Axes, rows: Sequence[Row], environment: str, over: str, coloured: Sequence[str], others: Sequence[str]
+    axes: Axes, rows: Sequence[Record], environment: str, over: str, coloured: Sequence[str], others: Sequence[str]
 ) -> set[int]:
     peers = [r.run.row for r in rows if r.run.algorithm in PEERS]
     counts = set()
@@ -136,7 +136,7 @@ def _draw_panel(
     return counts
 
 
-def _draw_row(axes: Axes, rows: Sequence[Row], over: str, name: str, colour: str, style: str) -> int:
+def _draw_row(axes: Axes, rows: Sequence[Record], over: str, name: str, colour: str, style: str) -> int:
     curves = []
     for row in rows:
         points = [] if row.result is None else [p for p in row.result.curve if p.mean_return is not None]

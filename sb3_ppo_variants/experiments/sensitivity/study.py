@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.compare.comparison import check_by_building, study_name
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
-from sb3_ppo_variants.experiments.engine.records import Row, gather, write_runs
+from sb3_ppo_variants.experiments.engine.records import Record, gather, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.workers import available_cores
 from sb3_ppo_variants.experiments.runs.environments import check_environment
@@ -75,11 +75,11 @@ class Sensitivity:
     """
 
     points: list[Point]
-    rows: list[Row]
+    rows: list[Record]
     files: list[Path]
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[Record]:
         """The runs that failed, with their reasons."""
         return [r for r in self.rows if r.state == "failed"]
 
@@ -200,7 +200,7 @@ def _text(change: Mapping[str, Any]) -> str:
 
 
 def _point(
-    rows: Sequence[Row], environment: str, argument: str, value: Any, settings: Mapping[str, Any], default: bool
+    rows: Sequence[Record], environment: str, argument: str, value: Any, settings: Mapping[str, Any], default: bool
 ) -> Point:
     passed = dict(settings) if default else dict(settings) | {argument: value}
     mine = [r for r in rows if r.run.environment == environment and r.run.settings == passed]
@@ -209,7 +209,7 @@ def _point(
     return Point(environment, argument, value, default, tuple(returns), tuple(failed))
 
 
-def _write(points: Sequence[Point], rows: Sequence[Row], algorithm: str, out: Path) -> list[Path]:
+def _write(points: Sequence[Point], rows: Sequence[Record], algorithm: str, out: Path) -> list[Path]:
     from sb3_ppo_variants.experiments.sensitivity.picture import draw_sensitivity
 
     write_runs(out / "runs.csv", rows)

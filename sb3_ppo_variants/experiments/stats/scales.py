@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_ppo_variants.experiments.engine.records import Row, scores
+from sb3_ppo_variants.experiments.engine.records import Record, scores
 from sb3_ppo_variants.experiments.stats.references import reference_returns
 
 
@@ -28,7 +28,7 @@ class Scale:
         """The scale in words."""
         return f"{self.zero} 0, {self.one} 1"
 
-    def sample(self, rows: Sequence[Row], name: str, environment: str) -> NDArray[np.float64]:
+    def sample(self, rows: Sequence[Record], name: str, environment: str) -> NDArray[np.float64]:
         """Scaled scores of one row's finished runs in one environment.
 
         :param rows: The comparison
@@ -38,7 +38,7 @@ class Scale:
         zero, one = self.ends[environment]
         return (np.asarray(scores(rows, name, environment), dtype=np.float64) - zero) / (one - zero)
 
-    def samples(self, rows: Sequence[Row], name: str) -> list[NDArray[np.float64]]:
+    def samples(self, rows: Sequence[Record], name: str) -> list[NDArray[np.float64]]:
         """Scaled scores of one row, one sample for each of the scale's environments.
 
         :param rows: The comparison
@@ -57,7 +57,7 @@ def shipped_scale(environments: Sequence[str]) -> Scale | None:
     return Scale("random policy", "reference", ends) if len(ends) == len(environments) else None
 
 
-def paper_scales(rows: Sequence[Row], names: Sequence[str], environments: Sequence[str]) -> list[Scale]:
+def paper_scales(rows: Sequence[Record], names: Sequence[str], environments: Sequence[str]) -> list[Scale]:
     """The scale of the PPO paper's Table 1, in its four readings: 0 is "the random policy" (uniform actions, or the
     network before training), 1 is "the best result" (the best run, or the best row's mean).
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.compare.comparison import write_report
 from sb3_ppo_variants.experiments.compare.tables import Report, make_report
-from sb3_ppo_variants.experiments.engine.records import Row, gather, version_note
+from sb3_ppo_variants.experiments.engine.records import Record, gather, version_note
 from sb3_ppo_variants.experiments.engine.standings import Standing
 from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
@@ -17,12 +17,12 @@ from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.files import atomic, safe_name, write_csv
 
 
-def row(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Row:
+def row(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Record:
     run = Run(algorithm, environment, seed, 1000, 1, {"ent_coef": 0.01} if algorithm == "sb3:ppo" else {})
     if score is None:
-        return Row(run, "failed", reason="RuntimeError: the reason")
+        return Record(run, "failed", reason="RuntimeError: the reason")
     curve = [CurvePoint(250, 0.1, None, None), CurvePoint(500, 0.2, score / 2, 9.0), CurvePoint(1000, 0.5, score, 9.0)]
-    return Row(run, "done", Result(score, 20, 1000, 0.5, curve, {"torch": version}))
+    return Record(run, "done", Result(score, 20, 1000, 0.5, curve, {"torch": version}))
 
 
 def cells(report: Report, title: str, first: str) -> list[str]:
@@ -31,7 +31,7 @@ def cells(report: Report, title: str, first: str) -> list[str]:
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[Record]:
     return [
         *(row("sb3:ppo", "CartPole-v1", seed, score) for seed, score in enumerate([10.0, 20.0, 30.0, 40.0, 90.0])),
         *(row("sb3:a2c", "CartPole-v1", seed, score) for seed, score in enumerate([100.0, 100.0, 100.0, None, None])),
@@ -39,7 +39,7 @@ def rows() -> list[Row]:
     ]
 
 
-def test_table_of_an_environment(rows: list[Row]) -> None:
+def test_table_of_an_environment(rows: list[Record]) -> None:
     report = make_report(rows, "sb3:ppo")
     assert report.tables[0].title == "CartPole-v1, 1,000 timesteps, n_envs 1"
     name, score, spread, better, _, speed, n = cells(report, "CartPole-v1", "sb3:ppo")
@@ -57,14 +57,14 @@ def test_table_of_an_environment(rows: list[Row]) -> None:
     assert cells(report, "CartPole-v1", "contrib:trpo")[1:5] == ["1234 (mean)", "–", "1.00", "–"]
 
 
-def test_settings_that_differ(rows: list[Row]) -> None:
+def test_settings_that_differ(rows: list[Record]) -> None:
     report = make_report(rows, "sb3:ppo")
     assert cells(report, "Settings", "ent_coef")[1:] == ["0.01", "0.0", "–"]
     assert cells(report, "Settings", "n_steps")[1:] == ["2048", "5", "2048"]
     assert any(note.startswith("Settings that only sb3:a2c has: rms_prop_eps") for note in report.notes)
 
 
-def test_failures_and_versions_are_said(rows: list[Row]) -> None:
+def test_failures_and_versions_are_said(rows: list[Record]) -> None:
     report = make_report([*rows, row("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in report.notes
     assert report.notes[-1] == "The rows were made by different versions: torch 1 and 2"
@@ -96,7 +96,7 @@ def test_all_failed_is_still_a_report(tmp_path: Path) -> None:
     assert [f.name for f in comparison.files] == ["runs.csv", "curves.csv", "table.md", "report.html"]
 
 
-def test_markdown_and_screen(rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
+def test_markdown_and_screen(rows: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     report = make_report(rows, "sb3:ppo")
     assert "| sb3:a2c | 100.0 (mean) | [100.0, 100.0] |" in report.markdown()
     report.show(Console(width=140))
@@ -105,7 +105,7 @@ def test_markdown_and_screen(rows: list[Row], capsys: pytest.CaptureFixture[str]
     assert "P(better than sb3:ppo)" in shown
 
 
-def test_files(rows: list[Row], tmp_path: Path) -> None:
+def test_files(rows: list[Record], tmp_path: Path) -> None:
     comparison = write_report(rows, tmp_path)
     with (tmp_path / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
@@ -123,7 +123,7 @@ def test_files(rows: list[Row], tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))  # no temporary files left
 
 
-def test_pictures(rows: list[Row], tmp_path: Path) -> None:
+def test_pictures(rows: list[Record], tmp_path: Path) -> None:
     [path] = draw_curves(rows, tmp_path)
     assert path.name == "curves-CartPole-v1.png"
     picture = matplotlib.image.imread(path)
@@ -134,7 +134,7 @@ def test_pictures(rows: list[Row], tmp_path: Path) -> None:
 def test_gather_reads_what_a_run_keeps() -> None:
     run = Run("sb3:ppo", "CartPole-v1", 0, 10)
     rows = gather({"key": run}, {"key": Standing("failed", reason="because")})
-    assert rows == [Row(run, "failed", None, "because")]
+    assert rows == [Record(run, "failed", None, "because")]
 
 
 def test_numbers() -> None:
