@@ -1,4 +1,4 @@
-"""Which backend computes the updates, and keeping the closed form tied to the policy's memory."""
+"""Which backend computes the updates, and keeping it tied to the policy's memory."""
 
 from typing import Any, Literal
 
@@ -7,69 +7,82 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.algorithms.checks import choice
-from sb3_ppo_variants.backends.closed_form import ClosedFormActor, ClosedFormActorCritic, why_not_closed_form
-from sb3_ppo_variants.rollouts import Actor, PolicyActor
+from sb3_ppo_variants.backends import BACKENDS, Backend
+from sb3_ppo_variants.rollouts import Actor
 
 
 class BackendChoice(OnPolicyAlgorithm):
     """
-    An on-policy algorithm whose updates come from automatic differentiation or from the closed form.
+    An on-policy algorithm whose updates come from one of the backends.
 
-    ``update_backend`` is what was asked for, ``active_backend`` what runs. ``"auto"`` takes the closed form where it
-    computes the same as torch, and otherwise autograd. Why is logged once for each reason, by the model's own logger
-    and so with ``verbose=1``; ``"closed_form"`` raises an error with the reason instead.
+    ``update_backend`` is what was asked for, ``active_backend`` what runs. ``"auto"`` takes the first backend that can
+    run. The reason for not taking an earlier one is logged once, by the model's own logger and so with ``verbose=1``.
+    A backend asked for by name raises an error with the reason instead.
     """
 
     update_backend: str
-    #: Bound to the policy's memory at the first use, and again whenever something has moved that memory.
-    _closed_form: ClosedFormActorCritic | None = None
-    _said_why_not: str | None = None
+    #: Made at the first use, and again whenever it no longer works on the policy's memory.
+    _backend: Backend | None = None
+    _reason_logged: str | None = None
     _device_is_free: bool = False
 
     @property
     def active_backend(self) -> Literal["autograd", "closed_form"]:
         """Which backend computes the updates."""
-        return "autograd" if self._why_not_closed_form() else "closed_form"
+        name: Any = self._eligible_backend(self.rollout_buffer)[0].name
+        return name
 
-    def _why_not_closed_form(self, rollout_buffer: RolloutBuffer | None = None) -> str | None:
-        choice("auto", "autograd", "closed_form")("update_backend", self.update_backend)
-        if self.update_backend == "autograd":
-            return "update_backend is 'autograd'"
-        return why_not_closed_form(self.policy, rollout_buffer or self.rollout_buffer, self.observation_space)
+    def _eligible_backend(self, rollout_buffer: RolloutBuffer) -> tuple[type[Backend], str | None]:
+        """
+        :param rollout_buffer: The buffer that it would have to read
+        :return: the first backend that can run, from the one asked for on; and why the one before it cannot
+        """
+        choice("auto", *BACKENDS)("update_backend", self.update_backend)
+        names = list(BACKENDS)
+        first = 0 if self.update_backend == "auto" else names.index(self.update_backend)
+        passed_over = None
+        for name in names[first:]:
+            reason = BACKENDS[name].why_not(self.policy, rollout_buffer)
+            if reason is None:
+                break
+            passed_over = reason
+        return BACKENDS[name], passed_over
 
-    def _network(self, rollout_buffer: RolloutBuffer | None = None) -> ClosedFormActorCritic | None:
-        """The policy in closed form, bound to its present memory; ``None`` if autograd is to be used."""
-        reason = self._why_not_closed_form(rollout_buffer)
-        if reason is not None:
-            self._say(reason)
-            self._closed_form = None
-        elif self._closed_form is None or not self._closed_form.is_bound_to(self.policy):
-            self._closed_form = ClosedFormActorCritic(self.policy)
-        return self._closed_form
-
-    def _say(self, reason: str) -> None:
-        if self.update_backend == "closed_form":
+    def _current_backend(self, rollout_buffer: RolloutBuffer | None = None) -> Backend:
+        """
+        :param rollout_buffer: The buffer that it has to read; ``None``: the model's
+        :return: the backend that runs, bound to the policy as it is now
+        :raises ValueError: the backend asked for by name cannot run
+        """
+        kind, passed_over = self._eligible_backend(rollout_buffer or self.rollout_buffer)
+        if passed_over is not None and self.update_backend != "auto":
             raise ValueError(
-                f"update_backend='closed_form' cannot run: {reason}. Pass 'auto' to fall back on autograd, or change "
-                "what stands in its way."
+                f"update_backend={self.update_backend!r} cannot run: {passed_over}. Pass 'auto' to fall back on "
+                "autograd, or change what stands in its way."
             )
-        if self.update_backend == "auto" and reason != self._said_why_not:
-            self._said_why_not = reason
-            self.logger.info(f"Updates by autograd, not in closed form: {reason}")
+        if passed_over is not None and passed_over != self._reason_logged:
+            self._reason_logged = passed_over
+            self.logger.info(f"Updates by autograd, not in closed form: {passed_over}")
+        if not isinstance(self._backend, kind) or not self._backend.is_current(self.policy):
+            self._backend = kind(self.policy)  # type: ignore[call-arg]
+        return self._backend
 
-    def _actor(self, rollout_buffer: RolloutBuffer | None = None) -> Actor:
-        network = self._network(rollout_buffer)
-        return PolicyActor(self.policy, self.device) if network is None else ClosedFormActor(network)
+    def make_actor(self, rollout_buffer: RolloutBuffer) -> Actor:
+        """
+        :param rollout_buffer: The buffer that is to be filled
+        :return: how the collection loop acts
+        """
+        return self._current_backend(rollout_buffer).actor()
 
     def _maybe_recommend_cpu(self, *args: Any, **kwargs: Any) -> None:
         # SB3 calls this once the policy is built. The closed form runs on the CPU: there, "auto" means the CPU.
         if self._device_is_free and self.device.type != "cpu" and self.update_backend != "autograd":
             device, self.policy = self.device, self.policy.to("cpu")
-            if self._why_not_closed_form() is None:
+            if BACKENDS["closed_form"].why_not(self.policy, self.rollout_buffer) is None:
                 self.device = self.rollout_buffer.device = th.device("cpu")
             else:
                 self.policy = self.policy.to(device)
         super()._maybe_recommend_cpu(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_closed_form", "_said_why_not", "_device_is_free"]
+        return [*super()._excluded_save_params(), "_backend", "_reason_logged", "_device_is_free"]

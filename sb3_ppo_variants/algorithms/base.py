@@ -1,6 +1,5 @@
 """What the five algorithms share: the constructor, the minibatch loop, and the log."""
 
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,15 +21,8 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpda
 from sb3_ppo_variants.algorithms.safe_files import SafeFiles
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
-from sb3_ppo_variants.backends import AutogradUpdate, separate_critic_rate
-from sb3_ppo_variants.backends.backend import Update
-from sb3_ppo_variants.backends.closed_form import (
-    ClosedFormActorCritic,
-    ClosedFormUpdate,
-    flat_rollout,
-    single_threaded,
-)
-from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss, advantage_normalizer
+from sb3_ppo_variants.backends import Backend, Update, separate_critic_rate
+from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
 
@@ -171,7 +163,7 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
             self._setup_model()
             if update_backend == "closed_form":
                 # Now, not at the first rollout: raises if it cannot run.
-                self._network()
+                self._current_backend()
 
     # ---- Settings ----
 
@@ -192,9 +184,7 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
-        return collect_rollouts(
-            self, env, callback, rollout_buffer, n_rollout_steps, self._actor, self.bootstrap_truncated
-        )
+        return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
 
     # ---- The update ----
 
@@ -215,12 +205,11 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
             kl_coef=self.current("kl_coef"),
         )
 
-    def _wants_kl(self) -> bool:
+    def _wants_kl(self, backend: Backend) -> bool:
         """Whether the exact KL over the rollout is measured after this update."""
         if self.measure_kl is not None:
             return self.measure_kl
-        # In closed form it costs next to nothing.
-        return self.current("kl_coef") > 0 or self._closed_form is not None
+        return self.current("kl_coef") > 0 or backend.measures_kl_cheaply
 
     def _react_to(self, kl: float) -> None:
         """Called with the KL measured after an update, for what adapts to it."""
@@ -235,47 +224,22 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
             return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        network = self._network()
-        # Overflowing ratios are what the diagnostics show, as in torch, and what is no number is looked at before a
-        # step is taken; no warning besides.
-        with nullcontext() if network is None else single_threaded(), np.errstate(over="ignore", invalid="ignore"):
-            update = self._autograd_update() if network is None else self._closed_form_update(network)
+        backend = self._current_backend()
+        wants_kl = self._wants_kl(backend)
+        with backend.context():
+            update = backend.update(
+                self.rollout_buffer,
+                self._objective(),
+                self.normalize_advantage,
+                self.max_grad_norm,
+                keep_old_policy=wants_kl,
+                kept_rows=self._kept_rows(),
+            )
             self._run_epochs(update)
-            kl = update.measured_kl() if self._wants_kl() else None
+            kl = update.measured_kl() if wants_kl else None
             self._log_update(update, kl)
         if kl is not None:
             self._react_to(kl)
-
-    def _autograd_update(self) -> Update:
-        return AutogradUpdate(
-            self.policy,
-            self.action_space,
-            self.rollout_buffer,
-            self._objective(),
-            advantage_normalizer(self.normalize_advantage, self._counted_advantages()),
-            self.max_grad_norm,
-            keep_old_policy=self._wants_kl(),
-            kept_rows=self._kept_rows(),
-        )
-
-    def _counted_advantages(self) -> np.ndarray:
-        """The advantages that take part in the update: for their mean and standard deviation."""
-        buffer, kept = self.rollout_buffer, self._kept_rows()
-        if kept is None:
-            return buffer.advantages
-        rows = buffer.advantages if buffer.generator_ready else buffer.swap_and_flatten(buffer.advantages)
-        return rows.ravel()[kept]
-
-    def _closed_form_update(self, network: ClosedFormActorCritic) -> Update:
-        return ClosedFormUpdate(
-            network,
-            flat_rollout(self.rollout_buffer, network),
-            self._objective(),
-            self.normalize_advantage,
-            self.max_grad_norm,
-            keep_old_policy=self._wants_kl(),
-            kept_rows=self._kept_rows(),
-        )
 
     def _run_epochs(self, update: Update) -> None:
         for epoch in range(self.n_epochs):

@@ -10,6 +10,7 @@ from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
 from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
 from sb3_ppo_variants.algorithms.schedules import Coefficient
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
+from sb3_ppo_variants.backends import Backend
 from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate, adapt_kl_coef
 
 
@@ -84,8 +85,8 @@ class KLPenaltyPPO(SurrogatePPO):
     def _surrogate(self) -> Surrogate:
         return UnclippedSurrogate()
 
-    def _wants_kl(self) -> bool:
-        return self.adaptive_kl_target is not None or super()._wants_kl()
+    def _wants_kl(self, backend: Backend) -> bool:
+        return self.adaptive_kl_target is not None or super()._wants_kl(backend)
 
     def _react_to(self, kl: float) -> None:
         """Set the coefficient of the next update from the KL of this one."""

@@ -95,7 +95,7 @@ class REINFORCE(OnPolicyVariant):
         :return: ``False`` if the callback ended the training
         """
         bootstrap = self.bootstrap_truncated and self.baseline
-        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self._actor, bootstrap):
+        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap):
             return False
         self._finished = None
         if not self.baseline and self._rollout_fault is None:

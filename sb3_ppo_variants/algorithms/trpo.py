@@ -3,7 +3,6 @@
 import math
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
@@ -13,14 +12,8 @@ from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.schedules import Coefficient
-from sb3_ppo_variants.backends import AutogradConstrainedUpdate, ConstrainedUpdate, PolicyStep, fit_critic
-from sb3_ppo_variants.backends.closed_form import (
-    ClosedFormActorCritic,
-    ClosedFormConstrainedUpdate,
-    fit_critic_in_closed_form,
-    flat_rollout,
-    single_threaded,
-)
+from sb3_ppo_variants.backends import PolicyStep, natural_gradient_step, search_step, take_step
+from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
 from sb3_ppo_variants.objectives import SquaredError
 
 
@@ -142,73 +135,40 @@ class TRPO(OnPolicyVariant):
         if self._leaves_out_rollout():
             return
         self._update_learning_rate(self.policy.optimizer)
-        network = self._network()
-        if network is None:
-            step, value_losses = self._train_by_autograd()
-        else:
-            with single_threaded(), np.errstate(over="ignore", invalid="ignore"):
-                step, value_losses = self._train_in_closed_form(network)
+        backend = self._current_backend()
+        with backend.context():
+            update = backend.constrained_update(
+                self.rollout_buffer,
+                self.normalize_advantage,
+                self.current("ent_coef"),
+                self.kl_direction,
+                self.kl_reduction,
+            )
+            step = self._step(update)
+            value_losses = backend.fit_critic(
+                self.rollout_buffer,
+                SquaredError(),
+                self.batch_size,
+                self.n_critic_updates,
+                self.max_grad_norm,
+                frozen=update.parameters,
+                refuse_step=self._refuse_step,
+            )
         self._n_updates += 1
         self._log_step(step, value_losses)
-
-    def _train_by_autograd(self) -> tuple[PolicyStep, list[float]]:
-        # Evaluation mode, in which the rollout was collected: only there is the KL of the unchanged policy zero.
-        self.policy.set_training_mode(False)
-        update = AutogradConstrainedUpdate(
-            self.policy,
-            self.action_space,
-            self.rollout_buffer,
-            self.normalize_advantage,
-            self.current("ent_coef"),
-            self.kl_direction,
-            self.kl_reduction,
-        )
-        step = self._step(update)
-        self.policy.set_training_mode(True)
-        value_losses = fit_critic(
-            self.policy,
-            self.rollout_buffer,
-            SquaredError(),
-            self.batch_size,
-            self.n_critic_updates,
-            update.parameters.parameters,
-            self.max_grad_norm,
-            self._refuse_step,
-        )
-        return step, value_losses
-
-    def _train_in_closed_form(self, network: ClosedFormActorCritic) -> tuple[PolicyStep, list[float]]:
-        rollout = flat_rollout(self.rollout_buffer, network)
-        update = ClosedFormConstrainedUpdate(
-            network,
-            rollout,
-            self.normalize_advantage,
-            self.current("ent_coef"),
-            self.kl_direction,
-            self.kl_reduction,
-        )
-        step = self._step(update)
-        value_losses = fit_critic_in_closed_form(
-            network,
-            rollout,
-            SquaredError(),
-            self.batch_size,
-            self.n_critic_updates,
-            self.max_grad_norm,
-            self._refuse_step,
-        )
-        return step, value_losses
 
     def _step(self, update: ConstrainedUpdate) -> PolicyStep:
         objective, grad_norm = float(update.before.objective.detach()), float(update.gradient.norm())
         if not math.isfinite(objective + grad_norm):
             self._refuse_step("the policy's step", -objective)
-        largest = update.largest_step(
-            self.target_kl, self.cg_max_steps, self.cg_damping, self.sub_sampling_factor, self.cg_start
+        largest = natural_gradient_step(
+            update, self.target_kl, self.cg_max_steps, self.cg_damping, self.sub_sampling_factor, self.cg_start
         )
         if not self.line_search:
-            return update.take(largest)
-        return update.search(largest, self.target_kl, self.line_search_shrinking_factor, self.line_search_max_iter)
+            return take_step(update, largest)
+        return search_step(
+            update, largest, self.target_kl, self.line_search_shrinking_factor, self.line_search_max_iter
+        )
 
     def _log_step(self, step: PolicyStep, value_losses: list[float]) -> None:
         """

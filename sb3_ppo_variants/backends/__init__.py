@@ -1,27 +1,26 @@
-"""How an objective becomes a change of parameters: automatic differentiation, or a natural-gradient step."""
+"""How an objective becomes a change of parameters: one seam (``Backend``), and the backends behind it.
 
-from sb3_ppo_variants.backends.autograd.constrained import AutogradConstrainedUpdate
-from sb3_ppo_variants.backends.autograd.critic import fit_critic
-from sb3_ppo_variants.backends.autograd.divergence import Divergence, divergence_of
-from sb3_ppo_variants.backends.autograd.update import AutogradUpdate, Evaluation
-from sb3_ppo_variants.backends.constrained import ConstrainedUpdate, PolicyStep
-from sb3_ppo_variants.backends.natural_step import conjugate_gradient, largest_step, line_search
-from sb3_ppo_variants.backends.parameter_groups import critic_only_parameters, separate_critic_rate
-from sb3_ppo_variants.backends.statistics import UpdateStatistics
+A new backend is a package of its own that implements ``Backend``, and a line in ``BACKENDS``.
+"""
+
+from sb3_ppo_variants.backends.autograd import AutogradBackend
+from sb3_ppo_variants.backends.backend import Backend, Update
+from sb3_ppo_variants.backends.closed_form import ClosedFormBackend
+from sb3_ppo_variants.backends.constrained import PolicyStep, natural_gradient_step, search_step, take_step
+from sb3_ppo_variants.backends.parameter_groups import separate_critic_rate
+
+#: ``update_backend`` → backend; ``"auto"`` takes the first that can run.
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (ClosedFormBackend, AutogradBackend)}
 
 __all__ = [
-    "AutogradConstrainedUpdate",
-    "AutogradUpdate",
-    "ConstrainedUpdate",
-    "Divergence",
-    "Evaluation",
+    "BACKENDS",
+    "AutogradBackend",
+    "Backend",
+    "ClosedFormBackend",
     "PolicyStep",
-    "UpdateStatistics",
-    "conjugate_gradient",
-    "critic_only_parameters",
-    "divergence_of",
-    "fit_critic",
-    "largest_step",
-    "line_search",
+    "Update",
+    "natural_gradient_step",
+    "search_step",
     "separate_critic_rate",
+    "take_step",
 ]

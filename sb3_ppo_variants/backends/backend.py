@@ -1,10 +1,19 @@
-"""What the minibatch loop asks of a backend."""
+"""The seam: what an algorithm asks of a backend."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from sb3_ppo_variants.backends.constrained import ConstrainedUpdate, KLDirection, KLReduction
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.objectives import Objective
+from sb3_ppo_variants.objectives import Objective, ValueLoss
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.rollouts import Actor, Rows
 
 
 class Evaluation(Protocol):
@@ -20,26 +29,135 @@ class Evaluation(Protocol):
 
 
 class Update(Protocol):
-    """One update of a policy from one rollout."""
+    """One update of a policy from one rollout: K epochs of minibatch steps on one objective."""
 
     objective: Objective
 
-    def epoch(self, batch_size: int | None) -> Iterator[Any]:
-        """One pass over the rollout, in minibatches of the backend's own kind."""
+    def epoch(self, batch_size: int | None) -> Iterator[Rows]:
+        """
+        :param batch_size: B; ``None``: the whole rollout
+        :return: one pass over the rollout in minibatches, drawn exactly as SB3's buffer draws them
+        """
 
-    def evaluate(self, minibatch: Any) -> Evaluation:
-        """Forward passes; what the statistics need is kept."""
+    def evaluate(self, minibatch: Rows) -> Evaluation:
+        """
+        :param minibatch: B rows, as ``epoch`` gave them
+        :return: the forward passes; what the statistics need of them is kept
+        """
 
     def step(self, evaluation: Any) -> bool:
         """
-        Step the optimiser along the gradient of what was evaluated last.
+        Step the optimiser along the gradient of J, clipped to the largest norm.
 
-        ``False`` if its loss or its gradient's norm is not finite: no step is then taken, and the statistics forget
-        the minibatch.
+        :param evaluation: What ``evaluate`` returned last
+        :return: ``False`` if its loss or its gradient's norm is not finite: no step is then taken, and the statistics
+            forget the minibatch
         """
 
     def statistics(self) -> UpdateStatistics:
-        """The update's numbers."""
+        """
+        :return: the update's numbers, on the host
+        """
 
     def measured_kl(self) -> float:
-        """Mean KL(old‖new) over the whole rollout, in nats."""
+        """
+        :return: mean KL(old‖new) over the whole rollout, in nats; NaN if the old policy was not kept
+        """
+
+
+class Backend(Protocol):
+    """
+    Acts, and turns a rollout into a change of parameters, for one policy.
+
+    An algorithm says *what* is maximised; a backend says *how* it is evaluated and differentiated. Algorithms never ask
+    which backend they have.
+    """
+
+    #: As ``update_backend`` names it.
+    name: ClassVar[str]
+    #: Whether the exact KL over the rollout costs next to nothing, so that it is measured by default.
+    measures_kl_cheaply: ClassVar[bool]
+
+    @staticmethod
+    def why_not(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
+        """
+        :param policy: The policy
+        :param buffer: The rollout buffer
+        :return: the first reason why this backend cannot run; ``None`` if it can
+        """
+
+    def is_current(self, policy: ActorCriticPolicy) -> bool:
+        """
+        :param policy: The algorithm's policy now
+        :return: whether this backend still works on it and on its memory; if not, make another
+        """
+
+    def context(self) -> AbstractContextManager[Any]:
+        """
+        :return: the context in which updates run
+        """
+
+    def actor(self) -> Actor:
+        """
+        :return: how the collection loop acts
+        """
+
+    def update(
+        self,
+        buffer: RolloutBuffer,
+        objective: Objective,
+        normalize_advantage: NormalizeAdvantage,
+        max_grad_norm: float | None,
+        keep_old_policy: bool,
+        kept_rows: np.ndarray | None,
+    ) -> Update:
+        """
+        :param buffer: The full rollout buffer
+        :param objective: What is maximised
+        :param normalize_advantage: See ``AdvantageNormalizer``
+        :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+        :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
+        :param kept_rows: Which rows of the flattened rollout count, shape (N,); ``None``: all
+        :return: the update, not yet begun
+        """
+
+    def constrained_update(
+        self,
+        buffer: RolloutBuffer,
+        normalize_advantage: NormalizeAdvantage,
+        ent_coef: float,
+        kl_direction: KLDirection,
+        kl_reduction: KLReduction,
+    ) -> ConstrainedUpdate:
+        """
+        :param buffer: The full rollout buffer
+        :param normalize_advantage: See ``AdvantageNormalizer``
+        :param ent_coef: Weight of the entropy
+        :param kl_direction: Which KL is constrained
+        :param kl_reduction: Whether it is summed or averaged over action dimensions
+        :return: the objective and its constraint at the old policy
+        """
+
+    def fit_critic(
+        self,
+        buffer: RolloutBuffer,
+        value_loss: ValueLoss,
+        batch_size: int | None,
+        n_epochs: int,
+        max_grad_norm: float | None,
+        frozen: Collection[th.nn.Parameter],
+        refuse_step: Callable[[str, float], None],
+    ) -> list[float]:
+        """
+        Minimise the value loss by minibatch steps of the policy's own optimiser.
+
+        :param buffer: The full rollout buffer
+        :param value_loss: What is minimised
+        :param batch_size: B; ``None``: the whole rollout
+        :param n_epochs: Passes over the rollout
+        :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+        :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
+            critic, or the trust region would not hold
+        :param refuse_step: Told of a step that is not taken because its loss or gradient is not finite
+        :return: the loss of each minibatch whose step was taken
+        """

@@ -1,8 +1,7 @@
 """One policy step under a KL constraint: the largest natural-gradient step, taken whole or searched."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch as th
 
@@ -34,7 +33,7 @@ class PolicyEvaluation(NamedTuple):
 
 class PolicyStep(NamedTuple):
     """
-    What became of a step. The numbers are those of the policy that is now in force.
+    The outcome of a step. The numbers are those of the policy that is now in force.
 
     :param objective: See ``PolicyEvaluation``
     :param constraint: See ``PolicyEvaluation``
@@ -56,117 +55,134 @@ class PolicyStep(NamedTuple):
     finite: bool
 
 
-class ConstrainedUpdate(ABC):
+class ConstrainedUpdate(Protocol):
     """
     Maximise E[r·A] + ent_coef·E[entropy] subject to mean KL ≤ δ, near the policy that collected the rollout.
 
-    A backend says how the policy is evaluated and differentiated: it sets ``before``, the evaluation at the old
-    policy, and ``gradient``, the objective's gradient there, shape (P,).
+    A backend says how the policy is evaluated and differentiated; the functions below find the step.
     """
 
+    #: The evaluation at the old policy.
     before: PolicyEvaluation
+    #: The objective's gradient there, shape (P,).
     gradient: th.Tensor
+    #: What the action distribution depends on and the step moves; P numbers together.
+    parameters: list[th.nn.Parameter]
 
-    @abstractmethod
     def evaluate(self) -> PolicyEvaluation:
         """The policy's numbers at its present parameters."""
 
-    @abstractmethod
     def fisher_product(self, sub_sampling_factor: int) -> Product:
         """
         :param sub_sampling_factor: Use every n-th row
         :return: v ↦ F·v at the old policy
         """
 
-    @abstractmethod
     def read(self) -> th.Tensor:
-        """A copy of the policy's parameters, shape (P,)."""
+        """A copy of the parameters as one vector, shape (P,)."""
 
-    @abstractmethod
     def write(self, vector: th.Tensor) -> None:
         """
-        :param vector: The policy's new parameters, shape (P,)
+        :param vector: The new parameters, shape (P,)
         """
 
-    def largest_step(
-        self, delta: float, cg_max_steps: int, cg_damping: float, sub_sampling_factor: int, cg_start: str
-    ) -> th.Tensor | None:
-        """
-        :param delta: δ in nats
-        :param cg_max_steps: Conjugate-gradient steps at most
-        :param cg_damping: Added to the Fisher matrix's diagonal
-        :param sub_sampling_factor: Use every n-th row for the Fisher product
-        :param cg_start: ``"zero"`` or ``"noise"``
-        :return: the step x in the natural gradient's direction with ½·xᵀ(F + damping·I)x = δ, shape (P,); zero where
-            the gradient is; ``None`` where it is not finite
-        """
-        start = 1e-4 * th.randn_like(self.gradient) if cg_start == "noise" else th.zeros_like(self.gradient)
-        if not th.isfinite(self.gradient).all():
-            return None
-        if not self.gradient.any():
-            return th.zeros_like(self.gradient)
-        product = self.fisher_product(sub_sampling_factor)
-        return largest_step(product, self.gradient, start, delta, cg_max_steps, cg_damping)
 
-    def search(self, step: th.Tensor | None, delta: float, shrinking_factor: float, max_iter: int) -> PolicyStep:
-        """
-        Shorten the step until the KL is at most δ and the objective has improved; stay put if that does not happen.
+def natural_gradient_step(
+    update: ConstrainedUpdate,
+    delta: float,
+    cg_max_steps: int,
+    cg_damping: float,
+    sub_sampling_factor: int,
+    cg_start: Literal["zero", "noise"],
+) -> th.Tensor | None:
+    """
+    The step x in the natural gradient's direction with ½·xᵀ(F + damping·I)x = δ.
 
-        :param step: The largest step
-        :param delta: δ in nats
-        :param shrinking_factor: In (0, 1)
-        :param max_iter: Tries at most
-        :return: the outcome
-        """
+    :param update: The objective and its constraint
+    :param delta: δ in nats
+    :param cg_max_steps: Conjugate-gradient steps at most
+    :param cg_damping: Added to the Fisher matrix's diagonal
+    :param sub_sampling_factor: Use every n-th row for the Fisher product
+    :param cg_start: Where the conjugate gradient starts; ``"noise"``: 1e-4 times a standard normal
+    :return: x, shape (P,); zero where the gradient is; ``None`` where it is not finite
+    """
+    gradient = update.gradient
+    start = 1e-4 * th.randn_like(gradient) if cg_start == "noise" else th.zeros_like(gradient)
+    if not th.isfinite(gradient).all():
+        return None
+    if not gradient.any():
+        return th.zeros_like(gradient)
+    return largest_step(update.fisher_product(sub_sampling_factor), gradient, start, delta, cg_max_steps, cg_damping)
 
-        def accept(after: PolicyEvaluation) -> bool:
-            # Not finite compares as false: such a step is shortened like any other bad one.
-            return bool(after.constraint <= delta) and bool(after.objective > self.before.objective)
 
-        return self._try(step, accept, shrinking_factor, max_iter)
+def take_step(update: ConstrainedUpdate, step: th.Tensor | None) -> PolicyStep:
+    """
+    Take the step whole, if it is finite: the natural policy gradient.
 
-    def take(self, step: th.Tensor | None) -> PolicyStep:
-        """
-        Take the step whole, if it is finite: the natural policy gradient.
+    :param update: The objective and its constraint
+    :param step: The largest step; ``None``: there is none that is finite
+    :return: the outcome
+    """
+    return _try_fractions(update, step, PolicyEvaluation.is_finite, shrinking_factor=0.5, max_iter=1)
 
-        :param step: The largest step
-        :return: the outcome
-        """
-        return self._try(step, PolicyEvaluation.is_finite, shrinking_factor=0.5, max_iter=1)
 
-    def _try(
-        self,
-        step: th.Tensor | None,
-        accept: Callable[[PolicyEvaluation], bool],
-        shrinking_factor: float,
-        max_iter: int,
-    ) -> PolicyStep:
-        if step is None or not step.any():
-            return self._outcome(self.before, accepted=False, tries=0, finite=step is not None)
-        origin = self.read()
-        after = self.before
+def search_step(
+    update: ConstrainedUpdate, step: th.Tensor | None, delta: float, shrinking_factor: float, max_iter: int
+) -> PolicyStep:
+    """
+    Shorten the step until the KL is at most δ and the objective has improved; stay put if that does not happen.
 
-        def accept_fraction(fraction: float) -> bool:
-            nonlocal after
-            self.write(origin + fraction * step)
-            with th.no_grad():
-                after = self.evaluate()
-            return accept(after)
+    :param update: The objective and its constraint
+    :param step: The largest step; ``None``: there is none that is finite
+    :param delta: δ in nats
+    :param shrinking_factor: In (0, 1)
+    :param max_iter: Tries at most
+    :return: the outcome
+    """
 
-        fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
-        if fraction is None:
-            self.write(origin)
-            return self._outcome(self.before, accepted=False, tries=tries, finite=after.is_finite())
-        return self._outcome(after, accepted=True, tries=tries, finite=True)
+    def accept(after: PolicyEvaluation) -> bool:
+        # Not finite compares as false: such a step is shortened like any other bad one.
+        return bool(after.constraint <= delta) and bool(after.objective > update.before.objective)
 
-    def _outcome(self, evaluation: PolicyEvaluation, accepted: bool, tries: int, finite: bool) -> PolicyStep:
-        return PolicyStep(
-            float(evaluation.objective.detach()),
-            float(evaluation.constraint.detach()),
-            float(evaluation.kl.detach()),
-            evaluation.ratio,
-            float(self.gradient.norm()),
-            accepted,
-            tries,
-            finite,
-        )
+    return _try_fractions(update, step, accept, shrinking_factor, max_iter)
+
+
+def _try_fractions(
+    update: ConstrainedUpdate,
+    step: th.Tensor | None,
+    accept: Callable[[PolicyEvaluation], bool],
+    shrinking_factor: float,
+    max_iter: int,
+) -> PolicyStep:
+    if step is None or not step.any():
+        return _outcome(update, update.before, accepted=False, tries=0, finite=step is not None)
+    origin = update.read()
+    after = update.before
+
+    def accept_fraction(fraction: float) -> bool:
+        nonlocal after
+        update.write(origin + fraction * step)
+        with th.no_grad():
+            after = update.evaluate()
+        return accept(after)
+
+    fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
+    if fraction is None:
+        update.write(origin)
+        return _outcome(update, update.before, accepted=False, tries=tries, finite=after.is_finite())
+    return _outcome(update, after, accepted=True, tries=tries, finite=True)
+
+
+def _outcome(
+    update: ConstrainedUpdate, evaluation: PolicyEvaluation, accepted: bool, tries: int, finite: bool
+) -> PolicyStep:
+    return PolicyStep(
+        float(evaluation.objective.detach()),
+        float(evaluation.constraint.detach()),
+        float(evaluation.kl.detach()),
+        evaluation.ratio,
+        float(update.gradient.norm()),
+        accepted,
+        tries,
+        finite,
+    )

@@ -127,6 +127,8 @@ class _Stopwatch:
 class _Clock(BaseCallback):
     """Notes when the rollout starts and ends."""
 
+    reads_step_values = False
+
     def _on_step(self) -> bool:
         return True
 
@@ -138,9 +140,9 @@ class _Clock(BaseCallback):
 
 
 class _UsersClock(_Clock):
-    """The same, taken for a callback that somebody else has written: see ``may_look_at_values``."""
+    """The same, as a user's own callback, which may read everything: see ``may_read_values``."""
 
-    __module__ = "a_users_module"
+    reads_step_values = True
 
 
 class _Contestant:
@@ -161,7 +163,7 @@ class _Contestant:
         # On the instances: the classes stay as they are.
         _put(env, "step_wait", self._environment.timed(env.step_wait))
         if isinstance(self.model, OnPolicyVariant):
-            _put(self.model, "_actor", self._timed_actor(self.model._actor))
+            _put(self.model, "make_actor", self._timed_actor(self.model.make_actor))
         else:
             # SBX's policies are not torch modules; its loop acts through predict_all.
             name = "predict_all" if hasattr(self.model.policy, "predict_all") else "forward"

@@ -1,29 +1,55 @@
-"""What in a rollout is not finite: looked for in detail only once a cheap check has failed."""
+"""What in a rollout is not finite: searched in detail only once a cheap check has failed."""
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 
-if TYPE_CHECKING:
-    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-
 _LOOK_AT_ENV = (
-    "Look at what the environment computes there (a division by zero, a simulation that blew up); SB3's VecCheckNan "
+    "Check what the environment computes there (a division by zero, a simulation that blew up); SB3's VecCheckNan "
     "stops inside the step."
 )
 _LOOK_AT_POLICY = (
-    "The observations and rewards are finite: look at the policy's parameters (log_std, the value network) and at the "
+    "The observations and rewards are finite: check the policy's parameters (log_std, the value network) and the "
     "scale of the rewards."
 )
 _SPOILT_STATISTICS = " VecNormalize's running statistics are spoilt by it: load or make them again."
+
+
+#: Policies and feature extractors that hand every number of an observation to a network. A user's own code in between
+#: may know what to do with a NaN (a missing value, say).
+_WITHOUT_OWN_CODE = {
+    *(ActorCriticPolicy, ActorCriticCnnPolicy, MultiInputActorCriticPolicy),
+    *(FlattenExtractor, NatureCNN, CombinedExtractor),
+}
+
+
+class Place(NamedTuple):
+    """
+    A step of the training.
+
+    :param num_timesteps: Steps taken so far, over all environments together
+    :param rollout_step: Number of the step within its rollout, from 0
+    """
+
+    num_timesteps: int
+    rollout_step: int
+
+    def __str__(self) -> str:
+        return f"num_timesteps={self.num_timesteps}, step {self.rollout_step} of the rollout, from 0"
 
 
 def is_finite(observation: Any) -> bool:
@@ -34,109 +60,141 @@ def is_finite(observation: Any) -> bool:
     return not any(True for _ in _nonfinite_parts(observation))
 
 
-def needs_finite_observations(policy: ActorCriticPolicy) -> bool:
+def needs_finite_observations(policy: BasePolicy) -> bool:
     """
     :param policy: Any actor-critic policy
-    :return: ``False`` for one with code of the user's own between observation and network: it may know what to do with
-        a NaN (a missing value, say)
+    :return: ``False`` for one with code of the user's own between observation and network
     """
-    owners = (type(policy), type(getattr(policy, "features_extractor", None)))
-    return all(owner.__module__.startswith("stable_baselines3.") for owner in owners)
+    return {type(policy), type(getattr(policy, "features_extractor", None))} <= _WITHOUT_OWN_CODE
 
 
-def acting_fault(algorithm: "OnPolicyVariant", observations: Any, rollout_step: int) -> NonFiniteError | None:
+class RolloutScanner:
     """
-    Why the policy could not act.
+    Finds and names what is not finite while a rollout is collected, and in the whole of it.
 
-    :param algorithm: Holds the policy and the environments
-    :param observations: What it was to act on, one row an environment
-    :param rollout_step: Number of the step within the rollout
-    :return: the error that names an observation, or else a parameter, that is not finite; ``None`` if all are
+    :param policy: The policy that acts
+    :param normalizer: The ``VecNormalize`` around the environments, if there is one
     """
-    fault = _observation_fault(observations, rollout_step, algorithm.num_timesteps, _normalizer(algorithm))
-    return fault or _parameter_fault(algorithm, rollout_step)
 
+    def __init__(self, policy: ActorCriticPolicy, normalizer: VecNormalize | None):
+        self.policy = policy
+        self.normalizer = normalizer
 
-def output_fault(algorithm: "OnPolicyVariant", rollout_step: int, reason: Exception) -> NonFiniteError:
-    """
-    :param algorithm: Holds the policy
-    :param rollout_step: Number of the step within the rollout
-    :param reason: What the actor said
-    :return: the error for an output that overflows although observations and parameters are finite
-    """
-    parameters = {name: float(p.detach().abs().max()) for name, p in algorithm.policy.named_parameters() if p.numel()}
-    largest = max(parameters, key=lambda name: parameters[name])
-    return NonFiniteError(
-        f"{reason} at num_timesteps={algorithm.num_timesteps}, step {rollout_step} of the rollout, from finite "
-        f"observations and parameters. Look at the largest parameter, {largest} ({parameters[largest]:.3g}), and at "
-        "the scale of the observations: a smaller learning_rate and VecNormalize keep both small.",
-        "output",
-        None,
-        algorithm.num_timesteps,
-        rollout_step,
-    )
+    def acting_fault(self, observations: Any, place: Place, reason: Exception) -> NonFiniteError | None:
+        """
+        Why the policy could not act.
 
+        :param observations: What it was to act on, one per environment
+        :param place: When
+        :param reason: What was raised
+        :return: the error that names an observation, a parameter or the output that is not finite; ``None`` if all are
+        """
+        fault = _observation_fault(observations, place, self.normalizer) or self._parameter_fault(place)
+        # "invalid value encountered in dot", say: numpy's own, where warnings are errors.
+        if fault is None and isinstance(reason, NonFiniteError | RuntimeWarning):
+            fault = self._output_fault(place, reason)
+        return fault
 
-def reward_fault(
-    algorithm: "OnPolicyVariant", rewards: Any, infos: list[dict[str, Any]], rollout_step: int
-) -> NonFiniteError | None:
-    """
-    :param algorithm: Holds the environments
-    :param rewards: What is about to be stored, shape (E,): of an episode that a time limit cut off, with the value of
-        its terminal observation
-    :param infos: The step's info dictionaries
-    :param rollout_step: Number of the step within the rollout
-    :return: the error that names the reward, or the terminal observation, that is not finite; ``None`` if all are
-    """
-    rewards, advice = np.asarray(rewards), _LOOK_AT_ENV
-    normalizer = _normalizer(algorithm)
-    if normalizer is not None and not is_finite(normalizer.get_original_reward()):
-        # One bad reward spoils the running variance, and with it every environment's normalised reward.
-        rewards = normalizer.get_original_reward()
-        advice += _SPOILT_STATISTICS * normalizer.training
-    bad = _bad_rows(rewards)
-    if not bad:
+    def reward_fault(self, rewards: Any, infos: list[dict[str, Any]], place: Place) -> NonFiniteError | None:
+        """
+        :param rewards: What is about to be stored, shape (E,); for an episode that a time limit cut off, with the
+            value of its terminal observation
+        :param infos: The step's info dictionaries
+        :param place: When
+        :return: the error that names the reward, or the terminal observation, that is not finite; ``None`` if all are
+        """
+        rewards, advice = np.asarray(rewards), _LOOK_AT_ENV
+        if self.normalizer is not None and not is_finite(self.normalizer.get_original_reward()):
+            # One bad reward spoils the running variance, and with it every environment's normalised reward.
+            rewards = self.normalizer.get_original_reward()
+            advice += _SPOILT_STATISTICS * self.normalizer.training
+        bad = _bad_rows(rewards)
+        if not bad:
+            return None
+        info = infos[bad[0]]
+        fault = None
+        if info.get("TimeLimit.truncated", False):
+            if not is_finite(info.get("terminal_observation", 0.0)):
+                return _fault("terminal observation", "", bad, place, _LOOK_AT_ENV)
+            fault = self._parameter_fault(place)
+        return fault or _fault("reward", f": {rewards[bad[0]]}", bad, place, advice)
+
+    def rollout_fault(self, buffer: RolloutBuffer, new_obs: Any, num_timesteps: int) -> NonFiniteError | None:
+        """
+        Check a full rollout, in a few sums over whole arrays.
+
+        Observations are left out where ``needs_finite_observations`` is false. What the policy makes of them has to be
+        finite all the same.
+
+        :param buffer: With returns and advantages, not yet flattened
+        :param new_obs: The observations after the last step
+        :param num_timesteps: Steps taken by the end of the rollout
+        :return: the error that names the first thing that is not finite, or returns whose squares are not; ``None`` if
+            everything is finite
+        """
+        with np.errstate(all="ignore"):
+            observations = {}
+            if needs_finite_observations(self.policy):
+                observations = {"observation": buffer.observations, "new observation": new_obs}
+            arrays = observations | {
+                "action": buffer.actions,
+                "reward": buffer.rewards,
+                "value": buffer.values,
+                "log-probability": buffer.log_probs,
+                "return": buffer.returns,
+                "advantage": buffer.advantages,
+            }
+            suspects = [what for what, array in arrays.items() if not _sums_to_a_number(array)]
+            for what in suspects:
+                fault = self._in_rollout(buffer, what, arrays[what], num_timesteps)
+                if fault is not None:
+                    return fault
+            return _overflow_fault(buffer, num_timesteps)
+
+    def _in_rollout(self, buffer: RolloutBuffer, what: str, array: Any, num_timesteps: int) -> NonFiniteError | None:
+        n_steps = buffer.buffer_size
+        if what == "new observation":
+            return _observation_fault(array, Place(num_timesteps, n_steps), self.normalizer)
+        for _, part in _nonfinite_parts(array):
+            step = _bad_rows(part)[0]
+            # Observations, and what the policy makes of them, are there before the step is taken; rewards after it.
+            later_steps = n_steps - step - (what == "reward")
+            place = Place(num_timesteps - later_steps * buffer.n_envs, step)
+            if what == "observation":
+                row = {key: each[step] for key, each in array.items()} if isinstance(array, dict) else array[step]
+                return _observation_fault(row, place, None)
+            bad = _bad_rows(part[step])
+            detail = f": {part[step][bad[0]]}"
+            if what == "reward":
+                return _fault(what, detail, bad, place, _LOOK_AT_ENV)
+            return self._parameter_fault(place) or _fault(what, detail, bad, place, _LOOK_AT_POLICY)
         return None
-    info = infos[bad[0]]
-    fault = None
-    if info.get("TimeLimit.truncated", False):
-        if not is_finite(info.get("terminal_observation", 0.0)):
-            return _fault("terminal observation", "", bad, rollout_step, algorithm.num_timesteps, _LOOK_AT_ENV)
-        fault = _parameter_fault(algorithm, rollout_step)
-    return fault or _fault("reward", f": {rewards[bad[0]]}", bad, rollout_step, algorithm.num_timesteps, advice)
 
+    def _parameter_fault(self, place: Place) -> NonFiniteError | None:
+        for name, parameter in self.policy.named_parameters():
+            if not bool(th.isfinite(parameter).all()):
+                return NonFiniteError(
+                    f"The policy's parameter {name} is not finite ({place}). This class's updates never write such "
+                    "numbers: check what was loaded or assigned, and callbacks; continue from the last good "
+                    "checkpoint.",
+                    "parameters",
+                    None,
+                    *place,
+                )
+        return None
 
-def rollout_fault(algorithm: "OnPolicyVariant", buffer: RolloutBuffer, new_obs: Any) -> NonFiniteError | None:
-    """
-    Look through a full rollout, in a few sums over whole arrays.
-
-    Observations are left out where ``needs_finite_observations`` is false. What the policy makes of them has to be
-    finite all the same.
-
-    :param algorithm: Holds the policy and the environments
-    :param buffer: With returns and advantages, not yet flattened
-    :param new_obs: The observations after the last step
-    :return: the error that names the first thing that is not finite, or returns whose squares are not; ``None`` if all
-        is well
-    """
-    with np.errstate(all="ignore"):
-        observations = {}
-        if needs_finite_observations(algorithm.policy):
-            observations = {"observation": buffer.observations, "new observation": new_obs}
-        arrays = observations | {
-            "action": buffer.actions,
-            "reward": buffer.rewards,
-            "value": buffer.values,
-            "log-probability": buffer.log_probs,
-            "return": buffer.returns,
-            "advantage": buffer.advantages,
-        }
-        suspects = [what for what, array in arrays.items() if not _sums_to_a_number(array)]
-        for what in suspects:
-            fault = _in_rollout(algorithm, buffer, what, arrays[what])
-            if fault is not None:
-                return fault
-        return _overflow_fault(algorithm, buffer)
+    def _output_fault(self, place: Place, reason: Exception) -> NonFiniteError:
+        """The error for an output that overflows although observations and parameters are finite."""
+        sizes = {name: float(p.detach().abs().max()) for name, p in self.policy.named_parameters() if p.numel()}
+        largest = max(sizes, key=lambda name: sizes[name])
+        return NonFiniteError(
+            f"{reason} at {place}, from finite observations and parameters. Check the largest parameter, {largest} "
+            f"({sizes[largest]:.3g}), and the scale of the observations: a smaller learning_rate and VecNormalize keep "
+            "both small.",
+            "output",
+            None,
+            *place,
+        )
 
 
 def place_in_rollout(row: int, buffer: RolloutBuffer) -> tuple[int, int]:
@@ -176,31 +234,22 @@ def _sums_to_a_number(array: Any) -> bool:
     return math.isfinite(np.add.reduce(array, None))
 
 
-def _normalizer(algorithm: "OnPolicyVariant") -> VecNormalize | None:
-    return None if algorithm.env is None else unwrap_vec_normalize(algorithm.env)
-
-
 # ---- The errors ----
 
 
-def _fault(
-    what: str, detail: str, env_indices: list[int], rollout_step: int, num_timesteps: int, advice: str
-) -> NonFiniteError:
+def _fault(what: str, detail: str, env_indices: list[int], place: Place, advice: str) -> NonFiniteError:
     listed = ", ".join(map(str, env_indices[:8])) + (", …" if len(env_indices) > 8 else "")
     return NonFiniteError(
-        f"The {what} of environment{'s' if len(env_indices) > 1 else ''} {listed} is not finite{detail} "
-        f"(num_timesteps={num_timesteps}, step {rollout_step} of the rollout, from 0). {advice}",
+        f"The {what} of environment{'s' if len(env_indices) > 1 else ''} {listed} is not finite{detail} ({place}). "
+        f"{advice}",
         what,
         env_indices[0],
-        num_timesteps,
-        rollout_step,
+        *place,
     )
 
 
-def _observation_fault(
-    observations: Any, rollout_step: int, num_timesteps: int, normalizer: VecNormalize | None
-) -> NonFiniteError | None:
-    """The error for observations, one row an environment; ``normalizer``: what has just normalised them."""
+def _observation_fault(observations: Any, place: Place, normalizer: VecNormalize | None) -> NonFiniteError | None:
+    """The error for observations, one per environment; ``normalizer``: what has just normalised them."""
     advice = _LOOK_AT_ENV
     raw = getattr(normalizer, "old_obs", None)
     if normalizer is not None and raw is not None and not is_finite(raw):
@@ -211,61 +260,24 @@ def _observation_fault(
         bad = _bad_rows(array)
         index = tuple(np.argwhere(~np.isfinite(array[bad[0]]))[0].tolist())
         detail = f": {array[bad[0]][index]}" + (f" at index {index}" if index else "") + f" of {key!r}" * bool(key)
-        return _fault("observation", detail, bad, rollout_step, num_timesteps, advice)
+        return _fault("observation", detail, bad, place, advice)
     return None
 
 
-def _parameter_fault(algorithm: "OnPolicyVariant", rollout_step: int) -> NonFiniteError | None:
-    for name, parameter in algorithm.policy.named_parameters():
-        if not bool(th.isfinite(parameter).all()):
-            return NonFiniteError(
-                f"The policy's parameter {name} is not finite (num_timesteps={algorithm.num_timesteps}, step "
-                f"{rollout_step} of the rollout, from 0). This class's updates never write such numbers: look at what "
-                "was loaded or assigned, and at callbacks; go on from the last good checkpoint.",
-                "parameters",
-                None,
-                algorithm.num_timesteps,
-                rollout_step,
-            )
-    return None
-
-
-def _in_rollout(algorithm: "OnPolicyVariant", buffer: RolloutBuffer, what: str, array: Any) -> NonFiniteError | None:
-    n_steps = buffer.buffer_size
-    if what == "new observation":
-        return _observation_fault(array, n_steps, algorithm.num_timesteps, _normalizer(algorithm))
-    for _, part in _nonfinite_parts(array):
-        step = _bad_rows(part)[0]
-        # Observations, and what the policy makes of them, are there before the step is taken; rewards after it.
-        later_steps = n_steps - step - (what == "reward")
-        num_timesteps = algorithm.num_timesteps - later_steps * buffer.n_envs
-        if what == "observation":
-            row = {key: each[step] for key, each in array.items()} if isinstance(array, dict) else array[step]
-            return _observation_fault(row, step, num_timesteps, None)
-        bad = _bad_rows(part[step])
-        if what == "reward":
-            return _fault(what, f": {part[step][bad[0]]}", bad, step, num_timesteps, _LOOK_AT_ENV)
-        fault = _parameter_fault(algorithm, step)
-        return fault or _fault(what, f": {part[step][bad[0]]}", bad, step, num_timesteps, _LOOK_AT_POLICY)
-    return None
-
-
-def _overflow_fault(algorithm: "OnPolicyVariant", buffer: RolloutBuffer) -> NonFiniteError | None:
+def _overflow_fault(buffer: RolloutBuffer, num_timesteps: int) -> NonFiniteError | None:
     if not isinstance(buffer.returns, np.ndarray):
         return None
     returns = buffer.returns.ravel()
     if math.isfinite(np.dot(returns, returns)):
         return None
-    step, env_index = place_in_rollout(int(np.abs(buffer.rewards).argmax()), buffer)
-    n_steps = buffer.buffer_size
-    num_timesteps = algorithm.num_timesteps - (n_steps - 1 - step) * buffer.n_envs
+    largest = int(np.abs(buffer.rewards).argmax())
+    step, env_index = place_in_rollout(largest, buffer)
+    place = Place(num_timesteps - (buffer.buffer_size - 1 - step) * buffer.n_envs, step)
     return NonFiniteError(
         f"The returns reach {np.abs(returns).max():.3g}, and the sum of their squares, as in the value loss, is not "
-        f"finite in {returns.dtype}. The largest reward, {buffer.rewards.flat[np.abs(buffer.rewards).argmax()]:.3g}, "
-        f"is environment {env_index}'s (num_timesteps={num_timesteps}, step {step} of the rollout, from 0): scale the "
-        "rewards, with VecNormalize for instance.",
+        f"finite in {returns.dtype}. The largest reward, {buffer.rewards.flat[largest]:.3g}, is environment "
+        f"{env_index}'s ({place}): scale the rewards, with VecNormalize for instance.",
         "loss",
         env_index,
-        num_timesteps,
-        step,
+        *place,
     )

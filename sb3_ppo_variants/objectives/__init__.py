@@ -5,7 +5,7 @@ sample; the caller averages. ``slope`` is the derivative with respect to an inpu
 """
 
 from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef
-from sb3_ppo_variants.objectives.advantages import advantage_normalizer
+from sb3_ppo_variants.objectives.advantages import AdvantageNormalizer
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
 from sb3_ppo_variants.objectives.kl_estimate import k3_estimate, k3_slope
@@ -16,6 +16,7 @@ from sb3_ppo_variants.objectives.unclipped import UnclippedSurrogate
 from sb3_ppo_variants.objectives.value_losses import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
 
 __all__ = [
+    "AdvantageNormalizer",
     "ClippedSquaredError",
     "ClippedSurrogate",
     "DualClippedSurrogate",
@@ -27,7 +28,6 @@ __all__ = [
     "UnclippedSurrogate",
     "ValueLoss",
     "adapt_kl_coef",
-    "advantage_normalizer",
     "k3_estimate",
     "k3_slope",
 ]

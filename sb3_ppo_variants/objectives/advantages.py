@@ -1,10 +1,10 @@
 """The three ways to scale advantages before they enter a surrogate."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import torch as th
+
+from sb3_ppo_variants.arrays import Array
 
 #: Added to the standard deviation, as SB3 does.
 EPSILON = 1e-8
@@ -12,26 +12,54 @@ EPSILON = 1e-8
 NormalizeAdvantage = bool | Literal["rollout"]
 
 
-def _standardize_minibatch(advantages: th.Tensor) -> th.Tensor:
-    # One row has no standard deviation (SB3 issue 325).
+def standardized(advantages: Array) -> Array:
+    """
+    :param advantages: shape (B,)
+    :return: (A − mean) / (std + 1e-8), std with ddof = 1; unchanged for one row, which has no std (SB3 issue 325)
+    """
     if len(advantages) <= 1:
         return advantages
-    return (advantages - advantages.mean()) / (advantages.std() + EPSILON)
+    std = advantages.std(ddof=1) if isinstance(advantages, np.ndarray) else advantages.std()
+    return (advantages - advantages.mean()) / (std + EPSILON)
 
 
-def advantage_normalizer(mode: NormalizeAdvantage, rollout_advantages: np.ndarray) -> Callable[[th.Tensor], th.Tensor]:
+class AdvantageNormalizer:
     """
-    The function that a minibatch's advantages pass through: (A − mean) / (std + 1e-8), std with ddof = 1.
+    Scales a minibatch's advantages: (A − mean) / (std + 1e-8), std with ddof = 1.
 
     :param mode: ``True``: mean and std of each minibatch (SB3's way); ``"rollout"``: of the whole rollout, once (as in
-        OpenAI Baselines' ppo1, the PPO paper's code); ``False``: the advantages as they are
-    :param rollout_advantages: All advantages of the rollout, any shape
-    :return: a function from (B,) to (B,)
+        OpenAI Baselines' ppo1, the PPO paper's code); ``False``: the advantages unchanged
+    :param rollout_advantages: The rollout's advantages that take part in the update, any shape
     """
-    if mode == "rollout":
-        if rollout_advantages.size <= 1:
-            return lambda advantages: advantages
-        mean = float(rollout_advantages.mean())
-        scale = float(rollout_advantages.std(ddof=1)) + EPSILON
-        return lambda advantages: (advantages - mean) / scale
-    return _standardize_minibatch if mode else (lambda advantages: advantages)
+
+    def __init__(self, mode: NormalizeAdvantage, rollout_advantages: np.ndarray):
+        self.per_minibatch = mode is True
+        self._moments: tuple[float, float] | None = None
+        if mode == "rollout" and rollout_advantages.size > 1:
+            self._moments = float(rollout_advantages.mean()), float(rollout_advantages.std(ddof=1)) + EPSILON
+
+    def __call__(self, advantages: Array) -> Array:
+        """
+        :param advantages: One minibatch's, shape (B,), numpy or torch
+        :return: the same shape
+        """
+        if self._moments is not None:
+            mean, scale = self._moments
+            return (advantages - mean) / scale
+        return standardized(advantages) if self.per_minibatch else advantages
+
+    def minibatches(self, advantages: np.ndarray, size: int) -> np.ndarray:
+        """
+        Several consecutive minibatches in a few operations for all.
+
+        :param advantages: shape (n,)
+        :param size: rows of a minibatch; the last may be shorter
+        :return: the same shape, each minibatch scaled by itself
+        """
+        if not self.per_minibatch:
+            return self(advantages)
+        n_whole = len(advantages) // size * size
+        whole = advantages[:n_whole].reshape(-1, size)
+        if size > 1:
+            whole = (whole - whole.mean(1, keepdims=True)) / (whole.std(1, ddof=1, keepdims=True) + EPSILON)
+        return np.concatenate([whole.ravel(), standardized(advantages[n_whole:])])

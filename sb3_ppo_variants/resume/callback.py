@@ -47,6 +47,8 @@ class ResumableCheckpointCallback(BaseCallback):
     :raises ValueError: there are checkpoints in the folder and ``resume`` is not set
     """
 
+    reads_step_values = False
+
     def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
         super().__init__(verbose)
         for name, value in (("every", every), ("keep", keep)):

@@ -3,19 +3,20 @@
 from sb3_ppo_variants.rollouts.acting import Acted, Actor, PolicyActor
 from sb3_ppo_variants.rollouts.collection import collect_rollouts
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
-from sb3_ppo_variants.rollouts.minibatches import Minibatch, minibatches, rows_in_order, select
+from sb3_ppo_variants.rollouts.minibatches import Minibatch, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.returns import finished_episodes, returns_to_go
+from sb3_ppo_variants.rollouts.rows import Rows
 
 __all__ = [
     "Acted",
     "Actor",
     "Minibatch",
     "PolicyActor",
+    "Rows",
     "collect_rollouts",
     "finished_episodes",
     "generalized_advantages",
     "minibatches",
     "returns_to_go",
     "rows_in_order",
-    "select",
 ]

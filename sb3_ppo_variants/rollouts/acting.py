@@ -35,11 +35,11 @@ class Acted(NamedTuple):
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
 
-    def act(self, observations: Observations, in_full: bool = True) -> Acted:
+    def act(self, observations: Observations, with_values: bool = True) -> Acted:
         """
-        :param observations: One row an environment
-        :param in_full: Whether anybody looks at values and log-probabilities before ``finish``; if not, an actor may
-            leave them for then, when they cost less
+        :param observations: One per environment
+        :param with_values: Whether values and log-probabilities may be read before ``finish``; if not, an actor may
+            leave them until then, when they cost less
         :return: sampled actions with their values and log-probabilities
         """
 
@@ -100,7 +100,7 @@ class PolicyActor:
         self.policy = policy
         self.device = device
 
-    def act(self, observations: Observations, in_full: bool = True) -> Acted:
+    def act(self, observations: Observations, with_values: bool = True) -> Acted:
         with th.no_grad():
             obs_tensor = obs_as_tensor(observations, self.device)
             actions, values, log_probs = self.policy(obs_tensor)

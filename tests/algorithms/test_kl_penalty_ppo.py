@@ -115,13 +115,13 @@ def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> Non
     weights = {"kl_coef": 2.0, "adaptive_kl_target": None, "ent_coef": 0.0, "vf_coef": 0.0}
     model = make(KLPenaltyPPO, **weights, n_epochs=2, update_backend="autograd")
     model.learn(64)  # so that the policy is not its own initialisation
-    from sb3_ppo_variants.backends import AutogradUpdate
+    from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 
     evaluate = AutogradUpdate.evaluate
     old: dict[str, Any] = {}
 
     def checked(self, minibatch):
-        observations = minibatch.samples.observations
+        observations = minibatch.observations
         if "policy" not in old:
             with th.no_grad():
                 self.policy.get_distribution(observations)  # leaves no graph behind, so that it can be copied
@@ -130,8 +130,8 @@ def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> Non
         with th.no_grad():
             new = self.policy.get_distribution(observations)
             kl = kl_divergence(old["policy"].get_distribution(observations), new).sum(1).mean()
-            ratio = th.exp(new.log_prob(minibatch.samples.actions) - minibatch.samples.old_log_prob)
-            surrogate = (ratio * self.normalize_advantage(minibatch.samples.advantages)).mean()
+            ratio = th.exp(new.log_prob(minibatch.actions) - minibatch.old_log_prob)
+            surrogate = (ratio * self.normalize_advantage(minibatch.advantages)).mean()
         seen.append((float(evaluation.loss.detach()), float(-surrogate + 2.0 * kl)))
         return evaluation
 

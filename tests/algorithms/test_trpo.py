@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_ppo_variants import TRPO
-from sb3_ppo_variants.backends import ConstrainedUpdate
+from sb3_ppo_variants.algorithms import trpo
 from tests.algorithms.test_contract import make, parameters_of
 from tests.algorithms.test_kl_penalty_ppo import ForeignPolicy
 from tests.parity.test_sb3_ppo import make_env
@@ -28,14 +28,14 @@ def test_natural_gradient_takes_the_whole_step() -> None:
 def test_subsampling_thins_only_the_fisher_product(env, monkeypatch) -> None:
     policy = "MultiInputPolicy" if env.get("observations") == "dict" else "MlpPolicy"
     seen = []
-    original = ConstrainedUpdate.largest_step
+    original = trpo.natural_gradient_step
 
-    def spy(self, *args):
-        step = original(self, *args)
-        seen.append((self.gradient.clone(), step))
+    def spy(update, *args):
+        step = original(update, *args)
+        seen.append((update.gradient.clone(), step))
         return step
 
-    monkeypatch.setattr(ConstrainedUpdate, "largest_step", spy)
+    monkeypatch.setattr(trpo, "natural_gradient_step", spy)
     for factor in (1, 5):
         make(TRPO, policy, env, sub_sampling_factor=factor).learn(64)
     (gradient, step), (thin_gradient, thin_step) = seen
@@ -82,12 +82,12 @@ def test_equal_advantages_give_no_direction_and_no_step() -> None:
 def test_rejected_search_leaves_the_policy_bit_for_bit(monkeypatch) -> None:
     model = make(TRPO, line_search_max_iter=2)
     before = actor_parameters(model)
-    search = ConstrainedUpdate.search
+    search = trpo.search_step
 
-    def unsatisfiable(self, step, delta, *settings):
-        return search(self, step, -1.0, *settings)
+    def unsatisfiable(update, step, delta, *settings):
+        return search(update, step, -1.0, *settings)
 
-    monkeypatch.setattr(ConstrainedUpdate, "search", unsatisfiable)
+    monkeypatch.setattr(trpo, "search_step", unsatisfiable)
     model.learn(64)
     np.testing.assert_array_equal(actor_parameters(model), before)
     assert model.logger.name_to_value["train/line_search_tries"] == 2

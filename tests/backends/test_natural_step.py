@@ -6,8 +6,13 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sb3_ppo_variants.backends import conjugate_gradient, largest_step, line_search
-from sb3_ppo_variants.backends.natural_step import FlatParameters, fisher_product_of
+from sb3_ppo_variants.backends.natural_step import (
+    FlatParameters,
+    conjugate_gradient,
+    fisher_product_of,
+    largest_step,
+    line_search,
+)
 from sb3_ppo_variants.distributions import Categorical, Gaussian
 
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
-from sb3_ppo_variants.rollouts import minibatches, rows_in_order, select
+from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
 from tests.environments import OBSERVATION_SPACES
 
 N_STEPS, N_ENVS = 5, 2
@@ -41,9 +41,10 @@ def make(kind: str = "vector", buffer_class: type[RolloutBuffer] | None = None) 
     return fill(buffer, space)
 
 
-def assert_same(ours: Any, theirs: Any) -> None:
-    assert type(ours) is type(theirs)
-    for name, our_field, their_field in zip(ours._fields, ours, theirs, strict=True):
+def assert_same(ours: Rows, theirs: Any) -> None:
+    assert ours.old_parameters == ()
+    for name, their_field in zip(theirs._fields, theirs, strict=True):
+        our_field = getattr(ours, name)
         if isinstance(their_field, dict):
             assert our_field.keys() == their_field.keys()
             assert all(th.equal(our_field[key], their_field[key]) for key in their_field), name
@@ -51,15 +52,32 @@ def assert_same(ours: Any, theirs: Any) -> None:
             assert th.equal(our_field, their_field), name
 
 
+class UsersBuffer(RolloutBuffer):
+    """SB3's, as a user might subclass it: it draws its minibatches itself."""
+
+
+class UsersDictBuffer(DictRolloutBuffer):
+    """The same for dictionaries."""
+
+
+USERS_BUFFER = {"vector": UsersBuffer, "dict": UsersDictBuffer}
+whose = pytest.mark.parametrize("own", [False, True], ids=["sb3s", "users"])
+
+
+def make_one(kind: str, own: bool) -> RolloutBuffer:
+    return make(kind, USERS_BUFFER[kind] if own else None)
+
+
 both_kinds = pytest.mark.parametrize("kind", ["vector", "dict"])
 
 
+@whose
 @both_kinds
 @pytest.mark.parametrize(
     ("batch_size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (3, [3, 3, 3, 1]), (99, [10]), (None, [10])]
 )
-def test_the_draws_are_sb3s(kind: str, batch_size: int | None, sizes: list[int]) -> None:
-    ours, theirs = make(kind), make(kind)
+def test_the_draws_are_sb3s(kind: str, own: bool, batch_size: int | None, sizes: list[int]) -> None:
+    ours, theirs = make_one(kind, own), make(kind)
     np.random.seed(7)
     our_epochs = [list(minibatches(ours, batch_size)) for _ in range(3)]
     after = np.random.random()
@@ -67,59 +85,86 @@ def test_the_draws_are_sb3s(kind: str, batch_size: int | None, sizes: list[int])
     their_epochs = [list(theirs.get(batch_size)) for _ in range(3)]
     assert np.random.random() == after
     for our_epoch, their_epoch in zip(our_epochs, their_epochs, strict=True):
-        assert [len(minibatch.samples.advantages) for minibatch in our_epoch] == sizes
+        assert [len(minibatch.rows) for minibatch in our_epoch] == sizes
         for minibatch, samples in zip(our_epoch, their_epoch, strict=True):
-            assert_same(minibatch.samples, samples)
+            assert_same(minibatch.rows, samples)
 
 
+@whose
 @both_kinds
 @pytest.mark.parametrize("batch_size", [4, None])
-def test_rows_index_the_flattened_buffer(kind: str, batch_size: int | None) -> None:
-    buffer = make(kind)
+def test_numbers_index_the_flattened_buffer(kind: str, own: bool, batch_size: int | None) -> None:
+    buffer = make_one(kind, own)
     seen = []
-    for samples, rows in minibatches(buffer, batch_size):
-        assert rows is not None
-        seen.append(rows)
-        assert_same(samples, buffer._get_samples(rows))
+    for rows, numbers in minibatches(buffer, batch_size):
+        assert numbers is not None
+        seen.append(numbers)
+        assert_same(rows, buffer._get_samples(numbers))
         # Environment by environment: row i is step i mod T of environment i div T.
-        step, env = rows % N_STEPS, rows // N_STEPS
-        np.testing.assert_array_equal(samples.actions.numpy().ravel(), 10.0 * step + env)
-        np.testing.assert_array_equal(samples.old_values.numpy(), 10.0 * step + env + 0.25)
+        step, env = numbers % N_STEPS, numbers // N_STEPS
+        np.testing.assert_array_equal(rows.actions.numpy().ravel(), 10.0 * step + env)
+        np.testing.assert_array_equal(rows.old_values.numpy(), 10.0 * step + env + 0.25)
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(N))
 
 
-def test_the_permutation_is_drawn_when_the_first_minibatch_is_asked_for() -> None:
+@whose
+@both_kinds
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, {4, 2}), (None, {6})])
+def test_rows_that_do_not_count_are_left_out(kind: str, own: bool, batch_size: int | None, sizes: set[int]) -> None:
+    buffer = make_one(kind, own)
+    kept = np.array([True, False, True, True, False, True, True, False, False, True])
+    epoch = list(minibatches(buffer, batch_size, kept))
+    np.testing.assert_array_equal(np.sort(np.concatenate([numbers for _, numbers in epoch])), np.flatnonzero(kept))
+    for rows, numbers in epoch:
+        assert_same(rows, buffer._get_samples(numbers))
+    if not own:
+        assert {len(rows) for rows, _ in epoch} == sizes
+
+
+def test_a_buffer_that_is_not_full_is_refused() -> None:
+    """As SB3's ``get`` refuses it."""
     buffer = make()
+    buffer.reset()
+    with pytest.raises(AssertionError):
+        next(buffer.get(4))
+    with pytest.raises(ValueError, match="holds 0 of 5 steps"):
+        next(minibatches(buffer, 4))
+
+
+@whose
+def test_the_permutation_is_drawn_when_the_first_minibatch_is_asked_for(own: bool) -> None:
+    buffer = make_one("vector", own)
     np.random.seed(3)
     expected = np.random.RandomState(3).permutation(N)
     epoch = minibatches(buffer, 4)
     assert np.random.RandomState(3).get_state()[2] == np.random.get_state()[2]
-    np.testing.assert_array_equal(next(epoch).rows, expected[:4])
+    np.testing.assert_array_equal(next(epoch).numbers, expected[:4])
     epoch.close()
 
 
+@whose
 @both_kinds
-def test_others_may_ask_for_rows_in_between(kind: str) -> None:
-    buffer, undisturbed = make(kind), make(kind)
+def test_others_may_ask_for_rows_in_between(kind: str, own: bool) -> None:
+    buffer, undisturbed = make_one(kind, own), make_one(kind, own)
     np.random.seed(5)
     expected = list(minibatches(undisturbed, 4))
     np.random.seed(5)
     for minibatch, other in zip(minibatches(buffer, 4), expected, strict=True):
-        assert sum(len(samples.advantages) for samples in rows_in_order(buffer, 3)) == N
+        assert sum(len(rows) for rows in rows_in_order(buffer, 3)) == N
         buffer._get_samples(np.array([0, 1]))
-        np.testing.assert_array_equal(minibatch.rows, other.rows)
-        assert_same(minibatch.samples, other.samples)
+        np.testing.assert_array_equal(minibatch.numbers, other.numbers)
+        assert_same(minibatch.rows, buffer._get_samples(other.numbers))
 
 
 def test_the_buffer_is_as_it_was_after_the_last_minibatch() -> None:
-    buffer = make()
+    buffer = make_one("vector", own=True)
     for _ in minibatches(buffer, 4):
         assert "_get_samples" in vars(buffer)
     assert "_get_samples" not in vars(buffer)
 
 
 def test_the_buffer_is_as_it_was_after_an_early_break() -> None:
-    buffer = make()
+    buffer = make_one("vector", own=True)
     for _ in minibatches(buffer, 4):
         break
     assert "_get_samples" not in vars(buffer)
@@ -175,24 +220,25 @@ class DrawsSlices(RolloutBuffer):
 
 
 @pytest.mark.parametrize("buffer_class", [DrawsInAnotherWay, DrawsTwice, PassesMoreOn, DrawsSlices])
-def test_a_buffer_that_does_not_let_on_has_no_rows(buffer_class: type[RolloutBuffer]) -> None:
+def test_a_buffer_that_hides_its_rows_has_no_numbers(buffer_class: type[RolloutBuffer]) -> None:
     epoch = list(minibatches(make(buffer_class=buffer_class), 2))
     assert epoch
-    assert all(minibatch.rows is None for minibatch in epoch)
+    assert all(minibatch.numbers is None for minibatch in epoch)
 
 
 # An epoch that an exception or Ctrl-C left open lives on in the traceback, and ends at any later moment.
-def test_an_abandoned_epoch_that_is_closed_late_does_no_harm() -> None:
-    buffer = make()
+@whose
+def test_an_abandoned_epoch_that_is_closed_late_does_no_harm(own: bool) -> None:
+    buffer = make_one("vector", own)
     abandoned = minibatches(buffer, 4)
     next(abandoned)
     rows = []
     for i, minibatch in enumerate(minibatches(buffer, 4)):
         if i == 0:
             abandoned.close()
-        rows.append(minibatch.rows)
+        rows.append(minibatch.numbers)
     assert all(drawn is not None for drawn in rows)
-    assert all(minibatch.rows is not None for minibatch in minibatches(buffer, 4))
+    assert all(minibatch.numbers is not None for minibatch in minibatches(buffer, 4))
 
 
 def test_a_wrapper_on_the_instance_is_put_back() -> None:
@@ -227,19 +273,21 @@ def test_rows_in_order(kind: str, chunk_size: int, sizes: list[int]) -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize("keep", [th.tensor([True, False, True, True]), slice(1, 3)], ids=["mask", "slice"])
-def test_select(kind: str, keep: th.Tensor | slice) -> None:
+@pytest.mark.parametrize("which", [th.tensor([0, 2, 3]), slice(1, 3)], ids=["numbers", "slice"])
+def test_select(kind: str, which: th.Tensor | slice) -> None:
     buffer = make(kind)
-    samples, rows = next(iter(minibatches(buffer, 4)))
-    kept = rows[keep.numpy() if isinstance(keep, th.Tensor) else keep]
-    assert 0 < len(kept) < 4
-    assert_same(select(samples, keep), buffer._get_samples(kept))
+    rows, numbers = next(iter(minibatches(buffer, 4)))
+    rows.old_parameters = (rows.returns[:, None],)
+    selected = rows.select(which)
+    assert th.equal(selected.old_parameters[0], rows.returns[which][:, None])
+    selected.old_parameters = ()
+    assert_same(selected, buffer._get_samples(numbers[np.asarray(which) if isinstance(which, th.Tensor) else which]))
 
 
 def test_select_of_nothing_keeps_the_shapes() -> None:
-    samples = select(next(iter(minibatches(make("dict"), 4))).samples, th.zeros(4, dtype=th.bool))
-    assert {key: tuple(value.shape) for key, value in samples.observations.items()} == {
+    rows = next(iter(minibatches(make("dict"), 4))).rows.select(th.zeros(0, dtype=th.long))
+    assert {key: tuple(value.shape) for key, value in rows.observations.items()} == {
         "level": (0, 1),
         "position": (0, 3),
     }
-    assert samples.actions.shape == (0, 1)
+    assert rows.actions.shape == (0, 1)

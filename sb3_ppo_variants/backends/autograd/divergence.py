@@ -1,89 +1,58 @@
 """KL(old‖new) of a policy in training, measured against what it was when it collected the rollout."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_ppo_variants.distributions import Head, Parameters, head_and_parameters
+from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.objectives import k3_estimate
-from sb3_ppo_variants.rollouts.minibatches import Samples
+from sb3_ppo_variants.rollouts import Rows
 
 
-class Divergence(Protocol):
-    """KL(old‖new) per row, in nats, summed over action dimensions."""
-
-    exact: bool
-
-    def per_row(self, distribution: Distribution, log_ratio: th.Tensor, rows: np.ndarray | slice) -> th.Tensor:
-        """
-        :param distribution: The policy's distribution now, at the B observations of ``rows``
-        :param log_ratio: log π − log π_old of the actions taken there, shape (B,)
-        :param rows: The rows of the flattened rollout
-        :return: KL(old‖new), shape (B,), differentiable
-        """
-
-
-class ExactDivergence:
+def divergence(distribution: Distribution, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
     """
-    The closed form, against the old distribution's parameters.
+    KL(old‖new) per row, in nats, summed over action dimensions.
 
-    :param head: The family's closed forms
-    :param old: Parameters at collection time, one row per row of the flattened rollout; plain tensors of their own,
-        because ``policy.action_dist`` is one object that every forward pass overwrites
+    :param distribution: The policy's distribution now, at B observations
+    :param old_parameters: The old policy's distributions there; empty where they have no closed form, or where the
+        buffer hides which rows it has drawn
+    :param log_ratio: log π − log π_old of the actions taken there, shape (B,)
+    :return: the closed form, or without old parameters Schulman's k3 estimate, shape (B,), differentiable
     """
-
-    exact = True
-
-    def __init__(self, head: Head, old: Parameters):
-        self.head = head
-        self.old = old
-
-    def per_row(self, distribution: Distribution, log_ratio: th.Tensor, rows: np.ndarray | slice) -> th.Tensor:
-        found = head_and_parameters(distribution)
-        if found is None:
-            raise ValueError(f"The policy's distribution has become a {type(distribution).__name__} in mid-update.")
-        return self.head.kl(tuple(parameter[rows] for parameter in self.old), found[1])
-
-
-class EstimatedDivergence:
-    """Schulman's k3 from the actions taken: for distributions without a closed form, and buffers that hide rows."""
-
-    exact = False
-
-    def per_row(self, distribution: Distribution, log_ratio: th.Tensor, rows: np.ndarray | slice) -> th.Tensor:
+    if not old_parameters:
         return k3_estimate(log_ratio)
+    found = head_and_parameters(distribution)
+    if found is None:
+        raise ValueError(f"The policy's distribution has become a {type(distribution).__name__} in mid-update.")
+    head, parameters = found
+    return head.kl(old_parameters, parameters)
 
 
-def divergence_of(policy: ActorCriticPolicy, rollout: Iterable[Samples]) -> Divergence:
+def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Parameters:
     """
-    Note down the old policy: call it before the update's first step.
+    Note the old policy: called before the update's first step.
 
     :param policy: The policy that collected the rollout, unchanged since
     :param rollout: All rows of the flattened rollout, in order
-    :return: the exact divergence, or the estimate where the policy's distribution is not one of SB3's
+    :return: its distributions' parameters, N rows each, as tensors of their own, because ``policy.action_dist`` is one
+        object that every forward pass overwrites; empty where the distribution is not one of SB3's
     """
     was_training = policy.training
     # Acting was done in evaluation mode: the old policy has no dropout.
     policy.set_training_mode(False)
-    head: Head | None = None
     chunks: list[Parameters] = []
     with th.no_grad():
-        for samples in rollout:
-            found = head_and_parameters(policy.get_distribution(samples.observations))
+        for rows in rollout:
+            found = head_and_parameters(policy.get_distribution(rows.observations))
             if found is None:
                 break
-            head = found[0]
             chunks.append(tuple(parameter.detach().clone() for parameter in found[1]))
     policy.set_training_mode(was_training)
-    if head is None:
-        return EstimatedDivergence()
-    return ExactDivergence(head, tuple(th.cat(parts) for parts in zip(*chunks, strict=True)))
+    return tuple(th.cat(parts) for parts in zip(*chunks, strict=True))
 
 
 def distribution_after_evaluation(policy: ActorCriticPolicy, observations: PyTorchObs) -> Distribution:
@@ -112,14 +81,14 @@ def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:
 
 
 def mean_divergence(
-    policy: ActorCriticPolicy, divergence: Divergence, rollout: Iterable[Samples], action_space: spaces.Space
+    policy: ActorCriticPolicy, old_parameters: Parameters, rollout: Iterable[Rows], action_space: spaces.Space
 ) -> float:
     """
     KL(old‖new) averaged over the whole rollout.
 
     :param policy: The policy now
-    :param divergence: The old policy, noted down before the update
-    :param rollout: All rows of the flattened rollout, in order
+    :param old_parameters: See ``parameters_of``
+    :param rollout: All rows; in the order of the flattened rollout if there are old parameters
     :param action_space: The policy's action space
     :return: nats
     """
@@ -127,12 +96,11 @@ def mean_divergence(
     policy.set_training_mode(False)
     total, n_rows = 0.0, 0
     with th.no_grad():
-        for samples in rollout:
-            size = len(samples.advantages)
-            distribution = policy.get_distribution(samples.observations)
-            log_prob = distribution.log_prob(as_evaluated(samples.actions, action_space))
-            kl = divergence.per_row(distribution, log_prob - samples.old_log_prob, slice(n_rows, n_rows + size))
-            total += float(kl.double().sum())
-            n_rows += size
+        for rows in rollout:
+            distribution = policy.get_distribution(rows.observations)
+            log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
+            old = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in old_parameters)
+            total += float(divergence(distribution, old, log_prob - rows.old_log_prob).double().sum())
+            n_rows += len(rows)
     policy.set_training_mode(was_training)
     return total / n_rows

@@ -44,7 +44,7 @@ class ClosedFormActor:
             if not np.isfinite(np.exp(log_std)).all():
                 raise NonFiniteError(f"The actions' standard deviation is not finite: log_std is {log_std},")
 
-    def act(self, observations: Observations, in_full: bool = True) -> Acted:
+    def act(self, observations: Observations, with_values: bool = True) -> Acted:
         network = self.network
         features = network.features(observations)
         output = network.pi.forward(features)[-1]
@@ -54,7 +54,7 @@ class ClosedFormActor:
             raise NonFiniteError(f"The policy's output is {output}")
         parameters = network.parameters(output)
         actions = self._sample(parameters)
-        if not in_full and self._stores_exactly:
+        if not with_values and self._stores_exactly:
             return Acted(actions.reshape(-1, *self._action_shape))  # type: ignore[misc]
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.

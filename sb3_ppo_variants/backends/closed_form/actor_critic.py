@@ -86,6 +86,11 @@ class ClosedFormActorCritic:
             return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
         return Bernoulli() if isinstance(distribution, BernoulliDistribution) else Gaussian()
 
+    @property
+    def actor_parameters(self) -> list[th.nn.Parameter]:
+        """The actor's parameters, in the order of their vector."""
+        return self.bound.parameters[: self._n_actor]
+
     def is_bound_to(self, policy: ActorCriticPolicy) -> bool:
         """
         :param policy: The algorithm's policy now

@@ -5,15 +5,15 @@ import torch as th
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
-from sb3_ppo_variants.backends.closed_form.update import standardized
-from sb3_ppo_variants.backends.constrained import ConstrainedUpdate, KLDirection, KLReduction, PolicyEvaluation
+from sb3_ppo_variants.backends.constrained import KLDirection, KLReduction, PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import Product
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import UnclippedSurrogate
+from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
 
-class ClosedFormConstrainedUpdate(ConstrainedUpdate):
+class ClosedFormConstrainedUpdate:
     """
     ``ConstrainedUpdate`` with gradients by hand.
 
@@ -22,7 +22,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
 
     :param network: The policy in numpy
     :param rollout: The whole rollout; its rows are put in the order in which SB3's buffer would draw them
-    :param normalize_advantage: See ``advantage_normalizer``
+    :param normalize_advantage: See ``AdvantageNormalizer``
     :param ent_coef: Weight of the entropy
     :param kl_direction: Which KL is constrained
     :param kl_reduction: Whether it is summed or averaged over action dimensions
@@ -38,28 +38,28 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         kl_reduction: KLReduction,
     ):
         self.network = network
-        self.rollout = rollout.take(np.random.permutation(len(rollout)))
-        if normalize_advantage:
-            self.rollout.advantages = standardized(self.rollout.advantages)
+        self.parameters = network.actor_parameters
+        self.rows = rows = rollout.take(drawing_order(len(rollout), kept=None))
+        rows.advantages = AdvantageNormalizer(normalize_advantage, rows.advantages)(rows.advantages)
         self.ent_coef = ent_coef
         self.kl_direction = kl_direction
         self.kl_reduction = kl_reduction
-        self._passed, self._parameters, self._log_ratio = self._forward()
+        self._passed, self._at_old, self._log_ratio = self._forward()
         # Copies: later passes overwrite the network's output, and log σ moves.
-        self.old = tuple(np.broadcast_to(p, self._parameters[0].shape).copy() for p in self._parameters)
+        self.old = tuple(np.broadcast_to(p, self._at_old[0].shape).copy() for p in self._at_old)
         self.before = self.evaluate()
         self.gradient = self._gradient()
 
     def _forward(self) -> tuple[list[np.ndarray], Parameters, np.ndarray]:
-        passed = self.network.pi.forward(self.rollout.features)
+        passed = self.network.pi.forward(self.rows.observations)
         parameters = self.network.parameters(passed[-1])
-        log_ratio = self.network.head.log_prob(parameters, self.rollout.actions) - self.rollout.old_log_prob
+        log_ratio = self.network.head.log_prob(parameters, self.rows.actions) - self.rows.old_log_prob
         return passed, parameters, log_ratio
 
     def evaluate(self) -> PolicyEvaluation:
         _, parameters, log_ratio = self._forward()
         head = self.network.head
-        objective = UnclippedSurrogate().value(log_ratio, self.rollout.advantages).mean()
+        objective = UnclippedSurrogate().value(log_ratio, self.rows.advantages).mean()
         if self.ent_coef != 0:
             objective = objective + self.ent_coef * head.entropy(parameters).mean()
         new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
@@ -76,11 +76,11 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
         return self.network.head.averaged_dims(self.old) if self.kl_reduction == "mean" else 1
 
     def _gradient(self) -> th.Tensor:
-        head, scale = self.network.head, 1 / len(self.rollout)
-        weight = UnclippedSurrogate().slope(self._log_ratio, self.rollout.advantages) * scale
-        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._parameters, self.rollout.actions)]
+        head, scale = self.network.head, 1 / len(self.rows)
+        weight = UnclippedSurrogate().slope(self._log_ratio, self.rows.advantages) * scale
+        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._at_old, self.rows.actions)]
         if self.ent_coef != 0:
-            for slope, of_entropy in zip(slopes, head.entropy_slope(self._parameters), strict=True):
+            for slope, of_entropy in zip(slopes, head.entropy_slope(self._at_old), strict=True):
                 slope += (scale * self.ent_coef) * of_entropy
         return self._actor_gradient(self._passed, tuple(slopes))
 
@@ -90,7 +90,7 @@ class ClosedFormConstrainedUpdate(ConstrainedUpdate):
 
     def fisher_product(self, sub_sampling_factor: int) -> Product:
         network = self.network
-        passed = network.pi.forward(np.ascontiguousarray(self.rollout.features[::sub_sampling_factor]))
+        passed = network.pi.forward(np.ascontiguousarray(self.rows.observations[::sub_sampling_factor]))
         parameters = network.parameters(passed[-1])
         scale = 1 / (len(passed[0]) * self._averaged_dims())
 

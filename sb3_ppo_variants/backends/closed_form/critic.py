@@ -1,52 +1,47 @@
-"""Fitting the critic on its own in closed form."""
+"""The critic's own steps in closed form."""
 
 import math
-from collections.abc import Callable
-
-import numpy as np
+from collections.abc import Iterator
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.binding import clipped_step
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.objectives import ValueLoss
+from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
 
-def fit_critic_in_closed_form(
-    network: ClosedFormActorCritic,
-    rollout: FlatRollout,
-    value_loss: ValueLoss,
-    batch_size: int | None,
-    n_epochs: int,
-    max_grad_norm: float | None,
-    refuse_step: Callable[[str, float], None],
-) -> list[float]:
+class ClosedFormCriticUpdate:
     """
-    As ``fit_critic``: minimise the value loss by minibatch steps of Adam on the critic's parameters alone.
+    ``CriticUpdate`` by hand: minibatch steps of Adam on the critic's parameters alone.
 
     :param network: The policy in numpy
     :param rollout: N rows
     :param value_loss: What is minimised
-    :param batch_size: Minibatch size; ``None``: the whole rollout
-    :param n_epochs: Passes over the rollout
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-    :param refuse_step: Told of a step that is not taken because its loss or gradient is not finite
-    :return: the loss of each minibatch
     """
-    losses: list[float] = []
-    if n_epochs == 0:
-        return losses
-    adams = network.adams(actor=False, critic=True)
-    size = batch_size or len(rollout)
-    for _ in range(n_epochs):
-        for rows in rollout.shuffled(np.random.permutation(len(rollout)), size):
-            for batch in rollout.take(rows).split(size):
-                passed = network.vf.forward(batch.features)
-                values = passed[-1][:, 0]
-                loss = float(value_loss.value(values, batch.old_values, batch.returns).mean())
-                slope = value_loss.slope(values, batch.old_values, batch.returns) / len(batch)
-                network.critic_backward(passed, slope)
-                if math.isfinite(clipped_step(adams, max_grad_norm)):
-                    losses.append(loss)
-                else:
-                    refuse_step("a minibatch of the critic", loss)
-    return losses
+
+    def __init__(
+        self,
+        network: ClosedFormActorCritic,
+        rollout: FlatRollout,
+        value_loss: ValueLoss,
+        max_grad_norm: float | None,
+    ):
+        self.network = network
+        self.rollout = rollout
+        self.value_loss = value_loss
+        self.max_grad_norm = max_grad_norm
+        self.adams = network.adams(actor=False, critic=True)
+
+    def epoch(self, batch_size: int | None) -> Iterator[Rows]:
+        size = batch_size or len(self.rollout)
+        for numbers in self.rollout.shuffled(drawing_order(len(self.rollout), kept=None), size):
+            yield from self.rollout.take(numbers).split(size)
+
+    def step(self, minibatch: Rows) -> tuple[float, bool]:
+        passed = self.network.vf.forward(minibatch.observations)
+        arguments = passed[-1][:, 0], minibatch.old_values, minibatch.returns
+        loss = float(self.value_loss.value(*arguments).mean())
+        self.network.critic_backward(passed, self.value_loss.slope(*arguments) / len(minibatch))
+        return loss, math.isfinite(clipped_step(self.adams, self.max_grad_norm))

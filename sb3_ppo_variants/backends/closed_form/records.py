@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from sb3_ppo_variants.backends.closed_form.rollout import Rows
 from sb3_ppo_variants.backends.statistics import UpdateStatistics, segment_sums
 from sb3_ppo_variants.objectives import Objective
+from sb3_ppo_variants.rollouts import Rows
 
 #: So many rows wait before they are reduced to a mean for each minibatch. An update of SB3's size is reduced once, at
 #: its end; a larger one does not pile up every row of every epoch.

@@ -2,29 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.binding import clipped_step
 from sb3_ppo_variants.backends.closed_form.records import Records
-from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout, Rows
+from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import Objective
-from sb3_ppo_variants.objectives.advantages import EPSILON, NormalizeAdvantage
-
-
-class ClosedFormMinibatch(NamedTuple):
-    """
-    :param batch: B rows; advantages are normalised
-    :param rows: which rows of the whole rollout they are, shape (B,)
-    """
-
-    batch: Rows
-    rows: np.ndarray
+from sb3_ppo_variants.objectives import AdvantageNormalizer, Objective
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
 
 class ClosedFormEvaluation:
@@ -37,26 +27,23 @@ class ClosedFormEvaluation:
     :param parameters: The distributions
     :param log_ratio: log π − log π_old, shape (B,)
     :param slopes: ∂ log π / ∂ parameters, row by row
-    :param old: The old policy's distributions; ``None`` without a penalty
     """
 
     def __init__(
         self,
-        minibatch: ClosedFormMinibatch,
+        minibatch: Rows,
         pi: list[np.ndarray],
         vf: list[np.ndarray] | None,
         parameters: Parameters,
         log_ratio: np.ndarray,
         slopes: Parameters,
-        old: Parameters | None,
     ):
-        self.slopes = slopes
-        self.old = old
         self.minibatch = minibatch
         self.pi = pi
         self.vf = vf
         self.parameters = parameters
         self.log_ratio = log_ratio
+        self.slopes = slopes
 
     #: Losses wait for the statistics; a loss that is not finite shows in the gradient.
     known_loss: float | None = None
@@ -69,7 +56,7 @@ class ClosedFormEvaluation:
 
 class ClosedFormUpdate:
     """
-    One update of a policy from one rollout; the interface of ``AutogradUpdate``, and its numbers to rounding.
+    ``Update`` by hand, equal to ``AutogradUpdate``'s numbers up to rounding.
 
     The loss is −J of ``Objective``; each factor of its gradient is a ``slope``: ∂J/∂log r of the surrogate, ∂log r of
     the distribution's parameters, those of the network's parameters. Statistics need no gradient and wait:
@@ -78,9 +65,9 @@ class ClosedFormUpdate:
     :param network: The policy in numpy
     :param rollout: N rows
     :param objective: What is maximised
-    :param normalize_advantage: See ``advantage_normalizer``
+    :param normalize_advantage: See ``AdvantageNormalizer``
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-    :param keep_old_policy: Note down the old policy for its KL even if the objective has no penalty
+    :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
     :param kept_rows: The rows that count, shape (N,); ``None``: all
     """
 
@@ -97,65 +84,48 @@ class ClosedFormUpdate:
         self.network = network
         self.rollout = rollout
         self.objective = objective
-        self.normalize_advantage = normalize_advantage
         self.max_grad_norm = max_grad_norm
         self.kept_rows = kept_rows
+        advantages = rollout.rows.advantages
+        self.normalize_advantage = AdvantageNormalizer(
+            normalize_advantage, advantages if kept_rows is None else advantages[kept_rows]
+        )
         network.bound.show_gradient()
         self.adams = network.adams(actor=True, critic=objective.value_loss is not None)
+        #: The old policy's distributions, N rows each; ``None`` where no KL needs them.
         self.old: Parameters | None = None
         if keep_old_policy or objective.kl_coef > 0:
             self.old = self._parameters_of_all_rows()
-        if normalize_advantage == "rollout":
-            counted = rollout.advantages if kept_rows is None else rollout.advantages[kept_rows]
-            self.rollout = replace(rollout, advantages=standardized(rollout.advantages, counted))
+        if self.old is not None and objective.kl_coef > 0:
+            rollout.rows.old_parameters = self.old
         self._epoch_starts: list[int] = []
         self._records = Records(objective)
         self._grad_norms: list[float] = []
 
     # ---- The loop's three calls ----
 
-    def epoch(self, batch_size: int | None) -> Iterator[ClosedFormMinibatch]:
-        """
-        :param batch_size: B; ``None``: the whole rollout
-        :return: one epoch of minibatches, drawn as SB3's buffer draws them
-        """
+    def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         self._epoch_starts.append(len(self._records))
-        order = np.random.permutation(len(self.rollout))
-        if self.kept_rows is not None:
-            order = order[self.kept_rows[order]]
-        size = len(order) if batch_size is None else batch_size
-        for rows in self.rollout.shuffled(order, size):
+        order = drawing_order(len(self.rollout), self.kept_rows)
+        size = batch_size or len(order)
+        for numbers in self.rollout.shuffled(order, size):
             # A copy of the rows of many minibatches, each of which is then a view.
-            shuffled = self.rollout.take(rows)
-            if self.normalize_advantage is True:
-                shuffled.advantages = standardized_in_parts(shuffled.advantages, size)
-            for number, batch in enumerate(shuffled.split(size)):
-                yield ClosedFormMinibatch(batch, rows[number * size : (number + 1) * size])
+            rows = self.rollout.take(numbers)
+            rows.advantages = self.normalize_advantage.minibatches(rows.advantages, size)
+            yield from rows.split(size)
 
-    def evaluate(self, minibatch: ClosedFormMinibatch) -> ClosedFormEvaluation:
-        """
-        :param minibatch: B rows
-        :return: the forward passes; what the statistics need of them is kept
-        """
-        network, batch = self.network, minibatch.batch
-        pi = network.pi.forward(batch.features)
+    def evaluate(self, minibatch: Rows) -> ClosedFormEvaluation:
+        network = self.network
+        pi = network.pi.forward(minibatch.observations)
         parameters = network.parameters(pi[-1])
-        log_prob, slopes = network.head.log_prob_and_slope(parameters, batch.actions)
-        log_ratio = log_prob - batch.old_log_prob
-        vf = None if self.objective.value_loss is None else network.vf.forward(batch.features)
-        evaluation = ClosedFormEvaluation(
-            minibatch, pi, vf, parameters, log_ratio, slopes, self._old_rows(minibatch.rows)
-        )
+        log_prob, slopes = network.head.log_prob_and_slope(parameters, minibatch.actions)
+        log_ratio = log_prob - minibatch.old_log_prob
+        vf = None if self.objective.value_loss is None else network.vf.forward(minibatch.observations)
+        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes)
         self._keep(evaluation)
         return evaluation
 
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
-        """
-        Step Adam along the gradient of −J, clipped to the largest norm.
-
-        :param evaluation: What ``evaluate`` returned last
-        :return: ``False`` if the gradient is not finite: no step is taken, the statistics forget the minibatch
-        """
         self.gradient(evaluation)
         norm = clipped_step(self.adams, self.max_grad_norm)
         if not math.isfinite(norm):
@@ -171,7 +141,7 @@ class ClosedFormUpdate:
         :param evaluation: What ``evaluate`` returned last
         """
         network, objective, head = self.network, self.objective, self.network.head
-        batch, parameters = evaluation.minibatch.batch, evaluation.parameters
+        batch, parameters = evaluation.minibatch, evaluation.parameters
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
         weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
@@ -179,8 +149,8 @@ class ClosedFormUpdate:
         if objective.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
                 slope += (scale * objective.ent_coef) * of_entropy
-        if evaluation.old is not None:
-            for slope, of_kl in zip(slopes, head.kl_slope(evaluation.old, parameters), strict=True):
+        if batch.old_parameters:
+            for slope, of_kl in zip(slopes, head.kl_slope(batch.old_parameters, parameters), strict=True):
                 slope -= (scale * objective.kl_coef) * of_kl
         network.actor_backward(evaluation.pi, tuple(slopes))
         if objective.value_loss is not None and evaluation.vf is not None:
@@ -191,9 +161,6 @@ class ClosedFormUpdate:
     # ---- After the loop ----
 
     def measured_kl(self) -> float:
-        """
-        :return: mean KL(old‖new) over the whole rollout, in nats; NaN if the old policy was not kept
-        """
         if self.old is None:
             return math.nan
         total = 0.0
@@ -203,9 +170,6 @@ class ClosedFormUpdate:
         return total / len(self.rollout)
 
     def statistics(self) -> UpdateStatistics:
-        """
-        :return: the update's numbers
-        """
         return self._records.statistics(self._epoch_starts, self._grad_norms)
 
     # ---- Pieces ----
@@ -223,44 +187,13 @@ class ClosedFormUpdate:
         ]
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
-    def _old_rows(self, rows: np.ndarray) -> Parameters | None:
-        """The old policy at these rows, where the objective has a penalty against it."""
-        if self.old is None or not self.objective.kl_coef > 0:
-            return None
-        return tuple(part[rows] for part in self.old)
-
     def _keep(self, evaluation: ClosedFormEvaluation) -> None:
-        head, parameters, old = self.network.head, evaluation.parameters, evaluation.old
+        head, parameters, old = self.network.head, evaluation.parameters, evaluation.minibatch.old_parameters
         self._records.keep(
-            evaluation.minibatch.batch,
+            evaluation.minibatch,
             evaluation.log_ratio,
             head.entropy(parameters),
             # A copy: the next pass overwrites the network's output.
             None if evaluation.vf is None else evaluation.vf[-1][:, 0].copy(),
-            None if old is None else head.kl(old, parameters),
+            head.kl(old, parameters) if old else None,
         )
-
-
-def standardized(advantages: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """
-    :param advantages: shape (B,)
-    :param counted: those whose mean and std are taken; ``None``: all
-    :return: (A − mean) / (std + 1e-8), std with ddof = 1; as they are where there is no std, of one row
-    """
-    counted = advantages if counted is None else counted
-    if len(counted) <= 1:
-        return advantages
-    return (advantages - counted.mean()) / (counted.std(ddof=1) + EPSILON)
-
-
-def standardized_in_parts(advantages: np.ndarray, size: int) -> np.ndarray:
-    """
-    :param advantages: shape (N,)
-    :param size: rows of a part; the last may be shorter
-    :return: each part standardised by itself, in a few operations for all
-    """
-    n_whole = len(advantages) // size * size
-    parts = advantages[:n_whole].reshape(-1, size)
-    if size > 1:
-        parts = (parts - parts.mean(1, keepdims=True)) / (parts.std(1, ddof=1, keepdims=True) + EPSILON)
-    return np.concatenate([parts.ravel(), standardized(advantages[n_whole:])])

@@ -143,6 +143,8 @@ class Recorder(BaseCallback):
     :param wall_time: Seconds after which it ends the training; ``None``: never
     """
 
+    reads_step_values = False
+
     def __init__(
         self,
         timesteps: int,

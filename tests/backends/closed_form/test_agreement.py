@@ -122,7 +122,7 @@ def test_acting_draws_what_the_policy_would_draw(actions: str, n_envs: int) -> N
     observations = model._last_obs
     for seed in range(5):
         acted = []
-        for actor in (model._actor(), PolicyActor(model.policy, model.device)):
+        for actor in (model.make_actor(model.rollout_buffer), PolicyActor(model.policy, model.device)):
             th.manual_seed(seed)
             acted.append(actor.act(observations))
         closed, torchs = acted

@@ -23,7 +23,7 @@ def algorithm(request) -> type:
 
 
 def bound_addresses(model) -> bool:
-    network = model._closed_form
+    network = model._backend.network
     return network is not None and network.is_bound_to(model.policy)
 
 
@@ -31,7 +31,7 @@ def test_training_is_on_shared_memory(algorithm) -> None:
     model = make(algorithm).learn(64)
     assert model.active_backend == "closed_form"
     assert bound_addresses(model)
-    model._closed_form.bound.flat[:] = 0.25
+    model._backend.network.bound.flat[:] = 0.25
     assert all((parameter == 0.25).all() for parameter in model.policy.parameters())
 
 
@@ -305,7 +305,7 @@ def test_an_observation_that_is_not_finite_is_refused_like_in_torch() -> None:
 
 def test_row_counts_that_change_do_not_pile_up() -> None:
     model = make(REINFORCE, baseline=False, env={"n_envs": 2}).learn(30 * 128)
-    assert len(model._closed_form.pi._buffers) <= 8
+    assert len(model._backend.network.pi._buffers) <= 8
 
 
 def test_the_gradient_shows_in_grad() -> None:

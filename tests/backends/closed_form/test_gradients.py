@@ -11,15 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.closed_form import (
-    ClosedFormActorCritic,
-    ClosedFormConstrainedUpdate,
-    ClosedFormUpdate,
-    FlatRollout,
-    Rows,
-)
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.constrained import ClosedFormConstrainedUpdate
 from sb3_ppo_variants.backends.closed_form.network import WIDE
-from sb3_ppo_variants.backends.closed_form.update import ClosedFormMinibatch
+from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
+from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.natural_step import FlatParameters, fisher_product_of
 from sb3_ppo_variants.distributions import Bernoulli, head_and_parameters
 from sb3_ppo_variants.objectives import (
@@ -32,6 +28,7 @@ from sb3_ppo_variants.objectives import (
     SquaredError,
     UnclippedSurrogate,
 )
+from sb3_ppo_variants.rollouts import Rows
 
 ACTIONS: dict[str, spaces.Space] = {
     "gaussian": spaces.Box(-1, 1, (3,)),
@@ -78,11 +75,11 @@ def make_rollout(network: ClosedFormActorCritic, n_rows: int) -> FlatRollout:
     old_values = old_values + 0.3 * th.randn(n_rows, dtype=dtype)
     returns = old_values + th.randn(n_rows, dtype=dtype)
     arrays = (features, actions, old_values, old_log_prob, th.randn(n_rows, dtype=dtype), returns)
-    return FlatRollout(network, *(array.numpy() for array in arrays))
+    return FlatRollout(network, Rows(*(array.numpy() for array in arrays)))
 
 
 def autograd_gradient(
-    policy: ActorCriticPolicy, rollout: Rows, objective: Objective, old: tuple[th.Tensor, ...]
+    policy: ActorCriticPolicy, rows: Rows, objective: Objective, old: tuple[th.Tensor, ...]
 ) -> np.ndarray:
     """∂(−J)/∂θ by torch, from the policy's own modules and the objective's values, in the policy's dtype."""
     dtype = next(policy.parameters()).dtype
@@ -90,12 +87,12 @@ def autograd_gradient(
     features, actions, old_values, old_log_prob, advantages, returns = (
         th.from_numpy(np.asarray(array)).to(dtype)
         for array in (
-            rollout.features,
-            rollout.actions,
-            rollout.old_values,
-            rollout.old_log_prob,
-            rollout.advantages,
-            rollout.returns,
+            rows.observations,
+            rows.actions,
+            rows.old_values,
+            rows.old_log_prob,
+            rows.advantages,
+            rows.returns,
         )
     )
     distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
@@ -124,12 +121,12 @@ def three_gradients(policy: ActorCriticPolicy, objective: Objective, n_rows: int
     """By hand, by torch, and by torch in float64."""
     network = ClosedFormActorCritic(policy)
     rollout = make_rollout(network, n_rows)
-    rows = rollout.take(np.arange(n_rows))
     update = ClosedFormUpdate(network, rollout, objective, False, None, keep_old_policy=True, kept_rows=None)
+    rows = rollout.take(np.arange(n_rows))
     # The penalty is zero, and so is its slope, at the old policy: move away from it.
     network.bound.flat += 0.05 * np.random.standard_normal(len(network.bound.flat)).astype(network.dtype)
     network.bound.gradient[:] = 0
-    update.gradient(update.evaluate(ClosedFormMinibatch(rows, np.arange(n_rows))))
+    update.gradient(update.evaluate(rows))
     old = tuple(th.from_numpy(part) for part in update.old)
     ours = network.bound.gradient.copy()
     return [ours, *(autograd_gradient(p, rows, objective, old) for p in (policy, copy.deepcopy(policy).double()))]
@@ -192,7 +189,7 @@ def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int
     policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, th.float64)
     network = ClosedFormActorCritic(policy)
     update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, 0.0, "old_new", "sum")
-    features = th.from_numpy(update.rollout.features[::every].copy())
+    features = th.from_numpy(update.rows.observations[::every].copy())
     distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
     family, parameters = head_and_parameters(distribution)
     kl = family.kl(tuple(part.detach() for part in parameters), parameters).mean()
@@ -213,7 +210,7 @@ def test_gradient_of_the_constrained_steps_surrogate(head: str, ent_coef: float,
     network = ClosedFormActorCritic(policy)
     update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, ent_coef, "old_new", "sum")
     loss = Objective(UnclippedSurrogate(), None, ent_coef=ent_coef)
-    torchs = autograd_gradient(policy, update.rollout, loss, tuple(th.from_numpy(part) for part in update.old))
+    torchs = autograd_gradient(policy, update.rows, loss, tuple(th.from_numpy(part) for part in update.old))
     torchs = -torchs[network.actor_span]
     assert np.linalg.norm(update.gradient.numpy() - torchs) <= TOLERANCES[dtype] * np.linalg.norm(torchs)
 
@@ -224,7 +221,7 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
     policy = make_policy(head, 5, [8], th.nn.Tanh, th.float64)
     network = ClosedFormActorCritic(policy)
     rollout = make_rollout(network, 7).take(np.arange(7))
-    output = network.pi.forward(rollout.features)[-1].copy()
+    output = network.pi.forward(rollout.observations)[-1].copy()
     raw = th.from_numpy(output).requires_grad_()
     log_std = None if network.log_std is None else th.from_numpy(np.tile(network.log_std, (7, 1))).requires_grad_()
     inputs = [raw] if log_std is None else [raw, log_std]

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants import TRPO, ClipPPO, KLPenaltyPPO
-from sb3_ppo_variants.backends.closed_form import ClosedFormActorCritic, FlatRollout, Rows, actor_critic
+from sb3_ppo_variants.backends.closed_form import actor_critic
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
+from sb3_ppo_variants.rollouts import Rows
 from tests.algorithms.test_contract import make, parameters_of, settings_for
 from tests.backends.closed_form.test_gradients import OBJECTIVES, make_policy, make_rollout
 from tests.parity.test_sb3_ppo import make_env
@@ -18,7 +21,7 @@ from tests.parity.test_sb3_ppo import make_env
 def numbered(n_rows: int) -> Rows:
     numbers = np.arange(n_rows, dtype=np.float32)
     wide = numbers[:, None] + np.array([0.0, 0.5], np.float32)
-    return Rows(wide, wide[:, :1].copy(), numbers, numbers + 1, numbers + 2, numbers + 3)
+    return Rows(wide, wide[:, :1].copy(), numbers, numbers + 1, numbers + 2, numbers + 3, (wide + 4, wide + 5))
 
 
 @given(n_rows=st.integers(1, 40), size=st.integers(1, 50))
@@ -27,9 +30,14 @@ def test_parts_are_views_of_the_slices_in_order(n_rows: int, size: int) -> None:
     parts = list(rows.split(size))
     assert [len(part) for part in parts] == [min(size, n_rows - start) for start in range(0, n_rows, size)]
     for start, part in zip(range(0, n_rows, size), parts, strict=True):
-        for name, whole in vars(rows).items():
-            np.testing.assert_array_equal(getattr(part, name), whole[start : start + size])
-            assert np.shares_memory(getattr(part, name), whole)
+        for found, whole in zip(arrays(part), arrays(rows), strict=True):
+            np.testing.assert_array_equal(found, whole[start : start + size])
+            assert np.shares_memory(found, whole)
+
+
+def arrays(rows: Rows) -> list[np.ndarray]:
+    *fields, old_parameters = vars(rows).values()
+    return [*fields, *old_parameters]
 
 
 @pytest.fixture
@@ -39,14 +47,10 @@ def rollout() -> FlatRollout:
 
 
 def test_taken_rows_are_a_copy(rollout: FlatRollout) -> None:
-    rows = np.array([4, 0, 0])
-    taken = rollout.take(rows)
-    np.testing.assert_array_equal(taken.features, rollout.observations[rows])
-    assert not np.shares_memory(taken.features, rollout.observations)
-    for name in ("actions", "old_values", "old_log_prob", "advantages", "returns"):
-        whole = getattr(rollout, name)
-        np.testing.assert_array_equal(getattr(taken, name), whole[rows])
-        assert not np.shares_memory(getattr(taken, name), whole)
+    numbers = np.array([4, 0, 0])
+    for found, whole in zip(arrays(rollout.take(numbers)), arrays(rollout.rows), strict=True):
+        np.testing.assert_array_equal(found, whole[numbers])
+        assert not np.shares_memory(found, whole)
     with pytest.raises(IndexError):
         rollout.take(np.array([50]))
 
@@ -54,7 +58,7 @@ def test_taken_rows_are_a_copy(rollout: FlatRollout) -> None:
 @given(chunk_rows=st.integers(1, 60), batch_size=st.integers(1, 60))
 def test_runs_hold_whole_minibatches_and_every_row_once(chunk_rows: int, batch_size: int) -> None:
     network = type("Network", (), {"chunk_rows": chunk_rows})()
-    rollout = FlatRollout(network, *[np.zeros(50)] * 6)
+    rollout = FlatRollout(network, Rows(*[np.zeros(50)] * 6))
     order = np.random.permutation(50)
     runs = list(rollout.shuffled(order, batch_size))
     np.testing.assert_array_equal(np.concatenate(runs), order)
@@ -84,7 +88,7 @@ def test_training_does_not_depend_on_the_chunks(algorithm, observations: str, mo
     monkeypatch.setattr(actor_critic, "LEAST_ROWS", 1)
     monkeypatch.setattr(actor_critic, "MOST_ROWS", 24)
     chunked = make(algorithm, env=env, batch_size=16).learn(256)
-    assert chunked._closed_form.chunk_rows <= 24
+    assert chunked._backend.network.chunk_rows <= 24
     np.testing.assert_allclose(parameters_of(chunked), parameters_of(whole), rtol=1e-4, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import threadpoolctl
 import torch as th
 
 from sb3_ppo_variants import ClipPPO
-from sb3_ppo_variants.backends.closed_form import single_threaded
+from sb3_ppo_variants.backends.closed_form.threads import single_threaded
 from tests.algorithms.test_contract import make
 
 Threads = Callable[[], set[int]]
