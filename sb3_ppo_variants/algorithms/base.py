@@ -21,7 +21,7 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpda
 from sb3_ppo_variants.algorithms.safe_files import SafeFiles
 from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
 from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
-from sb3_ppo_variants.backends import Backend, Update, separate_critic_rate
+from sb3_ppo_variants.backends import Backend, Update, UpdateSettings, separate_critic_rate
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
@@ -227,14 +227,10 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
         backend = self._current_backend()
         wants_kl = self._wants_kl(backend)
         with backend.context():
-            update = backend.update(
-                self.rollout_buffer,
-                self._objective(),
-                self.normalize_advantage,
-                self.max_grad_norm,
-                keep_old_policy=wants_kl,
-                kept_rows=self._kept_rows(),
+            settings = UpdateSettings(
+                self._objective(), self.normalize_advantage, self.max_grad_norm, wants_kl, self._kept_rows()
             )
+            update = backend.update(self.rollout_buffer, settings)
             self._run_epochs(update)
             kl = update.measured_kl() if wants_kl else None
             self._log_update(update, kl)

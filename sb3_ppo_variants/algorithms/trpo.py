@@ -12,7 +12,14 @@ from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.schedules import Coefficient
-from sb3_ppo_variants.backends import PolicyStep, natural_gradient_step, search_step, take_step
+from sb3_ppo_variants.backends import (
+    ConstrainedSettings,
+    CriticSettings,
+    PolicyStep,
+    natural_gradient_step,
+    search_step,
+    take_step,
+)
 from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
 from sb3_ppo_variants.objectives import SquaredError
 
@@ -137,23 +144,15 @@ class TRPO(OnPolicyVariant):
         self._update_learning_rate(self.policy.optimizer)
         backend = self._current_backend()
         with backend.context():
-            update = backend.constrained_update(
-                self.rollout_buffer,
-                self.normalize_advantage,
-                self.current("ent_coef"),
-                self.kl_direction,
-                self.kl_reduction,
+            constraint = ConstrainedSettings(
+                self.normalize_advantage, self.current("ent_coef"), self.kl_direction, self.kl_reduction
             )
+            update = backend.constrained_update(self.rollout_buffer, constraint)
             step = self._step(update)
-            value_losses = backend.fit_critic(
-                self.rollout_buffer,
-                SquaredError(),
-                self.batch_size,
-                self.n_critic_updates,
-                self.max_grad_norm,
-                frozen=update.parameters,
-                refuse_step=self._refuse_step,
+            critic = CriticSettings(
+                SquaredError(), self.batch_size, self.n_critic_updates, self.max_grad_norm, frozen=update.parameters
             )
+            value_losses = backend.fit_critic(self.rollout_buffer, critic, self._refuse_step)
         self._n_updates += 1
         self._log_step(step, value_losses)
 

@@ -8,6 +8,7 @@ from sb3_ppo_variants.backends.backend import Backend, Update
 from sb3_ppo_variants.backends.closed_form import ClosedFormBackend
 from sb3_ppo_variants.backends.constrained import PolicyStep, natural_gradient_step, search_step, take_step
 from sb3_ppo_variants.backends.parameter_groups import separate_critic_rate
+from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 
 #: ``update_backend`` → backend; ``"auto"`` takes the first that can run.
 BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (ClosedFormBackend, AutogradBackend)}
@@ -17,8 +18,11 @@ __all__ = [
     "AutogradBackend",
     "Backend",
     "ClosedFormBackend",
+    "ConstrainedSettings",
+    "CriticSettings",
     "PolicyStep",
     "Update",
+    "UpdateSettings",
     "natural_gradient_step",
     "search_step",
     "separate_critic_rate",

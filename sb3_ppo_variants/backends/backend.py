@@ -1,18 +1,16 @@
 """The seam: what an algorithm asks of a backend."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.constrained import ConstrainedUpdate, KLDirection, KLReduction
+from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
+from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.objectives import Objective, ValueLoss
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.rollouts import Actor, Rows
 
 
@@ -102,62 +100,28 @@ class Backend(Protocol):
         :return: how the collection loop acts
         """
 
-    def update(
-        self,
-        buffer: RolloutBuffer,
-        objective: Objective,
-        normalize_advantage: NormalizeAdvantage,
-        max_grad_norm: float | None,
-        keep_old_policy: bool,
-        kept_rows: np.ndarray | None,
-    ) -> Update:
+    def update(self, buffer: RolloutBuffer, settings: UpdateSettings) -> Update:
         """
         :param buffer: The full rollout buffer
-        :param objective: What is maximised
-        :param normalize_advantage: See ``AdvantageNormalizer``
-        :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-        :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
-        :param kept_rows: Which rows of the flattened rollout count, shape (N,); ``None``: all
+        :param settings: What is maximised, and how
         :return: the update, not yet begun
         """
 
-    def constrained_update(
-        self,
-        buffer: RolloutBuffer,
-        normalize_advantage: NormalizeAdvantage,
-        ent_coef: float,
-        kl_direction: KLDirection,
-        kl_reduction: KLReduction,
-    ) -> ConstrainedUpdate:
+    def constrained_update(self, buffer: RolloutBuffer, settings: ConstrainedSettings) -> ConstrainedUpdate:
         """
         :param buffer: The full rollout buffer
-        :param normalize_advantage: See ``AdvantageNormalizer``
-        :param ent_coef: Weight of the entropy
-        :param kl_direction: Which KL is constrained
-        :param kl_reduction: Whether it is summed or averaged over action dimensions
+        :param settings: What is constrained, and how
         :return: the objective and its constraint at the old policy
         """
 
     def fit_critic(
-        self,
-        buffer: RolloutBuffer,
-        value_loss: ValueLoss,
-        batch_size: int | None,
-        n_epochs: int,
-        max_grad_norm: float | None,
-        frozen: Collection[th.nn.Parameter],
-        refuse_step: Callable[[str, float], None],
+        self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]
     ) -> list[float]:
         """
         Minimise the value loss by minibatch steps of the policy's own optimiser.
 
         :param buffer: The full rollout buffer
-        :param value_loss: What is minimised
-        :param batch_size: B; ``None``: the whole rollout
-        :param n_epochs: Passes over the rollout
-        :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-        :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
-            critic, or the trust region would not hold
+        :param settings: What is minimised, and how
         :param refuse_step: Told of a step that is not taken because its loss or gradient is not finite
         :return: the loss of each minibatch whose step was taken
         """

@@ -7,9 +7,6 @@ import torch as th
 
 from sb3_ppo_variants.backends.natural_step import Product, largest_step, line_search
 
-KLDirection = Literal["old_new", "new_old"]
-KLReduction = Literal["sum", "mean"]
-
 
 class PolicyEvaluation(NamedTuple):
     """

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from sb3_ppo_variants.backends.settings import CriticSettings
 from sb3_ppo_variants.rollouts import Rows
 
 
@@ -25,18 +26,17 @@ class CriticUpdate(Protocol):
 
 
 def fit_critic(
-    critic: CriticUpdate, batch_size: int | None, n_epochs: int, refuse_step: Callable[[str, float], None]
+    critic: CriticUpdate, settings: CriticSettings, refuse_step: Callable[[str, float], None]
 ) -> list[float]:
     """
     :param critic: The critic's steps
-    :param batch_size: B; ``None``: the whole rollout
-    :param n_epochs: Passes over the rollout
+    :param settings: How long and in what parts
     :param refuse_step: Told of a step that is not taken
     :return: the loss of each minibatch whose step was taken
     """
     losses = []
-    for _ in range(n_epochs):
-        for minibatch in critic.epoch(batch_size):
+    for _ in range(settings.n_epochs):
+        for minibatch in critic.epoch(settings.batch_size):
             loss, taken = critic.step(minibatch)
             if taken:
                 losses.append(loss)

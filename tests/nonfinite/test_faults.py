@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, UnclippedPPO
+from sb3_ppo_variants.backends import UpdateSettings
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.test_contract import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
@@ -298,7 +299,8 @@ def test_a_bad_minibatch_is_skipped_as_if_it_had_not_been_drawn(backend) -> None
     model.rollout_buffer.advantages[40] = np.nan
     np.random.seed(9)
     model.train()
-    update = other._current_backend().update(other.rollout_buffer, other._objective(), True, 0.5, True, None)
+    settings = UpdateSettings(other._objective(), True, 0.5, keep_old_policy=True)
+    update = other._current_backend().update(other.rollout_buffer, settings)
     np.random.seed(9)
     order = np.random.permutation(64)
     np.random.seed(9)

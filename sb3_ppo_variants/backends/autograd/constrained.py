@@ -7,12 +7,12 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, parameters_of
-from sb3_ppo_variants.backends.constrained import KLDirection, KLReduction, PolicyEvaluation
+from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind
+from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import head_and_parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 
 
@@ -25,31 +25,23 @@ class AutogradConstrainedUpdate:
 
     :param policy: The policy that collected the rollout, unchanged since, in evaluation mode
     :param buffer: The full rollout buffer
-    :param normalize_advantage: See ``AdvantageNormalizer``
-    :param ent_coef: Weight of the entropy
-    :param kl_direction: Which KL is constrained
-    :param kl_reduction: Whether it is summed or averaged over action dimensions
+    :param settings: What is constrained, and how
     """
 
     def __init__(
         self,
         policy: ActorCriticPolicy,
         buffer: RolloutBuffer,
-        normalize_advantage: NormalizeAdvantage,
-        ent_coef: float,
-        kl_direction: KLDirection,
-        kl_reduction: KLReduction,
+        settings: ConstrainedSettings,
     ):
         self.policy = policy
+        self.settings = settings
         self.rows = rows = next(drawn_rows(buffer, None))
         self.actions = as_evaluated(rows.actions, policy.action_space)
-        normalizer = AdvantageNormalizer(normalize_advantage, np.asarray(buffer.advantages))
+        normalizer = AdvantageNormalizer(settings.normalize_advantage, np.asarray(buffer.advantages))
         self.advantages = normalizer(rows.advantages)
-        self.ent_coef = ent_coef
-        self.kl_direction = kl_direction
-        self.kl_reduction = kl_reduction
         self.old = parameters_of(policy, [rows])
-        if not self.old and kl_direction == "new_old":
+        if not self.old and settings.kl_direction == "new_old":
             raise ValueError(
                 "kl_direction='new_old' needs a KL in closed form, which this policy's distribution does not have "
                 "here: use 'old_new'."
@@ -65,9 +57,9 @@ class AutogradConstrainedUpdate:
         log_prob = distribution.log_prob(self.actions)
         log_ratio = log_prob - self.rows.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
-        if self.ent_coef != 0:
+        if self.settings.ent_coef != 0:
             entropy = distribution.entropy()
-            objective = objective + self.ent_coef * (-log_prob if entropy is None else entropy).mean()
+            objective = objective + self.settings.ent_coef * (-log_prob if entropy is None else entropy).mean()
         constraint, kl = self._divergences(distribution, log_ratio, every=1)
         return PolicyEvaluation(objective, constraint, kl, th.exp(log_ratio.detach()))
 
@@ -94,7 +86,7 @@ class AutogradConstrainedUpdate:
         if not old or found is None:
             return kl.mean(), kl.mean()
         head, new = found
-        constrained = kl if self.kl_direction == "old_new" else head.kl(new, old)
-        if self.kl_reduction == "mean":
+        constrained = kl if self.settings.kl_direction == "old_new" else head.kl(new, old)
+        if self.settings.kl_reduction == "mean":
             constrained = constrained / head.averaged_dims(new)
         return constrained.mean(), kl.mean()

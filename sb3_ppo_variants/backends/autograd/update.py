@@ -17,9 +17,10 @@ from sb3_ppo_variants.backends.autograd.divergence import (
     mean_divergence,
     parameters_of,
 )
+from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, Objective
+from sb3_ppo_variants.objectives import AdvantageNormalizer
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 
@@ -61,30 +62,19 @@ class AutogradUpdate:
 
     :param policy: The policy, whose optimiser takes the steps
     :param buffer: The full rollout buffer
-    :param objective: What is maximised
-    :param normalize_advantage: Scales each minibatch's advantages
-    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-    :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
-    :param kept_rows: The rows of the flattened rollout that count, shape (N,); ``None``: all
+    :param settings: What is maximised, and how
     """
 
-    def __init__(
-        self,
-        policy: ActorCriticPolicy,
-        buffer: RolloutBuffer,
-        objective: Objective,
-        normalize_advantage: AdvantageNormalizer,
-        max_grad_norm: float | None,
-        keep_old_policy: bool,
-        kept_rows: np.ndarray | None,
-    ):
+    def __init__(self, policy: ActorCriticPolicy, buffer: RolloutBuffer, settings: UpdateSettings):
         self.policy = policy
         self.buffer = buffer
-        self.objective = objective
-        self.normalize_advantage = normalize_advantage
-        self.max_grad_norm = max_grad_norm
-        self.keep_old_policy = keep_old_policy or objective.kl_coef > 0
-        self.kept_rows = kept_rows
+        self.settings = settings
+        self.objective = settings.objective
+        advantages = buffer.advantages
+        if settings.kept_rows is not None:
+            flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
+            advantages = flat.ravel()[settings.kept_rows]
+        self.normalize_advantage = AdvantageNormalizer(settings.normalize_advantage, advantages)
         #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is to be had.
         self.old: Parameters | None = None
         self._records: list[StepRecord] = []
@@ -93,9 +83,9 @@ class AutogradUpdate:
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         self._epoch_starts.append(len(self._records))
-        for rows, numbers in minibatches(self.buffer, batch_size, self.kept_rows):
+        for rows, numbers in minibatches(self.buffer, batch_size, self.settings.kept_rows):
             # The first minibatch of a user's own buffer has flattened it.
-            if self.keep_old_policy and self.old is None:
+            if self.settings.needs_old_policy and self.old is None:
                 # Without row numbers a minibatch's old parameters cannot be found again.
                 self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer, CHUNK_SIZE))
             if self.old and numbers is not None:
@@ -125,7 +115,7 @@ class AutogradUpdate:
     def step(self, evaluation: AutogradEvaluation) -> bool:
         self.policy.optimizer.zero_grad()
         evaluation.loss.backward()
-        grad_norm = clipped_step(self.policy, evaluation.loss, self.max_grad_norm)
+        grad_norm = clipped_step(self.policy, evaluation.loss, self.settings.max_grad_norm)
         if grad_norm is None:
             self._records.pop()
             return False

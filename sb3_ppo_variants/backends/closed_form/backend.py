@@ -1,11 +1,10 @@
 """The backend for SB3's MLP policies on the CPU."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -17,10 +16,8 @@ from sb3_ppo_variants.backends.closed_form.eligibility import why_not_closed_for
 from sb3_ppo_variants.backends.closed_form.rollout import flat_rollout
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
-from sb3_ppo_variants.backends.constrained import KLDirection, KLReduction
 from sb3_ppo_variants.backends.critic import fit_critic
-from sb3_ppo_variants.objectives import Objective, ValueLoss
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.rollouts import Actor
 
 
@@ -54,48 +51,19 @@ class ClosedFormBackend:
     def actor(self) -> Actor:
         return ClosedFormActor(self.network)
 
-    def update(
-        self,
-        buffer: RolloutBuffer,
-        objective: Objective,
-        normalize_advantage: NormalizeAdvantage,
-        max_grad_norm: float | None,
-        keep_old_policy: bool,
-        kept_rows: np.ndarray | None,
-    ) -> ClosedFormUpdate:
-        rollout = flat_rollout(buffer, self.network)
-        return ClosedFormUpdate(
-            self.network, rollout, objective, normalize_advantage, max_grad_norm, keep_old_policy, kept_rows
-        )
+    def update(self, buffer: RolloutBuffer, settings: UpdateSettings) -> ClosedFormUpdate:
+        return ClosedFormUpdate(self.network, flat_rollout(buffer, self.network), settings)
 
-    def constrained_update(
-        self,
-        buffer: RolloutBuffer,
-        normalize_advantage: NormalizeAdvantage,
-        ent_coef: float,
-        kl_direction: KLDirection,
-        kl_reduction: KLReduction,
-    ) -> ClosedFormConstrainedUpdate:
-        rollout = flat_rollout(buffer, self.network)
-        return ClosedFormConstrainedUpdate(
-            self.network, rollout, normalize_advantage, ent_coef, kl_direction, kl_reduction
-        )
+    def constrained_update(self, buffer: RolloutBuffer, settings: ConstrainedSettings) -> ClosedFormConstrainedUpdate:
+        return ClosedFormConstrainedUpdate(self.network, flat_rollout(buffer, self.network), settings)
 
     def fit_critic(
-        self,
-        buffer: RolloutBuffer,
-        value_loss: ValueLoss,
-        batch_size: int | None,
-        n_epochs: int,
-        max_grad_norm: float | None,
-        frozen: Collection[th.nn.Parameter],
-        refuse_step: Callable[[str, float], None],
+        self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]
     ) -> list[float]:
-        if n_epochs == 0:
+        if settings.n_epochs == 0:
             return []  # Adam's state stays empty before the first step
-        # What is frozen is the actor's, which shares nothing with this critic.
-        critic = ClosedFormCriticUpdate(self.network, flat_rollout(buffer, self.network), value_loss, max_grad_norm)
-        return fit_critic(critic, batch_size, n_epochs, refuse_step)
+        critic = ClosedFormCriticUpdate(self.network, flat_rollout(buffer, self.network), settings)
+        return fit_critic(critic, settings, refuse_step)
 
 
 @contextmanager

@@ -5,11 +5,11 @@ import torch as th
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
-from sb3_ppo_variants.backends.constrained import KLDirection, KLReduction, PolicyEvaluation
+from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import Product
+from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
 
@@ -22,28 +22,20 @@ class ClosedFormConstrainedUpdate:
 
     :param network: The policy in numpy
     :param rollout: The whole rollout; its rows are put in the order in which SB3's buffer would draw them
-    :param normalize_advantage: See ``AdvantageNormalizer``
-    :param ent_coef: Weight of the entropy
-    :param kl_direction: Which KL is constrained
-    :param kl_reduction: Whether it is summed or averaged over action dimensions
+    :param settings: What is constrained, and how
     """
 
     def __init__(
         self,
         network: ClosedFormActorCritic,
         rollout: FlatRollout,
-        normalize_advantage: NormalizeAdvantage,
-        ent_coef: float,
-        kl_direction: KLDirection,
-        kl_reduction: KLReduction,
+        settings: ConstrainedSettings,
     ):
         self.network = network
+        self.settings = settings
         self.parameters = network.actor_parameters
         self.rows = rows = rollout.take(drawing_order(len(rollout), kept=None))
-        rows.advantages = AdvantageNormalizer(normalize_advantage, rows.advantages)(rows.advantages)
-        self.ent_coef = ent_coef
-        self.kl_direction = kl_direction
-        self.kl_reduction = kl_reduction
+        rows.advantages = AdvantageNormalizer(settings.normalize_advantage, rows.advantages)(rows.advantages)
         self._passed, self._at_old, self._log_ratio = self._forward()
         # Copies: later passes overwrite the network's output, and log σ moves.
         self.old = tuple(np.broadcast_to(p, self._at_old[0].shape).copy() for p in self._at_old)
@@ -60,11 +52,11 @@ class ClosedFormConstrainedUpdate:
         _, parameters, log_ratio = self._forward()
         head = self.network.head
         objective = UnclippedSurrogate().value(log_ratio, self.rows.advantages).mean()
-        if self.ent_coef != 0:
-            objective = objective + self.ent_coef * head.entropy(parameters).mean()
+        if self.settings.ent_coef != 0:
+            objective = objective + self.settings.ent_coef * head.entropy(parameters).mean()
         new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
         kl = head.kl(self.old, new)
-        constraint = kl if self.kl_direction == "old_new" else head.kl(new, self.old)
+        constraint = kl if self.settings.kl_direction == "old_new" else head.kl(new, self.old)
         return PolicyEvaluation(
             th.as_tensor(objective),
             th.as_tensor(constraint.mean() / self._averaged_dims()),
@@ -73,15 +65,15 @@ class ClosedFormConstrainedUpdate:
         )
 
     def _averaged_dims(self) -> int:
-        return self.network.head.averaged_dims(self.old) if self.kl_reduction == "mean" else 1
+        return self.network.head.averaged_dims(self.old) if self.settings.kl_reduction == "mean" else 1
 
     def _gradient(self) -> th.Tensor:
         head, scale = self.network.head, 1 / len(self.rows)
         weight = UnclippedSurrogate().slope(self._log_ratio, self.rows.advantages) * scale
         slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._at_old, self.rows.actions)]
-        if self.ent_coef != 0:
+        if self.settings.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(self._at_old), strict=True):
-                slope += (scale * self.ent_coef) * of_entropy
+                slope += (scale * self.settings.ent_coef) * of_entropy
         return self._actor_gradient(self._passed, tuple(slopes))
 
     def _actor_gradient(self, passed: list[np.ndarray], slopes: Parameters) -> th.Tensor:

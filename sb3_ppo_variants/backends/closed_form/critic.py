@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.binding import clipped_step
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
-from sb3_ppo_variants.objectives import ValueLoss
+from sb3_ppo_variants.backends.settings import CriticSettings
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
@@ -17,21 +17,13 @@ class ClosedFormCriticUpdate:
 
     :param network: The policy in numpy
     :param rollout: N rows
-    :param value_loss: What is minimised
-    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+    :param settings: What is minimised, and how; its frozen parameters are the actor's, which this critic does not share
     """
 
-    def __init__(
-        self,
-        network: ClosedFormActorCritic,
-        rollout: FlatRollout,
-        value_loss: ValueLoss,
-        max_grad_norm: float | None,
-    ):
+    def __init__(self, network: ClosedFormActorCritic, rollout: FlatRollout, settings: CriticSettings):
         self.network = network
         self.rollout = rollout
-        self.value_loss = value_loss
-        self.max_grad_norm = max_grad_norm
+        self.settings = settings
         self.adams = network.adams(actor=False, critic=True)
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
@@ -41,7 +33,8 @@ class ClosedFormCriticUpdate:
 
     def step(self, minibatch: Rows) -> tuple[float, bool]:
         passed = self.network.vf.forward(minibatch.observations)
+        value_loss = self.settings.value_loss
         arguments = passed[-1][:, 0], minibatch.old_values, minibatch.returns
-        loss = float(self.value_loss.value(*arguments).mean())
-        self.network.critic_backward(passed, self.value_loss.slope(*arguments) / len(minibatch))
-        return loss, math.isfinite(clipped_step(self.adams, self.max_grad_norm))
+        loss = float(value_loss.value(*arguments).mean())
+        self.network.critic_backward(passed, value_loss.slope(*arguments) / len(minibatch))
+        return loss, math.isfinite(clipped_step(self.adams, self.settings.max_grad_norm))

@@ -9,10 +9,10 @@ from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCr
 from sb3_ppo_variants.backends.closed_form.binding import clipped_step
 from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
+from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, Objective
-from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.objectives import AdvantageNormalizer
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
@@ -64,37 +64,23 @@ class ClosedFormUpdate:
 
     :param network: The policy in numpy
     :param rollout: N rows
-    :param objective: What is maximised
-    :param normalize_advantage: See ``AdvantageNormalizer``
-    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-    :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
-    :param kept_rows: The rows that count, shape (N,); ``None``: all
+    :param settings: What is maximised, and how
     """
 
-    def __init__(
-        self,
-        network: ClosedFormActorCritic,
-        rollout: FlatRollout,
-        objective: Objective,
-        normalize_advantage: NormalizeAdvantage,
-        max_grad_norm: float | None,
-        keep_old_policy: bool,
-        kept_rows: np.ndarray | None,
-    ):
+    def __init__(self, network: ClosedFormActorCritic, rollout: FlatRollout, settings: UpdateSettings):
         self.network = network
         self.rollout = rollout
-        self.objective = objective
-        self.max_grad_norm = max_grad_norm
-        self.kept_rows = kept_rows
-        advantages = rollout.rows.advantages
+        self.settings = settings
+        self.objective = objective = settings.objective
+        advantages, kept = rollout.rows.advantages, settings.kept_rows
         self.normalize_advantage = AdvantageNormalizer(
-            normalize_advantage, advantages if kept_rows is None else advantages[kept_rows]
+            settings.normalize_advantage, advantages if kept is None else advantages[kept]
         )
         network.bound.show_gradient()
         self.adams = network.adams(actor=True, critic=objective.value_loss is not None)
         #: The old policy's distributions, N rows each; ``None`` where no KL needs them.
         self.old: Parameters | None = None
-        if keep_old_policy or objective.kl_coef > 0:
+        if settings.needs_old_policy:
             self.old = self._parameters_of_all_rows()
         if self.old is not None and objective.kl_coef > 0:
             rollout.rows.old_parameters = self.old
@@ -106,7 +92,7 @@ class ClosedFormUpdate:
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         self._epoch_starts.append(len(self._records))
-        order = drawing_order(len(self.rollout), self.kept_rows)
+        order = drawing_order(len(self.rollout), self.settings.kept_rows)
         size = batch_size or len(order)
         for numbers in self.rollout.shuffled(order, size):
             # A copy of the rows of many minibatches, each of which is then a view.
@@ -127,7 +113,7 @@ class ClosedFormUpdate:
 
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
         self.gradient(evaluation)
-        norm = clipped_step(self.adams, self.max_grad_norm)
+        norm = clipped_step(self.adams, self.settings.max_grad_norm)
         if not math.isfinite(norm):
             self._records.forget_last()
             return False

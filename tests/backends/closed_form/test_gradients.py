@@ -17,6 +17,7 @@ from sb3_ppo_variants.backends.closed_form.network import WIDE
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.natural_step import FlatParameters, fisher_product_of
+from sb3_ppo_variants.backends.settings import ConstrainedSettings, UpdateSettings
 from sb3_ppo_variants.distributions import Bernoulli, head_and_parameters
 from sb3_ppo_variants.objectives import (
     ClippedSquaredError,
@@ -121,7 +122,7 @@ def three_gradients(policy: ActorCriticPolicy, objective: Objective, n_rows: int
     """By hand, by torch, and by torch in float64."""
     network = ClosedFormActorCritic(policy)
     rollout = make_rollout(network, n_rows)
-    update = ClosedFormUpdate(network, rollout, objective, False, None, keep_old_policy=True, kept_rows=None)
+    update = ClosedFormUpdate(network, rollout, UpdateSettings(objective, keep_old_policy=True))
     rows = rollout.take(np.arange(n_rows))
     # The penalty is zero, and so is its slope, at the old policy: move away from it.
     network.bound.flat += 0.05 * np.random.standard_normal(len(network.bound.flat)).astype(network.dtype)
@@ -188,7 +189,9 @@ def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int
     np.random.seed(1)
     policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, th.float64)
     network = ClosedFormActorCritic(policy)
-    update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, 0.0, "old_new", "sum")
+    update = ClosedFormConstrainedUpdate(
+        network, make_rollout(network, 30), ConstrainedSettings(True, 0.0, "old_new", "sum")
+    )
     features = th.from_numpy(update.rows.observations[::every].copy())
     distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
     family, parameters = head_and_parameters(distribution)
@@ -208,7 +211,9 @@ def test_gradient_of_the_constrained_steps_surrogate(head: str, ent_coef: float,
     np.random.seed(3)
     policy = make_policy(head, 5, {"pi": [16, 8], "vf": [8]}, th.nn.Tanh, dtype)
     network = ClosedFormActorCritic(policy)
-    update = ClosedFormConstrainedUpdate(network, make_rollout(network, 30), True, ent_coef, "old_new", "sum")
+    update = ClosedFormConstrainedUpdate(
+        network, make_rollout(network, 30), ConstrainedSettings(True, ent_coef, "old_new", "sum")
+    )
     loss = Objective(UnclippedSurrogate(), None, ent_coef=ent_coef)
     torchs = autograd_gradient(policy, update.rows, loss, tuple(th.from_numpy(part) for part in update.old))
     torchs = -torchs[network.actor_span]

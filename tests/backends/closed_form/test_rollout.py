@@ -12,6 +12,7 @@ from sb3_ppo_variants.backends.closed_form import actor_critic
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
+from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.rollouts import Rows
 from tests.algorithms.test_contract import make, parameters_of, settings_for
 from tests.backends.closed_form.test_gradients import OBJECTIVES, make_policy, make_rollout
@@ -71,7 +72,9 @@ def test_kl_and_old_policy_do_not_depend_on_the_chunks(rollout: FlatRollout, chu
     results = []
     for rows in (2048, chunk_rows):
         rollout.network.chunk_rows = rows
-        update = ClosedFormUpdate(rollout.network, rollout, OBJECTIVES["clip"], True, None, True, None)
+        update = ClosedFormUpdate(
+            rollout.network, rollout, UpdateSettings(OBJECTIVES["clip"], True, keep_old_policy=True)
+        )
         rollout.network.bound.flat += 0.1
         results.append((update.measured_kl(), *update.old))
         rollout.network.bound.flat -= 0.1

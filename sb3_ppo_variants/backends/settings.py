@@ -1,0 +1,71 @@
+"""What an algorithm tells a backend of an update: each setting is declared once."""
+
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch as th
+
+from sb3_ppo_variants.objectives import Objective, ValueLoss
+from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+
+KLDirection = Literal["old_new", "new_old"]
+KLReduction = Literal["sum", "mean"]
+
+
+class UpdateSettings(NamedTuple):
+    """
+    K epochs of minibatch steps.
+
+    :param objective: What is maximised
+    :param normalize_advantage: See ``AdvantageNormalizer``
+    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+    :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
+    :param kept_rows: Which rows of the flattened rollout count, shape (N,); ``None``: all
+    """
+
+    objective: Objective
+    normalize_advantage: NormalizeAdvantage = False
+    max_grad_norm: float | None = None
+    keep_old_policy: bool = False
+    kept_rows: np.ndarray | None = None
+
+    @property
+    def needs_old_policy(self) -> bool:
+        """Whether the KL to the old policy is needed, for the penalty or to be measured."""
+        return self.keep_old_policy or self.objective.kl_coef > 0
+
+
+class ConstrainedSettings(NamedTuple):
+    """
+    One step under a KL constraint.
+
+    :param normalize_advantage: See ``AdvantageNormalizer``
+    :param ent_coef: Weight of the entropy
+    :param kl_direction: Which KL is constrained
+    :param kl_reduction: Whether it is summed or averaged over action dimensions
+    """
+
+    normalize_advantage: NormalizeAdvantage
+    ent_coef: float
+    kl_direction: KLDirection
+    kl_reduction: KLReduction
+
+
+class CriticSettings(NamedTuple):
+    """
+    The critic fitted on its own.
+
+    :param value_loss: What is minimised
+    :param batch_size: B; ``None``: the whole rollout
+    :param n_epochs: Passes over the rollout
+    :param max_grad_norm: Largest gradient norm; ``None``: unlimited
+    :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
+        critic, or the trust region would not hold
+    """
+
+    value_loss: ValueLoss
+    batch_size: int | None
+    n_epochs: int
+    max_grad_norm: float | None
+    frozen: Collection[th.nn.Parameter]
