@@ -16,7 +16,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
 
     ``nonfinite_update="raise"`` stops with a ``NonFiniteError`` in the rollout in which it came up. ``"skip"`` leaves
     out the minibatch whose loss or gradient is not finite, or the whole update where the rollout is not, counts it in
-    ``train/nonfinite_updates`` and goes on; an observation that the policy cannot act on stops all the same.
+    ``train/nonfinite_updates`` and continues; an observation that the policy cannot act on stops in either case.
     """
 
     nonfinite_update: NonFiniteUpdate = "raise"
@@ -26,7 +26,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
 
     def report(self, fault: NonFiniteError | None) -> None:
         """
-        Stop because of a fault in the rollout, or note it so that the rollout is not learnt from.
+        Stop because of a fault in the rollout, or mark the rollout as one not to learn from.
 
         :param fault: What was found; ``None``: nothing
         :raises NonFiniteError: it, unless such updates are to be skipped

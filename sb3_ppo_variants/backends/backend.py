@@ -73,7 +73,7 @@ class Backend(Protocol):
 
     #: As ``update_backend`` names it.
     name: ClassVar[str]
-    #: Whether the exact KL over the rollout costs next to nothing, so that it is measured by default.
+    #: Whether the exact KL over the rollout costs next to nothing and is measured by default.
     measures_kl_cheaply: ClassVar[bool]
 
     @staticmethod

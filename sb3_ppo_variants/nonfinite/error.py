@@ -5,7 +5,7 @@ class NonFiniteError(ValueError):
     """
     A NaN or an Inf where training needs a number. Nothing has been learnt from it.
 
-    :param message: What, in which environment, at which step, and what to look at
+    :param message: What, in which environment, at which step, and what to check
     :param what: ``"observation"``, ``"terminal observation"``, ``"action"``, ``"reward"``, ``"value"``, ``"return"``,
         ``"advantage"``, ``"log-probability"``, ``"parameters"``, ``"output"``, ``"loss"``, ``"gradient"``
         or ``"coefficient"``

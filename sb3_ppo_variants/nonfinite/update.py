@@ -1,4 +1,4 @@
-"""What is not finite in an update: looked for in detail only once a gradient's norm or a loss has failed."""
+"""What is not finite in an update: searched in detail only once a gradient's norm or a loss has failed."""
 
 import numpy as np
 import torch as th
@@ -53,7 +53,7 @@ def _likely_cause(buffer: RolloutBuffer) -> tuple[int | None, str]:
     step, env_index = place_in_rollout(int(returns.argmax()), buffer)
     return env_index, (
         f"The rollout's numbers are finite; the largest return, {returns.max():.3g}, is environment {env_index}'s at "
-        f"step {step} of the rollout (from 0). Look at the scale of the rewards (VecNormalize), learning_rate, log_std "
+        f"step {step} of the rollout (from 0). Check the scale of the rewards (VecNormalize), learning_rate, log_std "
         "and, without clipping, at ratios that overflow."
     )
 

@@ -13,7 +13,7 @@ _EXACT = (np.dtype(np.float32), np.dtype(np.float64))
 
 class _RunningMeanStd(RunningMeanStd):
     """
-    SB3's running mean and variance, to the bit, in a third of the time.
+    SB3's running mean and variance, bit for bit, in a third of the time.
 
     ``np.mean`` and ``np.var`` take 15 µs for a row of numbers, most of it in Python around their sums; and the mean of
     one row, what a single environment gives, is that row. A copy, and whatever is pickled, is SB3's own class.

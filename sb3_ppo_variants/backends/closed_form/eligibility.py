@@ -45,7 +45,7 @@ def why_not_closed_form(
     policy: ActorCriticPolicy, buffer: RolloutBuffer, observation_space: spaces.Space
 ) -> str | None:
     """
-    The closed form stands in for code that it knows to the letter; anything else it leaves to autograd.
+    The closed form replaces code that it reproduces exactly; everything else is left to autograd.
 
     :param policy: The policy
     :param buffer: The rollout buffer

@@ -109,7 +109,7 @@ class MLP:
     def __init__(self, layers: list[Layer], activation: Activation):
         self.layers = layers
         self.activation = activation
-        # Views, made once: the transposed weights that a forward pass multiplies with; and room for copies of them.
+        # Made once: views of the transposed weights that a forward pass multiplies with, and buffers for copies of them.
         self._transposed = [layer.weight.T for layer in layers]
         self._copies = [np.empty_like(layer.weight.T, order="C") for layer in layers]
         widest = max(len(layer.bias) for layer in layers)
@@ -129,7 +129,7 @@ class MLP:
             dtype = self.layers[0].weight.dtype
             buffers = [np.empty((n_rows, len(layer.bias)), dtype) for layer in self.layers]
             self._buffers[n_rows] = buffers
-            # Room for a backward pass at the hidden layers; untouched memory until there is one.
+            # Buffers for a backward pass at the hidden layers; untouched memory until there is one.
             self._slopes[n_rows] = [np.empty_like(hidden) for hidden in buffers[:-1]]
             self._ones[n_rows] = np.ones(n_rows, dtype)
         return buffers
@@ -173,14 +173,14 @@ class MLP:
         :param d_out: ∂J/∂output, shape (B, n_out)
         :param gradient: ∂J/∂W and ∂J/∂b are written here
         """
-        ones, room = self._ones[len(d_out)], self._slopes[len(d_out)]
+        ones, buffers = self._ones[len(d_out)], self._slopes[len(d_out)]
         for index in range(len(self.layers) - 1, -1, -1):
             given = passed[index]
             self._product(d_out.T, given, gradient[index].weight)
             # A vector-matrix product sums rows faster than sum(0).
             np.dot(ones, d_out, gradient[index].bias)
             if index > 0:
-                weight, d_given = self.layers[index].weight, room[index - 1]
+                weight, d_given = self.layers[index].weight, buffers[index - 1]
                 # One output: an outer product, for which matmul takes twice as long.
                 if len(weight) == 1:
                     np.multiply(d_out, weight, d_given)

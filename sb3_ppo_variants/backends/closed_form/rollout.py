@@ -15,7 +15,7 @@ class FlatRollout:
     N rows, in the order of SB3's flattened buffer and mostly in its memory.
 
     Observations stay as the buffer has them and become features where rows are taken: a one-hot vector, or an image in
-    floats, takes many times the room of what it is made from.
+    floats, takes many times the memory of its source.
 
     :param network: Converts observations to features
     :param rows: N rows; observations as the buffer has them, actions as the head takes them

@@ -61,7 +61,7 @@ def single_threaded() -> Iterator[None]:
 
     :return: a context in which BLAS and torch use one thread
     """
-    # OpenMP's number belongs to each Python thread by itself. torch sets it at its first call in a thread: now, not
+    # Each Python thread has an OpenMP number of its own. torch sets it at its first call in a thread: now, not
     # over ours.
     th.get_num_threads()
     with _controller("openmp").limit(limits=1):

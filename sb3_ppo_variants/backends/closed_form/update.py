@@ -161,7 +161,7 @@ class ClosedFormUpdate:
     # ---- Pieces ----
 
     def _parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
-        """Which rows, and their distributions as of now, first to last; valid until the next."""
+        """Row slices and their distributions now, first to last; each is valid until the next."""
         for rows, features in self.rollout.features_in_order():
             yield rows, self.network.parameters(self.network.pi.forward(features)[-1])
 
