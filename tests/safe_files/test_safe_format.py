@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from sb3_ppo_variants.algorithms import configurable
+from sb3_ppo_variants.algorithms import loading
 from sb3_ppo_variants.safe_files.format import read_safe
 from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
 from tests.algorithms.test_contract import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
@@ -253,7 +253,7 @@ def test_a_missing_file_is_a_missing_file(tmp_path) -> None:
 def test_loading_a_zip_says_once_that_it_runs_code(tmp_path, caplog) -> None:
     make(ClipPPO).save(tmp_path / "zip")
     path = make(ClipPPO).save_safe(tmp_path / "safe")
-    configurable._say_that_zips_run_code.cache_clear()
+    loading._say_that_zips_run_code.cache_clear()
     with caplog.at_level(logging.WARNING, "sb3_ppo_variants"):
         ClipPPO.load_safe(path)
         assert caplog.records == []
