@@ -129,15 +129,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         if unknown:
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
-        used_by_sb3 = {
-            "stats_window_size": stats_window_size,
-            "verbose": verbose,
-            "policy_kwargs": policy_kwargs,
-            "rollout_buffer_kwargs": rollout_buffer_kwargs,
-            "tensorboard_log": tensorboard_log,
-        }
-        for name, value in used_by_sb3.items():
-            self.sb3_checks[name](name, value)
+        # SB3 uses it at once. All other arguments are checked once they are stored.
+        self.checks["verbose"]("verbose", verbose)
         super().__init__(
             policy,
             env,

@@ -15,9 +15,7 @@ from sb3_ppo_variants.algorithms.arguments import declares_all_arguments, reject
 from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, instance, integer, number, optional
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-
-#: For a coefficient that a class sets itself, and so does not check as an argument.
-_ANY_COEFFICIENT = coefficient()
+from sb3_ppo_variants.safe_files.settings import attribute_of
 
 
 class ConfigurableAlgorithm(OnPolicyAlgorithm):
@@ -62,10 +60,6 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "measure_kl": choice(True, False, None),
         "update_backend": choice("auto", "autograd", "closed_form"),
         "nonfinite_update": choice("raise", "skip"),
-    }
-
-    #: The same for what SB3 uses before it has stored it, or stores under another name.
-    sb3_checks: ClassVar[dict[str, Check]] = {
         "stats_window_size": integer(at_least=1),
         "verbose": integer(at_least=0),
         "policy_kwargs": optional(instance((dict,), "a dictionary of the policy's arguments")),
@@ -92,7 +86,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def _check_settings(self) -> None:
         """Reject arguments out of their range, or that contradict each other. Subclasses add their own rules."""
         for name, check in self.checks.items():
-            check(name, getattr(self, name))
+            check(name, getattr(self, attribute_of(name)))
         if self.normalize_advantage and self.n_steps * self.n_envs < 2:
             raise ValueError(
                 f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "
@@ -176,7 +170,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def _checked_reading(self, name: str) -> Reading:
         reading = Reading.of(self._coefficient(name), self._current_progress_remaining)
         try:
-            self.checks.get(name, _ANY_COEFFICIENT)(name, reading)
+            self.checks.get(name, coefficient())(name, reading)
         except ValueError as error:
             message = (
                 f"{error} That is its value at num_timesteps={self.num_timesteps}, remaining progress "

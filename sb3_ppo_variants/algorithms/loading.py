@@ -24,9 +24,6 @@ from sb3_ppo_variants.safe_files.loading import load_safe
 from sb3_ppo_variants.safe_files.saving import save_safe
 from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
-#: The classes by the name that their files carry.
-FAMILY: dict[str, type[SafeAlgorithm]] = {}
-
 #: Settings that TRPO and the other classes both have, with different meanings.
 _TRPO_ONLY_MEANINGS = {"target_kl", "learning_rate", "batch_size", "max_grad_norm"}
 
@@ -49,10 +46,10 @@ def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
     for; and, to and from TRPO, the settings that mean something else there.
 
     :param cls: The class that loads
-    :param saved_by: The class that saved: a name in ``FAMILY``, or ``"PPO"`` for SB3's
+    :param saved_by: The class that saved: a name in ``cls.family``, or ``"PPO"`` for SB3's
     :return: names of settings
     """
-    writers: dict[str, type] = {"PPO": PPO, **FAMILY}
+    writers: dict[str, type] = {"PPO": PPO, **cls.family}
     if saved_by not in writers or saved_by == cls.family_name:
         return set()
     own, theirs = (set(inspect.signature(c).parameters) for c in (cls, writers[saved_by]))
@@ -63,18 +60,7 @@ def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
 
 
 class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
-    """
-    An algorithm that loads files of its own class, of the others and of SB3's ``PPO``.
-
-    A class of ours gives the name that its files carry: ``class ClipPPO(SurrogatePPO, family_name="ClipPPO")``. A
-    user's subclass inherits it.
-    """
-
-    def __init_subclass__(cls, family_name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if family_name is not None:
-            cls.family_name = family_name
-            FAMILY[family_name] = cls
+    """An algorithm that loads files of its own class, of the others and of SB3's ``PPO``."""
 
     @classmethod
     def load(
@@ -166,18 +152,17 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises TypeError: an argument that the constructor does not have
         """
         reject_unknown_arguments(cls, kwargs)
-        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs), FAMILY)
+        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs))
 
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         # SB3 writes these into the model unseen, past the constructor, and any attribute may be named. A name is
         # therefore refused only if it is nearly, but not quite, an argument.
         arguments = list(inspect.signature(cls).parameters)
-        every_check = cls.sb3_checks | cls.checks
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
         for name, value in parsed.items():
-            if name in every_check:
-                every_check[name](name, value)
+            if name in cls.checks:
+                cls.checks[name](name, value)
             elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
                 reject_unknown_arguments(cls, [name])
         return parsed

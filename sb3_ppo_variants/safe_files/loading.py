@@ -3,7 +3,6 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +60,6 @@ def load_safe(
     device: th.device | str,
     policy_class: type[ActorCriticPolicy] | None,
     given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
 ) -> _Model:
     """
     :param cls: The class to load
@@ -70,14 +68,13 @@ def load_safe(
     :param device: Where to load to
     :param policy_class: Needed where the policy is not one of SB3's
     :param given: Settings that take the place of the file's, checked
-    :param family: The classes that may have saved the file, by the name that it gives
     :return: the model
     :raises SafeFileError: the file is damaged, is of another kind, or asks for something that it does not bring
     """
     found = Path(path) if Path(path).exists() else with_suffix(path)
     document, tensors = read_safe(found)
     try:
-        return _model(cls, document, tensors, env, device, policy_class, given, family)
+        return _model(cls, document, tensors, env, device, policy_class, given)
     except SafeFileError as error:
         raise SafeFileError(f"{found}: {error}") from error
 
@@ -90,7 +87,6 @@ def _model(
     device: th.device | str,
     policy_class: type[ActorCriticPolicy] | None,
     given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
 ) -> _Model:
     if document.get("schema") != SCHEMA:
         raise SafeFileError(
@@ -98,7 +94,7 @@ def _model(
             "of sb3_ppo_variants that wrote it, or a newer one."
         )
     mapping(document, "the document", _KEYS)
-    state = _state(cls, document, given, family)
+    state = _state(cls, document, given)
     policy_class = policy_class or _policy_class(cls, document["policy"])
     if "policy_kwargs" not in given:
         _require_kept(document, "policy_kwargs", cls)
@@ -129,21 +125,16 @@ def _model(
     return model
 
 
-def _state(
-    cls: type[SafeAlgorithm],
-    document: dict[str, Any],
-    given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
-) -> dict[str, Any]:
+def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What ``__dict__`` is to hold, of everything but the policy's own arguments."""
-    saved_by = text(document["algorithm"], "the algorithm", family)
+    saved_by = text(document["algorithm"], "the algorithm", cls.family)
     mapping(document["versions"], "versions", optional=document["versions"])
     left_out = sequence(document["left_out"], "left_out", 256)
     state: dict[str, Any] = {"_saved_by": saved_by, "n_envs": whole(document["n_envs"], "n_envs", 1, 2**20)}
     for name in ("observation_space", "action_space"):
         state[name] = space_from_data(document[name], name)
     _check_action_space(state["action_space"])
-    writer = family[saved_by]
+    writer = cls.family[saved_by]
     names = {*setting_names(writer), *setting_names(cls)}
     settings = mapping(document["settings"], f"settings (of {_class_of(document)})", optional=names)
     for name in left_out:
@@ -167,7 +158,7 @@ def _state(
 
 def _setting(name: str, data: Any, cls: type[SafeAlgorithm]) -> Any:
     value = setting_from_data(name, data, name in cls.coefficients)
-    check = (cls.sb3_checks | cls.checks).get(name)
+    check = cls.checks.get(name)
     # A coefficient assigned as 0 (as rl_zoo3 does to a learning rate) is kept, as in SB3's files.
     if check is not None and not (name in cls.coefficients and type(value) in (int, float) and value == 0):
         try:

@@ -46,23 +46,33 @@ _NOT_KWARGS = {"self", "observation_space", "action_space", "lr_schedule", "use_
 
 
 class SafeAlgorithm(OnPolicyAlgorithm):
-    """What the format needs of an algorithm beyond what SB3's has."""
+    """
+    What the format needs to know of an algorithm.
 
-    #: The name under which its files say who saved them.
+    Files name the class that saved them. A class gives this name when it is defined:
+    ``class ClipPPO(SurrogatePPO, family_name="ClipPPO")``. Subclasses of it inherit the name.
+    """
+
+    #: All classes with a name, by name: only these may be named in a file.
+    family: ClassVar[dict[str, type["SafeAlgorithm"]]] = {}
     family_name: ClassVar[str]
     #: The settings that may be schedules.
     coefficients: ClassVar[tuple[str, ...]]
-    #: The checks of its arguments: take name and value, raise ``ValueError`` or ``TypeError``.
+    #: The checks of its arguments: they take name and value, and raise ``ValueError`` or ``TypeError``.
     checks: ClassVar[dict[str, Callable[[str, Any], None]]]
-    #: The checks of arguments that SB3 stores under another name.
-    sb3_checks: ClassVar[dict[str, Callable[[str, Any], None]]]
-    #: Who saved the file that a model is being loaded from; afterwards, and in the model's own files, its own name.
+    #: Who saved the file that a model is being loaded from; after that, and in the model's own files, its own name.
     _saved_by: str
     #: Only while a file is loaded: the arguments that the caller gave, which win. ``_setup_model``, which follows the
     #: reading of the settings and builds the policy, takes it away.
     _given_to_load: frozenset[str]
     #: Updates left out because of numbers that are not finite.
     _n_nonfinite_updates: int
+
+    def __init_subclass__(cls, family_name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family_name is not None:
+            cls.family_name = family_name
+            cls.family[family_name] = cls
 
 
 def setting_names(cls: type) -> list[str]:

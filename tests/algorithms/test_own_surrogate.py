@@ -56,6 +56,7 @@ def test_the_rest_comes_by_itself(tmp_path) -> None:
     model = make(MyPPO, strength=3.0).learn(64)
     model.save(tmp_path / "model")
     assert MyPPO.load(tmp_path / "model").strength == 3.0
+    assert MyPPO.load_safe(model.save_safe(tmp_path / "safe")).strength == 3.0
 
 
 def test_both_backends_follow_it() -> None:
