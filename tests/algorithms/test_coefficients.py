@@ -12,7 +12,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from tests.algorithms.test_contract import ALGORITHMS, make, parameters_of
+from tests.algorithms.models import ALGORITHMS, make, parameters_of
 from tests.nonfinite.test_faults import BACKENDS, Remember
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
 

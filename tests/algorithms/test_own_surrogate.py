@@ -12,7 +12,7 @@ from sb3_ppo_variants.algorithms.checks import number
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array, namespace_of
 from sb3_ppo_variants.objectives import Surrogate
-from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.models import make, parameters_of
 
 
 @dataclass(frozen=True)

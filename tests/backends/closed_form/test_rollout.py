@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 from sb3_ppo_variants import TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.backends.closed_form import ClosedFormActorCritic, FlatRollout, Rows, actor_critic
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
-from tests.algorithms.test_contract import make, parameters_of, settings_for
+from tests.algorithms.models import make, parameters_of, settings_for
 from tests.backends.closed_form.test_gradients import OBJECTIVES, make_policy, make_rollout
 from tests.parity.test_sb3_ppo import make_env
 
