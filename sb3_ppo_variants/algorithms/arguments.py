@@ -1,16 +1,23 @@
-"""The arguments that classes pass on to the shared constructor, for editors and type checkers.
+"""
+Constructor arguments: their types, the signature that a class shows, and the refusal of unknown names.
 
-Names and types only: defaults and meanings are those of ``OnPolicyVariant``.
+A class declares its own arguments and passes the rest on as ``**kwargs: Unpack[...]`` with one of the dictionaries
+below, which type checkers read. ``visible_signature`` reads them too, so ``help()``, editors and rl_zoo3 see every
+argument of every class. Defaults and meanings are those of the class that declares the argument.
 """
 
-from typing import Any, Literal
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args, get_origin
 
 import torch as th
+from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from typing_extensions import TypedDict
+from typing_extensions import Never, TypedDict, Unpack
 
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
-from sb3_ppo_variants.algorithms.schedules import Coefficient
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 
 UpdateBackend = Literal["auto", "autograd", "closed_form"]
@@ -38,26 +45,95 @@ class RolloutArguments(TypedDict, total=False):
 
 
 class SharedArguments(RolloutArguments, total=False):
-    """What the algorithms that follow one gradient pass on too."""
+    """What the algorithms with one loss for policy and critic pass on too."""
 
+    vf_coef: Coefficient
     max_grad_norm: float | None
     measure_kl: bool | None
 
 
 class ObjectiveArguments(SharedArguments, total=False):
-    """The weights beside the surrogate, and the early stop."""
+    """What a subclass of ``SurrogatePPO`` passes on if it takes ``PPO``'s positional arguments."""
 
     ent_coef: Coefficient
-    vf_coef: Coefficient
     target_kl: float | None
     clip_range_vf_mode: Literal["sb3", "max"]
 
 
 class SurrogateArguments(ObjectiveArguments, total=False):
-    """What the algorithms of K epochs on an importance-sampled surrogate have in common."""
+    """What any other subclass of ``SurrogatePPO`` passes on."""
 
     batch_size: int | None
     n_epochs: int
     gamma: float
     gae_lambda: float
     clip_range_vf: Coefficient | None
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_PPO_ORDER = list(inspect.signature(PPO).parameters)
+
+
+def _keywords(constructor: Callable[..., Any]) -> inspect.Parameter | None:
+    """The ``**kwargs`` of a constructor, if it has them."""
+    parameters = inspect.signature(constructor).parameters.values()
+    return next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
+
+
+def _declared_names(kwargs: inspect.Parameter | None) -> Iterable[str] | None:
+    """The names that ``**kwargs`` stands for; ``None`` where it is not annotated (in a user's subclass, say)."""
+    if kwargs is None or kwargs.annotation is Never:
+        return ()
+    if get_origin(kwargs.annotation) is Unpack:
+        names: Iterable[str] = get_args(kwargs.annotation)[0].__annotations__
+        return names
+    return None
+
+
+def declares_all_arguments(constructor: Callable[..., Any]) -> bool:
+    """
+    :param constructor: An ``__init__``
+    :return: whether it says by name or type which keyword arguments it takes
+    """
+    return _declared_names(_keywords(constructor)) is not None
+
+
+def visible_signature(cls: type, parent: type) -> inspect.Signature:
+    """
+    The signature with ``**kwargs`` replaced by the arguments that it passes on; all of the parent's if it does not say.
+
+    :param cls: A class with an ``__init__`` of its own
+    :param parent: The class that ``**kwargs`` is passed to
+    :return: its signature, without ``self``; keywords in the order of SB3's ``PPO``, what PPO does not have after them
+    """
+    constructor: Callable[..., Any] = cls.__init__  # type: ignore[misc]
+    kwargs = _keywords(constructor)
+    shown = dict(list(inspect.signature(constructor).parameters.items())[1:])
+    if kwargs is not None:
+        del shown[kwargs.name]
+        inherited = inspect.signature(parent).parameters
+        declared = _declared_names(kwargs)
+        for name in inherited if declared is None else declared:
+            shown.setdefault(name, inherited[name].replace(kind=_KEYWORD))
+    return inspect.Signature(sorted(shown.values(), key=_place))
+
+
+def _place(parameter: inspect.Parameter) -> int:
+    # Sorting is stable: positional parameters stay in front, PPO's keywords follow in PPO's order, then the rest.
+    if parameter.kind is not _KEYWORD:
+        return -1
+    return _PPO_ORDER.index(parameter.name) if parameter.name in _PPO_ORDER else len(_PPO_ORDER)
+
+
+def reject_unknown_arguments(cls: type, names: Iterable[str]) -> None:
+    """
+    :param cls: The class whose constructor was called
+    :param names: The keyword arguments passed
+    :raises TypeError: for the first that the constructor does not take, with the nearest that it does
+    """
+    known = list(inspect.signature(cls).parameters)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}."
+            raise TypeError(f"{cls.__name__} has no argument {name!r}: {hint}")

@@ -1,5 +1,6 @@
 """What the five algorithms share: the constructor, the minibatch loop, and the log."""
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,68 +13,73 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
-from typing_extensions import Self
+from typing_extensions import Never, Self
 
 from sb3_ppo_variants import defaults
-from sb3_ppo_variants.algorithms.arguments import UpdateBackend
+from sb3_ppo_variants.algorithms.arguments import UpdateBackend, reject_unknown_arguments
 from sb3_ppo_variants.algorithms.backend import BackendChoice
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
-from sb3_ppo_variants.algorithms.safe_files import SafeFiles
-from sb3_ppo_variants.algorithms.schedules import Coefficient, parse_coefficient
-from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
 from sb3_ppo_variants.backends import Backend, Update, UpdateSettings, separate_critic_rate
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
 
 
-class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
-    """
-    Base of the family. A subclass says what restrains the step (``_surrogate`` and the coefficients) and passes the
-    rest on.
+def _n_constructors(cls: type) -> int:
+    """How many constructors, each called by the one before, lead from a call of the class to ``OnPolicyVariant``'s."""
+    return sum("__init__" in vars(base) for base in cls.__mro__[: cls.__mro__.index(OnPolicyVariant) + 1])
 
-    Wherever a coefficient is taken it may be a number, an SB3 schedule (a function of the remaining progress, 1 to 0)
-    or a string ``"lin_x"`` (linear from x to 0), and it may be assigned on the model between updates.
+
+class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_name="OnPolicyVariant"):
+    """
+    Base of the five algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
+    passes all other arguments on.
+
+    A coefficient may be a number, an SB3 schedule (a function of the remaining progress, 1 to 0) or a string
+    ``"lin_x"`` (linear from x to 0). It may be assigned on the model between updates.
 
     :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class
     :param env: A gymnasium environment, a vectorised one, or an id
-    :param learning_rate: Adam's step size, > 0 and at most 1
+    :param learning_rate: Adam's step size, > 0 and at most 1; a coefficient
     :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
     :param gamma: γ in [0, 1], the discount
     :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1 Monte-Carlo
     :param normalize_advantage: ``True``: per minibatch (SB3); ``"rollout"``: over the whole rollout; ``False``: not
-    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus
-    :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½
-    :param max_grad_norm: Gradients are scaled down to this L2 norm, > 0; ``None``: never
+    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus; a coefficient
+    :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½; a coefficient
+    :param max_grad_norm: Gradients with a larger L2 norm are scaled down to it, > 0; ``None``: never
     :param use_sde: Generalised state-dependent exploration (Box actions only)
-    :param sde_sample_freq: Draw a new gSDE noise matrix every so many steps; −1: once a rollout
+    :param sde_sample_freq: Draw a new gSDE noise matrix every so many steps; −1: once per rollout
     :param rollout_buffer_class: ``None``: SB3's, by observation space
     :param rollout_buffer_kwargs: Passed to the buffer
-    :param stats_window_size: Episodes that ``rollout/ep_rew_mean`` averages over
-    :param tensorboard_log: Folder for TensorBoard; ``None``: none
+    :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
+    :param tensorboard_log: Folder for TensorBoard; ``None``: no TensorBoard
     :param policy_kwargs: Passed to the policy
     :param verbose: 0 silent, 1 information, 2 debug
-    :param seed: Of all random generators; ``None``: unseeded
+    :param seed: Seed of all random generators; ``None``: unseeded
     :param device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
     :param _init_setup_model: Whether to build the networks now (SB3's ``load`` does it later)
-    :param learning_rate_vf: Step size of the parameters that only the critic uses; ``None``: ``learning_rate``, in one
-        parameter group, as SB3's files have it
+    :param learning_rate_vf: Step size of the parameters that only the critic uses, a coefficient; ``None``:
+        ``learning_rate``, in one parameter group, as SB3's files have it
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that a time limit cut
         off, as SB3 does; ``False``: a time limit is a terminal state, as in the PPO paper's code
     :param measure_kl: Measure the exact KL(old‖new) over the whole rollout after each update and log it as
         ``train/kl``; ``None``: where the algorithm needs it, and in closed form, where it is cheap
     :param update_backend: ``"closed_form"``: gradients by hand in numpy, for SB3's MLP policy on the CPU;
         ``"autograd"``: torch, for every policy; ``"auto"``: the closed form where it can run
-    :param nonfinite_update: A NaN or Inf in an observation, action, reward, loss or gradient stops the training with a
-        ``NonFiniteError`` before it is learnt from (``"raise"``), or the minibatch or update concerned is left out and
-        counted in ``train/nonfinite_updates`` (``"skip"``); what the policy cannot act on stops in either case
+    :param nonfinite_update: What to do about a NaN or Inf in an observation, action, reward, loss or gradient.
+        ``"raise"``: stop with a ``NonFiniteError`` before it is learnt from. ``"skip"``: leave out that minibatch or
+        update and count it in ``train/nonfinite_updates``; an observation that the policy cannot act on still stops
+        the training
     :raises TypeError: an argument of the wrong type, or one that the class does not have
     :raises ValueError: an argument out of its range
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases
 
-    #: How a rollout is used. Subclasses that leave it to the user set these before the shared constructor runs.
+    #: How a rollout is used. A subclass that takes one of these as an argument stores it before it passes the rest on.
     n_epochs: int = 1
     batch_size: int | None = None
     target_kl: Any = None
@@ -110,18 +116,13 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
         measure_kl: bool | None = None,
         update_backend: UpdateBackend = "auto",
         nonfinite_update: NonFiniteUpdate = "raise",
-        **unknown: Any,
+        **unknown: Never,
     ):
         if unknown:
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
-        self._check_for_sb3(
-            stats_window_size=stats_window_size,
-            verbose=verbose,
-            policy_kwargs=policy_kwargs,
-            rollout_buffer_kwargs=rollout_buffer_kwargs,
-            tensorboard_log=tensorboard_log,
-        )
+        # SB3 uses it at once. All other arguments are checked once they are stored.
+        self.checks["verbose"]("verbose", verbose)
         super().__init__(
             policy,
             env,
@@ -151,13 +152,13 @@ class OnPolicyVariant(SafeFiles, BackendChoice, NonFiniteChoice):
         self.measure_kl = measure_kl
         self.update_backend = update_backend
         self.nonfinite_update = nonfinite_update
-        for name in self.coefficients:
-            setattr(self, name, parse_coefficient(name, getattr(self, name)))
-        # load() fills the settings in afterwards: what it passes here are only the defaults.
-        if not _init_setup_model:
-            self._constructed = dict(vars(self))
+        self._parse_coefficients()
+        # Without an environment the model is about to be loaded; settings from a file are not checked.
         if env is not None:
             self._check_settings()
+            short_minibatch = self._short_minibatch()
+            if short_minibatch is not None:
+                warnings.warn(short_minibatch, stacklevel=1 + _n_constructors(type(self)))
         self._device_is_free = device == "auto"
         if _init_setup_model:
             self._setup_model()

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
+from sb3_ppo_variants.algorithms.coefficients import Reading
+
 #: Takes an argument's name and value; raises TypeError for the wrong kind, ValueError for one out of range.
 Check: TypeAlias = Callable[[str, Any], None]
-
-
-class Reading(float):
-    """A coefficient's value as an update is about to use it, whether it comes from a schedule or was assigned."""
 
 
 def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
@@ -37,7 +35,7 @@ def number(
     rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))])
 
     def check(name: str, value: Any) -> None:
-        # bool is an int to Python, but True is no learning rate.
+        # In Python True is an int, but it is no learning rate.
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
         amount = float(value)
@@ -67,7 +65,7 @@ def integer(at_least: int, hint: str = "", at_most: float = math.inf) -> Check:
 def instance(kinds: tuple[type, ...], called: str) -> Check:
     """
     :param kinds: The classes
-    :param called: What they are called in the message
+    :param called: Their name in the message
     :return: a check for an instance of one of them
     """
 
@@ -100,9 +98,8 @@ def coefficient(
     :param at_least: Inclusive lower bound
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
-    :return: a check for a number within the bounds, for a schedule whose value at the start of training is, or for a
-        ``Reading`` at any time; the latter two may touch an exclusive bound (a warm-up starts at zero, a decay ends
-        there)
+    :return: a check of a number, of a schedule's value at the start of training, or of a ``Reading`` that an update is
+        about to use. The latter two may equal an exclusive bound: a warm-up starts at zero and a decay ends there
     """
     constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
     touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
@@ -111,7 +108,7 @@ def coefficient(
         if callable(value):
             touching(f"{name}(1.0)", value(1.0))
         elif isinstance(value, Reading):
-            touching(name, value)
+            touching(name, value.value)
         elif isinstance(value, Real):
             constant(name, value)
         else:
@@ -123,23 +120,14 @@ def coefficient(
     return check
 
 
-def unless(allowed: Any, check: Check) -> Check:
-    """
-    :param allowed: One value
-    :param check: What holds for every other
-    :return: a check that lets the value pass too
-    """
-
-    def check_unless(name: str, value: Any) -> None:
-        if type(value) is not type(allowed) or value != allowed:
-            check(name, value)
-
-    return check_unless
-
-
 def optional(check: Check) -> Check:
     """
-    :param check: What holds for a value that is not ``None``
-    :return: a check that lets ``None`` pass too
+    :param check: The check of a value that is not ``None``
+    :return: the same check, which ``None`` passes too
     """
-    return unless(None, check)
+
+    def check_optional(name: str, value: Any) -> None:
+        if value is not None:
+            check(name, value)
+
+    return check_optional

@@ -10,25 +10,25 @@ from typing_extensions import Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import ObjectiveArguments
 from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
-from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.objectives import ClippedSurrogate, DualClippedSurrogate, Surrogate
 
 
-class ClipPPO(SurrogatePPO):
+class ClipPPO(SurrogatePPO, family_name="ClipPPO"):
     """
     PPO-Clip: maximises E[min(r·A, clip(r, 1−ε, 1+ε)·A)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
 
-    What restrains the step: the gradient of a sample ends once its ratio has left [1−ε, 1+ε] in the direction that its
+    What restrains the step: a sample gives no gradient once its ratio has left [1−ε, 1+ε] in the direction that its
     advantage favours. The ratio itself is not bounded. Paper: Schulman et al. 2017, arXiv:1707.06347, equations 7
     and 9. Deviations from it, all SB3's: advantages are normalised in each minibatch, the gradient's norm is limited,
-    and an episode that a time limit cut off is continued by V.
+    and V stands for the missing rewards of an episode that a time limit cut off.
 
-    A drop-in for SB3's ``PPO``: the same arguments, positional ones in the same order up to ``clip_range_vf``. The
-    defaults differ in one, ``ent_coef`` 0.01 instead of 0.0. With ``ent_coef=0.0`` training follows ``PPO`` to rounding
-    in closed form, and bit for bit with ``update_backend="autograd"``.
+    It replaces SB3's ``PPO``: it has the same arguments, positional ones in the same order up to ``clip_range_vf``, and
+    one other default, ``ent_coef=0.01`` instead of 0.0. With ``ent_coef=0.0`` training equals ``PPO``'s bit for bit
+    with ``update_backend="autograd"``, and up to rounding in closed form.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
     :param env: See ``OnPolicyVariant``
     :param learning_rate: See ``OnPolicyVariant``
     :param n_steps: See ``OnPolicyVariant``
@@ -36,14 +36,19 @@ class ClipPPO(SurrogatePPO):
     :param n_epochs: K; see ``SurrogatePPO``
     :param gamma: See ``OnPolicyVariant``
     :param gae_lambda: See ``OnPolicyVariant``
-    :param clip_range: ε > 0, documented range 0.1 to 0.2
+    :param clip_range: ε > 0, documented range 0.1 to 0.2; a coefficient
     :param clip_range_vf: See ``SurrogatePPO``
-    :param clip_range_high: ε above 1, for a band [1−ε, 1+ε_high]; ``None``: symmetric
-    :param dual_clip: c > 1, a floor c·A under the surrogate where A < 0 (arXiv:1912.09729); ``None``: none
-    :param kl_coef: β ≥ 0, a KL penalty beside the clip
+    :param clip_range_high: ε_high > 0 of a band [1−ε, 1+ε_high], a coefficient; ``None``: ε
+    :param dual_clip: c > 1: where A < 0 the surrogate is at least c·A (arXiv:1912.09729); ``None``: no such bound
+    :param kl_coef: β ≥ 0, weight of a KL penalty in addition to the clipping; a coefficient
     """
 
-    coefficients: ClassVar[tuple[str, ...]] = (*SurrogatePPO.coefficients, "clip_range", "clip_range_high")
+    coefficients: ClassVar[tuple[str, ...]] = (
+        "learning_rate",
+        "clip_range",  # the order in which SB3's PPO reads them
+        *SurrogatePPO.coefficients[1:],
+        "clip_range_high",
+    )
     checks: ClassVar[dict[str, Check]] = SurrogatePPO.checks | {
         "clip_range": coefficient(above=0, hint="The documented range is 0.1 to 0.2."),
         "clip_range_high": optional(coefficient(above=0, hint="Pass None for a symmetric band.")),

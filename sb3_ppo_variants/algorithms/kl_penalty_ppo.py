@@ -8,35 +8,35 @@ from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
 from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
-from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.backends import Backend
 from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate, adapt_kl_coef
 
 
-class KLPenaltyPPO(SurrogatePPO):
+class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     """
     Maximises E[r·A] − β·E[KL(old‖new)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
 
-    What restrains the step: the price β on KL(old‖new), in nats, summed over action dimensions. With a target the
-    price follows the exact KL over the rollout, measured after each update: β/2 if it is below target/1.5, 2β if it is
-    above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and section 4. Deviations from it: those
-    of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
+    What restrains the step: a penalty with weight β on KL(old‖new), in nats, summed over action dimensions. With a
+    target, β follows the exact KL over the rollout, which is measured after each update: β is halved if the KL is below
+    target/1.5 and doubled if it is above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and
+    section 4. Deviations from it: those of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
 
-    The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions; for a
-    distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, Schulman's k3 estimate
-    from the actions taken stands in.
+    The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions. For a
+    distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
+    estimate from the actions taken.
 
-    :param policy: See ``OnPolicyVariant``; all arguments of ``SurrogatePPO`` apply too
+    :param policy: See ``OnPolicyVariant``; it takes all arguments of ``SurrogatePPO`` too
     :param env: See ``OnPolicyVariant``
     :param learning_rate: See ``OnPolicyVariant``
     :param n_steps: See ``OnPolicyVariant``
-    :param kl_coef: β ≥ 0; the start value if adaptive. ``model.kl_coef`` is the one that the next update will use; it
-        is saved and loaded
+    :param kl_coef: β ≥ 0, a coefficient; if it adapts, the start value. ``model.kl_coef`` is the value that the next
+        update will use, and is saved with the model
     :param adaptive_kl_target: d_targ > 0 in nats (the paper tries 0.003, 0.01, 0.03); ``None``: β stays fixed, or
         follows its schedule
-    :param kl_tolerance: ≥ 1; β moves once the KL is this factor away from the target
-    :param kl_coef_factor: > 1; by which β then moves
+    :param kl_tolerance: ≥ 1; β changes once the KL is off the target by more than this factor
+    :param kl_coef_factor: > 1; the factor by which β then changes
     """
 
     checks: ClassVar[dict[str, Check]] = SurrogatePPO.checks | {

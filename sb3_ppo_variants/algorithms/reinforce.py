@@ -14,33 +14,32 @@ from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SharedArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice
-from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
 from sb3_ppo_variants.rollouts import collect_rollouts, finished_episodes, returns_to_go
 
 
-class REINFORCE(OnPolicyVariant):
+class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     """
-    One gradient step per rollout along E[∇ log π(a|s)·A], then the data are thrown away.
+    Takes one gradient step per rollout along E[∇ log π(a|s)·A] and discards the rollout.
 
-    (As is usual, the factor γᵗ that the derivation puts before each term is left out.)
+    What restrains the step: there is only one per rollout, on data of the present policy, so no ratio is needed. A is
+    the return-to-go, minus V(s) with a baseline. Source: Williams 1992, "Simple statistical gradient-following
+    algorithms"; Sutton & Barto 2018, sections 13.3 and 13.4. Deviation from them, as is usual: the factor γᵗ before
+    each term is left out.
 
-    What restrains the step: that there is only one, on data of the present policy; no ratio is needed. A is the
-    return-to-go, minus V(s) with a baseline. Source: Williams 1992, "Simple statistical gradient-following
-    algorithms"; Sutton & Barto 2018, section 13.3 and 13.4.
+    With a baseline, V stands for the missing rewards of the unfinished episode at the end of a rollout. Without one,
+    the steps of this episode are left out of the loss, and an episode that a time limit cut off counts as finished.
+    Advantages are normalised over the rollout by default (``normalize_advantage``), which without a critic amounts to a
+    mean baseline.
 
-    With a baseline, the unfinished episode at the end of a rollout is continued by V. Without one, nothing can stand
-    in for its missing rewards: its steps are left out of the loss, and a time limit counts as the end. Advantages are
-    normalised over the batch by default (``normalize_advantage``), which without a critic amounts to a mean baseline.
-
-    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
     :param env: See ``OnPolicyVariant``
     :param learning_rate: See ``OnPolicyVariant``
     :param n_steps: See ``OnPolicyVariant``
     :param gamma: See ``OnPolicyVariant``
     :param ent_coef: See ``OnPolicyVariant``; 0 by default, as the algorithm has no entropy term
-    :param vf_coef: See ``OnPolicyVariant``; without a baseline it has no effect
-    :param baseline: Whether to learn V and subtract it
+    :param baseline: Whether to learn V and subtract it; ``vf_coef`` has no effect without it
     """
 
     checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {"baseline": choice(True, False)}
@@ -54,7 +53,6 @@ class REINFORCE(OnPolicyVariant):
         *,
         gamma: float = defaults.GAMMA.default,
         ent_coef: Coefficient = 0.0,
-        vf_coef: Coefficient = defaults.VF_COEF.default,
         baseline: bool = True,
         **kwargs: Unpack[SharedArguments],
     ):
@@ -69,7 +67,6 @@ class REINFORCE(OnPolicyVariant):
             gamma=gamma,
             gae_lambda=1.0,
             ent_coef=ent_coef,
-            vf_coef=vf_coef,
             **kwargs,
         )
 

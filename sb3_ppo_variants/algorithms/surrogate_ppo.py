@@ -11,31 +11,30 @@ from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SharedArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
-from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.objectives import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
 
 
-class SurrogatePPO(OnPolicyVariant):
+class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
     """
-    Reuses each rollout for K epochs: minibatches of it, weighted by r = π/π_old, are ascended in turn.
+    Uses each rollout for K epochs of gradient steps on minibatches, whose samples are weighted by r = π/π_old.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
     :param env: See ``OnPolicyVariant``
     :param learning_rate: See ``OnPolicyVariant``
     :param n_steps: See ``OnPolicyVariant``
-    :param batch_size: Minibatch rows, ≥ 2 if normalised; ``None``: the whole rollout, the K full-batch steps of the
-        pseudo-code
+    :param batch_size: Rows of a minibatch, ≥ 2 if advantages are normalised in it; ``None``: the whole rollout, the K
+        full-batch steps of the pseudo-code
     :param n_epochs: K ≥ 1, passes over the rollout
     :param gamma: See ``OnPolicyVariant``
     :param gae_lambda: See ``OnPolicyVariant``
-    :param clip_range_vf: c > 0, how far the critic may move in an update; ``None``: unlimited. Depends on the scale of
-        the rewards
+    :param clip_range_vf: c > 0, how far the critic's values may move in an update, in units of the return; ``None``:
+        unlimited
     :param clip_range_vf_mode: ``"sb3"``: the loss of the clipped value; ``"max"``: the larger of the clipped and the
         plain loss, as in OpenAI Baselines
     :param ent_coef: c₂ ≥ 0; the documented 0.01, where SB3's ``PPO`` has 0
-    :param vf_coef: c₁ ≥ 0
-    :param target_kl: Stop the update once a minibatch's approximate KL exceeds 1.5 times this (SB3's rule: tested
-        before the step, leaves all epochs); ``None``: never
+    :param target_kl: End the update, with all its epochs, before the step of a minibatch whose approximate KL exceeds
+        1.5 times this (SB3's rule); ``None``: never
     """
 
     coefficients: ClassVar[tuple[str, ...]] = (*OnPolicyVariant.coefficients, "clip_range_vf")
@@ -60,7 +59,6 @@ class SurrogatePPO(OnPolicyVariant):
         clip_range_vf: Coefficient | None = None,
         clip_range_vf_mode: Literal["sb3", "max"] = "sb3",
         ent_coef: Coefficient = defaults.ENT_COEF.default,
-        vf_coef: Coefficient = defaults.VF_COEF.default,
         target_kl: float | None = None,
         **kwargs: Unpack[SharedArguments],
     ):
@@ -77,13 +75,12 @@ class SurrogatePPO(OnPolicyVariant):
             gamma=gamma,
             gae_lambda=gae_lambda,
             ent_coef=ent_coef,
-            vf_coef=vf_coef,
             **kwargs,
         )
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        # As SB3's PPO does, for scripts that call model.clip_range_vf(progress).
+        # As in SB3's PPO, for scripts that call model.clip_range_vf(progress).
         if self.clip_range_vf is not None:
             self.clip_range_vf = FloatSchedule(self.clip_range_vf)
 

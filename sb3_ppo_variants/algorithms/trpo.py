@@ -11,7 +11,7 @@ from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
-from sb3_ppo_variants.algorithms.schedules import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.backends import (
     ConstrainedSettings,
     CriticSettings,
@@ -24,47 +24,47 @@ from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
 from sb3_ppo_variants.objectives import SquaredError
 
 
-class TRPO(OnPolicyVariant):
+class TRPO(OnPolicyVariant, family_name="TRPO"):
     """
     Maximises E[r·A] subject to E_s[KL(old‖new)] ≤ δ, r = π/π_old: one natural-gradient step per rollout.
 
-    What restrains the step: a hard constraint. The direction x = F⁻¹g comes from conjugate gradients on products with
-    the Fisher matrix F (damped: F + damping·I throughout), its length from ½·xᵀF·x = δ, and a backtracking line search
-    then shortens it until the exact mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the
-    objective has improved. The critic is fitted apart. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14 and
-    appendix C. Deviations from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values.
+    What restrains the step: a hard constraint. Conjugate gradients on products with the Fisher matrix F (always damped:
+    F + damping·I) give the direction x = F⁻¹g, and ½·xᵀF·x = δ gives its length. A backtracking line search then
+    shortens the step until the exact mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the
+    objective has improved. The critic is fitted separately. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14
+    and appendix C. Deviation from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values.
 
-    Differences from sb3-contrib's ``TRPO``, whose names and defaults are used: the KL's direction is the paper's
-    (contrib: KL(new‖old)), it is summed over action dimensions (contrib averages, so that its δ is A times larger), the
-    conjugate gradient starts at zero (contrib: at random noise), ``sub_sampling_factor`` thins only the Fisher product,
-    and the critic's parameters are found by differentiation. ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces its
-    numbers (with ``sub_sampling_factor=1``: contrib thins the gradient too).
+    Names and defaults are those of sb3-contrib's ``TRPO``. It differs from it in these points: the direction of the KL
+    is the paper's (contrib: KL(new‖old)); the KL is summed over action dimensions (contrib averages, which makes its δ
+    A times larger); the conjugate gradient starts at zero (contrib: at random noise); ``sub_sampling_factor`` thins
+    only the Fisher product (contrib: the gradient too); and differentiation finds the critic's parameters (contrib:
+    their names). ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces contrib's numbers with ``sub_sampling_factor=1``.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments passed on
+    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
     :param env: See ``OnPolicyVariant``
     :param learning_rate: The critic's step size (the policy's is set by δ)
     :param n_steps: See ``OnPolicyVariant``
-    :param batch_size: The critic's minibatch rows; ``None``: the whole rollout
+    :param batch_size: Rows of the critic's minibatches; ``None``: the whole rollout
     :param gamma: See ``OnPolicyVariant``
-    :param cg_max_steps: Conjugate-gradient steps at most, ≥ 1
+    :param cg_max_steps: Most conjugate-gradient steps, ≥ 1
     :param cg_damping: Added to the Fisher matrix's diagonal, ≥ 0
     :param line_search_shrinking_factor: In (0, 1); the step is multiplied by it at each try
-    :param line_search_max_iter: Tries at most, ≥ 1; after that the policy stays as it was
-    :param n_critic_updates: The critic's epochs, ≥ 0
+    :param line_search_max_iter: Most tries, ≥ 1; if none succeeds the policy stays as it was
+    :param n_critic_updates: Epochs of the critic's fit, ≥ 0
     :param gae_lambda: See ``OnPolicyVariant``
     :param target_kl: δ > 0, in nats
     :param sub_sampling_factor: Use every n-th row for the Fisher product, ≥ 1; gradient, constraint and objective
         always use all
     :param ent_coef: See ``OnPolicyVariant``; the paper has no entropy term
-    :param line_search: ``False`` takes the full step unseen: the natural policy gradient (Kakade 2001), whose KL only
-        approximates δ
+    :param line_search: ``False`` takes the full step without testing it: the natural policy gradient (Kakade 2001),
+        whose KL only approximates δ
     :param kl_direction: ``"old_new"``: KL(old‖new), the paper's; ``"new_old"``: KL(new‖old), sb3-contrib's
     :param kl_reduction: ``"sum"`` over action dimensions; ``"mean"`` over those of Box and MultiBinary actions,
         sb3-contrib's
     :param cg_start: ``"zero"``; ``"noise"``: 1e-4 times a standard normal, sb3-contrib's (draws random numbers)
     """
 
-    #: The settings with which sb3-contrib's numbers come out.
+    #: The settings that reproduce sb3-contrib's numbers.
     CONTRIB_CONVENTIONS: ClassVar[dict[str, Any]] = {
         "kl_direction": "new_old",
         "kl_reduction": "mean",
@@ -132,7 +132,7 @@ class TRPO(OnPolicyVariant):
             gamma=gamma,
             gae_lambda=gae_lambda,
             ent_coef=ent_coef,
-            vf_coef=0.0,  # the critic has a loss of its own
+            vf_coef=0.0,  # the critic is fitted separately
             max_grad_norm=max_grad_norm,
             **kwargs,
         )

@@ -4,15 +4,15 @@ from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate
 
 
-class UnclippedPPO(SurrogatePPO):
+class UnclippedPPO(SurrogatePPO, family_name="UnclippedPPO"):
     """
     Maximises E[r·A] − c₁·E[(V − V_target)²] + c₂·E[entropy] for K epochs, r = π/π_old.
 
-    What restrains the step: nothing (``target_kl`` aside). The paper's "no clipping or penalty" baseline, which shows
-    what the other variants are for. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 6 and Table 1; deviations
-    from it are those of ``ClipPPO``.
+    What restrains the step: nothing, unless ``target_kl`` is set. It is the paper's "no clipping or penalty" baseline,
+    against which the other variants are measured. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 6 and
+    Table 1. Deviations from it: those of ``ClipPPO``.
 
-    All arguments are those of ``SurrogatePPO``.
+    It takes the arguments of ``SurrogatePPO``.
     """
 
     def _surrogate(self) -> Surrogate:

@@ -1,10 +1,10 @@
-"""A model as a safe file: everything in it is data."""
+"""Saving a model as a safe file, in which everything is data."""
 
 import platform
 from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,11 +13,10 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
-from sb3_ppo_variants.algorithms.adoption import family_name
-from sb3_ppo_variants.algorithms.schedules import parse_coefficient
 from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
 from sb3_ppo_variants.safe_files.settings import (
+    SafeAlgorithm,
     attribute_of,
     plain,
     policy_kwargs_as_data,
@@ -26,25 +25,22 @@ from sb3_ppo_variants.safe_files.settings import (
 )
 from sb3_ppo_variants.safe_files.spaces import space_as_data
 
-if TYPE_CHECKING:
-    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-
-#: Of the document. A reader refuses any other.
+#: Version of the document. A reader refuses any other.
 SCHEMA = 1
-#: What SB3 keeps count of.
+#: SB3's counters.
 COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
-#: Arguments that are written apart from the settings and may be left out too.
+#: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 _SB3_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
 
 
-def save_safe(model: "OnPolicyVariant", path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
+def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
     """
     :param model: The model
     :param path: The file; ``.safetensors`` is added where there is no suffix
-    :param exclude: Arguments to leave out, which then have to be given to ``load_safe``
+    :param exclude: Arguments to leave out, which have to be passed to ``load_safe`` again
     :return: the file
-    :raises ValueError: there is code, or a number that is not finite, in what would be written
+    :raises ValueError: an argument is code, or a number is not finite
     """
     unknown = set(exclude) - set(setting_names(type(model))) - set(KWARGS)
     if unknown:
@@ -67,7 +63,7 @@ def save_safe(model: "OnPolicyVariant", path: str | PathLike[str], exclude: Coll
     return target
 
 
-def _description(model: "OnPolicyVariant", groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
+def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
     aliases = {policy: alias for alias, policy in model.policy_aliases.items()}
     policy_class: Any = model.policy_class
     known = {"alias": aliases[policy_class]} if policy_class in aliases else {"class": policy_class.__name__[:200]}
@@ -75,12 +71,10 @@ def _description(model: "OnPolicyVariant", groups: list[dict[str, Any]], exclude
     settings = {}
     for name in setting_names(type(model)):
         if name not in exclude and hasattr(model, attribute_of(name)):
-            value = getattr(model, attribute_of(name))
-            value = parse_coefficient(name, value) if name in model.coefficients else value
-            settings[name] = setting_as_data(name, value)
+            settings[name] = setting_as_data(name, getattr(model, attribute_of(name)))
     return {
         "schema": SCHEMA,
-        "algorithm": family_name(type(model)),
+        "algorithm": model.family_name,
         "class": type(model).__name__[:200],
         "versions": _versions(),
         "policy": known,
@@ -108,19 +102,19 @@ def _versions() -> dict[str, str]:
     return versions | {"python": platform.python_version(), "sb3_ppo_variants": __version__}
 
 
-def _episodes(model: "OnPolicyVariant") -> dict[str, Any] | None:
+def _episodes(model: SafeAlgorithm) -> dict[str, Any] | None:
     """The window of episodes behind ``rollout/ep_rew_mean``; ``None`` before the first ``learn``."""
     if model.ep_info_buffer is None or model.ep_success_buffer is None:
         return None
     infos = [{key: _number(value) for key, value in info.items()} for info in model.ep_info_buffer]
     successes = [_number(success) for success in model.ep_success_buffer]
-    # A NaN (of an update that was skipped) is no JSON; nor would its mean be worth logging.
+    # JSON has no NaN (an episode of a skipped update), and its mean would not be worth logging.
     complete = [info for info in infos if info.get("r") is not None and info.get("l") is not None]
     return {"infos": complete, "successes": [success for success in successes if success is not None]}
 
 
 def _number(value: Any) -> Any:
-    """What a logger could average; anything else that a Monitor was told to keep is left behind."""
+    """The value, if it is a number; anything else that a Monitor was told to keep is left out."""
     try:
         number = plain("an episode's statistics", value)
     except ValueError:

@@ -1,6 +1,7 @@
 """Constructor arguments: what is refused and how, what is visible, and that SB3's order is kept."""
 
 import inspect
+import linecache
 import math
 import re
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from stable_baselines3 import PPO
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO, defaults
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from tests.algorithms.test_contract import ALGORITHMS
+from tests.algorithms.models import ALGORITHMS
 from tests.parity.test_sb3_ppo import make_env
 
 BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
@@ -124,6 +125,14 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         UnclippedPPO("MlpPolicy", make_env(), xyzzy=3)
 
 
+def test_what_a_class_sets_itself_is_no_argument_of_it() -> None:
+    with pytest.raises(TypeError, match=r"^REINFORCE has no argument 'gae_lambda'"):
+        REINFORCE("MlpPolicy", make_env(), gae_lambda=0.9)
+    for name in ("vf_coef", "measure_kl"):
+        with pytest.raises(TypeError, match=rf"^TRPO has no argument '{name}'"):
+            TRPO("MlpPolicy", make_env(), **{name: 0.5})
+
+
 def test_load_checks_overrides_but_not_what_is_in_the_file(tmp_path) -> None:
     model = ClipPPO("MlpPolicy", make_env(), n_steps=64)
     # As rl_zoo3 does to load for enjoying.
@@ -142,6 +151,18 @@ def test_short_minibatch_warns_on_the_users_line() -> None:
     with pytest.warns(UserWarning, match=r"batch_size=48 .* after 1 full minibatches comes one of 16") as caught:
         ClipPPO("MlpPolicy", make_env(), n_steps=64, batch_size=48)
     assert caught[0].filename == __file__
+
+
+class Mine(KLPenaltyPPO):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+@pytest.mark.parametrize("algorithm", [KLPenaltyPPO, UnclippedPPO, TRPO, Mine])
+def test_the_warning_names_the_line_that_called_the_class(algorithm) -> None:
+    with pytest.warns(UserWarning, match="batch_size=48") as caught:
+        algorithm("MlpPolicy", make_env(), n_steps=64, batch_size=48)
+    assert linecache.getline(caught[0].filename, caught[0].lineno).strip().startswith('algorithm("MlpPolicy"')
 
 
 def test_a_minibatch_larger_than_the_rollout_warns() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_ppo_variants import TRPO, ClipPPO, UnclippedPPO
-from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.models import make, parameters_of
 from tests.parity.test_contrib_trpo import LearnedFeatures
 from tests.parity.test_sb3_ppo import make_env
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from tests.algorithms.test_contract import ALGORITHMS, make, parameters_of
+from tests.algorithms.models import ALGORITHMS, make, parameters_of
 from tests.nonfinite.test_faults import BACKENDS, Remember
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
 
@@ -89,6 +90,48 @@ def test_a_schedule_may_end_at_zero(algorithm) -> None:
     model = make(algorithm, **settings).learn(128)
     assert model.current("learning_rate") == 0.0
     assert np.isfinite(parameters_of(model)).all()
+
+
+def calls_of_schedules(algorithm: type, **extra: Any) -> list[tuple[str, float]]:
+    """Which schedules a training calls, and at what progress."""
+    calls: list[tuple[str, float]] = []
+
+    def recorded(name: str, value: float) -> Callable[[float], float]:
+        return lambda progress: calls.append((name, progress)) or value
+
+    names = ("clip_range_vf", "clip_range", "learning_rate")
+    model = algorithm("MlpPolicy", make_env(), n_steps=64, **{name: recorded(name, 0.01) for name in names}, **extra)
+    calls.clear()
+    model.learn(128)
+    return calls
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_schedules_are_called_as_sb3_calls_them(backend) -> None:
+    """As often, in the same order: a schedule may count its calls or draw random numbers."""
+    theirs = calls_of_schedules(PPO)
+    assert len(theirs) == 8
+    assert calls_of_schedules(ClipPPO, update_backend=backend) == theirs
+
+
+def test_a_string_that_is_assigned_is_parsed_once() -> None:
+    model = make(ClipPPO)
+    model.ent_coef = "lin_0.5"
+    assert model.current("ent_coef") == 0.5
+    parsed = model.ent_coef
+    assert isinstance(parsed, LinearSchedule)
+    model.learn(64)
+    assert model.ent_coef is parsed
+
+
+def test_an_assignment_counts_at_once() -> None:
+    model = make(ClipPPO).learn(64)
+    model.clip_range, model.learning_rate = 0.3, "lin_0.5"
+    assert model.current("clip_range") == 0.3
+    assert model.current("learning_rate") == 0.0  # the training has ended
+    model.clip_range = None
+    with pytest.raises(ValueError, match="clip_range is None: assign a number or a schedule"):
+        model.current("clip_range")
 
 
 class KeepEach(BaseCallback):

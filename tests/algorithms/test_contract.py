@@ -2,45 +2,20 @@
 
 import copy
 import warnings
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants import ClipPPO
+from tests.algorithms.models import ALGORITHMS, OwnBuffer, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
-
-ALGORITHMS = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
-
-
-def settings_for(algorithm: type, **extra: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"n_steps": 64, "seed": 3}
-    if algorithm is not REINFORCE:
-        settings["batch_size"] = 32
-    if algorithm not in (REINFORCE, TRPO):
-        settings["n_epochs"] = 2
-    settings |= extra
-    if algorithm is TRPO:
-        settings.pop("measure_kl", None)  # it always does
-    return settings
-
-
-def make(algorithm: type, policy: str = "MlpPolicy", env: dict[str, Any] | None = None, **extra: Any) -> Any:
-    return algorithm(policy, make_env(**env or {}), **settings_for(algorithm, **extra))
-
-
-def parameters_of(model: Any) -> np.ndarray:
-    return th.nn.utils.parameters_to_vector(model.policy.parameters()).detach().numpy().copy()
 
 
 @pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
@@ -138,31 +113,8 @@ def test_tensorboard_and_csv(algorithm, tmp_path) -> None:
 
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_progress_bar(algorithm, capsys) -> None:
-    make(algorithm).learn(64, progress_bar=True)
-
-
-class OwnPolicy(ActorCriticPolicy):
-    """A custom policy: other networks, and its own ``evaluate_actions``."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, net_arch={"pi": [8], "vf": [16]}, **kwargs)
-
-    def evaluate_actions(self, obs, actions):
-        distribution = self.get_distribution(obs)
-        return self.predict_values(obs), distribution.log_prob(actions), distribution.entropy()
-
-
-class OwnBuffer(RolloutBuffer):
-    """A custom buffer that draws rows in its own way, front to back, and does not say which."""
-
-    def get(self, batch_size=None):
-        next(super().get(1))  # flattens
-        n_rows = self.buffer_size * self.n_envs
-        for start in range(0, n_rows, batch_size or n_rows):
-            rows = slice(start, start + (batch_size or n_rows))
-            arrays = (self.observations[rows], self.actions[rows])
-            flat = (self.values[rows], self.log_probs[rows], self.advantages[rows], self.returns[rows])
-            yield RolloutBufferSamples(*map(self.to_torch, (*arrays, *(array.ravel() for array in flat))))
+    assert make(algorithm).learn(64, progress_bar=True).num_timesteps == 64
+    assert "64/64" in "".join(capsys.readouterr())
 
 
 def test_custom_policy(algorithm) -> None:

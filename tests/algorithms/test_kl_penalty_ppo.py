@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import Distribution, kl_divergence
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.distributions import kl_divergence
 
 from sb3_ppo_variants import ClipPPO, KLPenaltyPPO, UnclippedPPO
-from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.models import ForeignPolicy, make, parameters_of
 from tests.parity.test_contrib_trpo import ConstraintCallback
 from tests.parity.test_sb3_ppo import make_env
 
@@ -139,46 +138,6 @@ def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> Non
     model.learn(64, reset_num_timesteps=False)
     assert len(seen) == 4
     np.testing.assert_allclose(*zip(*seen, strict=True), rtol=1e-4, atol=1e-6)
-
-
-class Foreign(Distribution):
-    """A distribution of somebody else's: uniform noise around a mean would do; here a Laplace."""
-
-    def proba_distribution_net(self, *args, **kwargs):
-        raise NotImplementedError
-
-    def proba_distribution(self, mean):
-        self.distribution = th.distributions.Laplace(mean, th.ones_like(mean))
-        return self
-
-    def log_prob(self, actions):
-        return self.distribution.log_prob(actions).sum(1)
-
-    def entropy(self):
-        return None
-
-    def sample(self):
-        return self.distribution.rsample()
-
-    def mode(self):
-        return self.distribution.mean
-
-    def actions_from_params(self, *args, **kwargs):
-        raise NotImplementedError
-
-    def log_prob_from_params(self, *args, **kwargs):
-        raise NotImplementedError
-
-
-class ForeignPolicy(ActorCriticPolicy):
-    """A policy whose distribution has no closed form here."""
-
-    def _get_action_dist_from_latent(self, latent_pi):
-        return Foreign().proba_distribution(self.action_net(latent_pi))
-
-    def evaluate_actions(self, obs, actions):
-        distribution = self.get_distribution(obs)
-        return self.predict_values(obs), distribution.log_prob(actions), distribution.entropy()
 
 
 def test_a_foreign_distribution_uses_the_sample_estimate() -> None:

@@ -8,7 +8,7 @@ from sb3_contrib import TRPO as ContribTRPO  # noqa: N811
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from tests.algorithms.test_contract import ALGORITHMS, make, parameters_of
+from tests.algorithms.models import ALGORITHMS, make, parameters_of
 from tests.parity.test_sb3_ppo import make_env
 
 

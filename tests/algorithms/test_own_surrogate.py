@@ -12,7 +12,7 @@ from sb3_ppo_variants.algorithms.checks import number
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array, namespace_of
 from sb3_ppo_variants.objectives import Surrogate
-from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.models import make, parameters_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def test_the_rest_comes_by_itself(tmp_path) -> None:
     model = make(MyPPO, strength=3.0).learn(64)
     model.save(tmp_path / "model")
     assert MyPPO.load(tmp_path / "model").strength == 3.0
+    assert MyPPO.load_safe(model.save_safe(tmp_path / "safe")).strength == 3.0
 
 
 def test_both_backends_follow_it() -> None:

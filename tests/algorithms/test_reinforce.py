@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_ppo_variants import REINFORCE
-from tests.algorithms.test_contract import OwnBuffer, make, parameters_of
+from tests.algorithms.models import OwnBuffer, make, parameters_of
 from tests.parity.test_sb3_ppo import make_env
 
 

@@ -6,8 +6,7 @@ import torch as th
 
 from sb3_ppo_variants import TRPO
 from sb3_ppo_variants.algorithms import trpo
-from tests.algorithms.test_contract import make, parameters_of
-from tests.algorithms.test_kl_penalty_ppo import ForeignPolicy
+from tests.algorithms.models import ForeignPolicy, make, parameters_of
 from tests.parity.test_sb3_ppo import make_env
 
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, UnclippedPPO
 from sb3_ppo_variants.backends import UpdateSettings
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from tests.algorithms.test_contract import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
+from tests.algorithms.models import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
 from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.safe_files.format import KEY, MAX_HEADER, canonical, checksum, read_safe
 from sb3_ppo_variants.safe_files.schema import SafeFileError
-from tests.algorithms.test_contract import make
+from tests.algorithms.models import make
 
 CALM = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 #: Growth of the process while hostile files ask for terabytes.

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from sb3_ppo_variants.algorithms import configurable
+from sb3_ppo_variants.algorithms import loading
 from sb3_ppo_variants.safe_files.format import read_safe
+from sb3_ppo_variants.safe_files.settings import attribute_of
 from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
-from tests.algorithms.test_contract import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
+from tests.algorithms.models import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
 from tests.parity.test_sb3_ppo import assert_same_log, assert_same_tensors, make_env
 
 VARIANTS: list[tuple[type, str, dict[str, Any], dict[str, Any]]] = [
@@ -84,7 +85,7 @@ def test_every_setting_comes_back(algorithm, tmp_path) -> None:
     model = make(algorithm, learning_rate=LinearSchedule(1e-3, 1e-4, 0.5), normalize_advantage="rollout", gamma=0.9)
     model.ent_coef = "lin_0.02"  # as a callback may
     loaded, _ = loaded_both_ways(model, tmp_path, {})
-    for name in (*type(model).checks, "seed", "verbose", "use_sde", "_stats_window_size"):
+    for name in map(attribute_of, type(model).checks):
         ours, theirs = getattr(loaded, name), getattr(model, name)
         if name == "ent_coef" or callable(ours):
             assert [ours(p) for p in (1.0, 0.6, 0.0)] == [
@@ -156,7 +157,7 @@ def test_another_class_takes_over_what_load_takes_over(loader, tmp_path) -> None
     model.save_safe(tmp_path / "safe")
     model.save(tmp_path / "zip")
     safe, theirs = loader.load_safe(tmp_path / "safe"), loader.load(tmp_path / "zip")
-    for name in loader.checks:
+    for name in map(attribute_of, loader.checks):
         if not callable(getattr(theirs, name)):
             assert getattr(safe, name) == getattr(theirs, name), name
 
@@ -253,7 +254,7 @@ def test_a_missing_file_is_a_missing_file(tmp_path) -> None:
 def test_loading_a_zip_says_once_that_it_runs_code(tmp_path, caplog) -> None:
     make(ClipPPO).save(tmp_path / "zip")
     path = make(ClipPPO).save_safe(tmp_path / "safe")
-    configurable._say_that_zips_run_code.cache_clear()
+    loading._say_that_zips_run_code.cache_clear()
     with caplog.at_level(logging.WARNING, "sb3_ppo_variants"):
         ClipPPO.load_safe(path)
         assert caplog.records == []

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from sb3_ppo_variants.algorithms.safe_files import SafeFiles
+from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class
 from sb3_ppo_variants.safe_files.format import SUFFIX, read_safe
 from sb3_ppo_variants.safe_files.spaces import space_from_data
@@ -44,7 +44,7 @@ def load_model(algorithm: str, path: Path, env: Any) -> BaseAlgorithm:
     cls = algorithm_class(algorithm)
     if not is_safe(path):
         return cls.load(path, env=env, device="cpu")
-    if not issubclass(cls, SafeFiles):
+    if not issubclass(cls, LoadableAlgorithm):
         raise ValueError(
             f"{path} is in the safe format, which {algorithm} does not read: give one of {', '.join(OURS)}"
         )

@@ -8,7 +8,7 @@ import torch as th
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.backends.closed_form.network import WIDE
-from tests.algorithms.test_contract import make, parameters_of
+from tests.algorithms.models import make, parameters_of
 
 CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
     "clip, box": (ClipPPO, {}, {}),

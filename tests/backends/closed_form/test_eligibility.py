@@ -8,7 +8,7 @@ from torch.nn.modules import module
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sb3_ppo_variants import ClipPPO
-from tests.algorithms.test_contract import OwnPolicy, make, parameters_of
+from tests.algorithms.models import OwnPolicy, make, parameters_of
 
 
 class Hooked(th.nn.Tanh):

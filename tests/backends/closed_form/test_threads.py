@@ -10,7 +10,7 @@ import torch as th
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
-from tests.algorithms.test_contract import make
+from tests.algorithms.models import make
 
 Threads = Callable[[], set[int]]
 

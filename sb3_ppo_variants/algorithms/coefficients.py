@@ -1,5 +1,6 @@
 """Coefficients that may be a number, a schedule, or a string like ``"lin_0.01"``."""
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from stable_baselines3.common.type_aliases import Schedule
@@ -15,7 +16,7 @@ def parse_coefficient(name: str, coefficient: Coefficient | None) -> float | Sch
     """
     :param name: The argument's name, for the message
     :param coefficient: A number, a schedule, or ``"lin_x"`` as in rl_zoo3
-    :return: a string turned into an SB3 ``LinearSchedule``; anything else (``None`` too) as it is
+    :return: a string turned into an SB3 ``LinearSchedule``; anything else (``None`` too) unchanged
     :raises ValueError: for any other string
     """
     if not isinstance(coefficient, str):
@@ -31,14 +32,25 @@ def parse_coefficient(name: str, coefficient: Coefficient | None) -> float | Sch
         ) from None
 
 
-def current_value(name: str, coefficient: Coefficient, progress_remaining: float) -> float:
+@dataclass(frozen=True)
+class Reading:
     """
-    :param name: The argument's name, for the message
-    :param coefficient: A number, a schedule, or ``"lin_x"``
-    :param progress_remaining: 1 at the start of training, 0 at its end
-    :return: the coefficient's value at this point
+    The value of a coefficient at one moment of the training.
+
+    :param coefficient: The number or schedule that was read
+    :param progress: The remaining progress at which it was read, 1 to 0; below 0 past the total
+    :param value: Its value there
     """
-    parsed = parse_coefficient(name, coefficient)
-    if parsed is None:
-        raise ValueError(f"{name} is None: assign a number or a schedule.")
-    return float(parsed(progress_remaining)) if callable(parsed) else float(parsed)
+
+    coefficient: float | Schedule
+    progress: float
+    value: float
+
+    @classmethod
+    def of(cls, coefficient: float | Schedule, progress: float) -> "Reading":
+        """
+        :param coefficient: A number, or a schedule, which is called once
+        :param progress: The remaining progress
+        :return: its value at this progress
+        """
+        return cls(coefficient, progress, float(coefficient(progress) if callable(coefficient) else coefficient))
