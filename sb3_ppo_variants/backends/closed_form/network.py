@@ -109,7 +109,7 @@ class MLP:
     def __init__(self, layers: list[Layer], activation: Activation):
         self.layers = layers
         self.activation = activation
-        # Made once: views of the transposed weights that a forward pass multiplies with, and buffers for copies of them.
+        # Made once: views of the transposed weights that a forward pass multiplies with, and buffers for their copies.
         self._transposed = [layer.weight.T for layer in layers]
         self._copies = [np.empty_like(layer.weight.T, order="C") for layer in layers]
         widest = max(len(layer.bias) for layer in layers)
