@@ -1,4 +1,4 @@
-"""The rows of a comparison: an algorithm with settings, under a name of its own where it takes part more than once."""
+"""The variants of a comparison: algorithms with settings, each under a name."""
 
 import dataclasses
 import re
@@ -14,12 +14,12 @@ _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
-    """One row.
+class Variant:
+    """An algorithm with settings under a name.
 
-    :param name: What it is called; an algorithm's name, or one of its own
+    :param name: The algorithm's name, or a name of its own
     :param algorithm: The algorithm's name
-    :param settings: What its constructor is given
+    :param settings: Constructor argument → value
     :param normalize: Arguments of ``VecNormalize`` around its environments; ``None``: not normalised
     """
 
@@ -29,59 +29,56 @@ class Contestant:
     normalize: Mapping[str, Any] | None = None
 
 
-def contestants(
+def variants(
     algorithms: Iterable[str | type[BaseAlgorithm]],
     settings: Mapping[str, Mapping[str, Any]],
     peer_defaults: bool = False,
     normalize: Mapping[str, Any] | None = None,
-) -> list[Contestant]:
-    """The rows that a user asked for.
+) -> list[Variant]:
+    """The variants that a user asked for.
 
-    :param algorithms: Names or classes (see :mod:`.registry`); ``NAME=ALGORITHM`` gives a row a name of its own, so
-        that one algorithm can take part with several settings
-    :param settings: Row → constructor argument → value
+    :param algorithms: Names or classes (see :mod:`.registry`). ``NAME=ALGORITHM`` gives a variant a name of its own,
+        such that one algorithm can be compared with several settings
+    :param settings: Variant → constructor argument → value
     :param peer_defaults: Leave peers at their own defaults instead of giving them our documented settings
-    :param normalize: See :class:`Contestant`
+    :param normalize: See :class:`Variant`
+    :raises ValueError: for an unknown algorithm or setting, a name given twice, or settings of an unknown variant
     """
     asked = [algorithms] if isinstance(algorithms, str | type) else list(algorithms)
-    rows: dict[str, str] = {}
+    algorithm_of: dict[str, str] = {}
     for one in asked:
         named = _NAMED.fullmatch(one) if isinstance(one, str) else None
         algorithm = algorithm_name(one if named is None else named[2])
         name = algorithm if named is None else named[1]
-        if rows.setdefault(name, algorithm) != algorithm:
-            raise ValueError(f"Two rows are called {name!r}: give each a name of its own, NAME={algorithm}")
-    refuse_unknown(settings, rows)
+        if algorithm_of.setdefault(name, algorithm) != algorithm:
+            raise ValueError(f"Two variants are called {name!r}: give each a name of its own, NAME={algorithm}")
+    _refuse_unknown(settings, algorithm_of)
     return [
-        Contestant(name, algorithm, run_settings(algorithm, settings.get(name, {}), peer_defaults), normalize)
-        for name, algorithm in rows.items()
+        Variant(name, algorithm, run_settings(algorithm, settings.get(name, {}), peer_defaults), normalize)
+        for name, algorithm in algorithm_of.items()
     ]
 
 
-def refuse_unknown(settings: Mapping[str, Any], rows: Iterable[str]) -> None:
-    """Raise if settings are given for a row that is not in the comparison.
+def with_settings(chosen: Iterable[Variant], settings: Mapping[str, Mapping[str, Any]]) -> list[Variant]:
+    """Variants with some settings changed.
 
-    :param settings: Row → anything
-    :param rows: Names of the rows
+    :param chosen: The variants
+    :param settings: Variant → constructor argument → value
+    :raises ValueError: for an unknown setting, or settings of an unknown variant
     """
-    known = list(rows)
+    kept = list(chosen)
+    _refuse_unknown(settings, [v.name for v in kept])
+    return [
+        dataclasses.replace(v, settings={**v.settings, **check_settings(v.algorithm, settings.get(v.name, {}))})
+        for v in kept
+    ]
+
+
+def _refuse_unknown(settings: Mapping[str, Any], names: Iterable[str]) -> None:
+    known = list(names)
     for owner in settings:
         if owner not in known:
             raise ValueError(
                 f"Settings are given for {owner!r}, which is not in the comparison: {', '.join(known)}."
                 f"{did_you_mean(owner, known)}"
             )
-
-
-def with_settings(rows: Iterable[Contestant], settings: Mapping[str, Mapping[str, Any]]) -> list[Contestant]:
-    """Rows with some settings changed.
-
-    :param rows: The rows
-    :param settings: Row → constructor argument → value
-    """
-    kept = list(rows)
-    refuse_unknown(settings, [row.name for row in kept])
-    return [
-        dataclasses.replace(row, settings={**row.settings, **check_settings(row.algorithm, settings.get(row.name, {}))})
-        for row in kept
-    ]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sb3_ppo_variants.experiments import compare
-from sb3_ppo_variants.experiments.compare.comparison import Comparison, study_name
+from sb3_ppo_variants.experiments.compare.comparison import Comparison
 from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from tests.experiments.engine.chaos import Killer
 
 ROWS = ["no_clipping", "clip_0.2", "adaptive_kl_0.01"]
