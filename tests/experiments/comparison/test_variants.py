@@ -2,7 +2,7 @@
 
 import pytest
 
-from sb3_ppo_variants.experiments.compare.variants import Variant, variants, with_settings
+from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
 from tests.experiments.mine import MyPPO
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.compare import presets
-from sb3_ppo_variants.experiments.compare.variants import Variant, variants, with_settings
+from sb3_ppo_variants.experiments.comparison import presets
+from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs, look
 from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
@@ -20,7 +20,7 @@ from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.files import write_text
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.compare.tables import ComparisonTables
+    from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables
 
 Settings = Mapping[str, Mapping[str, Any]]
 DEFAULT_ENVIRONMENTS: tuple[str, ...] = ("CartPole-v1",)
@@ -208,9 +208,9 @@ def write_files(
     :param command: The command that made it
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
-    from sb3_ppo_variants.experiments.compare.report import write_report
-    from sb3_ppo_variants.experiments.compare.results import Results
-    from sb3_ppo_variants.experiments.compare.tables import comparison_tables
+    from sb3_ppo_variants.experiments.comparison.report import write_report
+    from sb3_ppo_variants.experiments.comparison.results import Results
+    from sb3_ppo_variants.experiments.comparison.tables import comparison_tables
     from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 
     names = [r.run.row for r in records]

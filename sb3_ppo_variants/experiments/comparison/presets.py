@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sb3_ppo_variants.experiments.compare.variants import Variant
+from sb3_ppo_variants.experiments.comparison.variants import Variant
 from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 
 #: The seven environments of Section 6.1, in the versions that Gymnasium maintains.

@@ -7,9 +7,9 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.compare.comparison import write_files
-from sb3_ppo_variants.experiments.compare.results import Results
-from sb3_ppo_variants.experiments.compare.tables import ComparisonTables, comparison_tables
+from sb3_ppo_variants.experiments.comparison.comparison import write_files
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, version_note
 from sb3_ppo_variants.experiments.engine.standings import Standing
 from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.compare.overall_tables import overall_tables
-from sb3_ppo_variants.experiments.compare.results import Results
+from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
+from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.engine.records import version_note
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_ppo_variants.experiments.compare.overall_pictures import interval_figure, profile_figure
-from sb3_ppo_variants.experiments.compare.results import Results
-from sb3_ppo_variants.experiments.compare.tables import MANY_VARIANTS, ComparisonTables
+from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure, profile_figure
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.tables import MANY_VARIANTS, ComparisonTables
 from sb3_ppo_variants.experiments.engine.records import learning_curves
 from sb3_ppo_variants.experiments.reporting.curves import AXES, Curves, Groups, Subplot, curve_figure, save, subplots
 from sb3_ppo_variants.experiments.reporting.page import (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from sb3_ppo_variants.experiments.compare.results import Results
+from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.reporting.tables import Table, improvement_cells, interval
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, mean_score, rank_correlation

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sb3_ppo_variants.experiments.compare.results import Results
+from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, Subplot, short
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile
 

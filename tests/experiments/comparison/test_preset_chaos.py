@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sb3_ppo_variants.experiments import compare
-from sb3_ppo_variants.experiments.compare.comparison import Comparison
+from sb3_ppo_variants.experiments.comparison.comparison import Comparison
 from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from tests.experiments.engine.chaos import Killer

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sb3_ppo_variants import experiments
 from sb3_ppo_variants.experiments import Comparison, compare
-from sb3_ppo_variants.experiments.compare.comparison import plan
-from sb3_ppo_variants.experiments.compare.variants import variants
+from sb3_ppo_variants.experiments.comparison.comparison import plan
+from sb3_ppo_variants.experiments.comparison.variants import variants
 from sb3_ppo_variants.experiments.engine.ledger import open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from tests.experiments.fakes import coordinate_here
@@ -160,3 +161,7 @@ def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="jobs must be a positive integer"):
         compare(algorithms=["sb3:ppo"], jobs=jobs, out=tmp_path)  # type: ignore[arg-type]
+
+
+def test_no_package_takes_the_place_of_the_function() -> None:
+    assert experiments.compare is compare  # although submodules are imported above

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sb3_ppo_variants.experiments.compare.comparison import plan
-from sb3_ppo_variants.experiments.compare.presets import MUJOCO, PUBLISHED, choose_variants, preset
+from sb3_ppo_variants.experiments.comparison.comparison import plan
+from sb3_ppo_variants.experiments.comparison.presets import MUJOCO, PUBLISHED, choose_variants, preset
 
 
 def test_table1_is_the_papers() -> None:
