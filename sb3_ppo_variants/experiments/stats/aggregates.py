@@ -106,7 +106,7 @@ def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> 
 
 
 class Correlation(NamedTuple):
-    """How well two orders of K rows agree.
+    """How well two orders of K variants agree.
 
     :param spearman: Spearman's ρ
     :param kendall: Kendall's τ-b
