@@ -136,7 +136,7 @@ def compare(
     The same command goes on where it was interrupted or killed. Exit code 1 when a run has failed.
     """
     with _clear_errors(keeps=True):
-        from sb3_ppo_variants.experiments.compare.comparison import compare as run_comparison
+        from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
         comparison = run_comparison(

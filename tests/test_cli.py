@@ -15,9 +15,8 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner
 
 from sb3_ppo_variants.cli import app, main
-from sb3_ppo_variants.experiments.compare.comparison import study_name
 from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.tuning.ledger import read_trials
 from tests.experiments.fakes import coordinate_here

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.compare.comparison import Comparison, compare
+    from sb3_ppo_variants.experiments.comparison.comparison import Comparison, compare
     from sb3_ppo_variants.experiments.engine.workers import Interrupted
     from sb3_ppo_variants.experiments.models.evaluation import Evaluation, evaluate
     from sb3_ppo_variants.experiments.models.training import train
@@ -30,8 +30,8 @@ __all__ = [
 
 # No module here is called like a function that it holds: importing the module would put it in the function's place.
 _MODULES = {
-    "Comparison": "compare.comparison",
-    "compare": "compare.comparison",
+    "Comparison": "comparison.comparison",
+    "compare": "comparison.comparison",
     "Evaluation": "models.evaluation",
     "evaluate": "models.evaluation",
     "Interrupted": "engine.workers",

@@ -90,6 +90,27 @@ def version_note(rows: Sequence[Record]) -> str | None:
     return f"The rows were made by different versions: {', '.join(mixed)}" if mixed else None
 
 
+def learning_curves(
+    records: Sequence[Record], over: str = "timesteps"
+) -> dict[str, dict[str, list[tuple[list[float], list[float]]]]]:
+    """Learning curves of the finished runs, from the first point with a return.
+
+    :param records: Records of any runs
+    :param over: ``"timesteps"`` or ``"seconds"``
+    :return: Environment → variant → timesteps or seconds, and returns, of each run
+    """
+    finished = [(r.run, r.result.curve) for r in records if r.result is not None]
+    variants = dict.fromkeys(r.run.row for r in records)
+    found: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {
+        run.environment: {variant: [] for variant in variants} for run, _ in finished
+    }
+    for run, curve in finished:
+        points = [(float(getattr(p, over)), p.mean_return) for p in curve if p.mean_return is not None]
+        if points:
+            found[run.environment][run.row].append(([x for x, _ in points], [y for _, y in points]))
+    return found
+
+
 RUN_COLUMNS = ("row", "algorithm", "environment", "seed", "timesteps", "n_envs", "settings", "normalize", "wall_time")
 RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second", "seconds")
 

@@ -14,6 +14,8 @@ import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
+from sb3_ppo_variants.files import safe_name
+
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
 MAX_RETRIES = 3  # of a run whose process died
@@ -44,6 +46,14 @@ def storage_url(storage: str | None, out: Path) -> str:
             "or leave --storage out to use an SQLite file"
         )
     return f"postgresql+psycopg://{rest}"
+
+
+def study_name(out: Path) -> str:
+    """Name of the study that holds the runs of a command: the name of its output folder.
+
+    :param out: The output folder
+    """
+    return safe_name(out.resolve().name) or "compare"
 
 
 def without_password(url: str) -> str:

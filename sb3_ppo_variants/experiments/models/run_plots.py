@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.training import CURVE, RUN
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves
+from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
 from sb3_ppo_variants.files import atomic, safe_name
 
@@ -75,7 +76,9 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
         raise ValueError("Give at least one run folder")
     target = Path(out) if out is not None else folders[0] if len(folders) == 1 else Path("runs/plots")
     found = [(folder, rows) for top in folders for folder, rows in find_runs(top)]
-    files = draw_curves([row for _, rows in found for row in rows if row.result and _has_return(row.result)], target)
+    drawn = [row for _, rows in found for row in rows if row.result and _has_return(row.result)]
+    peers = {row.run.row for row in drawn if row.run.algorithm in PEERS}
+    files = draw_curves(learning_curves(drawn), target, reference=REFERENCE, dashed=peers)
     logged = [folder for folder, _ in found if (folder / PROGRESS).is_file()]
     for folder in logged:
         name = "diagnostics" if len(found) == 1 else f"diagnostics-{safe_name(_name(folder))}"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from sb3_ppo_variants.experiments.stats import estimators as statistics
+from sb3_ppo_variants.experiments.stats import estimators
 
 NONE = "–"
 
@@ -48,7 +48,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def interval(found: statistics.Interval | None, digits: int | None = None) -> str:
+def interval(found: estimators.Interval | None, digits: int | None = None) -> str:
     """An interval as text, – for none.
 
     :param found: The interval
@@ -63,8 +63,8 @@ def interval(found: statistics.Interval | None, digits: int | None = None) -> st
 def improvement_cells(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[str]:
     """Probability of improvement and its interval as text, – where there is nothing to compare.
 
-    :param pairs: See :func:`.statistics.mean_improvement`
+    :param pairs: See :func:`.estimators.mean_improvement`
     """
     if not pairs:
         return [NONE, NONE]
-    return [f"{statistics.mean_improvement(pairs):.2f}", interval(statistics.improvement_interval(pairs), digits=2)]
+    return [f"{estimators.mean_improvement(pairs):.2f}", interval(estimators.improvement_interval(pairs), digits=2)]

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -250,6 +251,24 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
         return make(policy, env, seed=run.seed, device="cpu", **settings)
     except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
         raise UnfitError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
+
+
+def check_by_building(run: Run) -> None:
+    """Build the model of a run once, so that a wrong setting is one clear error before anything runs.
+
+    An algorithm that does not take the environment's spaces passes: that is a failure of its runs, not of the command.
+
+    :param run: The run
+    :raises ValueError: if the algorithm does not take the settings
+    """
+    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
+    try:
+        with suppress(UnfitError):
+            build(run, env)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}") from error
+    finally:
+        env.close()
 
 
 def fit(

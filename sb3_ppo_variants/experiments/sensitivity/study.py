@@ -11,14 +11,13 @@ from typing import Any
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.compare.comparison import check_by_building, study_name
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.records import Record, gather, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.workers import available_cores
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
-from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings, run_settings
 from sb3_ppo_variants.experiments.stats import estimators as statistics

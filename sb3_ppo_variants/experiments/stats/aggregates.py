@@ -1,9 +1,9 @@
 """Scores of several environments as one number: rliable's aggregate metrics, on SciPy.
 
-Letters: E environments, n runs of one row in one environment, K rows, T thresholds. Scores are normalised.
+Letters: E environments, n runs of one variant in one environment, K variants, T thresholds. Scores are normalised.
 
 Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-arXiv:2108.13264. Unlike there, environments may have different numbers of runs, so that a comparison can be looked at
+arXiv:2108.13264. Unlike there, environments may have different numbers of runs, because a comparison can be reported
 before it is complete: the interquartile mean pools all runs, mean and median go over the environments' means.
 """
 
@@ -14,25 +14,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats.estimators import Interval, resampled_interval
+from sb3_ppo_variants.experiments.stats.estimators import Interval, bootstrap
 
 Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval, stratified by environment; ``None`` where one has fewer than 2 runs."""
+    """A value with its 95 % interval, stratified by environment; ``None`` if an environment has fewer than 2 runs."""
 
     value: float
     interval: Interval | None
 
 
 class Aggregate(NamedTuple):
-    """One row's scores of E environments.
+    """The scores of one variant in E environments.
 
     :param mean: Mean over environments of the mean over runs
-    :param iqm: Interquartile mean: of all runs together, without the quarter with the lowest and that with the highest
+    :param iqm: Interquartile mean: mean of all runs without the lowest and the highest quarter of them
     :param median: Median over environments of the mean over runs
-    :param gap: Optimality gap: by how much runs stay below 1 on average, those above counting as 1
+    :param gap: Optimality gap: how far runs are below 1 on average; runs above 1 count as 1
     """
 
     mean: Estimate
@@ -42,7 +42,7 @@ class Aggregate(NamedTuple):
 
 
 def aggregate(samples: Sequence[ArrayLike]) -> Aggregate:
-    """The four aggregate metrics of one row.
+    """The four aggregate metrics of one variant.
 
     :param samples: E samples (n,) of normalised scores
     """
@@ -91,7 +91,7 @@ def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> 
 
     :param samples: E samples (n,) of normalised scores
     :param thresholds: (T,)
-    :return: Share, lower and upper end, (T,) each; without a band both are the share
+    :return: Share, lower and upper end, (T,) each; if an environment has fewer than 2 runs, both ends are the share
     """
     grid = np.asarray(thresholds, dtype=np.float64)
 
@@ -99,13 +99,14 @@ def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> 
         above = [(np.asarray(s)[None] > grid.reshape(-1, *[1] * np.ndim(s))).mean(axis=axis) for s in scores]
         return np.mean(above, axis=0)
 
-    found = resampled_interval(samples, share)
+    found = bootstrap(samples, share)
     shares = np.asarray(share(*samples))
-    return (shares, shares, shares) if found is None else (shares, np.asarray(found.low), np.asarray(found.high))
+    low, high = (shares, shares) if found is None else map(np.asarray, found.confidence_interval)
+    return shares, low, high
 
 
 class Correlation(NamedTuple):
-    """How well two orders of K rows agree.
+    """How well two orders of K variants agree.
 
     :param spearman: Spearman's ρ
     :param kendall: Kendall's τ-b
@@ -115,29 +116,27 @@ class Correlation(NamedTuple):
     kendall: Estimate
 
 
-def rank_correlation(rows: Sequence[Sequence[ArrayLike]], published: Sequence[float]) -> Correlation:
-    """Agreement of the order of the rows' mean scores with a published column. Runs are resampled within each row and
-    environment; the published scores are taken as they are, for nobody has their runs.
+def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequence[float]) -> Correlation:
+    """Agreement of the order of the variants' mean scores with a published column.
 
-    :param rows: K rows of E samples (n,) of normalised scores
+    Runs are resampled within each variant and environment. The published scores are constants, since their runs are
+    not available.
+
+    :param variants: For each of K variants, E samples (n,) of normalised scores
     :param published: K scores
     """
-    flat = [sample for row in rows for sample in row]
-    sizes = [len(row) for row in rows]
+    flat = [sample for samples in variants for sample in samples]
+    ends = np.cumsum([len(samples) for samples in variants])
 
-    def correlate(one: Callable[[Array], float]) -> Callable[..., Any]:
+    def correlation(of_columns: Callable[..., Any]) -> Estimate:
         def statistic(*samples: ArrayLike, axis: int = -1) -> Any:
-            ends = np.cumsum(sizes)
-            scores = np.stack(
-                [mean_score(*samples[end - n : end], axis=axis) for n, end in zip(sizes, ends, strict=True)]
-            )
-            return np.apply_along_axis(one, 0, scores)
+            each = [samples[end - len(own) : end] for own, end in zip(variants, ends, strict=True)]
+            means = np.stack([mean_score(*own, axis=axis) for own in each])
+            return np.apply_along_axis(lambda scores: float(of_columns(scores, published).statistic), 0, means)
 
-        return statistic
+        return _estimate(flat, statistic, resamples=999)
 
-    spearman = correlate(lambda scores: float(stats.spearmanr(scores, published).statistic))
-    kendall = correlate(lambda scores: float(stats.kendalltau(scores, published).statistic))
-    return Correlation(*(_estimate(flat, statistic, resamples=999) for statistic in (spearman, kendall)))
+    return Correlation(correlation(stats.spearmanr), correlation(stats.kendalltau))
 
 
 def _means(samples: Sequence[ArrayLike], axis: int) -> list[Any]:
@@ -145,6 +144,6 @@ def _means(samples: Sequence[ArrayLike], axis: int) -> list[Any]:
 
 
 def _estimate(samples: Sequence[ArrayLike], statistic: Callable[..., Any], **how: Any) -> Estimate:
-    found = resampled_interval(samples, statistic, **how)
-    interval = None if found is None else Interval(float(found.low), float(found.high))
+    found = bootstrap(samples, statistic, **how)
+    interval = None if found is None else Interval(*map(float, found.confidence_interval))
     return Estimate(float(statistic(*(np.asarray(s, dtype=np.float64) for s in samples))), interval)

@@ -1,4 +1,4 @@
-"""Statistics of scores. Separate from tables and plots, on SciPy.
+"""Statistics of scores, computed with SciPy. No tables and no plots here.
 
 Letters: n runs (seeds) of one algorithm in one environment, m of the reference, E environments, A algorithms,
 T points of a learning curve.
@@ -20,6 +20,7 @@ RESAMPLES = 9999
 SEED = 0
 
 Array = NDArray[np.float64]
+Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
 
 
 class Interval(NamedTuple):
@@ -48,6 +49,15 @@ def center(scores: ArrayLike, axis: int = -1) -> Any:
     return stats.trim_mean(x, 0.25, axis=axis) if x.shape[axis] >= IQM_LEAST else x.mean(axis=axis)
 
 
+def center_interval(scores: ArrayLike) -> Interval | None:
+    """95 % percentile bootstrap interval of :func:`center`.
+
+    :param scores: (n,)
+    :return: The interval; ``None`` for n < 2
+    """
+    return _interval(bootstrap([scores], center))
+
+
 def improvement(scores: ArrayLike, reference: ArrayLike, axis: int = -1) -> Any:
     """Probability that a run of the algorithm beats a run of the reference, P(X > Y) + P(X = Y) / 2 = U / (n·m).
 
@@ -65,90 +75,79 @@ def improvement(scores: ArrayLike, reference: ArrayLike, axis: int = -1) -> Any:
     return u / (x.shape[axis] * y.shape[axis])
 
 
-def mean_improvement(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> float:
+def _mean_over_environments(compare: Callable[..., Any]) -> Callable[..., Array]:
+    """The mean over environments of a comparison of two samples, as a statistic of flattened pairs."""
+
+    def statistic(*samples: ArrayLike, axis: int = -1) -> Array:
+        pairs = zip(samples[::2], samples[1::2], strict=True)
+        return np.asarray(np.mean([compare(x, y, axis) for x, y in pairs], axis=0))
+
+    return statistic
+
+
+_improvement = _mean_over_environments(improvement)
+_difference = _mean_over_environments(lambda x, y, axis: center(x, axis) - center(y, axis))
+
+
+def mean_improvement(pairs: Pairs) -> float:
     """Mean over environments of :func:`improvement`.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: Between 0 and 1
     """
-    return float(np.mean([improvement(x, y) for x, y in pairs]))
+    return float(_improvement(*_flat(pairs)))
 
 
-def center_interval(scores: ArrayLike) -> Interval | None:
-    """95 % percentile bootstrap interval of :func:`center`.
-
-    :param scores: (n,)
-    :return: The interval, ``None`` for n < 2
-    """
-    return _bootstrap([scores], lambda x, axis=-1: center(x, axis))
-
-
-def improvement_interval(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float = CONFIDENCE
-) -> Interval | None:
+def improvement_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval | None:
     """Percentile bootstrap interval of :func:`mean_improvement`, stratified.
 
     Runs are resampled within each environment and each algorithm, never across.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level
-    :return: The interval, ``None`` where a sample has n < 2
+    :return: The interval; ``None`` if a sample has n < 2
     """
-    return _bootstrap(_samples(pairs), _improvement, confidence)
+    return _interval(bootstrap(_flat(pairs), _improvement, confidence))
 
 
-def improvement_error(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> float | None:
+def improvement_error(pairs: Pairs) -> float | None:
     """Bootstrap standard error of :func:`mean_improvement`.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
-    :return: ``None`` where a sample has n < 2
+    :return: The error; ``None`` if a sample has n < 2
     """
-    found = _resample(_samples(pairs), _improvement, CONFIDENCE)
-    return None if found is None else float(found.standard_error)
+    return _error(bootstrap(_flat(pairs), _improvement))
 
 
-def mean_difference(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> float:
+def mean_difference(pairs: Pairs) -> float:
     """Mean over environments of center(x) − center(y); see :func:`center`.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
-    :return: In the scores' own unit
+    :return: In the unit of the scores
     """
-    return float(np.mean([float(center(x) - center(y)) for x, y in pairs]))
+    return float(_difference(*_flat(pairs)))
 
 
-def difference_interval(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float = CONFIDENCE
-) -> Interval | None:
+def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval | None:
     """Percentile bootstrap interval of :func:`mean_difference`, stratified as in :func:`improvement_interval`.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level, for example 1 − 0.05/k for the Bonferroni correction of k intervals
-    :return: The interval, ``None`` where a sample has n < 2
+    :return: The interval; ``None`` if a sample has n < 2
     """
-    return _bootstrap(_samples(pairs), _difference, confidence)
+    return _interval(bootstrap(_flat(pairs), _difference, confidence))
 
 
-def difference_error(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> float | None:
+def difference_error(pairs: Pairs) -> float | None:
     """Bootstrap standard error of :func:`mean_difference`.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
-    :return: In the scores' own unit, ``None`` where a sample has n < 2
+    :return: The error, in the unit of the scores; ``None`` if a sample has n < 2
     """
-    found = _resample(_samples(pairs), _difference, CONFIDENCE)
-    return None if found is None else float(found.standard_error)
+    return _error(bootstrap(_flat(pairs), _difference))
 
 
-def _difference(*samples: Array, axis: int = -1) -> Array:
-    each = [center(x, axis) - center(y, axis) for x, y in zip(samples[::2], samples[1::2], strict=True)]
-    return np.asarray(np.mean(each, axis=0))
-
-
-def _improvement(*samples: Array, axis: int = -1) -> Array:
-    each = [improvement(x, y, axis) for x, y in zip(samples[::2], samples[1::2], strict=True)]
-    return np.asarray(np.mean(each, axis=0))
-
-
-def _samples(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[ArrayLike]:
+def _flat(pairs: Pairs) -> list[ArrayLike]:
     return [sample for pair in pairs for sample in pair]
 
 
@@ -185,19 +184,9 @@ def curve_band(curves: ArrayLike) -> tuple[Array, Array, Array]:
     """
     y = np.asarray(curves, dtype=np.float64)
     mean: Array = np.asarray(y.mean(axis=0))
-    if len(y) < 2:
-        return mean, mean, mean
-    found = stats.bootstrap(
-        (y,),
-        np.mean,
-        axis=0,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    )
-    low, high = found.confidence_interval
-    return mean, np.asarray(low), np.asarray(high)
+    found = bootstrap([y.T], np.mean)
+    low, high = (mean, mean) if found is None else map(np.asarray, found.confidence_interval)
+    return mean, low, high
 
 
 def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, Array]:
@@ -210,50 +199,44 @@ def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, A
     low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
     grid = np.unique(np.concatenate(xs))
     grid = grid[(grid >= low) & (grid <= high)]
-    rows = [np.interp(grid, x, np.asarray(y, dtype=np.float64)) for x, (_, y) in zip(xs, curves, strict=True)]
-    return grid, np.stack(rows)
+    returns = [np.interp(grid, x, np.asarray(y, dtype=np.float64)) for x, (_, y) in zip(xs, curves, strict=True)]
+    return grid, np.stack(returns)
 
 
-def resampled_interval(
+def bootstrap(
     samples: Sequence[ArrayLike],
     statistic: Callable[..., Any],
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> Any:
-    """Percentile bootstrap interval of a statistic of several samples, each resampled by itself.
+    """Percentile bootstrap of a statistic of several samples, each of which is resampled separately.
 
-    :param samples: The samples, (n,) each
-    :param statistic: Of arrays (..., n), one a sample, and ``axis``; several outputs along the first axis
-    :param confidence: Level
-    :param resamples: How often
-    :return: With ``low`` and ``high``; ``None`` where a sample has n < 2
+    :param samples: The samples, (..., n) each
+    :param statistic: Function of one array (..., n) per sample and ``axis``
+    :param confidence: Level of the interval
+    :param resamples: Number of resamples
+    :return: SciPy's result with ``confidence_interval`` and ``standard_error``; ``None`` if a sample has n < 2, since
+        one run says nothing about the spread
     """
-    found = _resample(samples, statistic, confidence, resamples)
-    return None if found is None else found.confidence_interval
-
-
-def _bootstrap(
-    samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float = CONFIDENCE
-) -> Interval | None:
-    found = _resample(samples, statistic, confidence)
-    if found is None:
-        return None
-    return Interval(float(found.confidence_interval.low), float(found.confidence_interval.high))
-
-
-def _resample(
-    samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float, resamples: int = RESAMPLES
-) -> Any:
     data = [np.asarray(s, dtype=np.float64) for s in samples]
-    if min(len(s) for s in data) < 2:
-        return None  # one run says nothing about the spread
+    if min(s.shape[-1] for s in data) < 2:
+        return None
     return stats.bootstrap(
         data,
         statistic,
         vectorized=True,
         paired=False,
+        axis=-1,
         n_resamples=resamples,
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(SEED),
     )
+
+
+def _interval(found: Any) -> Interval | None:
+    return None if found is None else Interval(*map(float, found.confidence_interval))
+
+
+def _error(found: Any) -> float | None:
+    return None if found is None else float(found.standard_error)

@@ -1,4 +1,4 @@
-"""Scales on which returns of different environments can be averaged: what counts as 0 there, and what as 1."""
+"""Scales on which returns of different environments can be averaged: which return counts as 0, and which as 1."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_ppo_variants.experiments.engine.records import Record, scores
-from sb3_ppo_variants.experiments.stats.references import reference_returns
+from sb3_ppo_variants.experiments.stats.references import normalise, reference_pairs, reference_returns
+
+#: Environment → final returns of the runs of one variant there.
+Scores = Mapping[str, Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One affine scale an environment.
+    """An affine scale for each environment.
 
     :param zero: What counts as 0, in words
     :param one: What counts as 1, in words
@@ -28,23 +30,12 @@ class Scale:
         """The scale in words."""
         return f"{self.zero} 0, {self.one} 1"
 
-    def sample(self, rows: Sequence[Record], name: str, environment: str) -> NDArray[np.float64]:
-        """Scaled scores of one row's finished runs in one environment.
+    def samples(self, scores: Scores) -> list[NDArray[np.float64]]:
+        """The scores of one variant on this scale, one sample (n,) for each environment of the scale.
 
-        :param rows: The comparison
-        :param name: The row
-        :param environment: Gymnasium id
+        :param scores: Environment → final returns
         """
-        zero, one = self.ends[environment]
-        return (np.asarray(scores(rows, name, environment), dtype=np.float64) - zero) / (one - zero)
-
-    def samples(self, rows: Sequence[Record], name: str) -> list[NDArray[np.float64]]:
-        """Scaled scores of one row, one sample for each of the scale's environments.
-
-        :param rows: The comparison
-        :param name: The row
-        """
-        return [self.sample(rows, name, environment) for environment in self.ends]
+        return [normalise(scores[environment], environment, self.ends) for environment in self.ends]
 
 
 def shipped_scale(environments: Sequence[str]) -> Scale | None:
@@ -52,23 +43,21 @@ def shipped_scale(environments: Sequence[str]) -> Scale | None:
 
     :param environments: Gymnasium ids
     """
-    known = {environment: reference_returns(environment) for environment in environments}
-    ends = {environment: (found.random, found.reference) for environment, found in known.items() if found is not None}
+    ends = reference_pairs(environments)
     return Scale("random policy", "reference", ends) if len(ends) == len(environments) else None
 
 
-def paper_scales(rows: Sequence[Record], names: Sequence[str], environments: Sequence[str]) -> list[Scale]:
+def paper_scales(variants: Sequence[Scores], environments: Sequence[str]) -> list[Scale]:
     """The scale of the PPO paper's Table 1, in its four readings: 0 is "the random policy" (uniform actions, or the
     network before training), 1 is "the best result" (the best run, or the best row's mean).
 
-    :param rows: The comparison
-    :param names: The rows among which the best is looked for; each has a finished run in each environment
+    :param variants: Scores of the variants among which the best is sought; each has a run in each environment
     :param environments: Gymnasium ids that have reference returns
     """
     tops: dict[str, dict[str, float]] = {"best run": {}, "best row's mean": {}}
     bottoms: dict[str, dict[str, float]] = {"uniform actions": {}, "untrained networks": {}}
     for environment in environments:
-        found = [scores(rows, name, environment) for name in names]
+        found = [scores[environment] for scores in variants]
         tops["best run"][environment] = max(max(sample) for sample in found)
         tops["best row's mean"][environment] = max(float(np.mean(sample)) for sample in found)
         reference = reference_returns(environment)

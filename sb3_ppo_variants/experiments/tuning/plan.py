@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.compare.comparison import check_by_building
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
-from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import (
     check_settings,

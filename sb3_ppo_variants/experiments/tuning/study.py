@@ -10,10 +10,9 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.compare.comparison import study_name
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
-from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_url, without_password
+from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_url, study_name, without_password
 from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, available_cores, coordinate
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name

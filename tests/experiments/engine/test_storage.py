@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.engine.storage import (
     open_storage,
     patiently,
     storage_url,
+    study_name,
     study_names,
     without_password,
 )
@@ -35,6 +36,11 @@ def test_urls(tmp_path: Path) -> None:
     assert storage_url(None, tmp_path) == f"sqlite:///{tmp_path}/ledger.db"
     assert storage_url(str(tmp_path / "x.db"), Path("unused")) == f"sqlite:///{tmp_path}/x.db"
     assert storage_url("sqlite:////a/b.db", tmp_path) == "sqlite:////a/b.db"
+
+
+def test_a_study_is_named_after_the_output_folder() -> None:
+    assert study_name(Path("runs/tuesday")) == "tuesday"
+    assert study_name(Path("/")) == "compare"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

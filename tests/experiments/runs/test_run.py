@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, Result, Run, execute, fit, policy_name, train_run
+from sb3_ppo_variants.experiments.runs.run import (
+    CURVE_POINTS,
+    Result,
+    Run,
+    check_by_building,
+    execute,
+    fit,
+    policy_name,
+    train_run,
+)
 
 SMALL: dict[str, Any] = {"n_steps": 128, "n_epochs": 2}
 
@@ -117,6 +126,12 @@ def test_wrong_values_are_rejected(wrong: dict[str, int]) -> None:
         Run(**{"algorithm": "sb3:ppo", "environment": "CartPole-v1", "seed": 0, "timesteps": 1, **wrong})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="timesteps must be an integer, got 1000"):
         Run("sb3:ppo", "CartPole-v1", 0, 1e3)  # type: ignore[arg-type]
+
+
+def test_building_finds_wrong_settings_and_lets_unfit_spaces_pass() -> None:
+    check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {}))  # that fails its runs, later
+    with pytest.raises(ValueError, match="does not take the settings"):
+        check_by_building(Run("stable_baselines3:DQN", "CartPole-v1", 0, 64, 1, {"nothing": 1}))
 
 
 def test_policy_follows_the_observation_space() -> None:

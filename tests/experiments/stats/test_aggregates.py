@@ -49,8 +49,8 @@ def test_profile_by_hand() -> None:
 
 
 def test_correlation_by_hand() -> None:
-    rows = [[[3.0], [3.0]], [[1.0], [1.0]], [[2.0], [2.0]], [[0.0], [0.0]]]
-    found = rank_correlation(rows, [4, 3, 2, 1])
+    variants = [[[3.0], [3.0]], [[1.0], [1.0]], [[2.0], [2.0]], [[0.0], [0.0]]]
+    found = rank_correlation(variants, [4, 3, 2, 1])
     # ranks 4 2 3 1 against 4 3 2 1: 1 − 6·(0 + 1 + 1 + 0) / (4·15); five of six pairs in order, one not
     assert found.spearman.value == pytest.approx(1 - 6 * 2 / 60)
     assert found.kendall.value == pytest.approx((5 - 1) / 6)

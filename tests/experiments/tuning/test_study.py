@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.compare.comparison import compare
+from sb3_ppo_variants.experiments.comparison.comparison import compare
 from sb3_ppo_variants.experiments.engine.ledger import CLAIM, EXECUTOR, Ledger, open_ledger, worker_name
 from sb3_ppo_variants.experiments.engine.standings import SETTLED
 from sb3_ppo_variants.experiments.runs.run import Run, train_run

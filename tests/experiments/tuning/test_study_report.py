@@ -16,7 +16,7 @@ from sb3_ppo_variants.experiments.stats.references import reference_pairs
 from sb3_ppo_variants.experiments.tuning.confirmation import verdict
 from sb3_ppo_variants.experiments.tuning.report import write_report
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord
-from tests.experiments.reporting.test_page import read
+from tests.experiments.html_reader import read
 
 SPACE: dict[str, Dimension] = {
     "clip_range": Real(0.05, 0.4, log=True), "n_epochs": Integer(3, 10), "gae_lambda": Complement(0.8, 0.995),

@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 
 from sb3_ppo_variants.experiments import compare
-from sb3_ppo_variants.experiments.compare.comparison import Comparison, study_name
+from sb3_ppo_variants.experiments.comparison.comparison import Comparison
 from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from tests.experiments.engine.chaos import Killer
 
-ROWS = ["no_clipping", "clip_0.2", "adaptive_kl_0.01"]
+VARIANTS = ["no_clipping", "clip_0.2", "adaptive_kl_0.01"]
 ENVIRONMENTS = ["InvertedPendulum-v5", "Reacher-v5"]
 
 
 def table(out: Path, seeds: int) -> Comparison:
-    settings = {row: {"n_steps": 512} for row in ROWS}
-    return compare(ENVIRONMENTS, ROWS, preset="table1", timesteps=2048, seeds=seeds, settings=settings, jobs=2, out=out)
+    settings = {variant: {"n_steps": 512} for variant in VARIANTS}
+    return compare(
+        ENVIRONMENTS, VARIANTS, preset="table1", timesteps=2048, seeds=seeds, settings=settings, jobs=2, out=out
+    )
 
 
 def found(comparison: Comparison) -> list[Any]:

@@ -8,36 +8,37 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.compare import presets
-from sb3_ppo_variants.experiments.compare.variants import Contestant, contestants, with_settings
+from sb3_ppo_variants.experiments.comparison import presets
+from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs, look
-from sb3_ppo_variants.experiments.engine.records import Record, gather, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, without_password
+from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
 from sb3_ppo_variants.experiments.engine.workers import available_cores
-from sb3_ppo_variants.experiments.runs.environments import check_environment, make_environment, normalization
+from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
-from sb3_ppo_variants.experiments.runs.run import Run, UnfitError, build
-from sb3_ppo_variants.files import safe_name, write_text
+from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
+from sb3_ppo_variants.files import write_text
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.compare.tables import Report
+    from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables
 
 Settings = Mapping[str, Mapping[str, Any]]
+DEFAULT_ENVIRONMENTS: tuple[str, ...] = ("CartPole-v1",)
 DEFAULT_TIMESTEPS, DEFAULT_SEEDS = 50_000, 5
 UNBOUNDED = 10**9  # timesteps of a run that ends by the clock
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a comparison gave.
+    """The outcome of a comparison.
 
-    :param rows: One row a run
+    :param rows: One record per run
     :param report: The tables and notes
     :param files: The files written
     """
 
     rows: list[Record]
-    report: "Report"
+    report: "ComparisonTables"
     files: list[Path]
 
     @property
@@ -66,35 +67,36 @@ def compare(
     command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
-    """Train every algorithm on every environment with every seed, and report.
+    """Train every algorithm on every environment with every seed, and report how they compare.
 
-    Runs go to worker processes of one thread each. All is kept in a ledger in ``out``: the same call goes on where
-    an earlier one was interrupted or killed, and repeats nothing that has finished. A run that fails is reported
-    with its reason and does not stop the others; the next call tries it again.
+    Runs are done in worker processes of one thread each and kept in a ledger in ``out``. After an interruption or a
+    kill, the same call resumes the comparison and repeats no finished run. A failed run is reported with its reason and
+    does not stop the others; the next call retries it.
 
     :param environments: Gymnasium ids, or import paths ``package.module:Class``; by default CartPole-v1
     :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import; ``NAME=ALGORITHM``
-        gives a row a name of its own; by default our five and SB3's PPO. With a preset: which of its rows
-    :param timesteps: Training steps of each run, by default 50,000; where ``wall_time`` is given, no bound
+        gives a variant a name of its own; by default our five and SB3's PPO. With a preset: which of its variants
+    :param timesteps: Training steps of each run, by default 50,000; unlimited with ``wall_time``
     :param seeds: How many (0, 1, …) or which; by default 5
     :param n_envs: Environments stepped together in each run
-    :param settings: Row → constructor argument → value
+    :param settings: Variant → constructor argument → value
     :param peer_defaults: Leave peers at their own defaults instead of giving them our documented settings
-    :param preset: A comparison that has a name (see :mod:`.presets`): its rows, environments, timesteps and seeds, each
-        of which may be given otherwise
-    :param reading: How the preset reads what its source leaves open
-    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``; scores
-        are returns as the environment gives them in any case
-    :param wall_time: Seconds of training after which each run ends. Schedules that run down do so over ``timesteps``
-    :param jobs: Worker processes; by default one for each available core
+    :param preset: A named comparison (see :mod:`.presets`): its variants, environments, timesteps and seeds are used
+        unless they are given
+    :param reading: How to read what the preset's source leaves open
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``. Scores
+        are always unnormalised returns
+    :param wall_time: Seconds of training after which each run ends. Schedules still run over ``timesteps``
+    :param jobs: Number of worker processes; by default one for each available core
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``; its name also names the study
         in a ledger elsewhere
-    :param report_only: Run nothing: report what the ledger holds by now, and say what is missing
-    :param command: What to show in the report as the command that made it
+    :param report_only: Run nothing; report the runs in the ledger and those that are missing
+    :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
-    :return: The rows, the report, and the files written
-    :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; what has finished is kept
+    :return: The records, the tables and the files written
+    :raises ValueError: for wrong arguments, before anything runs
+    :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
@@ -103,14 +105,15 @@ def compare(
     chosen = None if preset is None else presets.preset(preset, reading)
     if chosen is None:
         asked = DEFAULT_ALGORITHMS if algorithms is None else algorithms
-        rows = contestants(asked, settings or {}, peer_defaults, normalization(normalize))
+        compared = variants(asked, settings or {}, peer_defaults, normalization(normalize))
+        where, steps, many = DEFAULT_ENVIRONMENTS, DEFAULT_TIMESTEPS, DEFAULT_SEEDS
     else:
-        rows = _rows_of(chosen, algorithms, settings or {}, normalize, peer_defaults)
-    where, steps, many = _budget(chosen, wall_time)
+        compared = _preset_variants(chosen, algorithms, settings or {}, normalize, peer_defaults)
+        where, steps, many = chosen.environments, chosen.timesteps, chosen.seeds
     runs = plan(
         where if environments is None else environments,
-        rows,
-        steps if timesteps is None else timesteps,
+        compared,
+        timesteps if timesteps is not None else steps if wall_time is None else UNBOUNDED,
         many if seeds is None else seeds,
         n_envs,
         wall_time,
@@ -125,33 +128,25 @@ def compare(
             join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
             console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
         standings = do_runs(runs, url, study, jobs or available_cores(), out / "workers.log", console)
-    return write_report(gather(runs, standings), out, chosen, command)
+    return write_files(gather(runs, standings), out, chosen, command)
 
 
-def _budget(chosen: presets.Preset | None, wall_time: float | None) -> tuple[Iterable[str], int, int]:
-    """Environments, timesteps and seeds where the user says nothing."""
-    if chosen is None:
-        return ["CartPole-v1"], UNBOUNDED if wall_time is not None else DEFAULT_TIMESTEPS, DEFAULT_SEEDS
-    return chosen.environments, UNBOUNDED if wall_time is not None else chosen.timesteps, chosen.seeds
-
-
-def _rows_of(
+def _preset_variants(
     chosen: presets.Preset, wanted: Any, settings: Settings, normalize: Any, peer_defaults: bool
-) -> list[Contestant]:
+) -> list[Variant]:
     if normalize is not None or peer_defaults:
         raise ValueError(
             "A preset has its own normalisation and peers' settings: leave normalize and peer_defaults out"
         )
     if wanted is not None and not all(isinstance(one, str) for one in wanted):
-        raise ValueError(
-            f"A preset has its own rows: choose among {', '.join(row.name for row in chosen.rows)} by name"
-        )
-    return with_settings(presets.choose_rows(chosen.rows, wanted), settings)
+        names = ", ".join(v.name for v in chosen.variants)
+        raise ValueError(f"A preset has its own variants: choose among {names} by name")
+    return with_settings(presets.choose_variants(chosen, wanted), settings)
 
 
 def plan(
     environments: str | Iterable[str],
-    rows: Sequence[Contestant],
+    compared: Sequence[Variant],
     timesteps: int,
     seeds: int | Iterable[int],
     n_envs: int = 1,
@@ -161,30 +156,30 @@ def plan(
     """The runs of a comparison, checked.
 
     :param environments: See :func:`compare`, as the others
-    :param rows: The rows
-    :param to_build: Names of rows whose settings are the user's, and checked by building their model
+    :param compared: The variants
+    :param to_build: Names of variants whose settings are the user's. They are checked by building a model
     :return: Key → run
     """
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
-    if not names or not rows:
+    if not names or not compared:
         raise ValueError(
-            f"A comparison needs an environment and an algorithm, got {names} and {[r.name for r in rows]}"
+            f"A comparison needs an environment and an algorithm, got {names} and {[v.name for v in compared]}"
         )
     runs = [
         Run(
-            row.algorithm,
+            variant.algorithm,
             environment,
             seed,
             timesteps,
             n_envs,
-            row.settings,
-            None if row.name == row.algorithm else row.name,
-            row.normalize,
+            variant.settings,
+            None if variant.name == variant.algorithm else variant.name,
+            variant.normalize,
             wall_time,
         )
-        for seed in _seeds(seeds)  # outermost: an unfinished comparison has all its cells filled alike
+        for seed in _seeds(seeds)  # outermost: an unfinished comparison has equally many runs of each variant
         for environment in names
-        for row in rows
+        for variant in compared
     ]
     for environment in names:
         check_environment(environment)
@@ -202,53 +197,33 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
     return found
 
 
-def check_by_building(run: Run) -> None:
-    """Build the model of a run once, so that a wrong setting is one clear error.
-
-    :param run: The run
-    """
-    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
-    try:
-        build(run, env)
-    except UnfitError:
-        pass  # that fails a run, and not the command
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}") from error
-    finally:
-        env.close()
-
-
-def study_name(out: Path) -> str:
-    """Name of the study that a comparison keeps its runs in: that of its folder.
-
-    :param out: The comparison's folder
-    """
-    return safe_name(out.resolve().name) or "compare"
-
-
-def write_report(
-    rows: Sequence[Record], out: Path, chosen: presets.Preset | None = None, command: str | None = None
+def write_files(
+    records: Sequence[Record], out: Path, chosen: presets.Preset | None = None, command: str | None = None
 ) -> Comparison:
     """Write ``runs.csv``, ``curves.csv``, ``table.md``, the pictures, and ``report.html`` with all of it.
 
-    :param rows: The comparison
+    :param records: The runs of the comparison
     :param out: The folder
     :param chosen: The preset that it is
-    :param command: What made it
+    :param command: The command that made it
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
-    from sb3_ppo_variants.experiments.compare.report import ReportPage
-    from sb3_ppo_variants.experiments.compare.tables import make_report
+    from sb3_ppo_variants.experiments.comparison.report import write_report
+    from sb3_ppo_variants.experiments.comparison.results import Results
+    from sb3_ppo_variants.experiments.comparison.tables import comparison_tables
     from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 
-    names = {r.run.row for r in rows}
-    reference = chosen.reference if chosen is not None and chosen.reference in names else REFERENCE
-    reference = reference if reference in names else rows[0].run.row
+    names = [r.run.row for r in records]
+    wanted = (REFERENCE,) if chosen is None else (chosen.reference, REFERENCE)
+    reference = next((name for name in wanted if name in names), names[0])
     published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
-    report = make_report(rows, reference, published, notes)
-    write_runs(out / "runs.csv", rows)
-    write_curves(out / "curves.csv", rows)
-    write_text(out / "table.md", report.markdown())
-    pictures = draw_curves(rows, out, groups)
-    pages = ReportPage(rows, report, reference, published, groups).write(out, command)
-    return Comparison(list(rows), report, [out / "runs.csv", out / "curves.csv", out / "table.md", *pictures, *pages])
+    results = Results(records, reference, published)
+    tables = comparison_tables(results, notes)
+    write_runs(out / "runs.csv", records)
+    write_curves(out / "curves.csv", records)
+    write_text(out / "table.md", tables.markdown())
+    pictures = draw_curves(learning_curves(records), out, groups, REFERENCE, results.peers)
+    pages = write_report(results, tables, out, groups, command)
+    return Comparison(
+        list(records), tables, [out / "runs.csv", out / "curves.csv", out / "table.md", *pictures, *pages]
+    )

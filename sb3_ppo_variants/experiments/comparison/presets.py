@@ -1,4 +1,4 @@
-"""Comparisons that have a name: their rows, environments and budget, and what was published.
+"""Comparisons that have a name: their variants, environments and budget, and the published scores.
 
 ``table1`` is Table 1 of the PPO paper (Schulman et al. 2017, arXiv:1707.06347): eleven ways to bound the step.
 """
@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sb3_ppo_variants.experiments.compare.variants import Contestant
+from sb3_ppo_variants.experiments.comparison.variants import Variant
 from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 
 #: The seven environments of Section 6.1, in the versions that Gymnasium maintains.
@@ -32,8 +32,8 @@ PUBLISHED = {
 }
 
 # Section 6.1 and Table 3: T 2048, Adam 3e-4, 10 epochs, minibatch 64, γ 0.99, λ 0.95, no entropy bonus. What the paper
-# leaves open is read as its authors' code has it (OpenAI Baselines, ppo1): advantages normalised over the rollout, no
-# gradient clipping, a value loss of weight 1, time limits terminal.
+# does not say follows its authors' code (OpenAI Baselines, ppo1): advantages normalised over the rollout, no gradient
+# clipping, a value loss of weight 1, time limits terminal.
 _SHARED = {"learning_rate": 3e-4, "n_steps": 2048, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.0}
 _PAPER = {
     **_SHARED,
@@ -45,8 +45,8 @@ _PAPER = {
 }
 #: ppo1's filter: observations scaled by their running mean and standard deviation, then clipped to ±5.
 _FILTER = {"norm_obs": True, "norm_reward": False, "clip_obs": 5.0}
-# SB3's PPO as ``PPO("MlpPolicy", env)`` has it: per-minibatch normalisation, gradients clipped to 0.5, a value loss of
-# weight 0.5, time limits bootstrapped, observations as they are.
+# The conventions of SB3's ``PPO("MlpPolicy", env)``: per-minibatch normalisation, gradients clipped to 0.5, a value
+# loss of weight 0.5, time limits bootstrapped, observations as they are.
 _SB3 = {
     **_SHARED,
     "n_epochs": 10,
@@ -62,17 +62,17 @@ READINGS = ("paper", "sb3")
 class Preset:
     """A comparison with a name.
 
-    :param rows: Its rows
+    :param variants: Its variants
     :param environments: Gymnasium ids
     :param timesteps: Training steps of a run
-    :param seeds: Runs of each row in each environment
-    :param reference: The row that the others are compared with
-    :param published: Row → score that was published for it
-    :param groups: Title → rows that are drawn together
+    :param seeds: Runs of each variant in each environment
+    :param reference: The variant that the others are compared with
+    :param published: Variant → score that was published for it
+    :param groups: Title → variants that are drawn together
     :param notes: What a reader of its report has to know
     """
 
-    rows: tuple[Contestant, ...]
+    variants: tuple[Variant, ...]
     environments: tuple[str, ...]
     timesteps: int
     seeds: int
@@ -97,28 +97,28 @@ def preset(name: str, reading: str = "paper") -> Preset:
     return PRESETS[name](reading)
 
 
-def choose_rows(rows: Iterable[Contestant], wanted: Iterable[str] | None) -> list[Contestant]:
-    """Those rows of a preset that go by a name or are of an algorithm that was asked for.
+def choose_variants(chosen: Preset, wanted: Iterable[str] | None) -> list[Variant]:
+    """The variants of a preset that have one of the given names, or one of the given algorithms.
 
-    :param rows: The preset's rows
-    :param wanted: Names of rows or of algorithms; ``None``: all
+    :param chosen: The preset
+    :param wanted: Names of variants or of algorithms; ``None``: all
+    :raises ValueError: for a name that is neither
     """
-    kept = list(rows)
     if wanted is None:
-        return kept
+        return list(chosen.variants)
     asked = [wanted] if isinstance(wanted, str) else list(wanted)
-    known = dict.fromkeys([row.name for row in kept] + [row.algorithm for row in kept])
+    known = dict.fromkeys([v.name for v in chosen.variants] + [v.algorithm for v in chosen.variants])
     for one in asked:
         if one not in known:
-            raise ValueError(f"The preset has no row {one!r}: choose {', '.join(known)}.{did_you_mean(one, known)}")
-    return [row for row in kept if row.name in asked or row.algorithm in asked]
+            raise ValueError(f"The preset has no variant {one!r}: choose {', '.join(known)}.{did_you_mean(one, known)}")
+    return [v for v in chosen.variants if v.name in asked or v.algorithm in asked]
 
 
 def _table1(reading: str) -> Preset:
-    rows = _paper_rows() if reading == "paper" else _sb3_rows()
-    names = {row.name for row in rows}
+    variants = _paper_variants() if reading == "paper" else _sb3_variants()
+    names = {v.name for v in variants}
     return Preset(
-        rows=rows,
+        variants=variants,
         environments=MUJOCO,
         timesteps=1_000_000,
         seeds=3,
@@ -133,9 +133,9 @@ def _table1(reading: str) -> Preset:
     )
 
 
-def _paper_rows() -> tuple[Contestant, ...]:
-    def row(name: str, algorithm: str, **settings: Any) -> Contestant:
-        return Contestant(name, algorithm, {**_PAPER, **settings}, _FILTER)
+def _paper_variants() -> tuple[Variant, ...]:
+    def variant(name: str, algorithm: str, **settings: Any) -> Variant:
+        return Variant(name, algorithm, {**_PAPER, **settings}, _FILTER)
 
     trpo = {
         k: v
@@ -143,24 +143,24 @@ def _paper_rows() -> tuple[Contestant, ...]:
         if k not in ("learning_rate", "batch_size", "n_epochs", "vf_coef", "max_grad_norm")
     }
     return (
-        row("no_clipping", "unclipped_ppo"),
-        *(row(f"clip_{e}", "clip_ppo", clip_range=e) for e in (0.1, 0.2, 0.3)),
+        variant("no_clipping", "unclipped_ppo"),
+        *(variant(f"clip_{e}", "clip_ppo", clip_range=e) for e in (0.1, 0.2, 0.3)),
         *(
-            row(f"adaptive_kl_{target}", "kl_penalty_ppo", kl_coef=1.0, adaptive_kl_target=target)
+            variant(f"adaptive_kl_{target}", "kl_penalty_ppo", kl_coef=1.0, adaptive_kl_target=target)
             for target in (0.003, 0.01, 0.03)
         ),
         *(
-            row(f"fixed_kl_{beta:g}", "kl_penalty_ppo", kl_coef=beta, adaptive_kl_target=None)
+            variant(f"fixed_kl_{beta:g}", "kl_penalty_ppo", kl_coef=beta, adaptive_kl_target=None)
             for beta in (0.3, 1.0, 3.0, 10.0)
         ),
         # Not in the paper's table: what clipping approximates, and what most people run.
-        Contestant("trpo", "paper_trpo", trpo, _FILTER),
-        Contestant("sb3_ppo", "sb3:ppo", {**_SB3, "clip_range": 0.2}),
+        Variant("trpo", "paper_trpo", trpo, _FILTER),
+        Variant("sb3_ppo", "sb3:ppo", {**_SB3, "clip_range": 0.2}),
     )
 
 
-def _sb3_rows() -> tuple[Contestant, ...]:
-    return tuple(Contestant(f"clip_{e}", "clip_ppo", {**_SB3, "clip_range": e}) for e in (0.1, 0.2, 0.3))
+def _sb3_variants() -> tuple[Variant, ...]:
+    return tuple(Variant(f"clip_{e}", "clip_ppo", {**_SB3, "clip_range": e}) for e in (0.1, 0.2, 0.3))
 
 
 _READ_AS = {

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sb3_ppo_variants import experiments
 from sb3_ppo_variants.experiments import Comparison, compare
-from sb3_ppo_variants.experiments.compare.comparison import check_by_building, plan, study_name
-from sb3_ppo_variants.experiments.compare.variants import contestants
+from sb3_ppo_variants.experiments.comparison.comparison import plan
+from sb3_ppo_variants.experiments.comparison.variants import variants
 from sb3_ppo_variants.experiments.engine.ledger import open_ledger
-from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from tests.experiments.fakes import coordinate_here
 from tests.experiments.mine import MyPPO
 
@@ -62,8 +62,8 @@ def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_plan() -> None:
-    rows = contestants(["narrow=sb3:ppo", MyPPO], {"narrow": {"n_steps": 64}}, peer_defaults=True)
-    runs = list(plan(["CartPole-v1", "Acrobot-v1"], rows, 100, 2, 3, to_build=["narrow"]).values())
+    compared = variants(["narrow=sb3:ppo", MyPPO], {"narrow": {"n_steps": 64}}, peer_defaults=True)
+    runs = list(plan(["CartPole-v1", "Acrobot-v1"], compared, 100, 2, 3, to_build=["narrow"]).values())
     assert len(runs) == 2 * 2 * 2
     assert runs[0].settings == {"n_steps": 64}
     assert {(r.timesteps, r.n_envs) for r in runs} == {(100, 3)}
@@ -72,7 +72,7 @@ def test_plan() -> None:
         ("tests.experiments.mine:MyPPO", "tests.experiments.mine:MyPPO"),
     ]
     assert [r.seed for r in runs] == [0] * 4 + [1] * 4  # every cell has one run before any has two
-    fair = list(plan("CartPole-v1", contestants(["sb3:ppo"], {}), 100, [7, 9]).values())
+    fair = list(plan("CartPole-v1", variants(["sb3:ppo"], {}), 100, [7, 9]).values())
     assert [r.seed for r in fair] == [7, 9]
     assert fair[0].settings["ent_coef"] == 0.01
 
@@ -94,7 +94,7 @@ def test_plan() -> None:
         ({"preset": "table2"}, "no preset 'table2'"),
         ({"reading": "sb3"}, "reading='sb3' is how a preset is read"),
         ({"preset": "table1", "algorithms": ["sb3:ppo"], "normalize": "both"}, "leave normalize and peer_defaults out"),
-        ({"preset": "table1", "algorithms": ["sb3:a2c"]}, "has no row 'sb3:a2c'"),
+        ({"preset": "table1", "algorithms": ["sb3:a2c"]}, "has no variant 'sb3:a2c'"),
         ({"preset": "table1", "algorithms": [MyPPO]}, "choose among no_clipping, clip_0.1"),
         ({"settings": {"sb3:a2c": {}}}, "given for 'sb3:a2c', which is not in the comparison"),
         ({"settings": {"sb3:ppo": {"n_step": 1}}}, "takes no argument 'n_step'.*Did you mean 'n_steps'"),
@@ -163,12 +163,5 @@ def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
         compare(algorithms=["sb3:ppo"], jobs=jobs, out=tmp_path)  # type: ignore[arg-type]
 
 
-def test_study_is_named_after_the_folder() -> None:
-    assert study_name(Path("runs/tuesday")) == "tuesday"
-    assert study_name(Path("/")) == "compare"
-
-
-def test_an_algorithm_that_does_not_fit_fails_its_runs_and_not_the_command() -> None:
-    check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {}))
-    with pytest.raises(ValueError, match="does not take the settings"):
-        check_by_building(Run("stable_baselines3:DQN", "CartPole-v1", 0, 64, 1, {"nothing": 1}))
+def test_no_package_takes_the_place_of_the_function() -> None:
+    assert experiments.compare is compare  # although submodules are imported above

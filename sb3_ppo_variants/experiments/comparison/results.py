@@ -1,0 +1,99 @@
+"""What the runs of a comparison gave, by variant and environment, as its tables and pictures need it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from numpy.typing import NDArray
+
+from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores, select
+from sb3_ppo_variants.experiments.runs.registry import PEERS
+from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales, shipped_scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The records of a comparison and how to read them.
+
+    :param records: One per run
+    :param reference: The variant that the others are compared with
+    :param published: Variant → score that was published for it; empty unless a preset has them
+    """
+
+    records: Sequence[Record]
+    reference: str
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Names of the variants."""
+        return list(dict.fromkeys(r.run.row for r in self.records))
+
+    @cached_property
+    def environments(self) -> list[str]:
+        """Gymnasium ids."""
+        return list(dict.fromkeys(r.run.environment for r in self.records))
+
+    @cached_property
+    def peers(self) -> set[str]:
+        """The variants of algorithms from other libraries."""
+        return {r.run.row for r in self.records if r.run.algorithm in PEERS}
+
+    def of(self, variant: str, environment: str) -> list[Record]:
+        """The records of one variant in one environment.
+
+        :param variant: Name of the variant
+        :param environment: Gymnasium id
+        """
+        return select(self.records, variant, environment)
+
+    def scores(self, variant: str, environment: str) -> list[float]:
+        """Final returns of the finished runs of one variant in one environment.
+
+        :param variant: Name of the variant
+        :param environment: Gymnasium id
+        """
+        return scores(self.records, variant, environment)
+
+    # ---- Over all environments ----
+
+    @cached_property
+    def complete(self) -> list[str]:
+        """Environments in which every variant has a finished run."""
+        return complete_environments(self.records, self.variants)
+
+    @cached_property
+    def compared_with_published(self) -> list[str]:
+        """The variants that have a published score."""
+        return [variant for variant in self.variants if variant in self.published]
+
+    @cached_property
+    def scales(self) -> list[Scale]:
+        """Scales on which scores are averaged over environments, the first of which is drawn.
+
+        With published scores these are the four readings of their scale, over the environments in which all published
+        variants have a run. Otherwise it is the scale of the shipped references. Empty if there is no such scale, or
+        only one environment or variant to put on it.
+        """
+        if not self.published:
+            shipped = shipped_scale(self.complete) if len(self.complete) > 1 else None
+            return [] if shipped is None else [shipped]
+        names = self.compared_with_published
+        environments = complete_environments(self.records, names)
+        if len(names) < 2 or not environments:
+            return []
+        return paper_scales([{e: self.scores(name, e) for e in environments} for name in names], environments)
+
+    @cached_property
+    def scored(self) -> list[str]:
+        """The variants that have a run in each environment of the scale."""
+        return [v for v in self.variants if self.scales and all(self.scores(v, e) for e in self.scales[0].ends)]
+
+    def samples(self, variant: str, scale: Scale | None = None) -> list[NDArray]:
+        """Scaled scores of one variant, one sample (n,) for each environment of the scale.
+
+        :param variant: One of :attr:`scored`
+        :param scale: By default the first of :attr:`scales`
+        """
+        scale = scale or self.scales[0]
+        return scale.samples({environment: self.scores(variant, environment) for environment in scale.ends})

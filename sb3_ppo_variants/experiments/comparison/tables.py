@@ -1,0 +1,175 @@
+"""The tables and notes of a comparison: one table per environment, those over all environments, and the settings."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.engine.records import version_note
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
+from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
+from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings
+from sb3_ppo_variants.experiments.stats import estimators
+
+MANY_VARIANTS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonTables:
+    """The tables and notes of a comparison.
+
+    :param overall: Tables over all environments
+    :param single: One table per environment
+    :param settings: The settings in which variants differ
+    :param notes: Sentences below the tables
+    """
+
+    overall: list[Table]
+    single: list[Table]
+    settings: list[Table]
+    notes: list[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return [*self.single, *self.overall, *self.settings]
+
+    def markdown(self) -> str:
+        """The tables and notes as Markdown."""
+        return "\n\n".join([*(t.markdown() for t in self.tables), *(f"- {note}" for note in self.notes)]) + "\n"
+
+    def show(self, console: Console) -> None:
+        """Print the tables and notes."""
+        for table in self.tables:
+            table.show(console)
+        for note in self.notes:
+            console.print(f"• {note}", markup=False, highlight=False)
+
+
+def comparison_tables(results: Results, notes: Sequence[str] = ()) -> ComparisonTables:
+    """The tables and notes of a comparison.
+
+    :param results: The comparison
+    :param notes: Further notes
+    """
+    settings, alone = _settings_table(results)
+    return ComparisonTables(
+        [*overall_tables(results), *_unfinished_table(results)],
+        [environment_table(results, environment) for environment in results.environments],
+        settings,
+        [
+            "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
+            "stratified by environment; – where there are fewer than 2 runs.",
+            *_left_out(results),
+            *notes,
+            *alone,
+            *_shortcomings(results),
+        ],
+    )
+
+
+def environment_table(results: Results, environment: str) -> Table:
+    """The table of one environment, with one row per variant.
+
+    :param results: The comparison
+    :param environment: Gymnasium id
+    """
+    reference = results.reference
+    reference_scores = results.scores(reference, environment)
+    header = ["row", "final return", "95 %", f"P(better than {reference})", "95 %", "steps/s", "n"]
+    body = []
+    for variant in results.variants:
+        records, scores = results.of(variant, environment), results.scores(variant, environment)
+        pairs = [(scores, reference_scores)] if scores and reference_scores and variant != reference else []
+        speeds = [r.result.steps_per_second for r in records if r.result is not None]
+        body.append(
+            [
+                variant,
+                f"{number(float(estimators.center(scores)))} ({estimators.center_name(len(scores))})"
+                if scores
+                else NONE,
+                interval(estimators.center_interval(scores)) if scores else NONE,
+                *improvement_cells(pairs),
+                f"{np.median(speeds):.0f}" if speeds else NONE,
+                str(len(scores)) if len(scores) == len(records) else f"{len(scores)} of {len(records)}",
+            ]
+        )
+    run = next(r.run for r in results.records if r.run.environment == environment)
+    budget = f"{run.timesteps:,} timesteps" if run.wall_time is None else f"{run.wall_time:g} seconds of training"
+    return Table(f"{environment}, {budget}, n_envs {run.n_envs}", header, body)
+
+
+def _unfinished_table(results: Results) -> list[Table]:
+    """How many runs are done, if some have neither finished nor failed."""
+    if all(r.state in ("done", "failed") for r in results.records):
+        return []
+    body = []
+    for variant in results.variants:
+        cells = [[r.state == "done" for r in results.of(variant, e)] for e in results.environments]
+        body.append([variant, *(f"{sum(done)} of {len(done)}" for done in cells)])
+    done = sum(r.state == "done" for r in results.records)
+    title = f"Unfinished: {done} of {len(results.records)} runs are done"
+    return [Table(title, ["row", *results.environments], body)]
+
+
+# ---- Notes ----
+
+
+def _left_out(results: Results) -> list[str]:
+    left_out = [environment for environment in results.environments if environment not in results.complete]
+    if not left_out or len(results.environments) == 1:
+        return []
+    return [f"Left out of the aggregate, because a row has no finished run there: {', '.join(left_out)}"]
+
+
+def _shortcomings(results: Results) -> list[str]:
+    few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in results.records)
+    notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
+    notes += [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]
+    versions = version_note(results.records)
+    return [*notes, versions] if versions is not None else notes
+
+
+# ---- Settings ----
+
+
+def _settings_table(results: Results) -> tuple[list[Table], list[str]]:
+    """The settings in which variants differ, if any, and notes on those that only one variant has."""
+    full: dict[str, Mapping[str, Any]] = {}
+    for variant in results.variants:
+        run = next(r.run for r in results.records if r.run.row == variant)
+        around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)}
+        full[variant] = (around if run.name or run.normalize else {}) | full_settings(run.algorithm, run.settings)
+    shared, alone = differing_settings(full)
+    notes = [
+        f"Settings that only {variant} has: {', '.join(f'{k}={v}' for k, v in own.items())}"
+        for variant, own in alone.items()
+    ]
+    if not shared:
+        return [], notes or ["All rows have the same settings."]
+    title = "Settings that differ between rows"
+    if len(full) > MANY_VARIANTS:
+        return [Table(title, ["row", "settings"], _by_variant(list(full), shared))], notes
+    body = [[setting, *map(str, values)] for setting, values in shared.items()]
+    return [Table(title, ["setting", *full], body)], notes
+
+
+def _by_variant(variants: Sequence[str], shared: Mapping[str, list[Any]]) -> list[list[str]]:
+    """The most common value of each setting, then the settings in which each variant differs from these."""
+    usual = {}
+    for setting, values in shared.items():
+        texts = [repr(value) for value in values]
+        usual[setting] = values[texts.index(max(texts, key=texts.count))]
+    lines = [["most rows", _listed(usual)]]
+    for i, variant in enumerate(variants):
+        own = {setting: values[i] for setting, values in shared.items() if repr(values[i]) != repr(usual[setting])}
+        lines.append([variant, _listed(own) or NONE])
+    return lines
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items() if value is not ABSENT)

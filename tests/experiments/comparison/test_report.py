@@ -1,0 +1,160 @@
+"""CSV files, tables and pictures of a made-up comparison."""
+
+import csv
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from sb3_ppo_variants.experiments.comparison.comparison import write_files
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
+from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, version_note
+from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots
+from sb3_ppo_variants.experiments.reporting.tables import interval, number
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
+
+
+def record(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Record:
+    run = Run(algorithm, environment, seed, 1000, 1, {"ent_coef": 0.01} if algorithm == "sb3:ppo" else {})
+    if score is None:
+        return Record(run, "failed", reason="RuntimeError: the reason")
+    curve = [CurvePoint(250, 0.1, None, None), CurvePoint(500, 0.2, score / 2, 9.0), CurvePoint(1000, 0.5, score, 9.0)]
+    return Record(run, "done", Result(score, 20, 1000, 0.5, curve, {"torch": version}))
+
+
+def cells(tables: ComparisonTables, title: str, first: str) -> list[str]:
+    table = next(t for t in tables.tables if t.title.startswith(title))
+    return next(line for line in table.body if line[0] == first)
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    return [
+        *(record("sb3:ppo", "CartPole-v1", seed, score) for seed, score in enumerate([10.0, 20.0, 30.0, 40.0, 90.0])),
+        *(
+            record("sb3:a2c", "CartPole-v1", seed, score)
+            for seed, score in enumerate([100.0, 100.0, 100.0, None, None])
+        ),
+        record("contrib:trpo", "CartPole-v1", 0, 1234.5),
+    ]
+
+
+def test_table_of_an_environment(records: list[Record]) -> None:
+    tables = comparison_tables(Results(records, "sb3:ppo"))
+    assert tables.tables[0].title == "CartPole-v1, 1,000 timesteps, n_envs 1"
+    name, score, spread, better, _, speed, n = cells(tables, "CartPole-v1", "sb3:ppo")
+    assert (name, score, better, speed, n) == ("sb3:ppo", "30.0 (IQM)", "–", "2000", "5")  # (20 + 30 + 40) / 3
+    assert spread.startswith("[")
+    assert cells(tables, "CartPole-v1", "sb3:a2c") == [
+        "sb3:a2c",
+        "100.0 (mean)",
+        "[100.0, 100.0]",
+        "1.00",
+        "[1.00, 1.00]",
+        "2000",
+        "3 of 5",
+    ]
+    assert cells(tables, "CartPole-v1", "contrib:trpo")[1:5] == ["1234 (mean)", "–", "1.00", "–"]
+
+
+def test_settings_that_differ(records: list[Record]) -> None:
+    tables = comparison_tables(Results(records, "sb3:ppo"))
+    assert cells(tables, "Settings", "ent_coef")[1:] == ["0.01", "0.0", "–"]
+    assert cells(tables, "Settings", "n_steps")[1:] == ["2048", "5", "2048"]
+    assert any(note.startswith("Settings that only sb3:a2c has: rms_prop_eps") for note in tables.notes)
+
+
+def test_failures_and_versions_are_said(records: list[Record]) -> None:
+    tables = comparison_tables(
+        Results([*records, record("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
+    )
+    assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in tables.notes
+    assert tables.notes[-1] == "The rows were made by different versions: torch 1 and 2"
+    assert "Runs that finished fewer than 100 episodes, so that all count: 10" in tables.notes
+    assert version_note(records) is None
+
+
+def test_several_environments_are_aggregated_by_rank() -> None:
+    scores = {("sb3:ppo", "A-v0"): [1.0, 1.0], ("sb3:ppo", "B-v0"): [900.0, 900.0], ("sb3:a2c", "A-v0"): [2.0, 2.0]}
+    scores["sb3:a2c", "B-v0"] = [100.0, 900.0]
+    records = [record(a, e, seed, x) for (a, e), xs in scores.items() for seed, x in enumerate(xs)]
+    tables = comparison_tables(Results(records, "sb3:ppo"))
+    assert cells(tables, "All 2 environments", "sb3:ppo")[1:3] == ["1.50", "–"]
+    # A: a2c always better, 1. B: one run of two worse, the other a tie, (0 + 0 + 0.5 + 0.5) / 4.
+    assert cells(tables, "All 2 environments", "sb3:a2c")[1:3] == ["1.50", f"{(1 + 0.25) / 2:.2f}"]
+    records.append(record("sb3:a2c", "C-v0", 0, None))
+    records.append(record("sb3:ppo", "C-v0", 0, 1.0))
+    tables = comparison_tables(Results(records, "sb3:ppo"))
+    assert cells(tables, "All 2 environments", "sb3:a2c")[1] == "1.50"
+    assert any("Left out of the aggregate" in note and "C-v0" in note for note in tables.notes)
+
+
+def test_all_failed_is_still_a_report(tmp_path: Path) -> None:
+    comparison = write_files(
+        [record("sb3:ppo", "CartPole-v1", 0, None), record("sb3:a2c", "CartPole-v1", 0, None)], tmp_path
+    )
+    assert cells(comparison.report, "CartPole-v1", "sb3:ppo")[1:] == ["–", "–", "–", "–", "–", "0 of 1"]
+    assert len(comparison.failed) == 2
+    assert [f.name for f in comparison.files] == ["runs.csv", "curves.csv", "table.md", "report.html"]
+
+
+def test_markdown_and_screen(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
+    tables = comparison_tables(Results(records, "sb3:ppo"))
+    assert "| sb3:a2c | 100.0 (mean) | [100.0, 100.0] |" in tables.markdown()
+    tables.show(Console(width=140))
+    shown = capsys.readouterr().out
+    assert "[100.0, 100.0]" in shown  # not taken for markup
+    assert "P(better than sb3:ppo)" in shown
+
+
+def test_files(records: list[Record], tmp_path: Path) -> None:
+    comparison = write_files(records, tmp_path)
+    with (tmp_path / "runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    assert len(runs) == 11
+    assert runs[0]["final_return"] == "10.0"
+    assert runs[0]["settings"] == '{"ent_coef": 0.01}'
+    assert runs[0]["steps_per_second"] == "2000.0"
+    assert (runs[8]["state"], runs[8]["reason"], runs[8]["final_return"]) == ("failed", "RuntimeError: the reason", "")
+    with (tmp_path / "curves.csv").open() as file:
+        curves = list(csv.DictReader(file))
+    assert len(curves) == 9 * 3
+    assert curves[0]["mean_return"] == ""
+    assert curves[2]["mean_return"] == "10.0"
+    assert all(f.is_file() for f in comparison.files)
+    assert not list(tmp_path.glob(".*"))  # no temporary files left
+
+
+def test_pictures(records: list[Record], tmp_path: Path) -> None:
+    curves = learning_curves(records)
+    [path] = draw_curves(curves, tmp_path, reference="sb3:ppo")
+    assert path.name == "curves-CartPole-v1.png"
+    assert matplotlib.image.imread(path).shape[0] > 600
+    divided = subplots(list(curves["CartPole-v1"]), None, "sb3:ppo", ["contrib:trpo"])
+    figure = curve_figure("CartPole-v1", curves["CartPole-v1"], "timesteps", divided)
+    [axes] = figure.axes
+    # Half of the final return at 500 steps, all of it at 1000: the mean over the finished runs.
+    drawn = {line.get_label(): (*line.get_xdata(), *line.get_ydata()) for line in axes.get_lines()}
+    assert drawn == {
+        "sb3:ppo": (500, 1000, 19, 38),
+        "sb3:a2c": (500, 1000, 50, 100),
+        "contrib:trpo": (500, 1000, 1234.5 / 2, 1234.5),
+    }
+    styles = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines()]
+    assert styles == [("#000000", "-"), ("#D55E00", "-"), ("#009E73", "--")]
+    assert len(axes.collections) == 2  # a band for each variant with several runs
+    assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % bootstrap band, n = 1 to 5"
+
+
+def test_gather_reads_what_a_run_keeps() -> None:
+    run = Run("sb3:ppo", "CartPole-v1", 0, 10)
+    rows = gather({"key": run}, {"key": Standing("failed", reason="because")})
+    assert rows == [Record(run, "failed", None, "because")]
+
+
+def test_numbers() -> None:
+    assert [number(x) for x in (1234.5, 99.94, -5.128, 0.0)] == ["1234", "99.9", "-5.13", "0.00"]
+    assert interval(None) == "–"
