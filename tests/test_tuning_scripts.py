@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sb3_ppo_variants.defaults import DOCUMENTED
-from sb3_ppo_variants.experiments.sensitivity.study import grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import grid
 
 FOLDER = Path(__file__).parents[1] / "tuning"
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64, "n_epochs": 1}, "jobs": 1}

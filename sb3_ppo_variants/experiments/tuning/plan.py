@@ -1,13 +1,13 @@
-"""From what the user asked for to a study's plan, checked before anything is run."""
+"""The plan of a study: all that determines it, and how it is made from what the user asked for."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -23,21 +23,104 @@ from sb3_ppo_variants.experiments.runs.settings import (
     parse_value,
     run_settings,
 )
-from sb3_ppo_variants.experiments.search_space.spaces import Dimension, default_space, dimension_from_json
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Dimension, dimension_from_json
+from sb3_ppo_variants.experiments.search_space.spaces import Space, default_space, read_space, settings_of, values_of
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
-from sb3_ppo_variants.experiments.tuning.metric import choose_aggregation
+from sb3_ppo_variants.experiments.tuning.metric import METRICS, Metric, choose_metric
 from sb3_ppo_variants.experiments.tuning.samplers import check_sampler
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan
 
-Space: TypeAlias = Mapping[str, Dimension]
 
-SPACE_EXAMPLE = """
-clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
-gae_lambda: {kind: complement, low: 0.9, high: 0.99}
-n_epochs: {kind: integer, low: 3, high: 10}
-batch_size: [32, 64, 128]
-clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}
-"""
+@dataclasses.dataclass(frozen=True)
+class StudyPlan:
+    """All that determines a tuning study.
+
+    :param algorithm: Name of the algorithm (see :mod:`.registry`)
+    :param environments: Gymnasium ids
+    :param timesteps: Training steps of one run
+    :param n_envs: Environments stepped together in a run
+    :param seeds: Tuning seeds of a trial
+    :param space: Argument → dimension
+    :param fixed: Constructor settings that every trial has
+    :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
+    :param sampler_seed: Seed of the sampler
+    :param aggregation: Name of the metric: ``"return"``, ``"normalised"`` or ``"ranks"``
+    :param pruning: Whether unpromising trials are ended early (see :mod:`.pruning`)
+    :param references: Environment → (random policy's return, reference return), used by the metric ``"normalised"``
+    """
+
+    algorithm: str
+    environments: tuple[str, ...]
+    timesteps: int
+    n_envs: int
+    seeds: int
+    space: Mapping[str, Dimension]
+    fixed: Mapping[str, Any]
+    sampler: str
+    sampler_seed: int
+    aggregation: str
+    pruning: bool
+    references: Mapping[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values; :meth:`from_json` reads it."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["space"] = {argument: dimension.to_json() for argument, dimension in self.space.items()}
+        found: dict[str, Any] = json.loads(json.dumps(plain))
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "StudyPlan":
+        """The plan that :meth:`to_json` wrote."""
+        return cls(
+            **{
+                **found,
+                "environments": tuple(found["environments"]),
+                "space": {argument: dimension_from_json(d) for argument, d in found["space"].items()},
+                "references": {e: (float(r[0]), float(r[1])) for e, r in found["references"].items()},
+            }
+        )
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What a trial scores, and how candidates are compared."""
+        return METRICS[self.aggregation](self.environments, self.references)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Every constructor argument in trial 0."""
+        return full_settings(self.algorithm, run_settings(self.algorithm, self.fixed))
+
+    def default_values(self) -> dict[str, Any]:
+        """The value of each dimension in trial 0."""
+        return values_of(self.space, self.defaults)
+
+    def passed(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial passes to the constructor.
+
+        :param number: The trial's number; trial 0 passes the fixed settings alone
+        :param values: The value of each dimension
+        """
+        tuned = {} if number == 0 else settings_of(self.space, values, self.defaults)
+        return run_settings(self.algorithm, {**self.fixed, **tuned})
+
+    def identity(self, settings: Mapping[str, Any]) -> str:
+        """Equal for two settings that give the same constructor call, whether a default is written out or not.
+
+        :param settings: What a trial passes
+        """
+        return json.dumps(self.defaults | dict(settings), sort_keys=True, default=repr)
+
+    def runs(self, settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Run]:
+        """The runs of given settings, in the order in which a trial does them.
+
+        :param settings: What is passed to the constructor
+        :param seeds: Their seeds
+        """
+        return [
+            Run(self.algorithm, environment, seed, self.timesteps, self.n_envs, settings)
+            for environment in self.environments
+            for seed in seeds
+        ]
 
 
 def make_plan(
@@ -55,7 +138,7 @@ def make_plan(
     references: Mapping[str, tuple[float, float]],
     pruning: bool,
 ) -> StudyPlan:
-    """A study's plan, or a clear error; see :func:`.tuning.tune` for the arguments."""
+    """A study's plan, or a clear error; see :func:`.study.tune` for the arguments."""
     name = algorithm_name(algorithm)
     wanted = tuple(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not wanted:
@@ -68,7 +151,7 @@ def make_plan(
         raise ValueError(f"The sampler's seed is a whole number from 0, got {sampler_seed!r}")
     fixed = check_settings(name, settings)
     start = run_settings(name, fixed)
-    # Any mistake in the fixed settings is the command's, not the first trial's.
+    # A mistake in the fixed settings is reported here, not by the first trial.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
     searched = _space(name, space, only, fixed, start, n_envs)
     if space is not None:
@@ -84,7 +167,7 @@ def make_plan(
         fixed=fixed,
         sampler=check_sampler(sampler),
         sampler_seed=sampler_seed,
-        aggregation=choose_aggregation(wanted, known),
+        aggregation=choose_metric(wanted, known).name,
         pruning=pruning,
         references=known,
     )
@@ -110,36 +193,6 @@ def first_difference(kept: StudyPlan, asked: StudyPlan) -> str | None:
     return None
 
 
-def read_space(path: str | Path) -> dict[str, Dimension]:
-    """A search space from a JSON, YAML or TOML file: argument → a list of values, or kind and ends.
-
-    In YAML (JSON and TOML have the same form)::
-
-        clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
-        gae_lambda: {kind: complement, low: 0.9, high: 0.99}        # 1 - gae_lambda on a logarithmic scale
-        n_epochs: {kind: integer, low: 3, high: 10}
-        batch_size: [32, 64, 128]
-        clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}    # as a multiple of clip_range
-
-    :param path: The file
-    :return: Argument → dimension
-    :raises ValueError: when there is no such file, it cannot be read, or an entry is no dimension
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"There is no space file {file}")
-    found = _parse(file)
-    if not isinstance(found, Mapping) or not found:
-        raise ValueError(f"{file} holds no space; one looks like this:{SPACE_EXAMPLE}")
-    space = {}
-    for argument, entry in found.items():
-        try:
-            space[str(argument)] = dimension_from_json(entry)
-        except (TypeError, ValueError) as error:  # noqa: PERF203 (the error says which entry)
-            raise ValueError(f"{argument} in {file}: {error}") from error
-    return space
-
-
 def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     """``--reference`` options.
 
@@ -156,27 +209,6 @@ def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
             )
         found[environment] = (float(pair[0]), float(pair[1]))
     return found
-
-
-def _parse(file: Path) -> Any:
-    text = file.read_text(encoding="utf-8")
-    kind = file.suffix.lower()
-    try:
-        if kind == ".json":
-            return json.loads(text)
-        if kind in (".yml", ".yaml"):
-            import yaml
-
-            return yaml.safe_load(text)
-        if kind == ".toml":
-            if importlib.util.find_spec("tomllib") is None:
-                raise ValueError("TOML needs Python 3.11 or newer: write the space in JSON or YAML")
-            import tomllib
-
-            return tomllib.loads(text)
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    raise ValueError(f"A space file ends in .json, .yaml, .yml or .toml, got {file}")
 
 
 def _space(
@@ -216,7 +248,7 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
             raise ValueError(
                 f"{argument!r} is fixed with --set and searched in the space: take it out of one of the two"
             )
-        if dimension.kind == "band_ratio" and "clip_range" not in takes:
+        if isinstance(dimension, BandRatio) and "clip_range" not in takes:
             raise ValueError(f"band_ratio is a multiple of clip_range, which {name} does not take: use real")
         value = dimension.from_setting(at_start.get(argument), at_start)
         if not dimension.contains(value):

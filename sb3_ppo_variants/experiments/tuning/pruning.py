@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeAlias
 
-from sb3_ppo_variants.experiments.tuning.trials import Curves, TrialRecord
+import optuna
+
+from sb3_ppo_variants.experiments.runs.run import CurvePoint
+from sb3_ppo_variants.experiments.tuning.trials import Curves, TrialRecord, ranked
 
 CHECKPOINTS = 10
 FIRST_CHECKPOINT = 3  # of a run: before it the curves say little
@@ -63,8 +66,8 @@ def share_beaten(value: float | None, others: Sequence[float | None]) -> float |
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """Decides for one trial.
+class PruningRule:
+    """Decides for one trial whether it is pruned.
 
     :param number: The trial's number
     :param timesteps: Training steps of a run
@@ -118,11 +121,38 @@ class Rule:
         ]
 
 
+@dataclasses.dataclass
+class RunPruner:
+    """Applies the pruning rule to the curve of one run as it grows.
+
+    :param rule: The rule, for the run's trial
+    :param environment: The run's environment
+    :param seed: Index of the run's seed
+    :param finished: The curves of the trial's runs before this one
+    :param curve: The curve so far
+    """
+
+    rule: PruningRule
+    environment: str
+    seed: int
+    finished: Curves
+    curve: list[tuple[int, float | None]] = dataclasses.field(default_factory=list)
+
+    def look_at(self, point: CurvePoint) -> None:
+        """To be called with each new point.
+
+        :raises TrialPruned: when the trial is to be pruned
+        """
+        self.curve.append((point.timesteps, point.mean_return))
+        if (where := self.rule.objection(self.environment, self.seed, self.curve, self.finished)) is not None:
+            raise optuna.TrialPruned(f"pruned at {where}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Audit:
     """What pruning would have done to a study that ran without it.
 
-    :param trials: Trials looked at
+    :param trials: Trials replayed
     :param pruned: Numbers of those that would have been pruned
     :param steps_saved: Fraction of all training steps that they would have saved
     :param best_lost: Whether the best trial would have been pruned
@@ -155,7 +185,7 @@ def audit(trials: Sequence[TrialRecord], timesteps: int) -> Audit | None:
         if share_done is not None:
             pruned.append(trial.number)
             saved += 1.0 - share_done
-    ranking = [t.number for t in sorted(finished, key=lambda t: -(t.score if t.score is not None else -float("inf")))]
+    ranking = [t.number for t in ranked(finished)]
     return Audit(
         trials=len(finished),
         pruned=pruned,
@@ -167,7 +197,7 @@ def audit(trials: Sequence[TrialRecord], timesteps: int) -> Audit | None:
 
 def _replayed(trial: TrialRecord, timesteps: int, others: Sequence[Curves]) -> tuple[Curves, float | None]:
     """A trial's curves so far as they would have come, and the fraction of its steps; ``None`` for that to the end."""
-    rule = Rule(trial.number, timesteps, others)
+    rule = PruningRule(trial.number, timesteps, others)
     n_runs = sum(map(len, trial.curves.values()))
     so_far: dict[str, list[Curve]] = {}
     index = 0

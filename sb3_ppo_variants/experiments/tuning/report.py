@@ -1,5 +1,10 @@
-"""``report.html`` of a tuning study: what was found, whether it holds, and all that somebody needs to doubt it."""
+"""The files of a tuning study.
 
+``report.html`` says what was found, whether it holds, and all that a reader needs to doubt it. ``trials.csv`` and
+``study.json`` hold the trials.
+"""
+
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -21,25 +26,57 @@ from sb3_ppo_variants.experiments.reporting.page import (
 )
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number
 from sb3_ppo_variants.experiments.search_space.axis import documented_parameter
-from sb3_ppo_variants.experiments.search_space.spaces import BandRatio
-from sb3_ppo_variants.experiments.tuning import pictures as pictures
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio
+from sb3_ppo_variants.experiments.tuning import pictures
 from sb3_ppo_variants.experiments.tuning.checklist import (
     budget,
     checklist,
-    describe,
     test_seed_count,
     value_text,
     values_text,
     versions_text,
 )
-from sb3_ppo_variants.experiments.tuning.confirmation import DEFAULTS, Verdict
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.pruning import audit
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord, done
-from sb3_ppo_variants.files import write_text
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, done, ranked
+from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, Verdict
+from sb3_ppo_variants.files import write_csv, write_text
 
 # The five of the study's question, in the order of their documentation; what else was searched follows.
 FIVE = ("clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef")
 SHOWN_FAILURES = 40
+
+
+def write_tables(
+    plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate], out: Path
+) -> list[Path]:
+    """Write ``trials.csv`` and ``study.json``.
+
+    :param plan: The study
+    :param trials: Its trials
+    :param candidates: Its candidates
+    :param out: The folder
+    :return: The files
+    """
+    header = ["number", "state", "score", *plan.space, "reused", "seconds", "reason"]
+    header += [f"return {e}" for e in plan.environments]
+    rows = [
+        [
+            *(t.number, t.state, t.score),
+            *(t.values.get(a) for a in plan.space),
+            *(t.reused, round(t.seconds, 3), t.reason),
+            *(" ".join(map(repr, t.returns.get(e, ()))) for e in plan.environments),
+        ]
+        for t in trials
+    ]
+    write_csv(out / "trials.csv", header, rows)
+    study = {
+        "plan": plan.to_json(),
+        "trials": [dataclasses.asdict(t) for t in trials],
+        "candidates": [dataclasses.asdict(c) for c in candidates],
+    }
+    write_text(out / "study.json", json.dumps(study, ensure_ascii=False) + "\n")
+    return [out / "trials.csv", out / "study.json"]
 
 
 def write_report(
@@ -114,11 +151,10 @@ def _confirmation(verdict: Verdict | None) -> Section:
 
 
 def _history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
-    finished = [t for t in done(trials) if t.score is not None]
+    finished = ranked(trials)
     if not finished:
         return Section("Optimisation history", [Text("No trial has finished, so there is no history to show.")])
-    best = max(finished, key=lambda t: t.score if t.score is not None else float("-inf"))
-    default = next((t for t in finished if t.number == 0), None)
+    best, default = finished[0], next((t for t in finished if t.number == 0), None)
     caption = f"Best: trial {best.number} with {number(best.score or 0.0)}"
     caption += f"; documented defaults: {number(default.score or 0.0)}." if default else "; trial 0 has no score."
     caption += " Tuning seeds: the best of many scores is too good on average."
@@ -183,8 +219,7 @@ def _slice_caption(argument: str) -> str:
 def _settings(plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> Section:
     columns: list[tuple[str, dict[str, Any]]] = [(c.name, dict(c.values)) for c in candidates]
     if not columns:
-        ranked = sorted((t for t in done(trials) if t.score is not None), key=lambda t: -(t.score or 0.0))[:3]
-        columns = [(f"trial {t.number}", dict(t.values)) for t in ranked]
+        columns = [(f"trial {t.number}", dict(t.values)) for t in ranked(trials)[:3]]
     if not columns:
         return Section("Settings", [Text("No trial has finished.")])
     body = [
@@ -247,7 +282,7 @@ def _pruning(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
 def _study(
     plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate], command: str | None
 ) -> Section:
-    space = Table("Search space", ["parameter", "range"], [[a, describe(d)] for a, d in plan.space.items()])
+    space = Table("Search space", ["parameter", "range"], [[a, d.describe()] for a, d in plan.space.items()])
     tested = test_seed_count(candidates)
     facts = [
         f"Environments: {', '.join(plan.environments)}; {plan.n_envs} stepped together in each run",
@@ -259,8 +294,7 @@ def _study(
         f"Wall time of the trials, added up: {sum(t.seconds for t in trials if t.reused is None):.0f} s",
         f"Software: {versions_text(trials) or 'no trial has finished'}",
     ]
-    if plan.references and plan.aggregation == "normalised":
-        facts += [f"{e}: random policy {r:g}, reference {y:g}" for e, (r, y) in plan.references.items()]
+    facts += plan.metric.scales()
     plan_text = json.dumps(plan.to_json(), indent=1, ensure_ascii=False)
     blocks: list[Block] = [Text("The command:"), Code(command)] if command else []
     return Section(

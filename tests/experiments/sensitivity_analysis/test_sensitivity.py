@@ -12,9 +12,10 @@ from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Watch
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.search_space.axis import ticks
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Integer, Real
-from sb3_ppo_variants.experiments.sensitivity.picture import dimension_of, draw_sensitivity
-from sb3_ppo_variants.experiments.sensitivity.study import POINTS, Point, grid, sensitivity
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Integer, Real
+from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.study import sensitivity
 from tests.experiments.fakes import coordinate_here
 
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 128, "n_epochs": 1}}
