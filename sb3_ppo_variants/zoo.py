@@ -158,7 +158,7 @@ def convert(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sampler(algorithm: str, settings: Mapping[str, Any]) -> Callable[[optuna.Trial, int, int, Any], dict[str, Any]]:
-    """A sampler in rl_zoo3's form, which does not learn what the configuration says."""
+    """A sampler in rl_zoo3's form, which is not told the configuration."""
 
     def sampler(trial: optuna.Trial, _n_actions: int, n_envs: int, _additional_args: Any) -> dict[str, Any]:
         return sample(algorithm, trial, settings, n_envs)
@@ -177,7 +177,7 @@ class _Number(int):
 
 
 class OurExperimentManager(ExperimentManager):
-    """rl_zoo3's manager, which for our algorithms finds our configuration and samples around it, and knows trial 0."""
+    """rl_zoo3's manager; finds our configurations, samples around them, and accepts trial 0."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -189,10 +189,10 @@ class OurExperimentManager(ExperimentManager):
             self.trial_id = _Number(self.trial_id)
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in rl_zoo3; our samplers learn what the configuration says."""
+        """As in rl_zoo3; also tells our samplers the configuration."""
         hyperparams, saved = super().read_hyperparameters()
         if self.algo in OURS:
-            # As written, and copied: what rl_zoo3 goes on with becomes schedule objects.
+            # A copy of what the file says: rl_zoo3 turns its own into schedule objects.
             _SAMPLERS[self.algo] = _sampler(self.algo, dict(saved))
         return hyperparams, saved
 

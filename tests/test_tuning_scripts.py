@@ -52,7 +52,7 @@ def test_sensitivity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_the_scripts_are_about_the_five_documented_parameters() -> None:
     five = [d.argument for d in DOCUMENTED if d.argument != "gamma"]
-    assert set(load("tune").STUDY["only"]) == set(load("sensitivity").STUDY["parameters"]) == set(five)
+    assert set(load("tune").STUDY["space"]) == set(load("sensitivity").STUDY["parameters"]) == set(five)
 
 
 def test_the_readme_counts_right() -> None:

@@ -59,7 +59,7 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
         axes.set_ylabel("final return")
     counts = sorted({len(p.returns) for p in points})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    figure.suptitle(f"{title}; n = {n} a point")
+    figure.suptitle(f"{title}; n = {n} per point")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=3, frameon=False)
     with atomic(path) as temporary:
         canvas.print_png(str(temporary))

@@ -54,7 +54,7 @@ def checklist(
         ("Code available", OPEN, f"sb3_ppo_variants {_ours(trials)}; add the link to the code of this very study"),
         ("Code includes the tuning", YES, command or "ppo-variants tune"),
         ("Exact software environment bundled", NO, f"recorded, not bundled: {_versions(trials)}"),
-        ("Hardware", YES, f"CPU only, one thread a run; this report: {hardware()}"),
+        ("Hardware", YES, f"CPU only, one thread per run; this report: {hardware()}"),
     ]
     body = [[f"{i}. {item}", answer, basis] for i, (item, answer, basis) in enumerate(items, 1)]
     return Table("Checklist of Eimer et al. (2023)", ["item", "answer", "here"], body)
@@ -96,8 +96,8 @@ def budget(plan: StudyPlan, trials: Sequence[TrialRecord]) -> str:
     upper = "at most " if any(t.state != "done" for t in trials) else ""
     return (
         f"{_count(len(trials), 'trial')}, of which {len(trials) - new} reused the returns of an equal one; "
-        f"{_count(plan.seeds, 'seed')} × {_count(len(plan.environments), 'environment')} × {plan.timesteps:,} steps a "
-        f"trial: {upper}{steps:,} steps"
+        f"{_count(plan.seeds, 'seed')} × {_count(len(plan.environments), 'environment')} × {plan.timesteps:,} steps "
+        f"per trial: {upper}{steps:,} steps"
     )
 
 

@@ -13,13 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, RUN, SUFFIX, Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.progress import Display
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
+from sb3_ppo_variants.experiments.engine.records import Record, gather
 from sb3_ppo_variants.experiments.engine.storage import study_names
-from sb3_ppo_variants.experiments.engine.work import RESULT, Job
-from sb3_ppo_variants.experiments.engine.workers import coordinate
-from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked
@@ -135,28 +132,20 @@ def confirm_candidates(
     # Seeds outside settings: an unfinished confirmation has all settings alike.
     by_key = {run.key(): run for group in zip(*wanted.values(), strict=True) for run in group}
     labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
-    display = Display(by_key, console, labels)
-    with open_ledger(url, study + SUFFIX, create=True) as ledger, display.live():
-        batch = Batch(ledger, {key: run.description() for key, run in by_key.items()})
-        job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(by_key), first=batch.first)
-        standings = coordinate(batch, job, jobs, log, display)
-    return [_candidate(name, passed[name], values[name], wanted[name], standings) for name in passed]
+    statuses = do_runs(by_key, url, study + SUFFIX, jobs, log, console, labels)
+    records = {name: gather({run.key(): run for run in group}, statuses) for name, group in wanted.items()}
+    return [_candidate(name, passed[name], values[name], records[name]) for name in passed]
 
 
 def _candidate(
-    name: str,
-    settings: Mapping[str, object],
-    values: Mapping[str, object],
-    wanted: Sequence[Run],
-    standings: Mapping[str, Standing],
+    name: str, settings: Mapping[str, object], values: Mapping[str, object], records: Sequence[Record]
 ) -> Candidate:
     returns: dict[str, list[float]] = {}
     failed: dict[str, list[str]] = {}
-    for run in wanted:
-        returns.setdefault(run.environment, [])
-        standing = standings[run.key()]
-        if standing.state == "done" and standing.trial is not None:
-            returns[run.environment].append(standing.trial.user_attrs[RESULT]["final_return"])
+    for record in records:
+        found = returns.setdefault(record.run.environment, [])
+        if record.result is not None and record.result.final_return is not None:
+            found.append(record.result.final_return)
         else:
-            failed.setdefault(run.environment, []).append(str(standing.reason))
+            failed.setdefault(record.run.environment, []).append(str(record.reason))
     return Candidate(name, settings, values, returns, failed)

@@ -22,7 +22,7 @@ TOP = 0.1
 
 
 def small_figure(height: float = 3.4) -> tuple[Figure, Axes]:
-    """A picture that is still readable 340 pixels wide, on a phone.
+    """A picture that is readable at a width of 340 pixels, as on a phone.
 
     :param height: Inches
     :return: The figure and its only axes
@@ -59,7 +59,7 @@ def draw_history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Figure:
 
 
 def _mark_unfinished(axes: Axes, trials: Sequence[TrialRecord]) -> None:
-    """At the lower edge: these trials have no score."""
+    """Mark the trials without a score at the lower edge."""
     for state, marker, colour in (("pruned", "|", GREY), ("failed", "x", RED)):
         numbers = [t.number for t in trials if t.state == state]
         if numbers:
@@ -144,7 +144,7 @@ def draw_slice(plan: StudyPlan, trials: Sequence[TrialRecord], argument: str) ->
 def draw_differences(differences: Sequence[Difference]) -> Figure:
     """The candidates' differences to the defaults with their corrected intervals.
 
-    :param differences: One a candidate, all on one scale
+    :param differences: One per candidate, all by one metric
     """
     figure, axes = small_figure(1.0 + 0.34 * len(differences))
     for row, d in enumerate(reversed(differences)):

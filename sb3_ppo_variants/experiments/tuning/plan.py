@@ -153,17 +153,17 @@ def make_plan(
     start = run_settings(name, fixed)
     # A mistake in the fixed settings is reported here, not by the first trial.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
-    searched = _space(name, space, only, fixed, start, n_envs)
-    if space is not None:
-        _check_extremes(searched, Run(name, wanted[0], 0, timesteps, n_envs, start))
+    own = read_space(space) if isinstance(space, str | Path) else space
+    if own is not None:
+        _check_space(name, own, fixed, full_settings(name, start))
     known = _references(wanted, references)
-    return StudyPlan(
+    plan = StudyPlan(
         algorithm=name,
         environments=wanted,
         timesteps=timesteps,
         n_envs=n_envs,
         seeds=seeds,
-        space=searched,
+        space=_searched(name, default_space(name, start, n_envs) if own is None else own, only, fixed),
         fixed=fixed,
         sampler=check_sampler(sampler),
         sampler_seed=sampler_seed,
@@ -171,6 +171,9 @@ def make_plan(
         pruning=pruning,
         references=known,
     )
+    if own is not None:
+        _check_extremes(plan)
+    return plan
 
 
 def first_difference(kept: StudyPlan, asked: StudyPlan) -> str | None:
@@ -211,35 +214,25 @@ def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _space(
-    name: str,
-    given: Space | str | Path | None,
-    only: Iterable[str],
-    fixed: Mapping[str, Any],
-    start: Mapping[str, Any],
-    n_envs: int,
-) -> dict[str, Dimension]:
-    own = read_space(given) if isinstance(given, str | Path) else given
-    whole = default_space(name, start, n_envs) if own is None else dict(own)
-    at_start = full_settings(name, start)
-    if own is not None:
-        _check_own(name, own, fixed, at_start)
+def _searched(name: str, space: Space, only: Iterable[str], fixed: Mapping[str, Any]) -> dict[str, Dimension]:
+    """The part of a space that is searched."""
     wanted = list(dict.fromkeys(only))
     for argument in wanted:
         if argument in fixed:
             raise ValueError(f"{argument!r} is fixed with --set and searched with --only: give one of the two")
-        if argument not in whole:
+        if argument not in space:
             raise ValueError(
-                f"{argument!r} is not in the space of {name}: it has {', '.join(whole)}."
-                f"{did_you_mean(argument, whole)} Describe a range of your own in a --space file"
+                f"{argument!r} is not in the space of {name}: it has {', '.join(space)}."
+                f"{did_you_mean(argument, space)} Describe a range of your own in a --space file"
             )
-    space = {a: d for a, d in whole.items() if a not in fixed and (not wanted or a in wanted)}
-    if not space:
-        raise ValueError(f"There is nothing to search: {name}'s space is {', '.join(whole) or 'empty'}")
-    return space
+    found = {a: d for a, d in space.items() if a not in fixed and (not wanted or a in wanted)}
+    if not found:
+        raise ValueError(f"There is nothing to search: {name}'s space is {', '.join(space) or 'empty'}")
+    return found
 
 
-def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapping[str, Any]) -> None:
+def _check_space(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapping[str, Any]) -> None:
+    """Raise where a user's space does not fit the algorithm, the fixed settings or the defaults."""
     takes = constructor_parameters(name)
     for argument, dimension in space.items():
         if argument not in takes:
@@ -259,11 +252,11 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
 
 
 def without_update(plan: StudyPlan) -> str | None:
-    """What to say where a run is over before its first update, so that the untrained policy is scored; else ``None``.
+    """A warning when runs end before the first update, so that the untrained policy is scored; else ``None``.
 
     :param plan: The study
     """
-    n_steps = full_settings(plan.algorithm, run_settings(plan.algorithm, plan.fixed)).get("n_steps")
+    n_steps = plan.defaults.get("n_steps")
     if not isinstance(n_steps, int) or "n_steps" in plan.space or plan.timesteps > n_steps * plan.n_envs:
         return None
     return (
@@ -272,17 +265,16 @@ def without_update(plan: StudyPlan) -> str | None:
     )
 
 
-def _check_extremes(space: Space, defaults: Run) -> None:
-    """Build the model at the ends of each dimension, with all else as in trial 0, which a trial may well draw."""
-    name = defaults.algorithm
-    at_start = full_settings(name, defaults.settings)
-    for argument, dimension in space.items():
+def _check_extremes(plan: StudyPlan) -> None:
+    """Build the model at the ends of each dimension, with all else as in trial 0: a trial may draw them."""
+    start = plan.passed(0, {})
+    for argument, dimension in plan.space.items():
         for value in dimension.extremes():
-            changed = {**defaults.settings, argument: dimension.setting(value, at_start)}
+            changed = run_settings(plan.algorithm, {**start, argument: dimension.setting(value, plan.defaults)})
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of a batch that does not divide the rollout, say: when it is run
-                    check_by_building(dataclasses.replace(defaults, settings=run_settings(name, changed)))
+                    warnings.simplefilter("ignore")  # such as a batch that does not divide the rollout
+                    check_by_building(plan.runs(changed, [0])[0])
             except ValueError as error:
                 raise ValueError(f"{argument} in the space reaches {value!r}: {error}. Narrow its range") from error
 

@@ -19,7 +19,7 @@ SHOWN = 5  # trials at the end
 
 
 class StudyDisplay:
-    """Shows how a study goes on. On a terminal a bar moves; elsewhere each finished trial gives one line.
+    """Shows the progress of a study: a moving bar on a terminal, elsewhere one line per finished trial.
 
     :param total: Trials asked for
     :param read: Reads the settled trials from the ledger
@@ -76,7 +76,7 @@ class StudyDisplay:
         self._progress.update(self._bar, note=note)
 
     def _time_left(self, settled: int) -> list[str]:
-        """From the mean pace of this command."""
+        """Estimated from the mean pace of this command."""
         new = settled - self._before
         if new < 1 or settled >= self.total:
             return []
@@ -110,7 +110,7 @@ def _duration(seconds: float) -> str:
 
 
 def show(tuned: "Tuned", console: Console) -> None:
-    """Print the best trials beside the defaults, and what the confirmation found.
+    """Print the best trials beside the defaults, and the verdict of the confirmation.
 
     :param tuned: The study
     :param console: Where to print
@@ -118,7 +118,7 @@ def show(tuned: "Tuned", console: Console) -> None:
     states = [t.state for t in tuned.trials]
     reused = sum(t.reused is not None for t in tuned.trials)
     counts = [f"{states.count(s)} {s}" for s in ("done", "pruned", "failed") if s in states]
-    _print(console, f"{len(states)} trials: {', '.join(counts)}" + (f"; {reused} took a score over" if reused else ""))
+    _print(console, f"{len(states)} trials: {', '.join(counts)}" + (f"; {reused} reused a score" if reused else ""))
     _trials(tuned).show(console)
     for trial in tuned.trials:
         if trial.state == "failed":

@@ -2,12 +2,12 @@
 
 Each run of a trial has :data:`CHECKPOINTS` checkpoints, at equal shares of its timesteps. The value there is the mean
 return of the last 100 episodes at the end of the first rollout that reaches the checkpoint. Runs are paired over
-trials: the same environment, the same seed, the same checkpoint. A run beats a share of the earlier trials, so far as
-these came; a trial is pruned where that share, the mean over its runs so far, falls below :data:`LEAST_SHARE`. Shares
-need no common scale, and one run that goes badly does not end a trial whose others go well.
+trials: the same environment, the same seed, the same checkpoint. A run beats a share of the earlier trials that came as
+far; a trial is pruned when the mean share over its runs so far falls below :data:`LEAST_SHARE`. Shares need no common
+scale, and one bad run does not end a trial whose other runs are good.
 
-The rule depends on the trials that ended before the trial began and on nothing else (no clock), so a study with one
-worker is pruned the same way again.
+The rule depends only on the trials that ended before the trial began, not on the time, so a study with one worker is
+pruned the same way when it is repeated.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from sb3_ppo_variants.experiments.runs.run import CurvePoint
 from sb3_ppo_variants.experiments.tuning.trials import Curves, TrialRecord, ranked
 
 CHECKPOINTS = 10
-FIRST_CHECKPOINT = 3  # of a run: before it the curves say little
+FIRST_CHECKPOINT = 3  # of a run: the curves are too noisy before it
 FIRST_TRIAL = 6  # trial 0, the defaults, and the five after it are never pruned
 LEAST_OTHERS = 5
 LEAST_SHARE = 1 / 3

@@ -42,7 +42,7 @@ from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, d
 from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, Verdict
 from sb3_ppo_variants.files import write_csv, write_text
 
-# The five of the study's question, in the order of their documentation; what else was searched follows.
+# These parameters are shown first, in the order of their documentation.
 FIVE = ("clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef")
 SHOWN_FAILURES = 40
 
@@ -196,7 +196,7 @@ def _slices(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Section:
         for argument in arguments
     ]
     blocks: list[Block] = [
-        Text("One point a trial, all other parameters varying with it; the darker, the later. Tuning seeds."),
+        Text("One point per trial; all other parameters vary too. Darker points are later trials. Tuning seeds."),
         Pictures(found),
     ]
     if missing:
@@ -236,7 +236,7 @@ def _settings(plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequen
 
 
 def _searched(plan: StudyPlan, argument: str) -> str:
-    """The name of what was searched: a multiple has another one than the argument."""
+    """What was searched: the argument, or for a multiple the name of Optuna's parameter."""
     dimension = plan.space[argument]
     return dimension.parameter_name(argument) if isinstance(dimension, BandRatio) else argument
 

@@ -21,7 +21,7 @@ from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import tuning_seeds
 from sb3_ppo_variants.experiments.search_space.spaces import finite_size
-from sb3_ppo_variants.experiments.tuning.failures import Guard, ended_when_stuck, kind_of, repeated_error
+from sb3_ppo_variants.experiments.tuning.failures import Guard, ended_when_stuck, repeated_error
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.pruning import PruningRule, RunPruner
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER, TrialSampler
@@ -126,7 +126,7 @@ class Trials:
         return result
 
     def train_run(self, run: Run, guard: Guard, pruner: RunPruner | None) -> Result:
-        """Train one run; a failure says of which kind it is.
+        """Train one run; the reason of a failure begins with its kind.
 
         :param run: The run
         :param guard: Watches over it
@@ -139,11 +139,11 @@ class Trials:
                 pruner.look_at(point)
 
         try:
-            return train_run(run, guard.report, on_point)
+            return train_run(run, guard.report, on_point, guard.watch)
         except (Failure, optuna.TrialPruned):
             raise
         except Exception as error:
-            raise Failure(f"{kind_of(error)}: {type(error).__name__}: {error}") from error
+            raise Failure(f"{guard.kind_of(error)}: {type(error).__name__}: {error}") from error
 
     def _keep_pruned(self, trial: Trial, result: Mapping[str, Any], index: int, pruner: RunPruner) -> None:
         patiently(lambda: trial.set_user_attr(RESULT, dict(result)))

@@ -1,9 +1,9 @@
-"""Does a tuned setting beat the documented defaults? Statistics of returns on test seeds, and what they say in words.
+"""The verdict of a confirmation: does a tuned setting beat the documented defaults?
 
-The k best settings of a study were chosen because they looked good, so their tuning returns flatter them. Here all that
-counts is a second set of runs on seeds that the study has never seen. Each of the k has k − 1 others that could have
-been lucky in its place: the intervals are Bonferroni-corrected, level 1 − 0.05/k each, so that all k hold together with
-95 %. Only a setting whose corrected interval lies above zero is called better.
+The k best settings of a study were chosen for their tuning returns, which therefore flatter them. Only a second set of
+runs counts here, on seeds that the study has never seen. With k settings, one may look better by chance: the intervals
+are Bonferroni-corrected to level 1 − 0.05/k, and all k hold together with 95 %. Only a setting whose corrected interval
+lies above zero is called better.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class Verdict:
     :param notes: How they were computed and what failed
     :param level: Confidence level of each interval, 1 − 0.05/k
     :param differences: The aggregate of each candidate, in the candidates' order
-    :param winner_lines: The winner in each environment by itself; empty without a winner
+    :param winner_lines: The winner's difference in each environment; empty without a winner
     """
 
     winner: str | None
@@ -59,7 +59,7 @@ def judge(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     can only speak against the candidate.
 
     :param plan: The study
-    :param candidates: ``"defaults"`` and the k settings looked at, in any order
+    :param candidates: ``"defaults"`` and the k other settings, in any order
     :return: The verdict; ``winner`` is the confirmed setting with the highest lower limit
     :raises ValueError: when the defaults are not among the candidates
     """
@@ -91,7 +91,7 @@ def judge(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
 
 
 def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
-    """The verdict on a study that offers nothing but the defaults.
+    """The verdict on a study in which only the defaults have a score.
 
     :param trials: Its trials
     """
@@ -131,14 +131,14 @@ def _winner_words(winner: Difference, lines: Sequence[Difference], candidates: i
     )
     if len(lines) < 2:
         return words
-    # An aggregate may hide that a setting helps here and harms there.
+    # An aggregate may hide that a setting helps in one environment and harms in another.
     groups = {
         "better": [d for d in lines if d.better],
         "worse": [d for d in lines if d.worse],
         "not shown to differ": [d for d in lines if not d.better and not d.worse],
     }
     said = [f"{what} in {', '.join(str(d.environment) for d in group)}" for what, group in groups.items() if group]
-    return f"{words} Each environment by itself: {'; '.join(said)}."
+    return f"{words} By environment: {'; '.join(said)}."
 
 
 def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Sequence[Difference]) -> str:

@@ -60,7 +60,7 @@ def test_from_end_to_end_and_again(tmp_path: Path, coordinated: list[int]) -> No
     assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
 
 
-def test_a_failed_point_is_said(tmp_path: Path, coordinated: list[int]) -> None:
+def test_a_failed_point_is_reported(tmp_path: Path, coordinated: list[int]) -> None:
     tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
     points = {"n_epochs": [2]}
     found = sensitivity(

@@ -42,7 +42,7 @@ def test_the_share_of_at_least_five_that_is_beaten() -> None:
 def test_the_defaults_and_the_five_after_them_are_never_pruned(number: int, prunes: bool) -> None:
     rule = PruningRule(number, 100, [record(i, float(i)).curves for i in range(1, 6)])
     said = [rule.objection("A", 0, line(1.5)[:end], {"A": []}) for end in range(1, 11)]
-    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; looked at from checkpoint 3.
+    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; tested from checkpoint 3.
     assert [text is not None for text in said] == [False, False, *[prunes] * 8]
     if prunes:
         where = "checkpoint 3 of 10 of A, seed 0: 30 steps, where its runs beat 20 % of the earlier trials"
@@ -102,7 +102,7 @@ def test_audit_leaves_out_what_did_not_run_to_the_end() -> None:
     assert (found.trials, found.pruned, found.steps_saved) == (6, [], 0.0)
 
 
-def test_pruned_trials_count_and_say_so_and_the_study_repeats(
+def test_pruned_trials_count_with_a_reason_and_the_study_repeats(
     make_ledger: MakeLedger, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     plan, studies = cheap_plan(pruning=True, sampler="tpe", timesteps=10), []

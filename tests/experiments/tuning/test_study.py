@@ -1,4 +1,4 @@
-"""Tuning studies in this process: what a trial is, how it fails, and how a study goes on."""
+"""Tuning studies in this process: what a trial is, how it fails, and how a study is resumed."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ def test_a_whole_study(tmp_path: Path, here: None) -> None:
     assert [c["returns"] for c in study["candidates"]] == [c.returns for c in tuned.candidates]
 
 
-def test_the_same_command_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
+def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
     first = small(tmp_path)
     assert small(tmp_path) == first
     longer = small(tmp_path, trials=5)
@@ -205,7 +205,7 @@ def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, here:
         assert len(ledger.trials(TrialState.COMPLETE)) == 9  # said before any of the eleven others ran
 
 
-def test_runs_without_an_update_are_spoken_of(tmp_path: Path, here: None, no_report: None) -> None:
+def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, no_report: None) -> None:
     said = {}
     for timesteps in (64, 65):
         console = Console(file=io.StringIO(), width=200)

@@ -1,4 +1,4 @@
-"""Why trials fail, when a study stops for it, and what is said where nothing is left to confirm."""
+"""Why trials fail, when a study stops for it, and the verdict where nothing is left to confirm."""
 
 import csv
 import datetime

@@ -204,7 +204,7 @@ def test_a_winner_that_harms_one_environment_says_so() -> None:
     worse = [x - 5 for x in LOW]
     found = judge(study(TWO, "normalised"), [candidate("defaults", LOW, LOW), candidate("trial 7", HIGH, worse)])
     assert found.winner == "trial 7"
-    assert found.words.endswith("Each environment by itself: better in Mine-v0; worse in Yours-v0.")
+    assert found.words.endswith("By environment: better in Mine-v0; worse in Yours-v0.")
     assert [(d.environment, d.better, d.worse) for d in found.winner_lines] == [
         ("Mine-v0", True, False),
         ("Yours-v0", False, True),
