@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch as th
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -31,6 +30,7 @@ from sb3_ppo_variants.experiments.engine.work import Failure, Reporter, give_rea
 from sb3_ppo_variants.experiments.runs.run import NotFinite
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import is_finite
 
 SAME_ERRORS = 3  # the same config error so many times running ends the study
 STUCK_SECONDS = 10.0  # after the timeout; until then a trial that steps its environment ends itself
@@ -155,13 +155,9 @@ def not_finite(model: BaseAlgorithm) -> str | None:
     """
     if not all(bool(th.isfinite(p).all()) for p in model.policy.parameters()):
         return "the policy's parameters"
-    buffer = getattr(model, "rollout_buffer", None)
-    held = {"observations": getattr(model, "_last_obs", None), "rewards": getattr(buffer, "rewards", None)}
-    for name, found in held.items():
-        for array in found.values() if isinstance(found, dict) else [found]:
-            if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
-                return f"the {name}"
-    return None
+    rewards = getattr(getattr(model, "rollout_buffer", None), "rewards", None)
+    held = {"observations": getattr(model, "_last_obs", None), "rewards": rewards}
+    return next((f"the {name}" for name, found in held.items() if not is_finite(found)), None)
 
 
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")

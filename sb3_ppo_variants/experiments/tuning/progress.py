@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from sb3_ppo_variants.experiments.engine.standings import SETTLED, Standing
 from sb3_ppo_variants.experiments.reporting.tables import Table, number
-from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, ranked
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, counts, ranked
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.experiments.tuning.study import Tuned
@@ -115,10 +115,9 @@ def show(tuned: "Tuned", console: Console) -> None:
     :param tuned: The study
     :param console: Where to print
     """
-    states = [t.state for t in tuned.trials]
     reused = sum(t.reused is not None for t in tuned.trials)
-    counts = [f"{states.count(s)} {s}" for s in ("done", "pruned", "failed") if s in states]
-    _print(console, f"{len(states)} trials: {', '.join(counts)}" + (f"; {reused} reused a score" if reused else ""))
+    note = f"; {reused} reused a score" if reused else ""
+    _print(console, f"{len(tuned.trials)} trials: {counts(tuned.trials)}{note}")
     _trials(tuned).show(console)
     for trial in tuned.trials:
         if trial.state == "failed":

@@ -1,6 +1,7 @@
 """The trials of a tuning study in its ledger, and the records that are read back from there."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -80,6 +81,12 @@ def done(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 def ranked(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The trials that have a score, the best first; of equal scores the earlier trial comes first."""
     return sorted(done(trials), key=lambda t: (-(t.score or 0.0), t.number))
+
+
+def counts(trials: Iterable[TrialRecord]) -> str:
+    """How many trials are done, pruned and failed, in words; empty without trials."""
+    states = Counter(t.state for t in trials)
+    return ", ".join(f"{states[s]} {s}" for s in ("done", "pruned", "failed") if states[s])
 
 
 def proposed(trial: FrozenTrial, plan: StudyPlan) -> dict[str, Any] | None:
