@@ -93,7 +93,7 @@ def test_grid() -> None:
         ({"parameters": ["clip_rnage"]}, "takes no argument 'clip_rnage'. Did you mean 'clip_range'?"),
         ({"parameters": ["max_grad_norm"]}, "points of 'max_grad_norm' must be numbers.*got None around 0.5"),
         ({"points": {"target_kl": [0.1]}}, "points of 'target_kl' must be numbers, as its default must be"),
-        ({"points": {"clip_range": [0.2]}, "parameters": ["clip_range"]}, "no point beside its default 0.2"),
+        ({"points": {"clip_range": [0.2]}, "parameters": ["clip_range"]}, "no point besides its default 0.2"),
         ({"points": {"clip_range": [-0.1]}}, "clip_ppo does not take the settings.*clip_range"),
         ({"environments": []}, "needs an environment, got none"),
         ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'"),
