@@ -217,8 +217,8 @@ def tune(
     with _clear_errors(keeps=True):
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
         from sb3_ppo_variants.experiments.tuning.plan import parse_references
+        from sb3_ppo_variants.experiments.tuning.progress import show
         from sb3_ppo_variants.experiments.tuning.study import tune as run_study
-        from sb3_ppo_variants.experiments.tuning.summary import show
 
         tuned = run_study(
             algo,

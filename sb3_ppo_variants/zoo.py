@@ -1,7 +1,14 @@
 """rl_zoo3 with our algorithms: registration, and rl_zoo3's own scripts run in this process.
 
-The only module that imports rl_zoo3, whose import changes gymnasium for the whole process (it puts a ``TimeLimit`` of
-its own in place and registers environments). So nothing else here imports this module.
+The only module that imports rl_zoo3, whose import changes gymnasium for the whole process: it replaces ``TimeLimit``
+and registers environments. So nothing else here imports this module.
+
+rl_zoo3's scripts read ``sys.argv`` and offer no other entry, so :func:`run` replaces four names while a script runs:
+
+- ``sys.argv``, by the script's arguments;
+- the script's ``ExperimentManager``, by :class:`OurExperimentManager`;
+- ``subprocess.call``, with which record_training starts its other scripts: they must know our algorithms too;
+- ``pyplot.show`` where there is no display: figures are written to files.
 """
 
 import contextlib
@@ -17,7 +24,6 @@ from typing import Any
 from unittest import mock
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class, did_you_mean
 from sb3_ppo_variants.experiments.runs.settings import full_settings
@@ -97,9 +103,7 @@ def run(script: str, arguments: Sequence[str]) -> None:
         mock.patch.object(sys, "argv", [f"ppo-variants zoo {script}", *arguments]),
         mock.patch.object(subprocess, "call", _call_with_our_algorithms),
         _figures_kept(),
-        _users_mistakes(),
-        _plotting_mistakes(script),
-        _missing_parts(script),
+        _clear_errors(script, arguments),
     ):
         if function is None:
             runpy.run_module(module_name, run_name="__main__")
@@ -127,10 +131,10 @@ def sample(algorithm: str, trial: optuna.Trial, settings: Mapping[str, Any], n_e
     space = default_space(algorithm, settings, n_envs)
     if "clip_range" not in space:
         space.pop("clip_range_high", None)  # a multiple of clip_range, which a later --trial-id would not know
-    values = {a: d.value(_suggest(trial, d.parameter_name(a), d.distribution())) for a, d in space.items()}
+    values = {a: d.suggest(trial, a) for a, d in space.items()}
     chosen = settings_of(space, values, full_settings(algorithm, settings))
     for argument, value in chosen.items():
-        trial.set_user_attr(argument, value)  # what is shown: Optuna's parameter may be 1 - gamma
+        trial.set_user_attr(argument, value)  # for readers: Optuna's parameter may be 1 - gamma
     return chosen
 
 
@@ -149,12 +153,12 @@ def convert(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
             f"({', '.join(argument_of)}): it belongs to a study of another algorithm, or with a space of its own"
         )
     space = {argument_of[name]: dimensions[argument_of[name]] for name in parameters}
-    values = {argument_of[name]: dimensions[argument_of[name]].value(value) for name, value in parameters.items()}
+    values = {argument_of[name]: space[argument_of[name]].value(value) for name, value in parameters.items()}
     return settings_of(space, values, full_settings(algorithm, {}))
 
 
 def _sampler(algorithm: str, settings: Mapping[str, Any]) -> Callable[[optuna.Trial, int, int, Any], dict[str, Any]]:
-    """A sampler in rl_zoo3's form, which does not learn what the configuration says."""
+    """A sampler in rl_zoo3's form, which is not told the configuration."""
 
     def sampler(trial: optuna.Trial, _n_actions: int, n_envs: int, _additional_args: Any) -> dict[str, Any]:
         return sample(algorithm, trial, settings, n_envs)
@@ -162,28 +166,18 @@ def _sampler(algorithm: str, settings: Mapping[str, Any]) -> Callable[[optuna.Tr
     return sampler
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    raise TypeError(f"Optuna's trials suggest floats, integers and choices, not {distribution!r}")
-
-
 # ---- rl_zoo3's training ----
 
 
 class _Number(int):
-    """A trial's number that is true even when it is 0: rl_zoo3 asks ``if trial_id``."""
+    """A trial's number that is true even when it is 0: rl_zoo3 tests ``if trial_id``."""
 
     def __bool__(self) -> bool:
         return True
 
 
 class OurExperimentManager(ExperimentManager):
-    """rl_zoo3's manager, which for our algorithms finds our configuration and samples around it, and knows trial 0."""
+    """rl_zoo3's manager; finds our configurations, samples around them, and accepts trial 0."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -195,10 +189,10 @@ class OurExperimentManager(ExperimentManager):
             self.trial_id = _Number(self.trial_id)
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in rl_zoo3; our samplers learn what the configuration says."""
+        """As in rl_zoo3; also tells our samplers the configuration."""
         hyperparams, saved = super().read_hyperparameters()
         if self.algo in OURS:
-            # As written, and copied: what rl_zoo3 goes on with becomes schedule objects.
+            # A copy of what the file says: rl_zoo3 turns its own into schedule objects.
             _SAMPLERS[self.algo] = _sampler(self.algo, dict(saved))
         return hyperparams, saved
 
@@ -212,36 +206,56 @@ class OurExperimentManager(ExperimentManager):
             raise ValueError(f"There is no trial {trial_id} in study {study_name!r} of {storage}") from error
 
 
-# ---- What does not work by itself ----
+# ---- What rl_zoo3 leaves to its user ----
 
 
 @contextlib.contextmanager
-def _missing_parts(script: str) -> Iterator[None]:
-    """Name the script that cannot be imported, and what to do. What rl_zoo3 says itself about a missing part stays."""
+def _clear_errors(script: str, arguments: Sequence[str]) -> Iterator[None]:
+    """Turn what rl_zoo3 raises for a user's mistake, or for a missing part, into one line with the remedy.
+
+    rl_zoo3 raises few exceptions of its own; which script runs and what it was asked for tell the cases apart.
+    """
     try:
         yield
+    except AssertionError as error:  # how rl_zoo3 checks what a user gave: a folder that is not there, and the like
+        if not str(error):
+            raise
+        raise ValueError(str(error)) from error
+    except RuntimeError as error:
+        if not {"-latex", "--latex"}.intersection(arguments):
+            raise
+        raise ValueError(
+            f"-latex needs a working LaTeX with dvipng: install one, or leave -latex out ({error})"
+        ) from error
+    except ValueError as error:
+        if script != "plot_from_file":
+            raise
+        raise ValueError(
+            f"plot_from_file cannot plot this file: {error}. It leaves out what has one run: give all_plots two runs "
+            "or more of each algorithm"
+        ) from error
     except ImportError as error:
-        if "rliable" in str(error):
-            raise ImportError(
-                f"rl_zoo3's {script} --rliable needs rliable, which is not installed or does not work with the pandas "
-                "that is: ppo-variants compare computes the same statistics without it"
-            ) from error
-        if error.name is None:
+        if error.name is None:  # raised by rl_zoo3, not by an import
+            if script == "plot_from_file" and {"-r", "--rliable"}.intersection(arguments):
+                raise ImportError(
+                    f"rl_zoo3's {script} --rliable needs rliable, which is not installed or does not work with the "
+                    "installed pandas: ppo-variants compare computes the same statistics without it"
+                ) from error
             raise
         remedy = REMEDY if isinstance(error, ModuleNotFoundError) else f"it needs another version of {error.name}"
         raise ImportError(f"rl_zoo3's {script} does not run here: {error}; {remedy}") from error
 
 
 def _hide_broken_rliable() -> None:
-    """With pandas 3, rliable fails while it is imported, and rl_zoo3 does without it only if it is not installed."""
+    """With pandas 3, importing rliable fails with an AttributeError; rl_zoo3 only handles an ImportError."""
     try:
         importlib.import_module("rliable.library")
-    except Exception:  # whatever it is that fails in there
+    except Exception:  # whatever fails in there
         sys.modules["rliable"] = None  # type: ignore[assignment]  # importing it is an ImportError from now on
 
 
 def _call_with_our_algorithms(command: Sequence[str], **kwargs: Any) -> int:
-    """``subprocess.call`` for rl_zoo3's record_training, which starts its other scripts anew."""
+    """``subprocess.call`` for rl_zoo3's record_training: its other scripts run through ours."""
     if list(command[:2]) == ["python", "-m"] and command[2].startswith("rl_zoo3."):
         script = command[2].removeprefix("rl_zoo3.")
         command = [sys.executable, "-m", "sb3_ppo_variants", "zoo", script, *command[3:]]
@@ -251,7 +265,7 @@ def _call_with_our_algorithms(command: Sequence[str], **kwargs: Any) -> int:
 
 @contextlib.contextmanager
 def _figures_kept() -> Iterator[None]:
-    """Without a display, what rl_zoo3 would show is written here, and said."""
+    """Without a display, write the figures that rl_zoo3 would show into this folder, and say so."""
     import matplotlib
     from matplotlib import pyplot
     from matplotlib.backends.registry import BackendFilter, backend_registry
@@ -270,35 +284,3 @@ def _figures_kept() -> Iterator[None]:
 
     with mock.patch.object(pyplot, "show", keep):
         yield
-
-
-@contextlib.contextmanager
-def _plotting_mistakes(script: str) -> Iterator[None]:
-    """What rl_zoo3's plots run into when LaTeX is missing, or when there is too little to plot."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("Failed to process string with tex"):  # Matplotlib's words
-            raise
-        raise ValueError(
-            f"-latex needs a working LaTeX with dvipng: install one, or leave -latex out ({error})"
-        ) from error
-    except ValueError as error:
-        # What Python says of an empty list of runs, which differs from version to version only at the end.
-        if script != "plot_from_file" or not str(error).startswith("min() "):
-            raise
-        raise ValueError(
-            "plot_from_file leaves out what has one run, and nothing else is in the file: give all_plots two runs or "
-            "more of each algorithm"
-        ) from error
-
-
-@contextlib.contextmanager
-def _users_mistakes() -> Iterator[None]:
-    """rl_zoo3 says with assertions what a user got wrong: a folder that is not there, and the like."""
-    try:
-        yield
-    except AssertionError as error:
-        if not str(error):
-            raise
-        raise ValueError(str(error)) from error

@@ -18,7 +18,7 @@ from sb3_ppo_variants.cli import app, main
 from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials
+from sb3_ppo_variants.experiments.tuning.trials import read_trials
 from tests.experiments.fakes import coordinate_here
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
 from tests.experiments.tuning.fake_trials import coordinate_here as coordinate_trials_here

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sb3_ppo_variants.defaults import DOCUMENTED
-from sb3_ppo_variants.experiments.sensitivity.study import grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import grid
 
 FOLDER = Path(__file__).parents[1] / "tuning"
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64, "n_epochs": 1}, "jobs": 1}
@@ -52,7 +52,7 @@ def test_sensitivity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_the_scripts_are_about_the_five_documented_parameters() -> None:
     five = [d.argument for d in DOCUMENTED if d.argument != "gamma"]
-    assert set(load("tune").STUDY["only"]) == set(load("sensitivity").STUDY["parameters"]) == set(five)
+    assert set(load("tune").STUDY["space"]) == set(load("sensitivity").STUDY["parameters"]) == set(five)
 
 
 def test_the_readme_counts_right() -> None:

@@ -174,7 +174,7 @@ def test_optimize_then_train_with_each_trial(tmp_path: Path) -> None:
     what = ["--algo", "kl_penalty_ppo", "--env", "Pendulum-v1", "-n", "512", "--eval-episodes", "1", "--seed", "3"]
     said = zoo(tmp_path, "train", *what, *study, "-params", "n_steps:256", "-optimize", "--n-trials", "2")
     assert "Number of finished trials:  2" in said
-    # Trial 0 too, which rl_zoo3 by itself takes for none.
+    # Trial 0 too, which rl_zoo3 alone takes for none.
     text = f"""
 import json, optuna
 from sb3_ppo_variants import zoo

@@ -11,8 +11,9 @@ import yaml
 
 from sb3_ppo_variants.experiments.runs.registry import OURS
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters
-from sb3_ppo_variants.experiments.tuning.confirmation import verdict
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
+from sb3_ppo_variants.experiments.tuning.verdict import judge
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry
 from sb3_ppo_variants.zoo import config_file
 from tests.zoo_process import ROOT, needs_rl_zoo3, python
@@ -166,7 +167,7 @@ def test_confirmed_settings_are_entries_where_they_are_better(study: str) -> Non
     kept = json.loads((FOLDER / f"results/tuning/{study}/study.json").read_text(encoding="utf-8"))
     plan = StudyPlan.from_json(kept["plan"])
     candidates = [Candidate(**candidate) for candidate in kept["candidates"]]
-    found = verdict(plan, candidates)
+    found = judge(plan, candidates)
     settings = next(c.settings for c in candidates if c.name == found.winner)
     better = {line.environment for line in found.winner_lines if line.better}
     assert better >= PAPERS_STAY

@@ -2,7 +2,7 @@
 
     python tuning/sensitivity.py
 
-Interrupt it when you like; the same command goes on from there.
+Interrupt it when you like, and rerun it to resume.
 """
 
 from rich.console import Console
@@ -11,9 +11,9 @@ from sb3_ppo_variants.experiments import sensitivity
 
 STUDY = {
     "algorithm": "clip_ppo",
-    "environments": ["CartPole-v1"],  # a picture and a CSV each
+    "environments": ["CartPole-v1"],  # one picture and one CSV per environment
     "parameters": ["clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef"],
-    "points": {},  # values of your own: {"clip_range": [0.1, 0.2, 0.3]}; the default is always among them
+    "points": {},  # your own values: {"clip_range": [0.1, 0.2, 0.3]}; the default is always added
     "timesteps": 50_000,  # of each run
     "seeds": 5,  # runs of each point
     "out": "runs/sensitivity-cartpole",
@@ -21,11 +21,11 @@ STUDY = {
 
 
 def main() -> None:
-    """Run the study and say where the results are."""
+    """Run the study and print where the results are."""
     console = Console()
     found = sensitivity(**STUDY, console=console)
-    for row in found.failed:
-        console.print(f"FAILED {row.run.label()}: {row.reason}", markup=False)
+    for record in found.failed:
+        console.print(f"FAILED {record.run.label()}: {record.reason}", markup=False)
     for path in found.files:
         console.print(f"wrote {path}", markup=False)
 

@@ -1,33 +1,47 @@
-"""A tuning study from Python, to copy and edit: ClipPPO on CartPole-v1 against its documented defaults.
+"""A tuning study in Python, to copy and edit: ClipPPO on CartPole-v1 against its documented defaults.
 
     python tuning/tune.py
 
-Interrupt it when you like; the same command goes on from there.
+``ppo-variants tune`` runs a study from the command line. Here the algorithm may be a class of your own, the space is
+written as Python objects, and the trials and candidates come back as objects for an analysis of your own. Interrupt it
+when you like, and rerun it to resume.
 """
 
 from rich.console import Console
 
+from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import tune
+from sb3_ppo_variants.experiments.search_space.dimensions import Complement, Integer, Real
 
 STUDY = {
-    "algorithm": "clip_ppo",  # or kl_penalty_ppo, …, or a class of your own
-    "environments": ["CartPole-v1"],  # several are scored together
+    "algorithm": ClipPPO,  # or any class that worker processes can import, or a name such as "kl_penalty_ppo"
+    "environments": ["CartPole-v1"],  # with several, a trial's score combines all of them
     "trials": 40,  # trial 0 is the documented defaults
     "timesteps": 50_000,  # of each run
     "seeds": 3,  # runs of a trial in each environment
-    "sampler": "tpe",  # or random, to see what TPE is worth; or gp
-    "only": ["clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef"],  # leave it out to search all
+    "sampler": "tpe",  # or "gp"; "random" shows what TPE gains
+    "space": {  # the defaults must lie inside; leave "space" out to search everything that the algorithm has
+        "clip_range": Real(0.05, 0.4, log=True),
+        "n_epochs": Integer(3, 10),
+        "gae_lambda": Complement(0.8, 0.995),  # 1 - gae_lambda on a logarithmic scale
+        "vf_coef": Real(0.1, 1.5, log=True),
+        "ent_coef": Real(0.0, 0.05),
+    },
     "settings": {},  # the same in every trial, for example {"n_steps": 1024}
-    "confirm": 3,  # the best so many are run again, with the defaults, …
-    "test_seeds": 10,  # … on so many seeds that no trial has seen
+    "confirm": 3,  # this many of the best settings are run again, with the defaults, …
+    "test_seeds": 10,  # … on this many seeds that no trial has seen
     "out": "runs/tune-cartpole",
 }
 
 
 def main() -> None:
-    """Run the study and say what it found."""
+    """Run the study and print the returns on test seeds and the verdict."""
     console = Console()
     tuned = tune(**STUDY, console=console)
+    for candidate in tuned.candidates:
+        console.print(f"{candidate.name}: {dict(candidate.values)}", markup=False)
+        for environment, returns in candidate.returns.items():
+            console.print(f"  {environment}: {sorted(returns)}", markup=False)
     if tuned.verdict is not None:
         console.print(tuned.verdict.words, markup=False)
     for path in tuned.files:

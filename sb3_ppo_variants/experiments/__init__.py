@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sb3_ppo_variants.experiments.models.evaluation import Evaluation, evaluate
     from sb3_ppo_variants.experiments.models.training import train
     from sb3_ppo_variants.experiments.runs.run import Result, Run, train_run
-    from sb3_ppo_variants.experiments.sensitivity.study import Sensitivity, sensitivity
+    from sb3_ppo_variants.experiments.sensitivity_analysis.study import Sensitivity, sensitivity
     from sb3_ppo_variants.experiments.tuning.study import Tuned, tune
 
 __all__ = [
@@ -39,8 +39,8 @@ _MODULES = {
     "Run": "runs.run",
     "train_run": "runs.run",
     "train": "models.training",
-    "Sensitivity": "sensitivity.study",
-    "sensitivity": "sensitivity.study",
+    "Sensitivity": "sensitivity_analysis.study",
+    "sensitivity": "sensitivity_analysis.study",
     "Tuned": "tuning.study",
     "tune": "tuning.study",
 }

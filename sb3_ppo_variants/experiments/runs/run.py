@@ -308,16 +308,22 @@ def _unwrapped(env: VecEnv) -> VecEnv:
     return env.unwrapped if isinstance(env, VecEnvWrapper) else env
 
 
-def train_run(run: Run, report: Report | None = None, on_point: OnPoint | None = None) -> Result:
+def train_run(
+    run: Run,
+    report: Report | None = None,
+    on_point: OnPoint | None = None,
+    prepare: Callable[[BaseAlgorithm], None] | None = None,
+) -> Result:
     """Train one model for its curve and score.
 
     :param run: What to train
     :param report: See :class:`Recorder`
     :param on_point: See :class:`Recorder`
+    :param prepare: See :func:`fit`
     :return: Curve and score; the model is dropped
     :raises ValueError: when the run has no score: no episode finished, or the score is not finite
     """
-    _, result = fit(run, report, on_point)
+    _, result = fit(run, report, on_point, prepare)
     if result.final_return is None:
         raise ValueError(
             f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "

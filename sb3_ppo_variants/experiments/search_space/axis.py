@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from sb3_ppo_variants.defaults import DOCUMENTED, Documented
-from sb3_ppo_variants.experiments.search_space.spaces import (
+from sb3_ppo_variants.experiments.search_space.dimensions import (
     BandRatio,
     Choice,
     Complement,
     Dimension,
     Integer,
-    documented_place,
+    Range,
 )
 
 SHADE = "#009E73"
@@ -54,6 +54,21 @@ def place(dimension: Dimension, value: Any) -> float | None:
         return None
 
 
+def documented_place(argument: str, dimension: Dimension) -> tuple[float, float] | None:
+    """Where the documented range of an argument lies in a dimension; both ends are equal where only a default is known.
+
+    :param argument: The argument
+    :param dimension: Its dimension
+    :return: Places (see :meth:`.Dimension.place`); ``None`` where nothing is documented, or the scale lacks it
+    """
+    found = documented_parameter(argument)
+    if found is None:
+        return None
+    low = place(dimension, found.default if found.low is None else found.low)
+    high = place(dimension, found.default if found.high is None else found.high)
+    return None if low is None or high is None else (low, high)
+
+
 def ticks(dimension: Dimension) -> list[tuple[float, str]]:
     """Round values of a dimension, at most seven unless it is a choice.
 
@@ -62,15 +77,16 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
     """
     if isinstance(dimension, Choice):
         return [(dimension.place(v), "none" if v is None else str(v)) for v in dimension.values]
-    low, high = dimension.low, dimension.high  # type: ignore[attr-defined]
+    if not isinstance(dimension, Range):
+        raise TypeError(f"An axis is a range or a choice, got {dimension!r}")
+    low, high, whole = dimension.low, dimension.high, isinstance(dimension, Integer)
     if isinstance(dimension, Complement):
         values = [1 - x for x in reversed(_round_on_log_scale(1 - high, 1 - low))]
-    elif getattr(dimension, "log", False):
+    elif dimension.distribution.log:
         values = _round_on_log_scale(low, high)
-    elif isinstance(dimension, Integer) and high - low < MOST_INTEGERS:
-        values = [float(v) for v in range(low, high + 1)]
+    elif whole and high - low < MOST_INTEGERS:
+        values = [float(v) for v in range(int(low), int(high) + 1)]
     else:
-        whole = isinstance(dimension, Integer)
         values = [float(v) for v in MaxNLocator(nbins=MOST_TICKS - 1, integer=whole).tick_values(low, high)]
     slack = 1e-9 * (high - low)
     kept = [round(v, 10) for v in values if low - slack <= v <= high + slack]
@@ -91,7 +107,7 @@ def set_axis(axes: Axes, argument: str, dimension: Dimension) -> None:
     axes.set_xlim(-MARGIN, 1 + MARGIN)
     documented = documented_parameter(argument)
     axes.set_xlabel(parameter_label(argument, dimension))
-    found = _documented_place(argument, dimension)
+    found = documented_place(argument, dimension)
     if documented is None or found is None:
         return
     low, high = (min(max(p, -MARGIN), 1 + MARGIN) for p in found)
@@ -102,13 +118,6 @@ def set_axis(axes: Axes, argument: str, dimension: Dimension) -> None:
     if default is not None and 0 <= default <= 1:
         label = f"documented default {documented.default:g}"
         axes.axvline(default, color=SHADE, linestyle="--", linewidth=1.4, label=label, zorder=1)
-
-
-def _documented_place(argument: str, dimension: Dimension) -> tuple[float, float] | None:
-    try:
-        return documented_place(argument, dimension)
-    except (TypeError, ValueError):
-        return None  # a choice that does not list the documented values
 
 
 def _round_on_log_scale(low: float, high: float) -> list[float]:

@@ -1,23 +1,20 @@
-"""The kinds of dimension that a search space is made of.
+"""The kinds of dimension that a search space is made of, on Optuna's distributions.
 
-A dimension knows an argument's range, the scale on which it is searched, and where a value lies on that scale. It
-speaks of three things: the *parameter* is what Optuna proposes and keeps, the *value* what people read
-(``1 - gae_lambda`` is proposed, ``gae_lambda`` is read), and the *setting* what the constructor is given
-(``clip_range_high`` is searched as a multiple of ``clip_range``).
+A dimension speaks of three things: the *parameter* is what Optuna proposes and stores, the *value* is what people read
+(``1 - gae_lambda`` is proposed, ``gae_lambda`` is read), and the *setting* is what the constructor is given
+(``clip_range_high`` is searched as a multiple of ``clip_range``). Bounds and scales of parameters are those of
+:attr:`Dimension.distribution`.
 """
 
 import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 
@@ -35,6 +32,7 @@ class Dimension:
 
     kind: ClassVar[str]
 
+    @property
     def distribution(self) -> BaseDistribution:
         """What Optuna proposes from."""
         raise NotImplementedError
@@ -45,6 +43,22 @@ class Dimension:
         :param argument: The constructor's argument
         """
         return argument
+
+    def suggest(self, trial: optuna.Trial, argument: str) -> Any:
+        """Let Optuna propose a value; a trial that already has one keeps it.
+
+        :param trial: The trial
+        :param argument: The constructor's argument
+        :return: The value
+        """
+        name, found = self.parameter_name(argument), self.distribution
+        if isinstance(found, FloatDistribution):
+            return self.value(trial.suggest_float(name, found.low, found.high, log=found.log))
+        if isinstance(found, IntDistribution):
+            return self.value(trial.suggest_int(name, found.low, found.high, log=found.log))
+        if isinstance(found, CategoricalDistribution):
+            return self.value(trial.suggest_categorical(name, found.choices))
+        raise TypeError(f"Optuna's trials suggest floats, integers and choices, not {found!r}")
 
     def value(self, parameter: Any) -> Any:
         """The value for a parameter that Optuna proposed."""
@@ -70,6 +84,10 @@ class Dimension:
         """The values that a constructor has to take if it takes those in between: both ends, or every choice."""
         raise NotImplementedError
 
+    def describe(self) -> str:
+        """The dimension in words: ends and scale, or the values."""
+        raise NotImplementedError
+
     def setting(self, value: Any, settings: Settings) -> Any:
         """What the constructor is given for a value.
 
@@ -88,7 +106,53 @@ class Dimension:
 
 
 @dataclasses.dataclass(frozen=True)
-class Real(Dimension):
+class Range(Dimension):
+    """Numbers between two ends, both included.
+
+    :param low: Lower end
+    :param high: Upper end
+    """
+
+    unit: ClassVar[str] = ""
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.low) and is_number(self.high)):
+            raise TypeError(f"A range has numbers as ends, got low={self.low!r} and high={self.high!r}")
+        if not self.low < self.high:
+            raise ValueError(
+                f"A range has low < high, got low={self.low!r} and high={self.high!r}; fix one value with --set"
+            )
+        if getattr(self, "log", False) and self.low <= 0:
+            raise ValueError(
+                f"A range on a logarithmic scale starts above 0, got low={self.low!r}: raise it, or log=false"
+            )
+
+    @property
+    def distribution(self) -> FloatDistribution | IntDistribution:
+        raise NotImplementedError
+
+    def contains(self, value: Any) -> bool:
+        return is_number(value) and self.distribution._contains(self.parameter(value))
+
+    def place(self, value: Any) -> float:
+        found = self.distribution
+        x, low, high = self.parameter(value), found.low, found.high
+        if found.log:
+            x, low, high = math.log(x), math.log(low), math.log(high)
+        return float((x - low) / (high - low))
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.low, self.high
+
+    def describe(self) -> str:
+        scale = ", logarithmic scale" if self.distribution.log else ""
+        return f"{self.low:g} to {self.high:g}{self.unit}{scale}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Real(Range):
     """A number between two ends.
 
     :param low: Lower end
@@ -97,28 +161,11 @@ class Real(Dimension):
     """
 
     kind: ClassVar[str] = "real"
-    low: float
-    high: float
     log: bool = False
 
-    def __post_init__(self) -> None:
-        _check_ends(self, at_least=None if not self.log else 0.0)
-        if self.log and self.low <= 0:
-            raise ValueError(
-                f"A range on a logarithmic scale starts above 0, got low={self.low!r}: raise it, or log=false"
-            )
-
-    def distribution(self) -> BaseDistribution:
+    @cached_property
+    def distribution(self) -> FloatDistribution:
         return FloatDistribution(self.low, self.high, log=self.log)
-
-    def extremes(self) -> tuple[Any, ...]:
-        return self.low, self.high
-
-    def contains(self, value: Any) -> bool:
-        return is_number(value) and self.low <= value <= self.high
-
-    def place(self, value: Any) -> float:
-        return _place(value, self.low, self.high, self.log)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +179,7 @@ class BandRatio(Real):
     """
 
     kind: ClassVar[str] = "band_ratio"
+    unit: ClassVar[str] = " × clip_range"
     log: bool = True
 
     def parameter_name(self, argument: str) -> str:
@@ -151,7 +199,7 @@ class BandRatio(Real):
 
 
 @dataclasses.dataclass(frozen=True)
-class Complement(Dimension):
+class Complement(Range):
     """A number x below 1 whose distance to 1 is searched on a logarithmic scale: Optuna's parameter is 1 - x.
 
     For λ and γ, where 0.99 is as far from 0.9 as 0.999 is from 0.99: 1 / (1 - x) is a number of steps.
@@ -161,17 +209,17 @@ class Complement(Dimension):
     """
 
     kind: ClassVar[str] = "complement"
-    low: float
-    high: float
 
     def __post_init__(self) -> None:
-        _check_ends(self, at_least=0.0)
-        if self.high >= 1:
+        super().__post_init__()
+        if self.low < 0 or self.high >= 1:
             raise ValueError(
-                f"A complement's range ends below 1, got high={self.high!r}: the distance to 1 is searched"
+                f"A complement's range starts at 0 or above and ends below 1, because the distance to 1 is searched; "
+                f"got low={self.low!r} and high={self.high!r}"
             )
 
-    def distribution(self) -> BaseDistribution:
+    @cached_property
+    def distribution(self) -> FloatDistribution:
         return FloatDistribution(1 - self.high, 1 - self.low, log=True)
 
     def parameter_name(self, argument: str) -> str:
@@ -183,18 +231,15 @@ class Complement(Dimension):
     def parameter(self, value: Any) -> Any:
         return 1 - value
 
-    def extremes(self) -> tuple[Any, ...]:
-        return self.low, self.high
-
-    def contains(self, value: Any) -> bool:
-        return is_number(value) and self.low <= value <= self.high
-
     def place(self, value: Any) -> float:
-        return 1 - _place(1 - value, 1 - self.high, 1 - self.low, log=True)
+        return 1 - super().place(value)
+
+    def describe(self) -> str:
+        return f"{self.low:g} to {self.high:g}, 1 − x on a logarithmic scale"
 
 
 @dataclasses.dataclass(frozen=True)
-class Integer(Dimension):
+class Integer(Range):
     """A whole number between two ends, both included.
 
     :param low: Lower end
@@ -203,26 +248,19 @@ class Integer(Dimension):
     """
 
     kind: ClassVar[str] = "integer"
+    unit: ClassVar[str] = ", whole numbers"
     low: int
     high: int
     log: bool = False
 
     def __post_init__(self) -> None:
-        _check_ends(self, at_least=1 if self.log else None)
+        super().__post_init__()
         if not (isinstance(self.low, int) and isinstance(self.high, int)):
             raise TypeError(f"An integer's range has whole ends, got low={self.low!r} and high={self.high!r}: use real")
 
-    def distribution(self) -> BaseDistribution:
+    @cached_property
+    def distribution(self) -> IntDistribution:
         return IntDistribution(self.low, self.high, log=self.log)
-
-    def extremes(self) -> tuple[Any, ...]:
-        return self.low, self.high
-
-    def contains(self, value: Any) -> bool:
-        return is_number(value) and value == int(value) and self.low <= value <= self.high
-
-    def place(self, value: Any) -> float:
-        return _place(value, self.low, self.high, self.log)
 
     def count(self) -> int | None:
         return self.high - self.low + 1
@@ -242,43 +280,41 @@ class Choice(Dimension):
         if isinstance(self.values, str) or not isinstance(self.values, Sequence) or not self.values:
             raise TypeError(f"A choice is a list of at least one value, got {self.values!r}")
         object.__setattr__(self, "values", tuple(self.values))
-        names = [_canonical(v) for v in self.values]
-        if len(set(names)) < len(names):
+        if len({_canonical(v) for v in self.values}) < len(self.values):
             raise ValueError(f"A choice lists each value once, got {list(self.values)!r}")
 
-    def distribution(self) -> BaseDistribution:
+    @cached_property
+    def distribution(self) -> CategoricalDistribution:
         return CategoricalDistribution([self.parameter(v) for v in self.values])
 
-    def value(self, parameter: Any) -> Any:
-        for value in self.values:
-            if _canonical(self.parameter(value)) == _canonical(parameter):
-                return value
-        raise ValueError(f"{parameter!r} is none of {list(self.values)!r}")
-
     def parameter(self, value: Any) -> Any:
-        # Optuna keeps numbers, strings, booleans and None; anything else goes by its text.
+        # Optuna stores numbers, strings, booleans and None; anything else is stored as its JSON text.
         return value if value is None or isinstance(value, bool | int | float | str) else _canonical(value)
 
+    def value(self, parameter: Any) -> Any:
+        return self.values[self._index(self.distribution.choices, parameter)]
+
     def contains(self, value: Any) -> bool:
-        return self._index(value) is not None
+        return any(own is value or _canonical(own) == _canonical(value) for own in self.values)
 
     def place(self, value: Any) -> float:
-        index = self._index(value)
-        if index is None:
-            raise ValueError(f"{value!r} is none of {list(self.values)!r}")
-        return index / max(1, len(self.values) - 1)
+        return self._index(self.values, value) / max(1, len(self.values) - 1)
 
-    def _index(self, value: Any) -> int | None:
-        for index, own in enumerate(self.values):
-            if own is value or (_canonical(own) == _canonical(value)):
+    def _index(self, among: Sequence[Any], wanted: Any) -> int:
+        # Optuna's own search takes True for 1.
+        for index, one in enumerate(among):
+            if _canonical(one) == _canonical(wanted):
                 return index
-        return None
+        raise ValueError(f"{wanted!r} is none of {list(self.values)!r}")
 
     def count(self) -> int | None:
         return len(self.values)
 
     def extremes(self) -> tuple[Any, ...]:
         return self.values
+
+    def describe(self) -> str:
+        return "one of " + ", ".join("none" if v is None else str(v) for v in self.values)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "values": list(self.values)}
@@ -309,21 +345,6 @@ def dimension_from_json(found: Any) -> Dimension:
     if missing:
         raise ValueError(f"{kind} needs {', '.join(missing)}, got {given}")
     return made(**given)
-
-
-def _check_ends(dimension: Any, at_least: float | None) -> None:
-    low, high = dimension.low, dimension.high
-    if not (is_number(low) and is_number(high)):
-        raise TypeError(f"A range has numbers as ends, got low={low!r} and high={high!r}")
-    if not low < high or (at_least is not None and low < at_least):
-        least = "" if at_least is None else f"{at_least:g} <= "
-        raise ValueError(f"A range has {least}low < high, got low={low!r} and high={high!r}; fix one value with --set")
-
-
-def _place(value: float, low: float, high: float, log: bool) -> float:
-    if log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low)
 
 
 def _canonical(value: Any) -> str:

@@ -1,9 +1,13 @@
-"""What a tuning study searches: the space of each algorithm, here and nowhere else."""
+"""What a tuning study searches: the space of each algorithm, and spaces that users write themselves."""
 
+import importlib.util
+import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from sb3_ppo_variants import defaults
+import yaml
+
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings
 from sb3_ppo_variants.experiments.search_space.dimensions import (
     BandRatio,
@@ -17,25 +21,17 @@ from sb3_ppo_variants.experiments.search_space.dimensions import (
     is_number,
 )
 
-__all__ = [
-    "RANGES",
-    "SPACES",
-    "BandRatio",
-    "Choice",
-    "Complement",
-    "Dimension",
-    "Integer",
-    "Real",
-    "batch_sizes",
-    "default_space",
-    "dimension_from_json",
-    "documented_place",
-    "finite_size",
-    "settings_of",
-    "values_of",
-]
+Space: TypeAlias = Mapping[str, Dimension]
 
-# The range of each argument. They hold every default in use and the documented ranges (a test sees to both).
+SPACE_EXAMPLE = """
+clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
+gae_lambda: {kind: complement, low: 0.9, high: 0.99}
+n_epochs: {kind: integer, low: 3, high: 10}
+batch_size: [32, 64, 128]
+clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}
+"""
+
+# The range of each argument. They hold every default in use and the documented ranges (a test checks both).
 RANGES: Mapping[str, Dimension] = {
     # ε; the paper tries 0.1, 0.2 and 0.3.
     "clip_range": Real(0.05, 0.4, log=True),
@@ -112,22 +108,7 @@ def default_space(algorithm: str, settings: Settings, n_envs: int) -> dict[str, 
     return space
 
 
-def documented_place(argument: str, dimension: Dimension) -> tuple[float, float] | None:
-    """Where the documented range of an argument lies in a dimension; both ends are equal where only a default is known.
-
-    :param argument: The argument
-    :param dimension: Its dimension
-    :return: Places (see :meth:`Dimension.place`); ``None`` where nothing is documented
-    """
-    for documented in defaults.DOCUMENTED:
-        if documented.argument == argument:
-            low = documented.default if documented.low is None else documented.low
-            high = documented.default if documented.high is None else documented.high
-            return dimension.place(low), dimension.place(high)
-    return None
-
-
-def finite_size(space: Mapping[str, Dimension]) -> int | None:
+def finite_size(space: Space) -> int | None:
     """How many different settings a space holds; ``None`` for infinitely many.
 
     :param space: Argument → dimension
@@ -140,7 +121,7 @@ def finite_size(space: Mapping[str, Dimension]) -> int | None:
     return size
 
 
-def values_of(space: Mapping[str, Dimension], settings: Settings) -> dict[str, Any]:
+def values_of(space: Space, settings: Settings) -> dict[str, Any]:
     """The value of each dimension for given settings.
 
     :param space: Argument → dimension
@@ -149,7 +130,7 @@ def values_of(space: Mapping[str, Dimension], settings: Settings) -> dict[str, A
     return {argument: d.from_setting(settings.get(argument), settings) for argument, d in space.items()}
 
 
-def settings_of(space: Mapping[str, Dimension], values: Settings, settings: Settings) -> dict[str, Any]:
+def settings_of(space: Space, values: Settings, settings: Settings) -> dict[str, Any]:
     """What the constructor is given for a value of each dimension.
 
     :param space: Argument → dimension
@@ -158,3 +139,52 @@ def settings_of(space: Mapping[str, Dimension], values: Settings, settings: Sett
     """
     known = dict(settings) | {a: v for a, v in values.items() if not isinstance(space[a], BandRatio)}
     return {argument: d.setting(values[argument], known) for argument, d in space.items()}
+
+
+def read_space(path: str | Path) -> dict[str, Dimension]:
+    """A search space from a JSON, YAML or TOML file: argument → a list of values, or kind and ends.
+
+    In YAML (JSON and TOML have the same form)::
+
+        clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
+        gae_lambda: {kind: complement, low: 0.9, high: 0.99}        # 1 - gae_lambda on a logarithmic scale
+        n_epochs: {kind: integer, low: 3, high: 10}
+        batch_size: [32, 64, 128]
+        clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}    # as a multiple of clip_range
+
+    :param path: The file
+    :return: Argument → dimension
+    :raises ValueError: when there is no such file, it cannot be read, or an entry is no dimension
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"There is no space file {file}")
+    found = _parse(file)
+    if not isinstance(found, Mapping) or not found:
+        raise ValueError(f"{file} holds no space; one looks like this:{SPACE_EXAMPLE}")
+    space = {}
+    for argument, entry in found.items():
+        try:
+            space[str(argument)] = dimension_from_json(entry)
+        except (TypeError, ValueError) as error:  # noqa: PERF203 (the error says which entry)
+            raise ValueError(f"{argument} in {file}: {error}") from error
+    return space
+
+
+def _parse(file: Path) -> Any:
+    text = file.read_text(encoding="utf-8")
+    kind = file.suffix.lower()
+    try:
+        if kind == ".json":
+            return json.loads(text)
+        if kind in (".yml", ".yaml"):
+            return yaml.safe_load(text)
+        if kind == ".toml":
+            if importlib.util.find_spec("tomllib") is None:
+                raise ValueError("TOML needs Python 3.11 or newer: write the space in JSON or YAML")
+            import tomllib
+
+            return tomllib.loads(text)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    raise ValueError(f"A space file ends in .json, .yaml, .yml or .toml, got {file}")

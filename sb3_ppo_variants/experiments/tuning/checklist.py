@@ -12,21 +12,11 @@ from typing import Any
 
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Dimension
-from sb3_ppo_variants.experiments.tuning.confirmation import Verdict
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.samplers import SAMPLERS
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
+from sb3_ppo_variants.experiments.tuning.verdict import Verdict
 
-SAMPLERS = {
-    "tpe": "TPE, a tree-structured Parzen estimator",
-    "random": "random search",
-    "gp": "Bayesian optimisation with a Gaussian process",
-}
-METRICS = {
-    "return": "the final return (mean of the last 100 training episodes), IQM over the tuning seeds, mean below 4",
-    "normalised": "the mean over environments of normalised final returns (random policy 0, reference 1), IQM over "
-    "the tuning seeds, mean below 4",
-    "ranks": "the mean over environments of the share of trials that a trial beats",
-}
 YES, NO, OPEN = "yes", "no", "to fill in"
 
 
@@ -49,10 +39,10 @@ def checklist(
     tested = test_seed_count(candidates)
     items = [
         *_settings(tested),
-        ("Tuner and method", YES, f"sb3_ppo_variants on Optuna: {SAMPLERS.get(plan.sampler, plan.sampler)}"),
-        ("Configuration space", YES, "; ".join(f"{a}: {describe(d)}" for a, d in plan.space.items())),
+        ("Tuner and method", YES, f"sb3_ppo_variants on Optuna: {SAMPLERS[plan.sampler]}"),
+        ("Configuration space", YES, "; ".join(f"{a}: {d.describe()}" for a, d in plan.space.items())),
         ("Same space where algorithms share hyperparameters", YES, f"one algorithm, {plan.algorithm}"),
-        ("Metric", YES, METRICS[plan.aggregation]),
+        ("Metric", YES, plan.metric.score_description),
         ("Tuning budget", YES, budget(plan, trials)),
         ("Same tuning budget for all tuned methods", YES, "one method; the defaults are, on purpose, not tuned"),
         ("Comparable hardware if the budget is time", "does not apply", "the budget is counted in environment steps"),
@@ -64,7 +54,7 @@ def checklist(
         ("Code available", OPEN, f"sb3_ppo_variants {_ours(trials)}; add the link to the code of this very study"),
         ("Code includes the tuning", YES, command or "ppo-variants tune"),
         ("Exact software environment bundled", NO, f"recorded, not bundled: {_versions(trials)}"),
-        ("Hardware", YES, f"CPU only, one thread a run; this report: {hardware()}"),
+        ("Hardware", YES, f"CPU only, one thread per run; this report: {hardware()}"),
     ]
     body = [[f"{i}. {item}", answer, basis] for i, (item, answer, basis) in enumerate(items, 1)]
     return Table("Checklist of Eimer et al. (2023)", ["item", "answer", "here"], body)
@@ -95,23 +85,6 @@ def _incumbent(candidates: Sequence[Candidate], verdict: Verdict | None) -> tupl
     return title, YES, f"{winner.name}: {json.dumps(dict(winner.settings))}; all else as documented"
 
 
-def describe(dimension: Dimension) -> str:
-    """A dimension in words: ends, scale, or values.
-
-    :param dimension: The dimension
-    """
-    if isinstance(dimension, Choice):
-        return "one of " + ", ".join("none" if v is None else str(v) for v in dimension.values)
-    found = dimension.to_json()
-    scale = {
-        "complement": ", 1 − x on a logarithmic scale",
-        "integer": ", whole numbers",
-        "band_ratio": " × clip_range",
-    }
-    text = f"{found['low']:g} to {found['high']:g}{scale.get(found['kind'], '')}"
-    return text + (", logarithmic scale" if getattr(dimension, "log", False) else "")
-
-
 def budget(plan: StudyPlan, trials: Sequence[TrialRecord]) -> str:
     """What the search cost.
 
@@ -123,8 +96,8 @@ def budget(plan: StudyPlan, trials: Sequence[TrialRecord]) -> str:
     upper = "at most " if any(t.state != "done" for t in trials) else ""
     return (
         f"{_count(len(trials), 'trial')}, of which {len(trials) - new} reused the returns of an equal one; "
-        f"{_count(plan.seeds, 'seed')} × {_count(len(plan.environments), 'environment')} × {plan.timesteps:,} steps a "
-        f"trial: {upper}{steps:,} steps"
+        f"{_count(plan.seeds, 'seed')} × {_count(len(plan.environments), 'environment')} × {plan.timesteps:,} steps "
+        f"per trial: {upper}{steps:,} steps"
     )
 
 

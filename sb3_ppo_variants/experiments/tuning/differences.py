@@ -1,25 +1,22 @@
 """A tuned setting against the documented defaults, in numbers: differences of returns with corrected intervals.
 
-In one environment the difference is that of the returns themselves, in several that of normalised returns (random
-policy 0, reference 1). Where an environment has no reference, the probability of improvement minus ½ takes its place:
-a function of ranks alone.
+In one environment the difference is that of the returns, over several environments that of the study's metric.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats import estimators as statistics
+from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.estimators import Interval
-from sb3_ppo_variants.experiments.stats.references import normalise, reference_pairs
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.stats.references import reference_pairs
+from sb3_ppo_variants.experiments.tuning.metric import Metric, improvement_interval
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
 
 POWER = 0.8
-
-Scale = Literal["return", "normalised", "ranks"]
-Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Difference:
 
     :param candidate: Name of the candidate
     :param environment: Gymnasium id; ``None`` for the aggregate that decides
-    :param scale: What the difference is measured in; see the module
+    :param metric: What the difference is measured by
     :param center: IQM of the candidate's returns (mean for n < 4); ``None`` in an aggregate
     :param center_defaults: The same for the defaults
     :param difference: The candidate minus the defaults; above 0 the candidate is better
@@ -46,7 +43,7 @@ class Difference:
 
     candidate: str
     environment: str | None
-    scale: Scale
+    metric: Metric
     center: float | None
     center_defaults: float | None
     difference: float
@@ -60,9 +57,14 @@ class Difference:
     failed_defaults: int
 
     @property
+    def lower_limit(self) -> float:
+        """Lower end of the corrected interval; −∞ without one."""
+        return -math.inf if self.interval is None else self.interval.low
+
+    @property
     def better(self) -> bool:
         """Whether the corrected interval lies above zero."""
-        return self.interval is not None and self.interval.low > 0
+        return self.lower_limit > 0
 
     @property
     def worse(self) -> bool:
@@ -75,7 +77,7 @@ def corrected_level(candidates: int) -> float:
 
     :param candidates: k ≥ 1
     """
-    return 1 - (1 - statistics.CONFIDENCE) / candidates
+    return 1 - (1 - estimators.CONFIDENCE) / candidates
 
 
 def detectable_difference(standard_error: float, level: float, power: float = POWER) -> float:
@@ -89,17 +91,6 @@ def detectable_difference(standard_error: float, level: float, power: float = PO
     :return: In the unit of the standard error
     """
     return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * standard_error)
-
-
-def scale_of(plan: StudyPlan) -> Scale:
-    """What decides: see the module.
-
-    :param plan: The study
-    """
-    if len(plan.environments) == 1:
-        return "return"
-    known = plan.references or reference_pairs(plan.environments)
-    return "normalised" if plan.aggregation != "ranks" and set(plan.environments) <= set(known) else "ranks"
 
 
 def worst_return(plan: StudyPlan, environment: str, candidates: Sequence[Candidate]) -> float | None:
@@ -116,75 +107,46 @@ def worst_return(plan: StudyPlan, environment: str, candidates: Sequence[Candida
 
 
 def difference_to_defaults(
-    plan: StudyPlan,
     candidate: Candidate,
     defaults: Candidate,
-    environments: Sequence[str],
-    scale: Scale,
+    metric: Metric,
     worst: Mapping[str, float | None],
     level: float,
 ) -> Difference | None:
-    """A candidate against the defaults.
+    """A candidate against the defaults, in the environments of a metric.
 
-    :param plan: The study
     :param candidate: The candidate
     :param defaults: The defaults; their failed runs are left out
-    :param environments: Which of the study's environments: one, or all
-    :param scale: What to measure in
+    :param metric: What to measure by: the study's, or the return in one environment
     :param worst: Environment → what a failed run of the candidate counts as
     :param level: Confidence level of the intervals
     :return: ``None`` where there is nothing to compare
     """
-    pairs = []
-    for environment in environments:
+    pairs = {}
+    for environment in metric.environments:
         x = list(candidate.returns.get(environment, ()))
         failed = len(candidate.failed.get(environment, ()))
         if failed and (least := worst[environment]) is not None:
             x += [least] * failed
-        pairs.append((x, list(defaults.returns.get(environment, ()))))
-    if any(not x or not y for x, y in pairs):
+        pairs[environment] = (x, list(defaults.returns.get(environment, ())))
+    samples = list(pairs.values())
+    if any(not x or not y for x, y in samples):
         return None
-    alone = len(environments) == 1
-    difference, interval, error = _estimate(_scaled(plan, pairs, environments, scale), scale, level)
+    alone = metric.environments[0] if len(metric.environments) == 1 else None
+    difference, interval, error = metric.difference(pairs, level)
     return Difference(
         candidate.name,
-        environments[0] if alone else None,
-        scale,
-        float(statistics.center(pairs[0][0])) if alone else None,
-        float(statistics.center(pairs[0][1])) if alone else None,
+        alone,
+        metric,
+        float(estimators.center(samples[0][0])) if alone else None,
+        float(estimators.center(samples[0][1])) if alone else None,
         difference,
         interval,
-        statistics.mean_improvement(pairs),
-        _improvement_interval(pairs, level),
+        estimators.mean_improvement(samples),
+        improvement_interval(pairs, level),
         None if error is None else detectable_difference(error, level),
-        min(len(x) for x, _ in pairs),
-        sum(len(candidate.failed.get(e, ())) for e in environments),
-        min(len(y) for _, y in pairs),
-        sum(len(defaults.failed.get(e, ())) for e in environments),
+        min(len(x) for x, _ in samples),
+        sum(len(candidate.failed.get(e, ())) for e in metric.environments),
+        min(len(y) for _, y in samples),
+        sum(len(defaults.failed.get(e, ())) for e in metric.environments),
     )
-
-
-def _scaled(plan: StudyPlan, pairs: Pairs, environments: Sequence[str], scale: Scale) -> Pairs:
-    if scale != "normalised":
-        return pairs
-    known = plan.references or reference_pairs(environments)
-    return [
-        (normalise(x, e, known).tolist(), normalise(y, e, known).tolist())
-        for e, (x, y) in zip(environments, pairs, strict=True)
-    ]
-
-
-def _improvement_interval(pairs: Pairs, level: float) -> Interval | None:
-    # Unwidened, 5 % of simulated studies without any difference (10 runs, 5 candidates) had a winner by ranks. The IQM
-    # needs no widening: there it was 1 to 4 %, for normal, skewed and two-peaked returns.
-    n = min(len(sample) for pair in pairs for sample in pair)
-    return statistics.improvement_interval(pairs, statistics.widened_level(level, n)) if n >= 2 else None
-
-
-def _estimate(pairs: Pairs, scale: Scale, level: float) -> tuple[float, Interval | None, float | None]:
-    if scale != "ranks":
-        interval = statistics.difference_interval(pairs, level)
-        return statistics.mean_difference(pairs), interval, statistics.difference_error(pairs)
-    found = _improvement_interval(pairs, level)
-    interval = None if found is None else Interval(found.low - 0.5, found.high - 0.5)
-    return statistics.mean_improvement(pairs) - 0.5, interval, statistics.improvement_error(pairs)

@@ -12,22 +12,17 @@ from sb3_ppo_variants.experiments.engine.storage import quiet
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS
 from sb3_ppo_variants.experiments.search_space.axis import parameter_label, place, set_axis
 from sb3_ppo_variants.experiments.tuning.differences import Difference
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan, TrialRecord, done
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, done
 
 BLUE, RED = COLOURS[0], COLOURS[1]
 BLACK, GREY = "#222222", "#8C8C8C"
-LEAST_TRIALS = 20  # PED-ANOVA looks at the best tenth, and one trial is no distribution
+LEAST_TRIALS = 20  # PED-ANOVA compares the best tenth with the rest, and one trial is no distribution
 TOP = 0.1
-SHORT = {"return": "return", "normalised": "normalised score", "ranks": "P(better)"}
-SCORES = {
-    "return": "trial score: return",
-    "normalised": "trial score: normalised return",
-    "ranks": "trial score: share of trials beaten",
-}
 
 
 def small_figure(height: float = 3.4) -> tuple[Figure, Axes]:
-    """A picture that is still readable 340 pixels wide, on a phone.
+    """A picture that is readable at a width of 340 pixels, as on a phone.
 
     :param height: Inches
     :return: The figure and its only axes
@@ -48,7 +43,7 @@ def draw_history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Figure:
     figure, axes = small_figure(3.8)
     finished = sorted(done(trials), key=lambda t: t.number)
     numbers = [t.number for t in finished]
-    scores = [t.score if t.score is not None else np.nan for t in finished]
+    scores = np.array([t.score for t in finished], dtype=float)
     axes.plot(numbers, scores, "o", color=BLUE, markersize=4.5, alpha=0.75, label="trial")
     last = max(t.number for t in trials)
     best = np.maximum.accumulate(scores)
@@ -57,14 +52,14 @@ def draw_history(plan: StudyPlan, trials: Sequence[TrialRecord]) -> Figure:
         axes.axhline(scores[0], color=BLACK, linestyle="--", linewidth=1.4, label="documented defaults")
     _mark_unfinished(axes, trials)
     axes.set_xlabel("trial")
-    axes.set_ylabel(SCORES[plan.aggregation])
+    axes.set_ylabel(plan.metric.score_axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def _mark_unfinished(axes: Axes, trials: Sequence[TrialRecord]) -> None:
-    """At the lower edge: these trials have no score."""
+    """Mark the trials without a score at the lower edge."""
     for state, marker, colour in (("pruned", "|", GREY), ("failed", "x", RED)):
         numbers = [t.number for t in trials if t.state == state]
         if numbers:
@@ -85,26 +80,20 @@ def importances(plan: StudyPlan, trials: Sequence[TrialRecord]) -> dict[str, flo
     :return: Argument → share, from high to low; ``None`` with fewer than :data:`LEAST_TRIALS` finished trials or where
         all scores are equal
     """
-    finished = [t for t in done(trials) if t.score is not None and set(plan.space) <= set(t.values)]
+    finished = [t for t in done(trials) if set(plan.space) <= set(t.values)]
     if len(finished) < LEAST_TRIALS or len({t.score for t in finished}) < 2:
         return None
     names = {argument: dimension.parameter_name(argument) for argument, dimension in plan.space.items()}
     with quiet():
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
         for trial in finished:
-            study.add_trial(_frozen(plan, names, trial))
+            parameters = {names[a]: d.parameter(trial.values[a]) for a, d in plan.space.items()}
+            distributions = {names[a]: d.distribution for a, d in plan.space.items()}
+            study.add_trial(optuna.create_trial(params=parameters, distributions=distributions, value=trial.score))
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP)
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     shares = {argument: float(found.get(name, 0.0)) for argument, name in names.items()}
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
-
-
-def _frozen(plan: StudyPlan, names: Mapping[str, str], trial: TrialRecord) -> optuna.trial.FrozenTrial:
-    return optuna.trial.create_trial(
-        params={names[a]: d.parameter(trial.values[a]) for a, d in plan.space.items()},
-        distributions={names[a]: d.distribution() for a, d in plan.space.items()},
-        value=trial.score,
-    )
 
 
 def draw_importances(shares: Mapping[str, float]) -> Figure:
@@ -133,20 +122,20 @@ def draw_slice(plan: StudyPlan, trials: Sequence[TrialRecord], argument: str) ->
     dimension = plan.space[argument]
     set_axis(axes, argument, dimension)
     drawn = [
-        (x, t.score, t.number)
+        (x, t.score or 0.0, t.number)
         for t in done(trials)
-        if t.score is not None and (x := place(dimension, t.values.get(argument))) is not None
+        if (x := place(dimension, t.values.get(argument))) is not None
     ]
     if drawn:
         points = np.array(drawn).T
-        # Late trials gather where the sampler expects most: colour tells them from a value that is good by itself.
+        # Late trials gather where the sampler expects most; the colour shows which are late.
         axes.scatter(
             points[0], points[1], c=points[2], cmap="viridis_r", s=26, edgecolors="white", linewidths=0.4, zorder=3
         )
     for x0, y0, number0 in drawn:
         if number0 == 0:
             axes.plot([x0], [y0], "*", color=BLACK, markersize=13, zorder=4, label="trial 0")
-    axes.set_ylabel(SCORES[plan.aggregation])
+    axes.set_ylabel(plan.metric.score_axis)
     if axes.get_legend_handles_labels()[1]:
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -155,7 +144,7 @@ def draw_slice(plan: StudyPlan, trials: Sequence[TrialRecord], argument: str) ->
 def draw_differences(differences: Sequence[Difference]) -> Figure:
     """The candidates' differences to the defaults with their corrected intervals.
 
-    :param differences: One a candidate, all on one scale
+    :param differences: One per candidate, all by one metric
     """
     figure, axes = small_figure(1.0 + 0.34 * len(differences))
     for row, d in enumerate(reversed(differences)):
@@ -166,6 +155,6 @@ def draw_differences(differences: Sequence[Difference]) -> Figure:
     axes.axvline(0, color=BLACK, linestyle="--", linewidth=1.4)
     axes.set_yticks(range(len(differences)), [d.candidate for d in reversed(differences)])
     axes.set_ylim(-0.6, len(differences) - 0.4)
-    axes.set_xlabel(f"difference to the defaults in {SHORT[differences[0].scale]}")
+    axes.set_xlabel(f"difference to the defaults in {differences[0].metric.axis}")
     axes.grid(visible=False, axis="y")
     return figure

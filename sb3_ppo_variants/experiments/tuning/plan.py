@@ -1,13 +1,13 @@
-"""From what the user asked for to a study's plan, checked before anything is run."""
+"""The plan of a study: all that determines it, and how it is made from what the user asked for."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -22,21 +22,104 @@ from sb3_ppo_variants.experiments.runs.settings import (
     parse_value,
     run_settings,
 )
-from sb3_ppo_variants.experiments.search_space.spaces import Dimension, default_space, dimension_from_json
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Dimension, dimension_from_json
+from sb3_ppo_variants.experiments.search_space.spaces import Space, default_space, read_space, settings_of, values_of
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
-from sb3_ppo_variants.experiments.tuning.metric import choose_aggregation
+from sb3_ppo_variants.experiments.tuning.metric import METRICS, Metric, choose_metric
 from sb3_ppo_variants.experiments.tuning.samplers import check_sampler
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan
 
-Space: TypeAlias = Mapping[str, Dimension]
 
-SPACE_EXAMPLE = """
-clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
-gae_lambda: {kind: complement, low: 0.9, high: 0.99}
-n_epochs: {kind: integer, low: 3, high: 10}
-batch_size: [32, 64, 128]
-clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}
-"""
+@dataclasses.dataclass(frozen=True)
+class StudyPlan:
+    """All that determines a tuning study.
+
+    :param algorithm: Name of the algorithm (see :mod:`.registry`)
+    :param environments: Gymnasium ids
+    :param timesteps: Training steps of one run
+    :param n_envs: Environments stepped together in a run
+    :param seeds: Tuning seeds of a trial
+    :param space: Argument → dimension
+    :param fixed: Constructor settings that every trial has
+    :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
+    :param sampler_seed: Seed of the sampler
+    :param aggregation: Name of the metric: ``"return"``, ``"normalised"`` or ``"ranks"``
+    :param pruning: Whether unpromising trials are ended early (see :mod:`.pruning`)
+    :param references: Environment → (random policy's return, reference return), used by the metric ``"normalised"``
+    """
+
+    algorithm: str
+    environments: tuple[str, ...]
+    timesteps: int
+    n_envs: int
+    seeds: int
+    space: Mapping[str, Dimension]
+    fixed: Mapping[str, Any]
+    sampler: str
+    sampler_seed: int
+    aggregation: str
+    pruning: bool
+    references: Mapping[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values; :meth:`from_json` reads it."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["space"] = {argument: dimension.to_json() for argument, dimension in self.space.items()}
+        found: dict[str, Any] = json.loads(json.dumps(plain))
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "StudyPlan":
+        """The plan that :meth:`to_json` wrote."""
+        return cls(
+            **{
+                **found,
+                "environments": tuple(found["environments"]),
+                "space": {argument: dimension_from_json(d) for argument, d in found["space"].items()},
+                "references": {e: (float(r[0]), float(r[1])) for e, r in found["references"].items()},
+            }
+        )
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What a trial scores, and how candidates are compared."""
+        return METRICS[self.aggregation](self.environments, self.references)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Every constructor argument in trial 0."""
+        return full_settings(self.algorithm, run_settings(self.algorithm, self.fixed))
+
+    def default_values(self) -> dict[str, Any]:
+        """The value of each dimension in trial 0."""
+        return values_of(self.space, self.defaults)
+
+    def passed(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial passes to the constructor.
+
+        :param number: The trial's number; trial 0 passes the fixed settings alone
+        :param values: The value of each dimension
+        """
+        tuned = {} if number == 0 else settings_of(self.space, values, self.defaults)
+        return run_settings(self.algorithm, {**self.fixed, **tuned})
+
+    def identity(self, settings: Mapping[str, Any]) -> str:
+        """Equal for two settings that give the same constructor call, whether a default is written out or not.
+
+        :param settings: What a trial passes
+        """
+        return json.dumps(self.defaults | dict(settings), sort_keys=True, default=repr)
+
+    def runs(self, settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Run]:
+        """The runs of given settings, in the order in which a trial does them.
+
+        :param settings: What is passed to the constructor
+        :param seeds: Their seeds
+        """
+        return [
+            Run(self.algorithm, environment, seed, self.timesteps, self.n_envs, settings)
+            for environment in self.environments
+            for seed in seeds
+        ]
 
 
 def make_plan(
@@ -54,7 +137,7 @@ def make_plan(
     references: Mapping[str, tuple[float, float]],
     pruning: bool,
 ) -> StudyPlan:
-    """A study's plan, or a clear error; see :func:`.tuning.tune` for the arguments."""
+    """A study's plan, or a clear error; see :func:`.study.tune` for the arguments."""
     name = algorithm_name(algorithm)
     wanted = tuple(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not wanted:
@@ -67,26 +150,29 @@ def make_plan(
         raise ValueError(f"The sampler's seed is a whole number from 0, got {sampler_seed!r}")
     fixed = check_settings(name, settings)
     start = run_settings(name, fixed)
-    # Any mistake in the fixed settings is the command's, not the first trial's.
+    # A mistake in the fixed settings is reported here, not by the first trial.
     check_by_building(Run(name, wanted[0], 0, timesteps, n_envs, start))
-    searched = _space(name, space, only, fixed, start, n_envs)
-    if space is not None:
-        _check_extremes(searched, Run(name, wanted[0], 0, timesteps, n_envs, start))
+    own = read_space(space) if isinstance(space, str | Path) else space
+    if own is not None:
+        _check_space(name, own, fixed, full_settings(name, start))
     known = _references(wanted, references)
-    return StudyPlan(
+    plan = StudyPlan(
         algorithm=name,
         environments=wanted,
         timesteps=timesteps,
         n_envs=n_envs,
         seeds=seeds,
-        space=searched,
+        space=_searched(name, default_space(name, start, n_envs) if own is None else own, only, fixed),
         fixed=fixed,
         sampler=check_sampler(sampler),
         sampler_seed=sampler_seed,
-        aggregation=choose_aggregation(wanted, known),
+        aggregation=choose_metric(wanted, known).name,
         pruning=pruning,
         references=known,
     )
+    if own is not None:
+        _check_extremes(plan)
+    return plan
 
 
 def first_difference(kept: StudyPlan, asked: StudyPlan) -> str | None:
@@ -109,36 +195,6 @@ def first_difference(kept: StudyPlan, asked: StudyPlan) -> str | None:
     return None
 
 
-def read_space(path: str | Path) -> dict[str, Dimension]:
-    """A search space from a JSON, YAML or TOML file: argument → a list of values, or kind and ends.
-
-    In YAML (JSON and TOML have the same form)::
-
-        clip_range: {kind: real, low: 0.1, high: 0.3, log: true}
-        gae_lambda: {kind: complement, low: 0.9, high: 0.99}        # 1 - gae_lambda on a logarithmic scale
-        n_epochs: {kind: integer, low: 3, high: 10}
-        batch_size: [32, 64, 128]
-        clip_range_high: {kind: band_ratio, low: 1.0, high: 2.0}    # as a multiple of clip_range
-
-    :param path: The file
-    :return: Argument → dimension
-    :raises ValueError: when there is no such file, it cannot be read, or an entry is no dimension
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"There is no space file {file}")
-    found = _parse(file)
-    if not isinstance(found, Mapping) or not found:
-        raise ValueError(f"{file} holds no space; one looks like this:{SPACE_EXAMPLE}")
-    space = {}
-    for argument, entry in found.items():
-        try:
-            space[str(argument)] = dimension_from_json(entry)
-        except (TypeError, ValueError) as error:  # noqa: PERF203 (the error says which entry)
-            raise ValueError(f"{argument} in {file}: {error}") from error
-    return space
-
-
 def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     """``--reference`` options.
 
@@ -157,56 +213,25 @@ def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _parse(file: Path) -> Any:
-    text = file.read_text(encoding="utf-8")
-    kind = file.suffix.lower()
-    try:
-        if kind == ".json":
-            return json.loads(text)
-        if kind in (".yml", ".yaml"):
-            import yaml
-
-            return yaml.safe_load(text)
-        if kind == ".toml":
-            if importlib.util.find_spec("tomllib") is None:
-                raise ValueError("TOML needs Python 3.11 or newer: write the space in JSON or YAML")
-            import tomllib
-
-            return tomllib.loads(text)
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    raise ValueError(f"A space file ends in .json, .yaml, .yml or .toml, got {file}")
-
-
-def _space(
-    name: str,
-    given: Space | str | Path | None,
-    only: Iterable[str],
-    fixed: Mapping[str, Any],
-    start: Mapping[str, Any],
-    n_envs: int,
-) -> dict[str, Dimension]:
-    own = read_space(given) if isinstance(given, str | Path) else given
-    whole = default_space(name, start, n_envs) if own is None else dict(own)
-    at_start = full_settings(name, start)
-    if own is not None:
-        _check_own(name, own, fixed, at_start)
+def _searched(name: str, space: Space, only: Iterable[str], fixed: Mapping[str, Any]) -> dict[str, Dimension]:
+    """The part of a space that is searched."""
     wanted = list(dict.fromkeys(only))
     for argument in wanted:
         if argument in fixed:
             raise ValueError(f"{argument!r} is fixed with --set and searched with --only: give one of the two")
-        if argument not in whole:
+        if argument not in space:
             raise ValueError(
-                f"{argument!r} is not in the space of {name}: it has {', '.join(whole)}."
-                f"{did_you_mean(argument, whole)} Describe a range of your own in a --space file"
+                f"{argument!r} is not in the space of {name}: it has {', '.join(space)}."
+                f"{did_you_mean(argument, space)} Describe a range of your own in a --space file"
             )
-    space = {a: d for a, d in whole.items() if a not in fixed and (not wanted or a in wanted)}
-    if not space:
-        raise ValueError(f"There is nothing to search: {name}'s space is {', '.join(whole) or 'empty'}")
-    return space
+    found = {a: d for a, d in space.items() if a not in fixed and (not wanted or a in wanted)}
+    if not found:
+        raise ValueError(f"There is nothing to search: {name}'s space is {', '.join(space) or 'empty'}")
+    return found
 
 
-def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapping[str, Any]) -> None:
+def _check_space(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapping[str, Any]) -> None:
+    """Raise where a user's space does not fit the algorithm, the fixed settings or the defaults."""
     takes = constructor_parameters(name)
     for argument, dimension in space.items():
         if argument not in takes:
@@ -215,7 +240,7 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
             raise ValueError(
                 f"{argument!r} is fixed with --set and searched in the space: take it out of one of the two"
             )
-        if dimension.kind == "band_ratio" and "clip_range" not in takes:
+        if isinstance(dimension, BandRatio) and "clip_range" not in takes:
             raise ValueError(f"band_ratio is a multiple of clip_range, which {name} does not take: use real")
         value = dimension.from_setting(at_start.get(argument), at_start)
         if not dimension.contains(value):
@@ -226,11 +251,11 @@ def _check_own(name: str, space: Space, fixed: Mapping[str, Any], at_start: Mapp
 
 
 def without_update(plan: StudyPlan) -> str | None:
-    """What to say where a run is over before its first update, so that the untrained policy is scored; else ``None``.
+    """A warning when runs end before the first update, so that the untrained policy is scored; else ``None``.
 
     :param plan: The study
     """
-    n_steps = full_settings(plan.algorithm, run_settings(plan.algorithm, plan.fixed)).get("n_steps")
+    n_steps = plan.defaults.get("n_steps")
     if not isinstance(n_steps, int) or "n_steps" in plan.space or plan.timesteps > n_steps * plan.n_envs:
         return None
     return (
@@ -239,17 +264,16 @@ def without_update(plan: StudyPlan) -> str | None:
     )
 
 
-def _check_extremes(space: Space, defaults: Run) -> None:
-    """Build the model at the ends of each dimension, with all else as in trial 0, which a trial may well draw."""
-    name = defaults.algorithm
-    at_start = full_settings(name, defaults.settings)
-    for argument, dimension in space.items():
+def _check_extremes(plan: StudyPlan) -> None:
+    """Build the model at the ends of each dimension, with all else as in trial 0: a trial may draw them."""
+    start = plan.passed(0, {})
+    for argument, dimension in plan.space.items():
         for value in dimension.extremes():
-            changed = {**defaults.settings, argument: dimension.setting(value, at_start)}
+            changed = run_settings(plan.algorithm, {**start, argument: dimension.setting(value, plan.defaults)})
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of a batch that does not divide the rollout, say: when it is run
-                    check_by_building(dataclasses.replace(defaults, settings=run_settings(name, changed)))
+                    warnings.simplefilter("ignore")  # such as a batch that does not divide the rollout
+                    check_by_building(plan.runs(changed, [0])[0])
             except ValueError as error:
                 raise ValueError(f"{argument} in the space reaches {value!r}: {error}. Narrow its range") from error
 

@@ -2,12 +2,12 @@
 
 Each run of a trial has :data:`CHECKPOINTS` checkpoints, at equal shares of its timesteps. The value there is the mean
 return of the last 100 episodes at the end of the first rollout that reaches the checkpoint. Runs are paired over
-trials: the same environment, the same seed, the same checkpoint. A run beats a share of the earlier trials, so far as
-these came; a trial is pruned where that share, the mean over its runs so far, falls below :data:`LEAST_SHARE`. Shares
-need no common scale, and one run that goes badly does not end a trial whose others go well.
+trials: the same environment, the same seed, the same checkpoint. A run beats a share of the earlier trials that came as
+far; a trial is pruned when the mean share over its runs so far falls below :data:`LEAST_SHARE`. Shares need no common
+scale, and one bad run does not end a trial whose other runs are good.
 
-The rule depends on the trials that ended before the trial began and on nothing else (no clock), so a study with one
-worker is pruned the same way again.
+The rule depends only on the trials that ended before the trial began, not on the time, so a study with one worker is
+pruned the same way when it is repeated.
 """
 
 import dataclasses
@@ -16,10 +16,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeAlias
 
-from sb3_ppo_variants.experiments.tuning.trials import Curves, TrialRecord
+import optuna
+
+from sb3_ppo_variants.experiments.runs.run import CurvePoint
+from sb3_ppo_variants.experiments.tuning.trials import Curves, TrialRecord, ranked
 
 CHECKPOINTS = 10
-FIRST_CHECKPOINT = 3  # of a run: before it the curves say little
+FIRST_CHECKPOINT = 3  # of a run: the curves are too noisy before it
 FIRST_TRIAL = 6  # trial 0, the defaults, and the five after it are never pruned
 LEAST_OTHERS = 5
 LEAST_SHARE = 1 / 3
@@ -63,8 +66,8 @@ def share_beaten(value: float | None, others: Sequence[float | None]) -> float |
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """Decides for one trial.
+class PruningRule:
+    """Decides for one trial whether it is pruned.
 
     :param number: The trial's number
     :param timesteps: Training steps of a run
@@ -118,11 +121,38 @@ class Rule:
         ]
 
 
+@dataclasses.dataclass
+class RunPruner:
+    """Applies the pruning rule to the curve of one run as it grows.
+
+    :param rule: The rule, for the run's trial
+    :param environment: The run's environment
+    :param seed: Index of the run's seed
+    :param finished: The curves of the trial's runs before this one
+    :param curve: The curve so far
+    """
+
+    rule: PruningRule
+    environment: str
+    seed: int
+    finished: Curves
+    curve: list[tuple[int, float | None]] = dataclasses.field(default_factory=list)
+
+    def look_at(self, point: CurvePoint) -> None:
+        """To be called with each new point.
+
+        :raises TrialPruned: when the trial is to be pruned
+        """
+        self.curve.append((point.timesteps, point.mean_return))
+        if (where := self.rule.objection(self.environment, self.seed, self.curve, self.finished)) is not None:
+            raise optuna.TrialPruned(f"pruned at {where}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Audit:
     """What pruning would have done to a study that ran without it.
 
-    :param trials: Trials looked at
+    :param trials: Trials replayed
     :param pruned: Numbers of those that would have been pruned
     :param steps_saved: Fraction of all training steps that they would have saved
     :param best_lost: Whether the best trial would have been pruned
@@ -155,7 +185,7 @@ def audit(trials: Sequence[TrialRecord], timesteps: int) -> Audit | None:
         if share_done is not None:
             pruned.append(trial.number)
             saved += 1.0 - share_done
-    ranking = [t.number for t in sorted(finished, key=lambda t: -(t.score if t.score is not None else -float("inf")))]
+    ranking = [t.number for t in ranked(finished)]
     return Audit(
         trials=len(finished),
         pruned=pruned,
@@ -167,7 +197,7 @@ def audit(trials: Sequence[TrialRecord], timesteps: int) -> Audit | None:
 
 def _replayed(trial: TrialRecord, timesteps: int, others: Sequence[Curves]) -> tuple[Curves, float | None]:
     """A trial's curves so far as they would have come, and the fraction of its steps; ``None`` for that to the end."""
-    rule = Rule(trial.number, timesteps, others)
+    rule = PruningRule(trial.number, timesteps, others)
     n_runs = sum(map(len, trial.curves.values()))
     so_far: dict[str, list[Curve]] = {}
     index = 0

@@ -1,8 +1,8 @@
 """The samplers of a tuning study: Optuna's, made anew for each trial from (sampler seed, number of the trial).
 
-A sampler that lives as long as its process has two ways to go wrong: with a seed, each worker and each resumed command
+A sampler that lives as long as its process goes wrong either way: with a seed, each worker and each resumed command
 proposes the same sequence again; without one, nothing can be repeated. Made anew for each trial, the numbers drawn
-depend on the trial alone, and what TPE and GP propose besides on the trials that have finished by then.
+depend on the trial alone. What TPE and GP propose also depends on the trials that have finished by then.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION
 from sb3_ppo_variants.experiments.runs.registry import did_you_mean
-from sb3_ppo_variants.experiments.search_space.spaces import Dimension
+from sb3_ppo_variants.experiments.search_space.spaces import Space
 
 STARTUP_TRIALS = 10  # drawn at random before TPE and GP model anything; Optuna's default
 NUMBER = "trial"  # of a description: the trial's place in its study
 
-SAMPLERS = ("tpe", "random", "gp")
+SAMPLERS: Mapping[str, str] = {
+    "tpe": "TPE, a tree-structured Parzen estimator",
+    "random": "random search",
+    "gp": "Bayesian optimisation with a Gaussian process",
+}
 
 
 def check_sampler(name: str) -> str:
@@ -53,7 +57,7 @@ class TrialSampler(BaseSampler):
     :param name: ``"tpe"``, ``"random"`` or ``"gp"``
     :param seed: Sampler seed of the study
     :param space: What is searched. Given, not inferred from the trials: one trial without parameters (a surplus, see
-        :mod:`.work`) would empty the inferred space, and TPE would take each parameter by itself from then on
+        :mod:`.work`) would empty the inferred space, and TPE would then sample each parameter independently
     :param view: The study as the inner sampler is to see it; by default as it is
     """
 
@@ -61,11 +65,11 @@ class TrialSampler(BaseSampler):
         self,
         name: str,
         seed: int,
-        space: Mapping[str, Dimension],
+        space: Space,
         view: Callable[[optuna.Study], optuna.Study] = lambda study: study,
     ):
         self.name, self.seed, self.view = check_sampler(name), seed, view
-        distributions = {d.parameter_name(argument): d.distribution() for argument, d in space.items()}
+        distributions = {d.parameter_name(argument): d.distribution for argument, d in space.items()}
         self.space = {parameter: d for parameter, d in distributions.items() if not d.single()}
         self._sampler = make_sampler(name, seed)
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
@@ -16,22 +16,28 @@ from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_u
 from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, available_cores, coordinate
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
+from sb3_ppo_variants.experiments.search_space.spaces import Space
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
     check_confirmation,
     check_test_seeds,
     confirm_candidates,
 )
 from sb3_ppo_variants.experiments.tuning.failures import RepeatedError, repeated_error
-from sb3_ppo_variants.experiments.tuning.files import write_tables, write_winner
-from sb3_ppo_variants.experiments.tuning.ledger import descriptions, read_trials
-from sb3_ppo_variants.experiments.tuning.plan import Space, first_difference, make_plan, without_update
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan, first_difference, make_plan, without_update
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
-from sb3_ppo_variants.experiments.tuning.trial_runs import EXHAUSTED
-from sb3_ppo_variants.experiments.tuning.trials import PLAN, TIMEOUT, Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning.trials import (
+    EXHAUSTED,
+    PLAN,
+    TIMEOUT,
+    Candidate,
+    TrialRecord,
+    descriptions,
+    ranked,
+    read_trials,
+)
+from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge, nothing_to_confirm
+from sb3_ppo_variants.experiments.tuning.zoo_entry import write_winner
 from sb3_ppo_variants.files import safe_name
-
-if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.tuning.confirmation import Verdict
 
 TRIALS = "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"
 
@@ -51,15 +57,14 @@ class Tuned:
     plan: StudyPlan
     trials: list[TrialRecord]
     candidates: list[Candidate]
-    verdict: "Verdict | None"
+    verdict: Verdict | None
     files: list[Path]
     without_entry: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the highest score; the first of equals."""
-        finished = [t for t in self.trials if t.score is not None]
-        return max(finished, key=lambda t: t.score or 0.0, default=None)
+        return next(iter(ranked(self.trials)), None)
 
 
 def tune(
@@ -89,17 +94,17 @@ def tune(
 ) -> Tuned:
     """Search an algorithm's settings, and say whether what was found beats the documented defaults.
 
-    Trial 0 is the documented defaults. A trial trains every environment with every tuning seed and is scored by
-    :mod:`.objective_scores`. Afterwards the best settings and the defaults are trained again, with equal budget, on
-    test seeds that no trial has used, and :func:`.confirmation.verdict` compares them.
+    Trial 0 is the documented defaults. A trial trains every environment with every tuning seed and is scored by the
+    study's :mod:`.metric`. Afterwards the best settings and the defaults are trained again, with equal budget, on test
+    seeds that no trial has used, and :func:`.verdict.judge` compares them.
 
-    All is kept in a ledger: the same call goes on where an earlier one was interrupted or killed, with more trials it
-    goes on further, and it repeats nothing that is settled. A trial that fails counts and says why; when the same
-    config error fails three trials running, the study stops with it.
+    Everything is kept in a ledger. Call it again to resume a study that was interrupted or killed, or with more trials
+    to extend it: what is settled is not repeated. A failed trial counts, with its reason; when three trials in a row
+    fail with the same config error, the study stops with it.
 
     :param algorithm: A name (see :mod:`.registry`) or a class that other processes can import
     :param environments: Gymnasium ids
-    :param trials: Trials in all, the defaults included
+    :param trials: Trials in total, the defaults included
     :param timesteps: Training steps of each run
     :param seeds: Tuning seeds: runs of a trial in each environment
     :param n_envs: Environments stepped together in each run
@@ -108,8 +113,8 @@ def tune(
     :param sampler_seed: What the sampler draws depends on it and on the number of the trial
     :param only: Arguments to search, by default the whole space
     :param settings: Constructor argument → value that every trial has, the defaults included
-    :param space: A space of one's own, as argument → dimension or as a file (see :func:`.tuning_plan.read_space`), in
-        the place of :data:`.search_space.SPACES`
+    :param space: A space of one's own, as argument → dimension or as a file (see :func:`.spaces.read_space`), instead
+        of :data:`.spaces.SPACES`
     :param references: Environment → (random policy's return, reference return), for environments that
         :mod:`.references` does not know; without one for each, several environments are compared by ranks
     :param pruning: End trials early that fall behind the earlier ones (see :mod:`.pruning`)
@@ -118,10 +123,10 @@ def tune(
     :param test_seeds: Test seeds of the confirmation, at least 10
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param zoo_configs: Folder with a YAML file for each algorithm, which a confirmed winner is written to, for the
-        environments in which it is better by itself; by default ``out/zoo_configs``
+        environments in which it is shown to be better; by default ``out/zoo_configs``
     :param out: Where the ledger and the results go, by default ``runs/tune-<algorithm>``
     :param console: Where to show progress; nowhere by default
-    :param command: The command that this is, for the report
+    :param command: The command that the report shows
     :return: Trials, candidates and verdict
     :raises ValueError: for a mistake in the arguments, or when ``out`` holds a study with another plan
     :raises Interrupted: on Ctrl-C; what has finished is kept
@@ -161,7 +166,6 @@ def tune(
             try:
                 _run_trials(ledger, plan, trials, workers, log, console)
             except RepeatedError as error:
-                # What has finished is not lost with it.
                 found = _conclude(plan, read_trials(ledger, plan), None, out, out, command)
                 written = ", ".join(map(str, found.files))
                 raise RepeatedError(f"{error}. What has finished is in {written}") from None
@@ -237,17 +241,16 @@ def _conclude(
     command: str | None,
 ) -> Tuned:
     # Matplotlib takes a second to import, and nothing needs it before all runs are done.
-    from sb3_ppo_variants.experiments.tuning.confirmation import nothing_to_confirm
-    from sb3_ppo_variants.experiments.tuning.confirmation import verdict as judge
-    from sb3_ppo_variants.experiments.tuning.report import write_report
+    from sb3_ppo_variants.experiments.tuning.report import write_report, write_tables
 
     candidates, verdict = confirmed or [], None
     if confirmed is not None:
         verdict = judge(plan, candidates) if candidates else nothing_to_confirm(trials)
-    files = [*write_tables(plan, trials, candidates, out)]
+    files = write_tables(plan, trials, candidates, out)
     files += write_report(plan, trials, candidates, verdict, out, command)
+    without: list[str] = []
     if verdict is not None and verdict.winner is not None:
         winner = next(c for c in candidates if c.name == verdict.winner)
         entries, without = write_winner(plan, winner, verdict.winner_lines, study_name(out), zoo_configs)
-        return Tuned(plan, list(trials), candidates, verdict, files + entries, without)
-    return Tuned(plan, list(trials), candidates, verdict, files)
+        files += entries
+    return Tuned(plan, list(trials), candidates, verdict, files, without)

@@ -1,71 +1,26 @@
-"""A tuning study's plan, trials and candidates, and how they are read from a ledger and written as JSON."""
+"""The trials of a tuning study in its ledger, and the records that are read back from there."""
 
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from sb3_ppo_variants.experiments.search_space.spaces import Dimension, dimension_from_json
+from sb3_ppo_variants.experiments.engine.ledger import ACTIVE, DESCRIPTION, FIXED, RUN, Ledger, reason
+from sb3_ppo_variants.experiments.engine.standings import died
+from sb3_ppo_variants.experiments.engine.work import RESULT
+from sb3_ppo_variants.experiments.tuning.metric import Returns
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 
-Returns: TypeAlias = Mapping[str, Sequence[float]]
-"""Environment → final return of each seed, in the order of the seeds."""
+# User attributes of the study.
+PLAN, TIMEOUT = "plan", "trial_timeout"
+
+EXHAUSTED = "space exhausted"  # why a trial is pruned when every setting has been tried
 
 Curves: TypeAlias = Mapping[str, Sequence[Sequence[tuple[int, float | None]]]]
 """Environment → for each seed its learning curve, (timesteps, mean return of the last 100 episodes)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyPlan:
-    """All that determines a tuning study.
-
-    :param algorithm: Name of the algorithm (see :mod:`.registry`)
-    :param environments: Gymnasium ids
-    :param timesteps: Training steps of one run
-    :param n_envs: Environments stepped together in a run
-    :param seeds: Tuning seeds of a trial
-    :param space: Argument → dimension
-    :param fixed: Constructor settings that every trial has
-    :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
-    :param sampler_seed: Seed of the sampler
-    :param aggregation: How a trial's returns become its score, see :mod:`.objective_scores`: ``"return"``,
-        ``"normalised"`` or ``"ranks"``
-    :param pruning: Whether unpromising trials are ended early (see :mod:`.pruning`)
-    :param references: Environment → (random policy's return, reference return), used by ``"normalised"``
-    """
-
-    algorithm: str
-    environments: tuple[str, ...]
-    timesteps: int
-    n_envs: int
-    seeds: int
-    space: Mapping[str, Dimension]
-    fixed: Mapping[str, Any]
-    sampler: str
-    sampler_seed: int
-    aggregation: str
-    pruning: bool
-    references: Mapping[str, tuple[float, float]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values; :meth:`from_json` reads it."""
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["space"] = {argument: dimension.to_json() for argument, dimension in self.space.items()}
-        found: dict[str, Any] = json.loads(json.dumps(plain))
-        return found
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "StudyPlan":
-        """The plan that :meth:`to_json` wrote."""
-        return cls(
-            **{
-                **found,
-                "environments": tuple(found["environments"]),
-                "space": {argument: dimension_from_json(d) for argument, d in found["space"].items()},
-                "references": {e: (float(r[0]), float(r[1])) for e, r in found["references"].items()},
-            }
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +54,6 @@ class TrialRecord:
     curves: Curves
     versions: Mapping[str, str]
 
-    def to_json(self) -> dict[str, Any]:
-        """The trial as JSON values."""
-        return dataclasses.asdict(self)
-
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
@@ -121,18 +72,21 @@ class Candidate:
     returns: Returns
     failed: Mapping[str, Sequence[str]]
 
-    def to_json(self) -> dict[str, Any]:
-        """The candidate as JSON values."""
-        return dataclasses.asdict(self)
-
 
 def done(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials that have a score."""
-    return [t for t in trials if t.state == "done"]
+    """The trials that have a score, in the order given."""
+    return [t for t in trials if t.score is not None]
 
 
-# User attributes of the study.
-PLAN, TIMEOUT = "plan", "trial_timeout"
+def ranked(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials that have a score, the best first; of equal scores the earlier trial comes first."""
+    return sorted(done(trials), key=lambda t: (-(t.score or 0.0), t.number))
+
+
+def counts(trials: Iterable[TrialRecord]) -> str:
+    """How many trials are done, pruned and failed, in words; empty without trials."""
+    states = Counter(t.state for t in trials)
+    return ", ".join(f"{states[s]} {s}" for s in ("done", "pruned", "failed") if states[s])
 
 
 def proposed(trial: FrozenTrial, plan: StudyPlan) -> dict[str, Any] | None:
@@ -145,3 +99,77 @@ def proposed(trial: FrozenTrial, plan: StudyPlan) -> dict[str, Any] | None:
     if any(d.parameter_name(a) not in trial.params for a, d in plan.space.items()):
         return None
     return {a: d.value(trial.params[d.parameter_name(a)]) for a, d in plan.space.items()}
+
+
+def trial_key(number: int) -> str:
+    """A trial's identity in the ledger.
+
+    :param number: Its place in the study
+    """
+    return f"trial {number}"
+
+
+def descriptions(plan: StudyPlan, trials: int) -> dict[str, dict[str, Any]]:
+    """The trials of a study: the first is given the defaults, the others are the sampler's.
+
+    :param plan: The study
+    :param trials: How many
+    :return: Key → description
+    """
+    values = plan.default_values()
+    defaults = {d.parameter_name(a): d.parameter(values[a]) for a, d in plan.space.items()}
+    return {trial_key(n): {NUMBER: n, **({FIXED: defaults} if n == 0 else {})} for n in range(trials)}
+
+
+def read_trials(ledger: Ledger, plan: StudyPlan) -> list[TrialRecord]:
+    """The settled trials of a study.
+
+    Trials that were left when the space was exhausted are not among them.
+
+    :param ledger: The study
+    :param plan: Its plan
+    :return: Ordered by number
+    """
+    by_key: dict[str, list[FrozenTrial]] = {}
+    for trial in ledger.trials():
+        if RUN in trial.user_attrs:
+            by_key.setdefault(trial.user_attrs[RUN], []).append(trial)
+    records = []
+    for key, trials in by_key.items():
+        chosen = _settling(ledger, key, trials)
+        if chosen is not None and reason(chosen) != EXHAUSTED:
+            records.append(_record(chosen, plan, len(trials)))
+    records.sort(key=lambda record: record.number)
+    finished = [r for r in records if r.state == "done"]
+    scores = dict(zip((r.number for r in finished), plan.metric.scores([r.returns for r in finished]), strict=True))
+    return [dataclasses.replace(r, score=scores.get(r.number)) for r in records]
+
+
+def _settling(ledger: Ledger, key: str, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The trial that settles a key: the one that is done, or that failed or was pruned, or the last that died."""
+    settled = sorted((t for t in trials if ledger.is_settled(t)), key=lambda t: t.state != TrialState.COMPLETE)
+    if settled:
+        return settled[0]
+    given_up = ledger.given_up(key) and not any(t.state in ACTIVE for t in trials)
+    return trials[-1] if given_up else None
+
+
+def _record(trial: FrozenTrial, plan: StudyPlan, times: int) -> TrialRecord:
+    number: int = trial.user_attrs[DESCRIPTION][NUMBER]
+    result = trial.user_attrs.get(RESULT, {})
+    values = proposed(trial, plan)
+    state = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
+    return TrialRecord(
+        number=number,
+        optuna_number=trial.number,
+        state=state,
+        values=values or {},
+        settings=plan.passed(number, values) if values is not None else {},
+        returns={} if state == "failed" else result["returns"],
+        score=None,
+        reason=None if state == "done" else reason(trial) or f"config: {died(times)}",
+        seconds=trial.duration.total_seconds() if trial.duration is not None else 0.0,
+        reused=result.get("reused"),
+        curves=result.get("curves", {}),
+        versions=result.get("versions", {}),
+    )

@@ -1,36 +1,84 @@
-"""Confirmed settings as an entry of an rl_zoo3 configuration file."""
+"""Confirmed settings as entries of an rl_zoo3 configuration file."""
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
+from sb3_ppo_variants.experiments.runs.run import policy_name
+from sb3_ppo_variants.experiments.tuning.differences import Difference
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
+from sb3_ppo_variants.experiments.tuning.verdict import amount
 from sb3_ppo_variants.files import atomic, safe_name
 
-# What an entry says beside the constructor's arguments, in the order in which rl_zoo3's own files have it.
+# What an entry has besides the constructor's arguments, in the order of rl_zoo3's own files.
 OWN_KEYS = ("n_envs", "n_timesteps", "policy")
+# Comments above an entry that say where it is from. They are replaced with the entry; any other comment is the user's.
 MARK = "# tuned: "
-# How our files say above an entry where it is from. That goes with the entry when it is replaced; any other comment is
-# somebody's own.
 PAPERS = ("# Paper: ", "# Paper's settings")
 ORIGINS = (MARK, "# Documented defaults", *PAPERS)
 
 
+def write_winner(
+    plan: StudyPlan, winner: Candidate, lines: Sequence[Difference], study: str, zoo_configs: Path
+) -> tuple[list[Path], list[str]]:
+    """Write a confirmed setting as an entry for each environment in which it is shown to be better.
+
+    The paper's own settings stay where a file has them. A file that cannot take an entry is named and left as it is.
+
+    :param plan: The study
+    :param winner: The confirmed setting
+    :param lines: Its difference to the defaults in each environment
+    :param study: Name of the study
+    :param zoo_configs: The folder
+    :return: The files; and for each environment without an entry, why it has none
+    """
+    files, without = [], []
+    for line in lines:
+        environment = str(line.environment)
+        try:
+            if not line.better:
+                why = f"{winner.name} is not shown to be better there"
+            elif is_papers(plan.algorithm, environment, zoo_configs):
+                why = f"the paper's settings stand in {zoo_configs}"
+            else:
+                files.append(_write_line(plan, winner, line, study, zoo_configs))
+                continue
+        except (ValueError, OSError) as error:
+            why = str(error)
+        without.append(f"No entry for {environment}: {why}")
+    return list(dict.fromkeys(files)), without
+
+
+def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str, zoo_configs: Path) -> Path:
+    environment = str(line.environment)
+    env = make_environment(environment, 1, seed=0)
+    policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
+    env.close()
+    settings = {k: v for k, v in winner.settings.items() if k != "policy"}
+    note = (
+        f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
+        f"{line.n} test seeds, {plan.timesteps} steps"
+    )
+    args = (plan.algorithm, environment, settings, plan.timesteps, plan.n_envs, policy)
+    return write_entry(*args, note=note, path=zoo_configs)
+
+
 def is_papers(algorithm: str, environment: str, path: str | Path) -> bool:
-    """Whether a file has the paper's settings for an environment: they are there to be compared with.
+    """Whether a file has the paper's settings for an environment: they are kept, to be compared with.
 
     :param algorithm: Zoo id
     :param environment: Gymnasium id
     :param path: The folder
     """
     file = Path(path) / f"{safe_name(algorithm)}.yml"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    start = next((i for i, line in enumerate(lines) if _key_of(line) == environment), 0)
-    return start > 0 and lines[start - 1].startswith(PAPERS)
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    start = _read(text, file)[1].get(environment, 0)
+    return start > 0 and text.splitlines()[start - 1].startswith(PAPERS)
 
 
 def write_entry(
@@ -45,8 +93,8 @@ def write_entry(
 ) -> Path:
     """Insert an entry into ``<path>/<algorithm>.yml``, or put it in the place of the environment's old one.
 
-    The comment that says where the old entry was from goes with it; the rest of the file stays as it is, to the byte.
-    To be called with confirmed settings only.
+    The comment that says where the old entry was from is replaced with it; every other byte of the file stays. To be
+    called with confirmed settings only.
 
     :param algorithm: Zoo id
     :param environment: Gymnasium id, the entry's key
@@ -65,14 +113,12 @@ def write_entry(
     values = {"n_envs": n_envs, "n_timesteps": timesteps, "policy": policy} | dict(settings)
     file = Path(path) / f"{safe_name(algorithm)}.yml"
     before = file.read_bytes().decode("utf-8") if file.exists() else ""
-    old = _read(before, file)
-    newline = "\r\n" if "\r\n" in before else "\n"
-    after = _put(before, environment, _entry(environment, values, note, newline), newline)
-    if after is None or not _holds(after, {**old, environment: values}):
+    old, keys = _read(before, file)
+    after = _replaced(before, keys, environment, _entry(environment, values, note, before))
+    if not _holds(after, {**old, environment: values}):
         raise ValueError(
             f"The entry of {environment!r} does not fit into {file} without harm to the others: entries start in the "
-            f"first column, one an environment, and refer to each other only upwards. Add it by hand: "
-            f"{json.dumps(values)}"
+            f"first column, one per environment, and refer to each other only upwards. Add it by hand: {values!r}"
         )
     with atomic(file) as temporary:
         temporary.write_bytes(after.encode("utf-8"))
@@ -86,67 +132,40 @@ def _holds(text: str, expected: Mapping[str, Any]) -> bool:
         return False
 
 
-def _read(text: str, file: Path) -> dict[str, Any]:
+def _read(text: str, file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The entries, and the line of each entry's key, from 0."""
     try:
-        found = yaml.safe_load(text)
+        found, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(found, dict | None):
-        raise ValueError(f"{file} holds {type(found).__name__}, not one entry an environment")
-    return dict(found or {})
+        raise ValueError(f"{file} holds {type(found).__name__}, not one entry per environment")
+    return found or {}, {key.value: key.start_mark.line for key, _ in node.value} if found else {}
 
 
-def _entry(environment: str, values: Mapping[str, Any], note: str, newline: str) -> list[str]:
-    comment = [MARK + line for line in note.splitlines()]
-    lines = [*comment, f"{_key(environment)}:", *(f"  {_key(k)}: {_scalar(v)}" for k, v in values.items())]
-    return [line + newline for line in lines]
-
-
-def _key(text: str) -> str:
-    return (
-        text if re.fullmatch(r"[A-Za-z][\w/-]*(?:\.\d+)?", text) and yaml.safe_load(text) == text else json.dumps(text)
+def _entry(environment: str, values: Mapping[str, Any], note: str, text: str) -> list[str]:
+    newline = "\r\n" if "\r\n" in text else "\n"
+    comment = [MARK + line + newline for line in note.splitlines()]
+    entry = yaml.safe_dump(
+        {environment: dict(values)}, sort_keys=False, allow_unicode=True, width=float("inf"), line_break=newline
     )
+    return comment + entry.splitlines(keepends=True)
 
 
-def _scalar(value: Any) -> str:
-    """JSON is YAML, but for numbers such as ``3e-05``, which YAML 1.1 takes for text without a point."""
-    if isinstance(value, float):
-        text = repr(value)
-        return text.replace("e", ".0e") if "e" in text and "." not in text else text
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)}: {_scalar(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_scalar, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _put(text: str, environment: str, entry: list[str], newline: str) -> str | None:
-    """``None`` when the environment has an entry that does not start in the first column."""
+def _replaced(text: str, keys: Mapping[str, int], environment: str, entry: Sequence[str]) -> str:
+    """The text with an entry in the place of the environment's old one, or at its end."""
     lines = text.splitlines(keepends=True)
-    start = next((i for i, line in enumerate(lines) if _key_of(line) == environment), None)
+    start = keys.get(environment)
     if start is None:
-        if environment in (yaml.safe_load(text) or {}):
-            return None
+        newline = entry[-1][len(entry[-1].rstrip("\r\n")) :]
         if lines and not lines[-1].endswith(("\n", "\r")):
             lines[-1] += newline
         gap = [newline] if lines and lines[-1].strip() else []
         return "".join([*lines, *gap, *entry])
-    # The entry ends with its last indented line; blank lines and comments after that belong to what follows.
-    end = i = start + 1
-    while i < len(lines) and (not lines[i].strip() or lines[i][0] in " \t#"):
-        i += 1
-        end = i if lines[i - 1].strip() and lines[i - 1][0] in " \t" else end
+    # Blank lines and comments in the first column after the entry belong to what follows.
+    end = min((line for line in keys.values() if line > start), default=len(lines))
+    while end > start + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
+        end -= 1
     while start and lines[start - 1].startswith(ORIGINS):
         start -= 1
     return "".join([*lines[:start], *entry, *lines[end:]])
-
-
-def _key_of(line: str) -> str | None:
-    """The key that a line in the first column opens, ``None`` for any other line."""
-    if not line.strip() or line[0] in " \t#-":
-        return None
-    try:
-        found = yaml.safe_load(line)
-    except yaml.YAMLError:
-        return None
-    return next(iter(found)) if isinstance(found, dict) and len(found) == 1 else None

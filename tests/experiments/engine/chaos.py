@@ -15,8 +15,8 @@ from sb3_ppo_variants.experiments.engine.standings import Standing
 from sb3_ppo_variants.experiments.engine.storage import MAX_RETRIES
 from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import coordinate
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials, trial_key
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import read_trials, trial_key
 
 
 def alive(pid: int) -> bool:

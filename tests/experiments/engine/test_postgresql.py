@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from sb3_ppo_variants.experiments.engine.ledger import FOLLOWED_BY, RUN, SUFFIX, Ledger, claimed_by, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.work import Job, join_with_sequel
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials
+from sb3_ppo_variants.experiments.tuning.trials import read_trials
 from tests.experiments.engine.chaos import Killer, alive, check
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
 

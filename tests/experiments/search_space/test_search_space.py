@@ -14,24 +14,26 @@ from scipy import stats
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.runs.registry import KNOWN, OURS
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings, run_settings
-from sb3_ppo_variants.experiments.search_space.spaces import (
-    RANGES,
-    SPACES,
+from sb3_ppo_variants.experiments.search_space.axis import documented_place
+from sb3_ppo_variants.experiments.search_space.dimensions import (
     BandRatio,
     Choice,
     Complement,
     Dimension,
     Integer,
     Real,
+    dimension_from_json,
+)
+from sb3_ppo_variants.experiments.search_space.spaces import (
+    RANGES,
+    SPACES,
     batch_sizes,
     default_space,
-    dimension_from_json,
-    documented_place,
     finite_size,
+    read_space,
     settings_of,
     values_of,
 )
-from sb3_ppo_variants.experiments.tuning.plan import read_space
 
 DIMENSIONS: list[tuple[Dimension, Any]] = [
     (Real(0.0, 2.0), 0.5),
@@ -57,7 +59,7 @@ def test_ranges_hold_the_defaults_and_the_documented_ranges(algorithm: str, n_en
     for argument, value in values_of(space, settings).items():
         dimension = space[argument]
         assert dimension.contains(value)
-        assert dimension.distribution()._contains(dimension.distribution().to_internal_repr(dimension.parameter(value)))
+        assert dimension.distribution._contains(dimension.distribution.to_internal_repr(dimension.parameter(value)))
     for documented in DOCUMENTED:
         if documented.argument in space:
             ends = {documented.default, documented.low, documented.high} - {None}
@@ -108,7 +110,7 @@ def test_batch_sizes_divide_the_rollout(rollout: int, default: int | None, sizes
 def test_values_go_to_optuna_and_back(dimension: Dimension, value: Any) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
-        trial = study.ask({"x": dimension.distribution()})
+        trial = study.ask({"x": dimension.distribution})
         found = dimension.value(trial.params["x"])
         assert dimension.contains(found)
         assert 0 <= dimension.place(found) <= 1
@@ -122,7 +124,7 @@ def test_values_go_to_optuna_and_back(dimension: Dimension, value: Any) -> None:
 def test_lambda_is_searched_through_the_logarithm_of_its_distance_to_one() -> None:
     dimension = Complement(0.8, 0.995)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    drawn = [dimension.value(study.ask({"x": dimension.distribution()}).params["x"]) for _ in range(400)]
+    drawn = [dimension.value(study.ask({"x": dimension.distribution}).params["x"]) for _ in range(400)]
     assert stats.kstest(1 - np.array(drawn), stats.loguniform(0.005, 0.2).cdf).pvalue > 0.01
     assert dimension.place(0.8) == pytest.approx(0)
     assert dimension.place(0.995) == pytest.approx(1)

@@ -13,12 +13,13 @@ from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
 from sb3_ppo_variants.experiments.engine.work import Job, Worker, executor
 from sb3_ppo_variants.experiments.engine.workers import Watch
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
-from sb3_ppo_variants.experiments.search_space.spaces import Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import Integer, Real
 from sb3_ppo_variants.experiments.tuning.failures import Guard
-from sb3_ppo_variants.experiments.tuning.ledger import descriptions
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.pruning import RunPruner
 from sb3_ppo_variants.experiments.tuning.study import keep_plan
-from sb3_ppo_variants.experiments.tuning.trial_runs import Pruner, Trials
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trial_runs import Trials
+from sb3_ppo_variants.experiments.tuning.trials import descriptions
 
 CHEAP = "tests.experiments.tuning.fake_trials:CheapTrials"
 SPACE = {
@@ -29,7 +30,7 @@ SPACE = {
 
 
 class Picky(PPO):
-    """Takes its default learning rate and the ends of the space, which are looked at before anything runs."""
+    """Takes its default learning rate and the ends of the space, which are tried before anything runs."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         if kwargs.get("learning_rate", 3e-4) not in (3e-4, 1e-4, 1e-3):
@@ -40,7 +41,7 @@ class Picky(PPO):
 class CheapTrials(Trials):
     """A run takes as many milliseconds as it has timesteps, and its return is a formula."""
 
-    def train_run(self, run: Run, guard: Guard, pruner: Pruner | None) -> Result:
+    def train_run(self, run: Run, guard: Guard, pruner: RunPruner | None) -> Result:
         end = time.monotonic() + run.timesteps / 1000
         while time.monotonic() < end:
             time.sleep(0.01)

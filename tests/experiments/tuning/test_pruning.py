@@ -6,9 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from sb3_ppo_variants.experiments.engine.ledger import Ledger
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials
-from sb3_ppo_variants.experiments.tuning.pruning import Rule, audit, checkpoint_values, share_beaten
-from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
+from sb3_ppo_variants.experiments.tuning.pruning import PruningRule, audit, checkpoint_values, share_beaten
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, read_trials
 from tests.experiments.tuning.fake_trials import begin, cheap_plan, work_here
 
 MakeLedger = Callable[..., Ledger]
@@ -41,9 +40,9 @@ def test_the_share_of_at_least_five_that_is_beaten() -> None:
 
 @pytest.mark.parametrize(("number", "prunes"), [(0, False), (5, False), (6, True)])
 def test_the_defaults_and_the_five_after_them_are_never_pruned(number: int, prunes: bool) -> None:
-    rule = Rule(number, 100, [record(i, float(i)).curves for i in range(1, 6)])
+    rule = PruningRule(number, 100, [record(i, float(i)).curves for i in range(1, 6)])
     said = [rule.objection("A", 0, line(1.5)[:end], {"A": []}) for end in range(1, 11)]
-    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; looked at from checkpoint 3.
+    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; tested from checkpoint 3.
     assert [text is not None for text in said] == [False, False, *[prunes] * 8]
     if prunes:
         where = "checkpoint 3 of 10 of A, seed 0: 30 steps, where its runs beat 20 % of the earlier trials"
@@ -53,14 +52,14 @@ def test_the_defaults_and_the_five_after_them_are_never_pruned(number: int, prun
 
 def test_runs_are_paired_over_environments_and_seeds() -> None:
     others = [{"A": [line(1.0), line(9.0)], "B": [line(5.0), line(5.0)]}] * 5
-    rule = Rule(6, 100, others)
+    rule = PruningRule(6, 100, others)
     assert rule.objection("A", 0, line(2.0), {}) is None
     assert rule.objection("A", 1, line(2.0), {}) is not None
     assert rule.objection("B", 0, line(2.0), {}) is not None
 
 
 def test_a_bad_run_among_good_ones_does_not_end_a_trial() -> None:
-    rule = Rule(6, 100, [record(i, float(i), float(i), float(i)).curves for i in range(1, 6)])
+    rule = PruningRule(6, 100, [record(i, float(i), float(i), float(i)).curves for i in range(1, 6)])
     assert rule.objection("A", 1, line(0.5), {"A": [line(9.0)]}) is None  # (1 + 0) / 2
     assert rule.objection("A", 2, line(0.5), {"A": [line(1.5), line(2.5)]}) is not None  # (1 + 2 + 0) / 15
     # On any scale: what counts is how many are beaten.
@@ -70,7 +69,7 @@ def test_a_bad_run_among_good_ones_does_not_end_a_trial() -> None:
 def test_trials_that_were_pruned_are_beaten_as_far_as_they_came() -> None:
     cut = {"A": [line(9.0)[:4]]}
     others = [record(i, float(i)).curves for i in range(1, 5)]
-    rule = Rule(6, 100, [*others, cut])
+    rule = PruningRule(6, 100, [*others, cut])
     assert rule.objection("A", 0, line(0.5)[:4], {}) is not None
     assert rule.objection("A", 0, line(0.5)[:5], {}) is None  # four are left, one too few
 
@@ -103,7 +102,7 @@ def test_audit_leaves_out_what_did_not_run_to_the_end() -> None:
     assert (found.trials, found.pruned, found.steps_saved) == (6, [], 0.0)
 
 
-def test_pruned_trials_count_and_say_so_and_the_study_repeats(
+def test_pruned_trials_count_with_a_reason_and_the_study_repeats(
     make_ledger: MakeLedger, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     plan, studies = cheap_plan(pruning=True, sampler="tpe", timesteps=10), []

@@ -1,4 +1,4 @@
-"""Tuning studies in this process: what a trial is, how it fails, and how a study goes on."""
+"""Tuning studies in this process: what a trial is, how it fails, and how a study is resumed."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ from sb3_ppo_variants.experiments.engine.ledger import CLAIM, EXECUTOR, Ledger, 
 from sb3_ppo_variants.experiments.engine.standings import SETTLED
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Integer, Real
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import best_settings
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.study import TRIALS, tune
-from sb3_ppo_variants.experiments.tuning.trial_runs import EXHAUSTED, Trials, runs
-from sb3_ppo_variants.experiments.tuning.trials import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trial_runs import Trials
+from sb3_ppo_variants.experiments.tuning.trials import EXHAUSTED, read_trials
 from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, work_here
 from tests.experiments.tuning.small_studies import SMALL, small
 
@@ -39,7 +39,7 @@ def test_a_whole_study(tmp_path: Path, here: None) -> None:
     assert tuned.trials[0].settings == SMALL
     assert tuned.trials[0].values == {"clip_range": 0.2, "n_epochs": 10}
     for trial in tuned.trials:  # each stored trial gives the same again, to the bit
-        again = [train_run(run).final_return for run in runs(tuned.plan, trial.settings, tuning_seeds(2))]
+        again = [train_run(run).final_return for run in tuned.plan.runs(trial.settings, tuning_seeds(2))]
         assert trial.returns == {"CartPole-v1": again}
         assert trial.score == pytest.approx(np.mean(again))
     best = sorted(tuned.trials[1:], key=lambda t: -(t.score or 0))
@@ -65,7 +65,7 @@ def test_a_whole_study(tmp_path: Path, here: None) -> None:
     assert [c["returns"] for c in study["candidates"]] == [c.returns for c in tuned.candidates]
 
 
-def test_the_same_command_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
+def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
     first = small(tmp_path)
     assert small(tmp_path) == first
     longer = small(tmp_path, trials=5)
@@ -165,13 +165,13 @@ def test_settings_that_have_been_scored_are_not_run_again_and_an_exhausted_space
     work_here(ledger)
     records = read_trials(ledger, plan)
     # The defaults have 10 epochs: an explicit 10 is the same call.
-    assert sorted(full.settings.get("n_epochs", 10) for full in trained) == [8, 9, 10]
+    assert sorted(run.settings.get("n_epochs", 10) for run in trained) == [8, 9, 10]
     reused = [t for t in records if t.reused is not None]
     assert len(records) == 3 + len(reused) < 30
     for trial in reused:
-        twin = next(t for t in records if t.number == trial.reused)
-        assert trial.values == twin.values
-        assert (trial.returns, trial.score) == (twin.returns, twin.score)
+        equal = next(t for t in records if t.number == trial.reused)
+        assert trial.values == equal.values
+        assert (trial.returns, trial.score) == (equal.returns, equal.score)
     standings = batch.standings()
     assert Counter(s.state for s in standings.values()) == {"done": len(records), "pruned": 30 - len(records)}
     assert {s.reason for s in standings.values() if s.state == "pruned"} == {EXHAUSTED}
@@ -188,7 +188,7 @@ def test_the_confirmed_settings_are_distinct_and_not_the_defaults(make_ledger: M
     assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
 
 
-def test_settings_that_have_been_looked_at_stay_candidates(tmp_path: Path, here: None, no_report: None) -> None:
+def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, here: None, no_report: None) -> None:
     """Whoever looks again, at fewer or at others, does not get narrower intervals for it."""
     first = small(tmp_path, trials=5, confirm=3)
     assert len(first.candidates) == 4
@@ -205,7 +205,7 @@ def test_settings_that_have_been_looked_at_stay_candidates(tmp_path: Path, here:
         assert len(ledger.trials(TrialState.COMPLETE)) == 9  # said before any of the eleven others ran
 
 
-def test_runs_without_an_update_are_spoken_of(tmp_path: Path, here: None, no_report: None) -> None:
+def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, no_report: None) -> None:
     said = {}
     for timesteps in (64, 65):
         console = Console(file=io.StringIO(), width=200)
@@ -250,7 +250,7 @@ def test_a_killed_trial_runs_again_with_the_parameters_that_it_had(make_ledger: 
     begin(ledger, plan, 2)
     process = subprocess.Popen(["true"])
     process.wait()
-    had = {name: (value, SPACE[name].distribution()) for name, value in (("clip_range", 0.123), ("n_epochs", 4))}
+    had = {name: (value, SPACE[name].distribution) for name, value in (("clip_range", 0.123), ("n_epochs", 4))}
     claimed(ledger, process.pid, {"clip_range": (0.2, had["clip_range"][1]), "n_epochs": (10, had["n_epochs"][1])})
     dead = claimed(ledger, process.pid, had)
     if how == "fill":

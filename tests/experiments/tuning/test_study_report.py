@@ -10,12 +10,13 @@ import optuna
 import pytest
 
 from sb3_ppo_variants.defaults import DOCUMENTED
-from sb3_ppo_variants.experiments import study_pictures, study_report
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Dimension, Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
-from sb3_ppo_variants.experiments.tuning.confirmation import verdict
+from sb3_ppo_variants.experiments.tuning import pictures, report
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.report import write_report
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
+from sb3_ppo_variants.experiments.tuning.verdict import judge
 from tests.experiments.html_reader import read
 
 SPACE: dict[str, Dimension] = {
@@ -68,7 +69,7 @@ def candidates(plan: StudyPlan, better: float) -> list[Candidate]:
 
 
 def text_of(plan: StudyPlan, trials: Sequence[TrialRecord], looked_at: Sequence[Candidate], out: Path) -> str:
-    found = verdict(plan, looked_at) if looked_at else None
+    found = judge(plan, looked_at) if looked_at else None
     (path,) = write_report(plan, trials, looked_at, found, out, "ppo-variants tune --algo clip_ppo")
     assert path == out / "report.html"
     return "\n".join(read(path.read_text(encoding="utf-8")).text)
@@ -153,7 +154,7 @@ def test_settings_that_are_outside_the_space_do_not_break_it(tmp_path: Path) -> 
 def test_importances_are_optunas() -> None:
     plan = study()
     trials = random_trials(plan, 40)
-    found = study_pictures.importances(plan, trials)
+    found = pictures.importances(plan, trials)
     assert found is not None
     assert max(found, key=lambda a: found[a]) == "clip_range"
     assert sum(found.values()) == pytest.approx(1)
@@ -178,14 +179,14 @@ def test_importances_are_optunas() -> None:
         )  # fmt: skip
     expected = optuna.importance.get_param_importances(optuna_study)
     assert list(found.values()) == pytest.approx(list(expected.values()))
-    assert study_pictures.importances(plan, trials[:19]) is None
-    assert study_pictures.importances(plan, [dataclasses.replace(t, score=1.0) for t in trials]) is None
+    assert pictures.importances(plan, trials[:19]) is None
+    assert pictures.importances(plan, [dataclasses.replace(t, score=1.0) for t in trials]) is None
 
 
 def test_history_shows_the_best_so_far_and_the_defaults() -> None:
     plan = study()
     trials = [trial(plan, 0, 5.0), trial(plan, 1, 3.0), trial(plan, 2, 9.0), trial(plan, 3, None, "nan: x")]
-    axes = study_pictures.draw_history(plan, trials).axes[0]
+    axes = pictures.draw_history(plan, trials).axes[0]
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     assert list(lines["best so far"].get_xdata()) == [0, 1, 2, 3]
     assert list(lines["best so far"].get_ydata()) == [5, 5, 9, 9]
@@ -196,7 +197,7 @@ def test_history_shows_the_best_so_far_and_the_defaults() -> None:
 @pytest.mark.parametrize("argument", ["clip_range", "n_epochs", "gae_lambda", "ent_coef"])
 def test_slices_show_what_is_documented(argument: str) -> None:
     plan = study()
-    axes = study_pictures.draw_slice(plan, random_trials(plan, 12), argument).axes[0]
+    axes = pictures.draw_slice(plan, random_trials(plan, 12), argument).axes[0]
     documented = next(d for d in DOCUMENTED if d.argument == argument)
     dimension = plan.space[argument]
     shaded = [patch for patch in axes.patches if "documented range" in str(patch.get_label())]
@@ -214,7 +215,7 @@ def test_slices_show_what_is_documented(argument: str) -> None:
 
 
 def test_many_failures_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_report, "SHOWN_FAILURES", 2)
+    monkeypatch.setattr(report, "SHOWN_FAILURES", 2)
     plan = study()
     (path,) = write_report(plan, [trial(plan, i, None, "env: gone") for i in range(5)], [], None, tmp_path)
     assert "The first 2 are shown" in unescape(path.read_text())

@@ -10,9 +10,9 @@ import pytest
 from sb3_ppo_variants.experiments.engine.ledger import RUN, Ledger
 from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, test_seeds, tuning_seeds
-from sb3_ppo_variants.experiments.search_space.spaces import BandRatio, Choice, Complement
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials, trial_key
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Choice, Complement
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, read_trials, trial_key
 from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, cheap_return, work_here
 
 MakeLedger = Callable[..., Ledger]
@@ -50,7 +50,7 @@ def test_records_say_what_each_trial_was(make_ledger: MakeLedger) -> None:
         assert "torch" in trial.versions
         assert trial.reason is None
         assert len(trial.curves["CartPole-v1"]) == 2
-        assert json.loads(json.dumps(trial.to_json()))["number"] == trial.number
+        assert json.loads(json.dumps(dataclasses.asdict(trial)))["number"] == trial.number
 
 
 def test_a_trial_whose_process_dies_again_and_again_has_failed_and_is_tried_by_the_next_command(
@@ -76,7 +76,7 @@ def test_a_trial_whose_process_dies_again_and_again_has_failed_and_is_tried_by_t
 
 def test_candidate_as_json() -> None:
     candidate = Candidate("trial 7", {"n_epochs": 3}, {"n_epochs": 3}, {"A": [1.0]}, {})
-    assert Candidate(**json.loads(json.dumps(candidate.to_json()))) == candidate
+    assert Candidate(**json.loads(json.dumps(dataclasses.asdict(candidate)))) == candidate
     with pytest.raises(dataclasses.FrozenInstanceError):
         candidate.name = "x"  # type: ignore[misc]
 

@@ -13,7 +13,7 @@ from sb3_ppo_variants.experiments.engine.ledger import Ledger
 from sb3_ppo_variants.experiments.engine.standings import Standing
 from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials, trial_key
+from sb3_ppo_variants.experiments.tuning.trials import read_trials, trial_key
 from tests.experiments.engine.chaos import Killer, check, run_crew
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
 

@@ -1,4 +1,4 @@
-"""Why trials fail, when a study stops for it, and what is said where nothing is left to confirm."""
+"""Why trials fail, when a study stops for it, and the verdict where nothing is left to confirm."""
 
 import csv
 import datetime
@@ -14,11 +14,11 @@ from gymnasium import spaces
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, REASON, Ledger, open_ledger
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Real
 from sb3_ppo_variants.experiments.tuning.failures import not_finite, repeated_error
-from sb3_ppo_variants.experiments.tuning.ledger import read_trials
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.experiments.tuning.study import TRIALS, Tuned, tune
+from sb3_ppo_variants.experiments.tuning.trials import read_trials
 from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, work_here
 from tests.experiments.tuning.small_studies import SMALL, small
 

@@ -1,12 +1,16 @@
-"""Entries of rl_zoo3 files: read back as rl_zoo3 reads them, and the rest of the file untouched."""
+"""Entries of rl_zoo3 files: read back as rl_zoo3 reads them, the rest of the file untouched, for confirmed winners."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
+from sb3_ppo_variants.experiments.tuning.verdict import judge
+from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry, write_winner
 
 SETTINGS: dict[str, Any] = {
     "clip_range": 0.17, "learning_rate": 3e-05, "n_epochs": 7, "clip_range_high": None, "normalize_advantage": True,
@@ -47,7 +51,7 @@ def test_replacing_leaves_the_rest_to_the_byte(tmp_path: Path, newline: str) -> 
     (tmp_path / "clip_ppo.yml").write_bytes(before.encode())
     after = write(tmp_path, clip_range=0.1).read_bytes().decode()
     entry = "# tuned: study cartpole\nCartPole-v1:\n  n_envs: 8\n  n_timesteps: 50000\n"
-    entry += '  policy: "MlpPolicy"\n  clip_range: 0.1\n'
+    entry += "  policy: MlpPolicy\n  clip_range: 0.1\n"
     assert after == (HEADER + OTHER + "# somebody's own comment\n" + entry + tail).replace("\n", newline)
 
 
@@ -66,7 +70,7 @@ def test_a_file_without_a_last_newline(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("- a\n- b\n", "holds list, not one entry an environment"),
+        ("- a\n- b\n", "holds list, not one entry per environment"),
         ("{CartPole-v1: {n_envs: 1}, Acrobot-v1: {n_envs: 1}}\n", "does not fit"),
         ("CartPole-v1: &shared\n  n_envs: 1\nPendulum-v1:\n  <<: *shared\n", "does not fit"),
     ],
@@ -85,3 +89,68 @@ def test_bad_input(tmp_path: Path) -> None:
         write(tmp_path, n_envs=4)
     with pytest.raises(ValueError, match="does not fit"):
         write(tmp_path, clip_range=float("nan"))
+
+
+# ---- A confirmed winner ----
+
+LOW = [float(i) for i in range(10)]
+HIGH = [i + 100.0 for i in LOW]
+OWN = "tests.experiments.mine:Line"
+REFERENCE = (0.0, 100.0)
+
+
+def written(
+    folder: Path, better: Mapping[str, Sequence[float]], settings: Mapping[str, object] | None = None
+) -> tuple[list[Path], list[str]]:
+    plan = StudyPlan(
+        algorithm="clip_ppo",
+        environments=tuple(better),
+        timesteps=1000,
+        n_envs=2,
+        seeds=3,
+        space={},
+        fixed={},
+        sampler="random",
+        sampler_seed=0,
+        aggregation="normalised",
+        pruning=False,
+        references=dict.fromkeys(better, REFERENCE),
+    )
+    winner = Candidate("trial 7", settings or {"clip_range": 0.1}, {}, better, {})
+    defaults = Candidate("defaults", {}, {}, dict.fromkeys(better, LOW), {})
+    found = judge(plan, [winner, defaults])
+    assert found.winner == "trial 7"
+    return write_winner(plan, winner, found.winner_lines, "mine", folder)
+
+
+def test_an_environment_by_import_path_has_its_entry(tmp_path: Path) -> None:
+    (file,), without = written(tmp_path, {OWN: HIGH})
+    entry = yaml.safe_load(file.read_text())[OWN]
+    assert entry == {"n_envs": 2, "n_timesteps": 1000, "policy": "MlpPolicy", "clip_range": 0.1}
+    assert without == []
+
+
+def test_only_where_it_is_shown_to_be_better(tmp_path: Path) -> None:
+    (file,), without = written(tmp_path, {"CartPole-v1": HIGH, "Acrobot-v1": LOW})
+    assert list(yaml.safe_load(file.read_text())) == ["CartPole-v1"]
+    assert without == ["No entry for Acrobot-v1: trial 7 is not shown to be better there"]
+
+
+def test_the_papers_settings_stay(tmp_path: Path) -> None:
+    file = tmp_path / "clip_ppo.yml"
+    before = "# Paper: table 3\nCartPole-v1:\n  n_timesteps: 1\n# tuned: once\nAcrobot-v1:\n  n_timesteps: 1\n"
+    file.write_text(before)
+    _, without = written(tmp_path, {"CartPole-v1": HIGH, "Acrobot-v1": HIGH})
+    assert without == [f"No entry for CartPole-v1: the paper's settings stand in {tmp_path}"]
+    found = yaml.safe_load(file.read_text())
+    assert found["CartPole-v1"] == {"n_timesteps": 1}
+    assert found["Acrobot-v1"]["clip_range"] == 0.1
+
+
+def test_a_file_that_cannot_take_it_is_named_and_left(tmp_path: Path) -> None:
+    file = tmp_path / "clip_ppo.yml"
+    file.write_text("- a list\n")
+    files, (why,) = written(tmp_path, {"CartPole-v1": HIGH})
+    assert files == []
+    assert why.startswith(f"No entry for CartPole-v1: {file} holds list")
+    assert file.read_text() == "- a list\n"

@@ -1,40 +1,32 @@
-"""Does a tuned setting beat the documented defaults? Statistics of returns on test seeds, and what they say in words.
+"""The verdict of a confirmation: does a tuned setting beat the documented defaults?
 
-The k best settings of a study were chosen because they looked good, so their tuning returns flatter them. Here all that
-counts is a second set of runs on seeds that the study has never seen. Each of the k has k − 1 others that could have
-been lucky in its place: the intervals are Bonferroni-corrected, level 1 − 0.05/k each, so that all k hold together with
-95 %. Only a setting whose corrected interval lies above zero is called better.
+The k best settings of a study were chosen for their tuning returns, which therefore flatter them. Only a second set of
+runs counts here, on seeds that the study has never seen. With k settings, one may look better by chance: the intervals
+are Bonferroni-corrected to level 1 − 0.05/k, and all k hold together with 95 %. Only a setting whose corrected interval
+lies above zero is called better.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number
-from sb3_ppo_variants.experiments.stats import estimators as statistics
+from sb3_ppo_variants.experiments.stats.estimators import IQM_LEAST, Interval
 from sb3_ppo_variants.experiments.tuning.differences import (
     POWER,
     Difference,
-    Scale,
     corrected_level,
     difference_to_defaults,
-    scale_of,
     worst_return,
 )
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan, TrialRecord
+from sb3_ppo_variants.experiments.tuning.metric import Metric
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
 
 DEFAULTS = "defaults"
 NO_WINNER = "no tuned setting is shown to beat the documented defaults: "
 LEAST_SEEDS = 10  # below, percentile intervals of the IQM are too narrow to confirm anything
 LEAST_FINISHED = 5  # of the defaults' runs
-
-UNITS: Mapping[Scale, str] = {
-    "return": "return",
-    "normalised": "normalised score (random policy 0, reference 1)",
-    "ranks": "P(better) − ½",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Verdict:
     :param notes: How they were computed and what failed
     :param level: Confidence level of each interval, 1 − 0.05/k
     :param differences: The aggregate of each candidate, in the candidates' order
-    :param winner_lines: The winner in each environment by itself; empty without a winner
+    :param winner_lines: The winner's difference in each environment; empty without a winner
     """
 
     winner: str | None
@@ -59,7 +51,7 @@ class Verdict:
     winner_lines: list[Difference] = dataclasses.field(default_factory=list)
 
 
-def verdict(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
+def judge(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     """Compare the candidates with the documented defaults on the test seeds.
 
     A failed run of a candidate counts as the random policy's return, or as the worst return of all candidates in that
@@ -67,7 +59,7 @@ def verdict(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     can only speak against the candidate.
 
     :param plan: The study
-    :param candidates: ``"defaults"`` and the k settings looked at, in any order
+    :param candidates: ``"defaults"`` and the k other settings, in any order
     :return: The verdict; ``winner`` is the confirmed setting with the highest lower limit
     :raises ValueError: when the defaults are not among the candidates
     """
@@ -76,11 +68,16 @@ def verdict(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
         raise ValueError(f"The confirmation needs a candidate {DEFAULTS!r}, got {[c.name for c in candidates]}")
     others = [c for c in candidates if c.name != DEFAULTS]
     level = corrected_level(max(len(others), 1))
-    lines = {c.name: _differences(plan, c, defaults, candidates, level) for c in others}
-    deciding = {name: ds[-1] for name, ds in lines.items() if len(ds) == _lines_of(plan)}
+    metrics = _metrics(plan)
+    worst = {e: worst_return(plan, e, candidates) for e in plan.environments}
+    lines = {
+        c.name: [d for m in metrics if (d := difference_to_defaults(c, defaults, m, worst, level)) is not None]
+        for c in others
+    }
+    deciding = {name: ds[-1] for name, ds in lines.items() if len(ds) == len(metrics)}
     enough = [c.name for c in others if c.name in deciding and _enough(plan, c, defaults)]
     confirmed = [deciding[name] for name in enough if deciding[name].better]
-    winner = max(confirmed, key=_lower_limit, default=None)
+    winner = max(confirmed, key=lambda d: d.lower_limit, default=None)
     found = list(deciding.values())
     winner_lines = [d for d in lines[winner.candidate] if d.environment is not None] if winner else []
     words = _winner_words(winner, winner_lines, len(others)) if winner else _no_winner_words(plan, candidates, found)
@@ -89,12 +86,12 @@ def verdict(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
         *("P(better)", f"{100 * level:.3g} %", "detectable", "n", "failed"),
     ]
     table = Table("Confirmation on test seeds", header, [_line(d) for ds in lines.values() for d in ds])
-    notes = _notes(candidates, scale_of(plan), level)
+    notes = _notes(candidates, metrics[-1], level)
     return Verdict(winner.candidate if winner else None, words, table, notes, level, found, winner_lines)
 
 
 def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
-    """The verdict on a study that offers nothing but the defaults.
+    """The verdict on a study in which only the defaults have a score.
 
     :param trials: Its trials
     """
@@ -110,24 +107,10 @@ def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
     return Verdict(None, NO_WINNER + why, table, [], corrected_level(1), [])
 
 
-def _differences(
-    plan: StudyPlan, candidate: Candidate, defaults: Candidate, candidates: Sequence[Candidate], level: float
-) -> list[Difference]:
-    """One for each environment, then, where there are several, the aggregate: the last one decides."""
-    worst = {e: worst_return(plan, e, candidates) for e in plan.environments}
-    groups: list[tuple[Sequence[str], Scale]] = [([e], "return") for e in plan.environments]
-    if len(plan.environments) > 1:
-        groups.append((plan.environments, scale_of(plan)))
-    found = [difference_to_defaults(plan, candidate, defaults, es, scale, worst, level) for es, scale in groups]
-    return [d for d in found if d is not None]
-
-
-def _lines_of(plan: StudyPlan) -> int:
-    return len(plan.environments) + (len(plan.environments) > 1)
-
-
-def _lower_limit(difference: Difference) -> float:
-    return -np.inf if difference.interval is None else difference.interval.low
+def _metrics(plan: StudyPlan) -> list[Metric]:
+    """The return in each environment, then, where there are several, the study's metric: the last one decides."""
+    each = [Metric([e], plan.references) for e in plan.environments]
+    return each if len(each) == 1 else [*each, plan.metric]
 
 
 def _enough(plan: StudyPlan, candidate: Candidate, defaults: Candidate) -> bool:
@@ -142,38 +125,38 @@ def _asked(candidate: Candidate, environment: str) -> int:
 
 def _winner_words(winner: Difference, lines: Sequence[Difference], candidates: int) -> str:
     words = (
-        f"{winner.candidate} beats the documented defaults: {amount(winner)} {UNITS[winner.scale]}, "
+        f"{winner.candidate} beats the documented defaults: {amount(winner)} {winner.metric.unit}, "
         f"with {_joint(candidates)}. A run of it beats a run of the defaults with probability "
         f"{winner.improvement:.2f}."
     )
     if len(lines) < 2:
         return words
-    # An aggregate may hide that a setting helps here and harms there.
+    # An aggregate may hide that a setting helps in one environment and harms in another.
     groups = {
         "better": [d for d in lines if d.better],
         "worse": [d for d in lines if d.worse],
         "not shown to differ": [d for d in lines if not d.better and not d.worse],
     }
     said = [f"{what} in {', '.join(str(d.environment) for d in group)}" for what, group in groups.items() if group]
-    return f"{words} Each environment by itself: {'; '.join(said)}."
+    return f"{words} By environment: {'; '.join(said)}."
 
 
 def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Sequence[Difference]) -> str:
-    looked_at = len(candidates) - 1
-    if not looked_at:
+    others = len(candidates) - 1
+    if not others:
         return NO_WINNER + "the study offered no other setting."
     if not found:
         return NO_WINNER + "too few runs finished to compare anything."
     asked = min(_asked(c, e) for c in candidates for e in plan.environments)
-    best = max(found, key=_lower_limit)
+    best = max(found, key=lambda d: d.lower_limit)
     words = NO_WINNER + (
-        f"of the {looked_at} looked at, {best.candidate} comes closest with {amount(best)} {UNITS[best.scale]}"
-        if looked_at > 1
-        else f"{best.candidate} differs by {amount(best)} {UNITS[best.scale]}"
+        f"of the {others} looked at, {best.candidate} comes closest with {amount(best)} {best.metric.unit}"
+        if others > 1
+        else f"{best.candidate} differs by {amount(best)} {best.metric.unit}"
     )
-    words += f", with {_joint(looked_at)}." if best.interval is not None else "."
+    words += f", with {_joint(others)}." if best.interval is not None else "."
     if all(d.worse for d in found):
-        words += " It is worse than the defaults." if looked_at == 1 else " All of them are worse than the defaults."
+        words += " It is worse than the defaults." if others == 1 else " All of them are worse than the defaults."
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:
@@ -210,37 +193,37 @@ def _digits(value: float) -> str:
 def _line(d: Difference) -> list[str]:
     return [
         d.candidate,
-        d.environment or {"normalised": "all, normalised", "ranks": "all, P(better) − ½"}.get(d.scale, "all"),
+        d.environment or d.metric.all_environments,
         NONE if d.center is None else number(d.center),
         NONE if d.center_defaults is None else number(d.center_defaults),
         _signed(d.difference),
         NONE if d.interval is None else f"{_signed(d.interval.low)} to {_signed(d.interval.high)}",
         f"{d.improvement:.2f}",
-        NONE
-        if d.improvement_interval is None
-        else f"{d.improvement_interval.low:.2f} to {d.improvement_interval.high:.2f}",
+        _shares(d.improvement_interval),
         NONE if d.detectable is None else _digits(d.detectable),
         f"{d.n} / {d.m}",
         f"{d.failed} / {d.failed_defaults}",
     ]
 
 
-def _notes(candidates: Sequence[Candidate], scale: Scale, level: float) -> list[str]:
+def _shares(found: Interval | None) -> str:
+    return NONE if found is None else f"{found.low:.2f} to {found.high:.2f}"
+
+
+def _notes(candidates: Sequence[Candidate], metric: Metric, level: float) -> list[str]:
     k = max(len(candidates) - 1, 1)
     notes = [
-        f"Return: mean of the last 100 training episodes; IQM over runs (mean below {statistics.IQM_LEAST}). n and "
+        f"Return: mean of the last 100 training episodes; IQM over runs (mean below {IQM_LEAST}). n and "
         "failed: runs of the setting / of the defaults, all on test seeds that no trial has used.",
         f"Intervals: stratified percentile bootstrap (runs are resampled within each environment and setting), level "
         f"1 − 0.05/{k} = {100 * level:.3g} % each, so that those of the {k} looked at hold together with 95 % "
         f"(Bonferroni). The correction is for settings, not for environments: what decides is "
-        f"{'the one environment' if scale == 'return' else 'the line over all environments'}.",
+        f"{'the one environment' if len(metric.environments) == 1 else 'the line over all environments'}.",
         "Intervals of P(better) are widened for few runs (Hesterberg 2015, arXiv:1411.5279).",
         f"Detectable: the true difference that this comparison would have found with probability {POWER:g}.",
     ]
-    if scale == "normalised":
-        notes.append("Over all environments: mean of normalised returns, random policy 0 and reference 1 in each.")
-    if scale == "ranks":
-        notes.append("Over all environments: mean of P(better) − ½, for returns without a common scale.")
+    if metric.difference_note is not None:
+        notes.append(metric.difference_note)
     if any(reasons for c in candidates if c.name != DEFAULTS for reasons in c.failed.values()):
         notes.append("A failed run of a setting counts as the random policy's return, or as the worst seen if lower.")
     if any(reasons for c in candidates if c.name == DEFAULTS for reasons in c.failed.values()):

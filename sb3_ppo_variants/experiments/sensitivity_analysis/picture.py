@@ -1,8 +1,8 @@
-"""The picture of a sensitivity study: return over each parameter, with what is documented behind it."""
+"""The picture of a sensitivity study: return over each parameter, with the documented range or default behind it."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,11 +12,9 @@ from matplotlib.patches import Patch
 
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS
 from sb3_ppo_variants.experiments.search_space.axis import SHADE, set_axis
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Dimension, Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point
 from sb3_ppo_variants.files import atomic
-
-if TYPE_CHECKING:
-    from sb3_ppo_variants.experiments.sensitivity.study import Point
 
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
 COLUMNS = 3
@@ -25,8 +23,8 @@ COLUMNS = 3
 def dimension_of(argument: str, values: Sequence[Any]) -> Dimension:
     """The axis for the values of a parameter.
 
-    ``gae_lambda`` and ``gamma`` through the logarithm of 1 − x, whole numbers as they are, other positive numbers
-    through their logarithm. Values that include 0 stand side by side.
+    ``gae_lambda`` and ``gamma`` are drawn on the logarithm of 1 − x, whole numbers as they are, other positive numbers
+    on their logarithm. Values that include 0 are drawn at equal distances.
 
     :param argument: Constructor's argument
     :param values: Its values, at least two, in increasing order
@@ -39,8 +37,8 @@ def dimension_of(argument: str, values: Sequence[Any]) -> Dimension:
     return Real(low, high, log=True) if low > 0 else Choice(tuple(values))
 
 
-def draw_sensitivity(points: Sequence["Point"], title: str, path: Path) -> Path:
-    """Draw one panel a parameter, all on one scale of returns.
+def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
+    """Draw one panel per parameter, all on one scale of returns.
 
     :param points: Of one environment
     :param title: Above the panels
@@ -61,14 +59,14 @@ def draw_sensitivity(points: Sequence["Point"], title: str, path: Path) -> Path:
         axes.set_ylabel("final return")
     counts = sorted({len(p.returns) for p in points})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    figure.suptitle(f"{title}; n = {n} a point")
+    figure.suptitle(f"{title}; n = {n} per point")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=3, frameon=False)
     with atomic(path) as temporary:
         canvas.print_png(str(temporary))
     return path
 
 
-def _draw_panel(axes: Axes, argument: str, points: Sequence["Point"]) -> None:
+def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
     dimension = dimension_of(argument, [p.value for p in points])
     set_axis(axes, argument, dimension)
     axes.grid(alpha=0.3, linewidth=0.6)
@@ -90,7 +88,7 @@ def _draw_panel(axes: Axes, argument: str, points: Sequence["Point"]) -> None:
             axes.plot([dimension.place(p.value)], [0.03], "x", color=RED, transform=edge, markeredgewidth=1.8)
 
 
-def _legend(points: Sequence["Point"]) -> list[Any]:
+def _legend(points: Sequence[Point]) -> list[Any]:
     n = max(len(p.returns) for p in points)
     center = "IQM over runs" if n >= 4 else "mean over runs"
     handles: list[Any] = [

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from sb3_ppo_variants.experiments.stats import estimators as statistics
-from sb3_ppo_variants.experiments.tuning.confirmation import Verdict, verdict
 from sb3_ppo_variants.experiments.tuning.differences import corrected_level, detectable_difference
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, StudyPlan
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
+from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge
 
 ONE = ("Mine-v0",)
 TWO = ("Mine-v0", "Yours-v0")
@@ -37,7 +38,7 @@ HIGH = [x + 100 for x in LOW]
 
 
 def test_a_clear_winner() -> None:
-    found = verdict(study(), [candidate("defaults", LOW), candidate("trial 7", HIGH)])
+    found = judge(study(), [candidate("defaults", LOW), candidate("trial 7", HIGH)])
     assert found.winner == "trial 7"
     assert found.words.startswith("trial 7 beats the documented defaults: +100.0 (+")
     assert "95 % confidence." in found.words
@@ -47,11 +48,11 @@ def test_a_clear_winner() -> None:
 
 
 def test_nothing_better() -> None:
-    found = verdict(study(), [candidate("trial 7", LOW), candidate("defaults", LOW), candidate("trial 9", LOW[::-1])])
+    found = judge(study(), [candidate("trial 7", LOW), candidate("defaults", LOW), candidate("trial 9", LOW[::-1])])
     assert found.winner is None
     assert found.words.startswith("no tuned setting is shown to beat the documented defaults: of the 2 looked at")
     assert "would have been found with probability 0.8" in found.words
-    worse = verdict(study(), [candidate("trial 7", LOW), candidate("defaults", HIGH)])
+    worse = judge(study(), [candidate("trial 7", LOW), candidate("defaults", HIGH)])
     assert worse.winner is None
     assert "−100.0" in worse.words
 
@@ -59,7 +60,7 @@ def test_nothing_better() -> None:
 def test_the_interval_is_scipys_at_the_corrected_level() -> None:
     x, y = np.random.default_rng(1).normal(size=(2, 10)).tolist()
     others = [candidate(f"trial {i}", x) for i in (1, 2, 3, 4)]
-    found = verdict(study(), [candidate("defaults", y), *others])
+    found = judge(study(), [candidate("defaults", y), *others])
 
     def iqm(data: np.ndarray, axis: int) -> np.ndarray:
         return np.sort(data, axis=axis).take(range(2, 8), axis=axis).mean(axis=axis)
@@ -81,26 +82,26 @@ def test_bonferroni_needs_more_the_more_are_looked_at() -> None:
     # The difference of two such IQMs has its 2.5 % quantile at −3.2 and its 0.05/30 quantile at −4.5: 4.2 lies between.
     alone = [candidate("defaults", LOW), candidate("trial 1", [x + 4.2 for x in LOW])]
     crowd = [candidate(f"trial {i}", LOW) for i in range(2, 16)]
-    assert verdict(study(), alone).winner == "trial 1"
-    assert verdict(study(), [*alone, *crowd]).winner is None
+    assert judge(study(), alone).winner == "trial 1"
+    assert judge(study(), [*alone, *crowd]).winner is None
 
 
 def test_several_environments_normalised() -> None:
     # IQM 54.5 of a scale of 100 against 4.5, and −4.5 + 50 against 45.5: +0.5 and −0.5 + 0.49
     plan = study(TWO, "normalised")
     first, second = [x + 50 for x in LOW], [x - 49 for x in LOW]
-    found = verdict(plan, [candidate("defaults", LOW, LOW), candidate("trial 7", first, second)])
+    found = judge(plan, [candidate("defaults", LOW, LOW), candidate("trial 7", first, second)])
     assert found.differences[0].difference == pytest.approx((50 / 100 + -49 / 100) / 2)
-    assert found.differences[0].scale == "normalised"
+    assert found.differences[0].metric.name == "normalised"
     assert found.winner is None
     assert [cells[1] for cells in found.table.body] == ["Mine-v0", "Yours-v0", "all, normalised"]
     assert line(found, "trial 7", "Yours-v0")[4] == "−49.0"
 
 
 def test_several_environments_without_a_reference_use_ranks() -> None:
-    found = verdict(study(TWO, "ranks"), [candidate("defaults", LOW, LOW), candidate("trial 7", HIGH, LOW)])
+    found = judge(study(TWO, "ranks"), [candidate("defaults", LOW, LOW), candidate("trial 7", HIGH, LOW)])
     decides = found.differences[0]
-    assert decides.scale == "ranks"
+    assert decides.metric.name == "ranks"
     assert decides.difference == pytest.approx((1 + 0.5) / 2 - 0.5)  # better in every pair, and a draw
     # The second environment's P(better) has variance (1/12)·(1/n + 1/m); Student's t for 9 degrees of freedom.
     error = np.sqrt((1 / 10 + 1 / 10) / 12) / 2
@@ -112,7 +113,7 @@ def test_several_environments_without_a_reference_use_ranks() -> None:
 def test_failed_runs_of_a_candidate_count_as_the_worst() -> None:
     failed = {"Mine-v0": ["nan: diverged"] * 5}
     # Dropped, the five failures would leave five runs of 107 and more: a winner.
-    found = verdict(study(), [candidate("defaults", LOW), candidate("trial 7", HIGH[5:], failed=failed)])
+    found = judge(study(), [candidate("defaults", LOW), candidate("trial 7", HIGH[5:], failed=failed)])
     assert found.winner is None
     assert found.differences[0].center == pytest.approx((0 + 0 + 0 + 105 + 106 + 107) / 6)  # the worst seen is 0
     assert line(found, "trial 7")[-2:] == ["10 / 10", "5 / 0"]
@@ -124,36 +125,36 @@ def test_failed_runs_count_as_the_random_policy_where_that_is_known() -> None:
     runs = [400.0 + x for x in LOW]
     defaults = Candidate("defaults", {}, {}, {"CartPole-v1": runs}, {})
     all_failed = Candidate("trial 7", {}, {}, {}, {"CartPole-v1": ["env: broken"] * 10})
-    found = verdict(plan, [defaults, all_failed])
+    found = judge(plan, [defaults, all_failed])
     assert found.differences[0].center == pytest.approx(21.61)  # references.json
     assert found.winner is None
 
 
 def test_failed_runs_of_the_defaults_are_left_out() -> None:
     failed = {"Mine-v0": ["nan: diverged"] * 2}
-    found = verdict(study(), [candidate("defaults", HIGH[:8], failed=failed), candidate("trial 7", HIGH)])
+    found = judge(study(), [candidate("defaults", HIGH[:8], failed=failed), candidate("trial 7", HIGH)])
     assert found.differences[0].center_defaults == pytest.approx(np.mean(HIGH[2:6]))
     assert found.winner is None
-    gone = verdict(study(), [candidate("defaults", failed={"Mine-v0": ["x"] * 10}), candidate("trial 7", HIGH)])
+    gone = judge(study(), [candidate("defaults", failed={"Mine-v0": ["x"] * 10}), candidate("trial 7", HIGH)])
     assert gone.winner is None
     assert gone.words.endswith("too few runs finished to compare anything.")
 
 
 def test_few_seeds_confirm_nothing() -> None:
-    found = verdict(study(), [candidate("defaults", LOW[:9]), candidate("trial 7", HIGH[:9])])
+    found = judge(study(), [candidate("defaults", LOW[:9]), candidate("trial 7", HIGH[:9])])
     assert found.winner is None
     assert "With 9 test seeds nothing is confirmed: that takes at least 10." in found.words
-    single = verdict(study(), [candidate("defaults", LOW[:1]), candidate("trial 7", HIGH[:1])])
+    single = judge(study(), [candidate("defaults", LOW[:1]), candidate("trial 7", HIGH[:1])])
     assert single.winner is None
     assert line(single, "trial 7")[5] == "–"
 
 
 def test_the_defaults_alone_and_without_them() -> None:
-    found = verdict(study(), [candidate("defaults", LOW)])
+    found = judge(study(), [candidate("defaults", LOW)])
     assert (found.winner, found.table.body) == (None, [])
     assert found.words.endswith("the study offered no other setting.")
     with pytest.raises(ValueError, match="needs a candidate 'defaults', got \\['trial 7'\\]"):
-        verdict(study(), [candidate("trial 7", LOW)])
+        judge(study(), [candidate("trial 7", LOW)])
 
 
 def test_levels() -> None:
@@ -194,16 +195,16 @@ def test_false_positives_are_rare(
     rng, plan, studies, winners = np.random.default_rng(5), study(environments, aggregation), 100, 0
     for _ in range(studies):
         names = ["defaults", *(f"trial {i}" for i in range(candidates))]
-        found = verdict(plan, [candidate(name, *draw(rng, (len(environments), 10)).tolist()) for name in names])
+        found = judge(plan, [candidate(name, *draw(rng, (len(environments), 10)).tolist()) for name in names])
         winners += found.winner is not None
     assert winners / studies <= 0.05
 
 
 def test_a_winner_that_harms_one_environment_says_so() -> None:
     worse = [x - 5 for x in LOW]
-    found = verdict(study(TWO, "normalised"), [candidate("defaults", LOW, LOW), candidate("trial 7", HIGH, worse)])
+    found = judge(study(TWO, "normalised"), [candidate("defaults", LOW, LOW), candidate("trial 7", HIGH, worse)])
     assert found.winner == "trial 7"
-    assert found.words.endswith("Each environment by itself: better in Mine-v0; worse in Yours-v0.")
+    assert found.words.endswith("By environment: better in Mine-v0; worse in Yours-v0.")
     assert [(d.environment, d.better, d.worse) for d in found.winner_lines] == [
         ("Mine-v0", True, False),
         ("Yours-v0", False, True),

@@ -12,9 +12,10 @@ from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Watch
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.search_space.axis import ticks
-from sb3_ppo_variants.experiments.search_space.spaces import Choice, Complement, Integer, Real
-from sb3_ppo_variants.experiments.sensitivity.picture import dimension_of, draw_sensitivity
-from sb3_ppo_variants.experiments.sensitivity.study import POINTS, Point, grid, sensitivity
+from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Integer, Real
+from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.study import sensitivity
 from tests.experiments.fakes import coordinate_here
 
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 128, "n_epochs": 1}}
@@ -59,7 +60,7 @@ def test_from_end_to_end_and_again(tmp_path: Path, coordinated: list[int]) -> No
     assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
 
 
-def test_a_failed_point_is_said(tmp_path: Path, coordinated: list[int]) -> None:
+def test_a_failed_point_is_reported(tmp_path: Path, coordinated: list[int]) -> None:
     tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
     points = {"n_epochs": [2]}
     found = sensitivity(
@@ -92,7 +93,7 @@ def test_grid() -> None:
         ({"parameters": ["clip_rnage"]}, "takes no argument 'clip_rnage'. Did you mean 'clip_range'?"),
         ({"parameters": ["max_grad_norm"]}, "points of 'max_grad_norm' must be numbers.*got None around 0.5"),
         ({"points": {"target_kl": [0.1]}}, "points of 'target_kl' must be numbers, as its default must be"),
-        ({"points": {"clip_range": [0.2]}, "parameters": ["clip_range"]}, "no point beside its default 0.2"),
+        ({"points": {"clip_range": [0.2]}, "parameters": ["clip_range"]}, "no point besides its default 0.2"),
         ({"points": {"clip_range": [-0.1]}}, "clip_ppo does not take the settings.*clip_range"),
         ({"environments": []}, "needs an environment, got none"),
         ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'"),

@@ -1,6 +1,6 @@
 """How much each documented default matters: one parameter at a time around them, all others as documented.
 
-That is a cut through the space along each axis and no search: where two parameters act together, it does not see it.
+It cuts through the space along each axis, so it does not show where two parameters act together.
 """
 
 import dataclasses
@@ -16,52 +16,15 @@ from sb3_ppo_variants.experiments.engine.records import Record, gather, write_ru
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.workers import available_cores
 from sb3_ppo_variants.experiments.runs.environments import check_environment
-from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
+from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
-from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings, run_settings
-from sb3_ppo_variants.experiments.stats import estimators as statistics
+from sb3_ppo_variants.experiments.runs.settings import full_settings, run_settings
+from sb3_ppo_variants.experiments.sensitivity_analysis.picture import draw_sensitivity
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point, grid
 from sb3_ppo_variants.files import safe_name, write_csv
 
-# The documented ranges, and beyond both ends of them. 1 − λ halves or so from point to point; c₁ and c₂ include 0.
-POINTS: Mapping[str, tuple[float, ...]] = {
-    "clip_range": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
-    "n_epochs": (1, 3, 5, 10, 15, 20),
-    "gae_lambda": (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995),
-    "vf_coef": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0),
-    "ent_coef": (0.0, 0.001, 0.003, 0.01, 0.03, 0.1),
-}
 COLUMNS = ("parameter", "value", "default", "return", "low", "high", "n", "failed", "returns")
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """One value of one parameter in one environment.
-
-    :param environment: Gymnasium id
-    :param argument: The parameter
-    :param value: Its value
-    :param default: Whether that is its default: the same runs for every parameter
-    :param returns: Final returns of the runs that finished, in the order of the seeds
-    :param failed: Reasons of those that failed
-    """
-
-    environment: str
-    argument: str
-    value: Any
-    default: bool
-    returns: tuple[float, ...]
-    failed: tuple[str, ...]
-
-    @property
-    def center(self) -> float | None:
-        """IQM of the returns (mean below 4); ``None`` without any."""
-        return float(statistics.center(self.returns)) if self.returns else None
-
-    @property
-    def interval(self) -> statistics.Interval | None:
-        """Its 95 % percentile bootstrap interval."""
-        return statistics.center_interval(self.returns) if self.returns else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,17 +63,17 @@ def sensitivity(
 ) -> Sensitivity:
     """Train with one parameter moved at a time, and draw the return over it.
 
-    The runs with all defaults are a point of every curve and are done once. All is kept in a ledger: the same call
-    goes on where an earlier one was interrupted, and with more seeds, points or environments it adds what is new.
+    The runs with all defaults are a point of every curve and are done once. Everything is kept in a ledger: call it
+    again to resume a study that was interrupted, or with more seeds, points or environments to extend it.
 
     :param algorithm: A name (see :mod:`.registry`) or a class that other processes can import
     :param environments: Gymnasium ids
-    :param parameters: Constructor arguments; by default those of :data:`POINTS` that the algorithm has
-    :param points: Parameter → values, in the place of those of :data:`POINTS`; the default is always added
+    :param parameters: Constructor arguments; by default those of :data:`.POINTS` that the algorithm has
+    :param points: Parameter → values, instead of those of :data:`.POINTS`; the default is always added
     :param timesteps: Training steps of each run
     :param seeds: Runs of each point
     :param n_envs: Environments stepped together in each run
-    :param settings: Constructor argument → value that every run has; it moves the defaults
+    :param settings: Constructor argument → value in every run; they replace the class's defaults
     :param jobs: Worker processes; by default one for each available core
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the ledger and the results
@@ -127,10 +90,11 @@ def sensitivity(
     check_n_envs(n_envs)
     passed = run_settings(name, settings or {})
     values = grid(name, passed, parameters, points or {})
+    defaults = full_settings(name, passed)
     wanted = tuning_seeds(seeds)
     for environment in names:
         check_environment(environment)
-    chosen = [{}, *({a: v} for a, vs in values.items() for v in vs if v != _default(name, passed, a))]
+    chosen = [{}, *({a: v} for a, vs in values.items() for v in vs if v != defaults.get(a))]
     runs = {
         (environment, seed, i): Run(name, environment, seed, timesteps, n_envs, passed | change)
         for environment in names
@@ -145,53 +109,12 @@ def sensitivity(
     standings = do_runs(by_key, url, study_name(out), jobs or available_cores(), log, console, labels)
     rows = gather(by_key, standings)
     found = [
-        _point(rows, environment, argument, value, passed, value == _default(name, passed, argument))
+        _point(rows, environment, argument, value, passed, value == defaults.get(argument))
         for environment in names
         for argument, vs in values.items()
         for value in vs
     ]
     return Sensitivity(found, rows, _write(found, rows, name, out))
-
-
-def grid(
-    algorithm: str, settings: Mapping[str, Any], parameters: Iterable[str] | None, points: Mapping[str, Sequence[Any]]
-) -> dict[str, list[Any]]:
-    """The values of each parameter, the default among them, from the lowest to the highest.
-
-    :param algorithm: Name of the algorithm
-    :param settings: What every run passes to the constructor
-    :param parameters: See :func:`sensitivity`
-    :param points: See :func:`sensitivity`
-    :return: Parameter → values
-    """
-    takes = constructor_parameters(algorithm)
-    wanted = [p for p in POINTS if p in takes] if parameters is None else list(dict.fromkeys(parameters))
-    wanted += [p for p in points if p not in wanted]
-    if not wanted:
-        raise ValueError(f"{algorithm} has none of {', '.join(POINTS)}: name parameters of its own, and their points")
-    found = {}
-    for parameter in wanted:
-        if parameter not in takes:
-            raise ValueError(f"{algorithm} takes no argument {parameter!r}.{did_you_mean(parameter, takes)}")
-        given = points.get(parameter, POINTS.get(parameter))
-        default = _default(algorithm, settings, parameter)
-        if given is None or not all(_is_number(v) for v in (*given, default)):
-            raise ValueError(
-                f"The points of {parameter!r} must be numbers, as its default must be, got {given!r} around "
-                f"{default!r}: points={{{parameter!r}: [0.1, 0.2]}}"
-            )
-        found[parameter] = sorted({*given, default})
-        if len(found[parameter]) < 2:
-            raise ValueError(f"{parameter!r} has no point beside its default {default!r}")
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _default(algorithm: str, settings: Mapping[str, Any], argument: str) -> Any:
-    return full_settings(algorithm, settings).get(argument)
 
 
 def _text(change: Mapping[str, Any]) -> str:
@@ -209,8 +132,6 @@ def _point(
 
 
 def _write(points: Sequence[Point], rows: Sequence[Record], algorithm: str, out: Path) -> list[Path]:
-    from sb3_ppo_variants.experiments.sensitivity.picture import draw_sensitivity
-
     write_runs(out / "runs.csv", rows)
     files = [out / "runs.csv"]
     first = rows[0].run
