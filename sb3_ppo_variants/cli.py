@@ -361,7 +361,7 @@ def worker(
             raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): say which with --study")
         stop = work.stop_on_signals()
         _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
-        done = work.join_with_sequel(work.Job(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
+        done = work.join_with_sequel(work.WorkerConfig(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
         kept = f"stopped. {without_password(url)} keeps the rest; the same command goes on from there"
         _say(f"{done} runs done here; " + (kept if stop() else "nothing is left to do"))
     if stop():

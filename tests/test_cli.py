@@ -20,9 +20,8 @@ from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.tuning.ledger import read_trials
-from tests.experiments.fakes import coordinate_here
+from tests.experiments.in_process import without_workers
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
-from tests.experiments.tuning.fake_trials import coordinate_here as coordinate_trials_here
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
 
@@ -93,7 +92,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     # A2C's n_steps of 5 gives no finished episode in 5 steps.
     arguments = ["--algo", "sb3:a2c", "--algo", "sb3:ppo", "--timesteps", "5", "--seeds", "1", "--out", str(tmp_path)]
     code, out, err = run("compare", *arguments, *SMALL)
@@ -145,7 +144,7 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
     assert len(finished) == int(done[1]) < 6
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     code, out, err = run(*arguments(tmp_path))
     assert code == 0
     assert f"{done[1]} of 6 runs were done before" in err
@@ -233,8 +232,7 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
 
 
 def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tuning", "tuning_confirmation"):
-        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_trials_here)
+    without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yml").write_text("clip_range: [0.1, 0.2]\nn_epochs: {kind: integer, low: 9, high: 10}\n")
     command = ["tune", "--algo", "clip_ppo", "--trials", "4", "--timesteps", "128", "--seeds", "1", "--confirm", "1"]
@@ -291,7 +289,7 @@ def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         before = {t.number: t.params for t in ledger.trials() if t.params}
         finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
     assert finished
-    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.study.coordinate", coordinate_trials_here)
+    without_workers(monkeypatch)
     code, out, _ = run(*tuning_command(tmp_path, 8))
     assert code == 0
     assert "8 trials: 8 done" in out

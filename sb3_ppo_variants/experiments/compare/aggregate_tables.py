@@ -57,7 +57,7 @@ def published_tables(rows: Sequence[Record], published: Mapping[str, float], ref
     if not scales:
         return []
     names, environments = _published_rows(rows, published), list(scales[0].ends)
-    others = [r for r in dict.fromkeys(r.run.row for r in rows) if r not in names]
+    others = [r for r in dict.fromkeys(r.run.variant for r in rows) if r not in names]
     shown = [*names, *(name for name in others if all(scores(rows, name, e) for e in environments))]
     tables = [
         _beside(rows, names, published, scales[0]),
@@ -70,7 +70,7 @@ def published_tables(rows: Sequence[Record], published: Mapping[str, float], ref
 
 
 def _published_rows(rows: Sequence[Record], published: Mapping[str, float]) -> list[str]:
-    return [name for name in dict.fromkeys(r.run.row for r in rows) if name in published]
+    return [name for name in dict.fromkeys(r.run.variant for r in rows) if name in published]
 
 
 def _beside(rows: Sequence[Record], names: Sequence[str], published: Mapping[str, float], scale: Scale) -> Table:

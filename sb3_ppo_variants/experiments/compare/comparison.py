@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.compare import presets
 from sb3_ppo_variants.experiments.compare.variants import Contestant, contestants, with_settings
-from sb3_ppo_variants.experiments.engine.coordinator import do_runs, look
+from sb3_ppo_variants.experiments.engine.coordinator import do_runs, run_statuses
 from sb3_ppo_variants.experiments.engine.records import Record, gather, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, without_password
 from sb3_ppo_variants.experiments.engine.workers import available_cores
@@ -119,7 +119,7 @@ def compare(
     out = Path(out) if out is not None else Path("runs") / (preset or "compare")
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
-        standings = look(runs, url, study)
+        standings = run_statuses(runs, url, study)
     else:
         if storage is not None and console is not None:
             join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
@@ -189,7 +189,7 @@ def plan(
     for environment in names:
         check_environment(environment)
     for name in to_build:
-        check_by_building(next(r for r in runs if r.row == name))
+        check_by_building(next(r for r in runs if r.variant == name))
     return {run.key(): run for run in runs}
 
 
@@ -241,9 +241,9 @@ def write_report(
     from sb3_ppo_variants.experiments.compare.tables import make_report
     from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 
-    names = {r.run.row for r in rows}
+    names = {r.run.variant for r in rows}
     reference = chosen.reference if chosen is not None and chosen.reference in names else REFERENCE
-    reference = reference if reference in names else rows[0].run.row
+    reference = reference if reference in names else rows[0].run.variant
     published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
     report = make_report(rows, reference, published, notes)
     write_runs(out / "runs.csv", rows)

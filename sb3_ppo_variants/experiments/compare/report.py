@@ -50,7 +50,7 @@ class ReportPage:
     ):
         self.rows, self.report, self.reference = rows, report, reference
         self.published = dict(published or {})
-        self.names = list(dict.fromkeys(r.run.row for r in rows))
+        self.names = list(dict.fromkeys(r.run.variant for r in rows))
         self.environments = list(dict.fromkeys(r.run.environment for r in rows))
         self.panels = panels(self.names, groups)
         self.scale = self._scale()

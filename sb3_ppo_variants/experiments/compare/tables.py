@@ -61,7 +61,7 @@ def make_report(
     :param notes: What else is to be said
     """
     environments = list(dict.fromkeys(r.run.environment for r in rows))
-    names = list(dict.fromkeys(r.run.row for r in rows))
+    names = list(dict.fromkeys(r.run.variant for r in rows))
     overall, said = overall_tables(rows, names, environments, reference, published or {})
     settings, alone = _settings_table(rows, names)
     return Report(
@@ -160,7 +160,7 @@ def _rank_table(rows: Sequence[Record], names: list[str], environments: list[str
 
 
 def _settings_table(rows: Sequence[Record], algorithms: list[str]) -> tuple[Table | None, list[str]]:
-    run_of = {r.run.row: r.run for r in rows}
+    run_of = {r.run.variant: r.run for r in rows}
     full: dict[str, Mapping[str, Any]] = {}
     for name in algorithms:
         run = run_of[name]

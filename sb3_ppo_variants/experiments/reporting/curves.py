@@ -36,7 +36,7 @@ def draw_curves(rows: Sequence[Record], out: Path, groups: Groups | None = None)
     :return: The files written
     """
     environments = dict.fromkeys(r.run.environment for r in rows if r.result is not None)
-    shared = panels(list(dict.fromkeys(r.run.row for r in rows)), groups)
+    shared = panels(list(dict.fromkeys(r.run.variant for r in rows)), groups)
     return [
         save(curve_figure(rows, environment, "timesteps", shared), out / f"curves-{safe_name(environment)}.png")
         for environment in environments
@@ -124,7 +124,7 @@ def curve_figure(rows: Sequence[Record], environment: str, over: str, shared: Se
 def _draw_panel(
     axes: Axes, rows: Sequence[Record], environment: str, over: str, coloured: Sequence[str], others: Sequence[str]
 ) -> set[int]:
-    peers = [r.run.row for r in rows if r.run.algorithm in PEERS]
+    peers = [r.run.variant for r in rows if r.run.algorithm in PEERS]
     counts = set()
     for name, (colour, style) in styles(coloured, others, peers).items():
         n = _draw_row(axes, select(rows, name, environment), over, name, colour, style)

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, RUN, SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.progress import Display
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
+from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
 from sb3_ppo_variants.experiments.engine.storage import study_names
-from sb3_ppo_variants.experiments.engine.work import RESULT, Job
+from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.engine.workers import coordinate
 from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds
@@ -140,9 +140,8 @@ def confirm_candidates(
     labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
     display = Display(by_key, console, labels)
     with open_ledger(url, study + SUFFIX, create=True) as ledger, display.live():
-        batch = Batch(ledger, {key: run.description() for key, run in by_key.items()})
-        job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(by_key), first=batch.first)
-        standings = coordinate(batch, job, jobs, log, display)
+        batch = RequestedRuns(ledger, {key: run.description() for key, run in by_key.items()})
+        standings = coordinate(batch, jobs, log, display)
     return [_candidate(name, passed[name], values[name], wanted[name], standings) for name in passed]
 
 
@@ -151,7 +150,7 @@ def _candidate(
     settings: Mapping[str, object],
     values: Mapping[str, object],
     wanted: Sequence[Run],
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, RunStatus],
 ) -> Candidate:
     returns: dict[str, list[float]] = {}
     failed: dict[str, list[str]] = {}

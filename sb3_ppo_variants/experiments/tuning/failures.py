@@ -26,7 +26,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, Ledger, reason
 from sb3_ppo_variants.experiments.engine.work import Failure, Reporter, give_reason
-from sb3_ppo_variants.experiments.runs.run import NotFinite
+from sb3_ppo_variants.experiments.runs.run import NonFiniteScoreError
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 
@@ -128,7 +128,9 @@ def kind_of(error: Exception) -> str:
         trace = trace.tb_next
     # First: a policy that is not finite makes the environment or torch raise.
     models = [caller for caller, _ in callers if isinstance(caller, BaseAlgorithm) and hasattr(caller, "policy")]
-    if isinstance(error, NotFinite | NonFiniteError) or any(not_finite(model) is not None for model in models):
+    if isinstance(error, NonFiniteScoreError | NonFiniteError) or any(
+        not_finite(model) is not None for model in models
+    ):
         return "nan"
     in_environment = any(isinstance(caller, gymnasium.Env) and name in ("step", "reset") for caller, name in callers)
     return "env" if in_environment else "config"

@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import ACTIVE, DESCRIPTION, FIXED, RUN, Ledger, reason
-from sb3_ppo_variants.experiments.engine.standings import died
+from sb3_ppo_variants.experiments.engine.status import died
 from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.tuning.metric import scores
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER

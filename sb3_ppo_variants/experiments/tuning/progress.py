@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from sb3_ppo_variants.experiments.engine.standings import SETTLED, Standing
+from sb3_ppo_variants.experiments.engine.status import SETTLED, RunStatus
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, done
 
 
@@ -41,7 +41,7 @@ class StudyDisplay:
         with self._progress:
             yield self
 
-    def __call__(self, standings: Mapping[str, Standing]) -> None:
+    def __call__(self, standings: Mapping[str, RunStatus]) -> None:
         """Show where the trials stand now."""
         settled = sum(s.state in SETTLED for s in standings.values())
         if settled != self._settled:

@@ -10,7 +10,7 @@ from rich.console import Console
 from sb3_ppo_variants.experiments.compare.comparison import write_report
 from sb3_ppo_variants.experiments.compare.tables import Report, make_report
 from sb3_ppo_variants.experiments.engine.records import Record, gather, version_note
-from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
@@ -67,7 +67,7 @@ def test_settings_that_differ(rows: list[Record]) -> None:
 def test_failures_and_versions_are_said(rows: list[Record]) -> None:
     report = make_report([*rows, row("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in report.notes
-    assert report.notes[-1] == "The rows were made by different versions: torch 1 and 2"
+    assert report.notes[-1] == "The runs were made with different versions: torch 1 and 2"
     assert "Runs that finished fewer than 100 episodes, so that all count: 10" in report.notes
     assert version_note(rows) is None
 
@@ -133,7 +133,7 @@ def test_pictures(rows: list[Record], tmp_path: Path) -> None:
 
 def test_gather_reads_what_a_run_keeps() -> None:
     run = Run("sb3:ppo", "CartPole-v1", 0, 10)
-    rows = gather({"key": run}, {"key": Standing("failed", reason="because")})
+    rows = gather({"key": run}, {"key": RunStatus("failed", reason="because")})
     assert rows == [Record(run, "failed", None, "because")]
 
 
