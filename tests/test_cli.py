@@ -138,8 +138,8 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    kept = rf"goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
-    done = re.search(rf"interrupted with (\d) of 6 runs done; the same command {kept}", err)
+    kept = rf"to resume; finished runs are kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
+    done = re.search(rf"interrupted with (\d) of 6 runs done; rerun the command {kept}", err)
     assert done, err
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
@@ -184,7 +184,7 @@ def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_ledger(storage_url(None, tmp_path), "second", create=True)
     code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
     assert code == 2
-    assert "holds 2 studies (shared, second): say which with --study" in err
+    assert "holds 2 studies (shared, second): choose one with --study" in err
 
 
 def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
@@ -200,7 +200,9 @@ def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert [t.state for t in ledger.trials(TrialState.WAITING)] == [TrialState.WAITING]
-    assert f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; the same command" in err
+    assert (
+        f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; rerun the command to resume" in err
+    )
     assert "Traceback" not in err
 
 
@@ -211,15 +213,16 @@ def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.speed", measure)
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.as_json", lambda measurements: [None] * len(measurements))
-    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.show", lambda *_given: None)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.speed_table", lambda measurement: "")
     code, _, err = run("speed", "--json", str(tmp_path / "s.json"))
     assert code == 130
     assert (
-        err.strip() == f"interrupted; {tmp_path}/s.json holds the configurations measured; the same command begins anew"
+        err.strip()
+        == f"interrupted; {tmp_path}/s.json holds the configurations measured; rerun the command to start again"
     )
     assert json.loads((tmp_path / "s.json").read_text()) == [None]
     code, _, err = run("speed")
-    assert (code, err.strip()) == (130, "interrupted; the same command begins anew")
+    assert (code, err.strip()) == (130, "interrupted; rerun the command to start again")
 
 
 @pytest.mark.filterwarnings("default")
@@ -281,9 +284,7 @@ def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     _, err = process.communicate(timeout=120)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        kept = (
-            rf"the same command goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
-        )
+        kept = rf"rerun the command to resume; finished \w+ are kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
         assert re.search(kept, err), err
     with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
         before = {t.number: t.params for t in ledger.trials() if t.params}
