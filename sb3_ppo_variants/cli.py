@@ -26,14 +26,13 @@ Environments = Annotated[list[str], typer.Option("--env", help="Gymnasium id; re
 Timesteps = Annotated[int, typer.Option(help="Training steps per run")]
 NEnvs = Annotated[int, typer.Option(help="Environments stepped together in a run")]
 Normalize = Annotated[
-    str | None, typer.Option(help="Scale observations, rewards or both by running statistics (VecNormalize)")
+    str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
 ]
 Jobs = Annotated[int | None, typer.Option(help="Worker processes, one thread each (default: all available cores)")]
 Storage = Annotated[
     str | None,
     typer.Option(help="Database of the ledger, e.g. postgresql://user@host/db (default: OUT/ledger.db)"),
 ]
-SeveralInts = Annotated[list[int], typer.Option(help="Repeatable")]
 Model = Annotated[Path, typer.Argument(help="A run folder, a model zip, or a .safetensors file of save_safe")]
 TrainedOn = Annotated[str | None, typer.Option("--env", help="Gymnasium id (default: the environment of the training)")]
 TrainedWith = Annotated[str | None, typer.Option("--algo", help="Its algorithm (default: that of the training)")]
@@ -153,7 +152,8 @@ def compare(
 ) -> None:
     """Train every algorithm in every environment with every seed, and report how they compare.
 
-    Rerun an interrupted or killed command to resume it. The exit code is 1 if a run has failed.
+    Rerun an interrupted or killed command to resume it.
+    The exit code is 1 if a run has failed.
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.compare.comparison import compare as run_comparison
@@ -204,7 +204,7 @@ def tune(
     space: Annotated[
         Path | None,
         typer.Option(
-            help="Your own search space, a JSON, YAML or TOML file: argument: [values], or argument: {kind: real, "
+            help="Your own search space, a JSON, YAML or TOML file: argument: [0.1, 0.2], or argument: {kind: real, "
             "low: 0.1, high: 0.3, log: true}; kinds are real, integer, complement (1 - x on a logarithmic scale), "
             "choice (values) and band_ratio (a multiple of clip_range)"
         ),
@@ -228,8 +228,8 @@ def tune(
 ) -> None:
     """Search settings, then run the best and the defaults again on new seeds and test whether the best are better.
 
-    Rerun an interrupted or killed command to resume it; with more --trials it extends the study. The exit code is 1 if
-    no trial has finished.
+    Rerun an interrupted or killed command to resume it; with more --trials it extends the study.
+    The exit code is 1 if no trial has finished.
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
@@ -288,8 +288,8 @@ def train(
 ) -> None:
     """Train one model with its own defaults and save it as OUT/model.zip.
 
-    With --checkpoint-every N, rerun an interrupted or killed command with --resume to resume it. It ends with exactly
-    the same parameters and curves as without the interruption.
+    With --checkpoint-every N, rerun an interrupted or killed command with --resume to resume it.
+    It ends with exactly the same parameters and curves as without the interruption.
     """
     with _clear_errors():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -384,8 +384,8 @@ def worker(
 @app.command()
 def speed(
     env: Environments = ["HalfCheetah-v5", "CartPole-v1"],  # noqa: B006 (typer only reads it)
-    n_envs: SeveralInts = [1, 8],  # noqa: B006
-    width: SeveralInts = [64],  # noqa: B006
+    n_envs: Annotated[list[int], typer.Option(help="Environments stepped together; repeatable")] = [1, 8],  # noqa: B006
+    width: Annotated[list[int], typer.Option(help="Units of each hidden layer; repeatable")] = [64],  # noqa: B006
     peers: Annotated[
         list[str] | None, typer.Option(help="sb3, contrib or sbx; repeatable (default: those installed)")
     ] = None,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
@@ -32,11 +33,17 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize("command", ["compare", "tune", "train", "evaluate", "worker", "figures"])
-def test_help(command: str) -> None:
-    code, out, _ = run(command, "--help")
-    assert code == 0
-    assert command in out
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option_and_argument(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "1000", "TERMINAL_WIDTH": "1000"})
+    assert result.exit_code == 0
+    assert COMMANDS[command].help.splitlines()[0] in result.stdout
+    for parameter in COMMANDS[command].params:
+        assert parameter.help in result.stdout  # not changed by Rich, which takes [words] in brackets for markup
+        assert parameter.opts[0] in result.stdout or parameter.param_type_name == "argument"
 
 
 @pytest.mark.parametrize(
