@@ -147,7 +147,7 @@ class _UsersClock(_Clock):
     __module__ = "a_users_module"
 
 
-class _Trainee:
+class _TimedModel:
     """A model that is trained one iteration at a time, with stopwatches on its parts."""
 
     def __init__(self, name: str, environment: str, n_envs: int, width: int):
@@ -235,7 +235,7 @@ def measure(
     :return: The measurement
     """
     names = [*OURS, *(PEER_OF[library] for library in peers)]
-    trainees = {name: _Trainee(name, environment, n_envs, width) for name in names}
+    models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for index in range(WARM_UP_ROUNDS + rounds):
@@ -243,10 +243,10 @@ def measure(
         alone = _alone(bare, ROLLOUT_ROWS // n_envs)
         if counts:
             floor.append(alone)
-        for trainee in trainees.values():
-            trainee.iterate(counts)
+        for model in models.values():
+            model.iterate(counts)
         tick()
-    splits = {name: trainee.split for name, trainee in trainees.items()}
+    splits = {name: model.split for name, model in models.items()}
     ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library]]
     return Measurement(environment, n_envs, width, floor, splits, ratios)
 

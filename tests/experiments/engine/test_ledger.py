@@ -83,7 +83,7 @@ def test_failure_is_kept_with_its_reason_and_stops_nobody(make_ledger: MakeLedge
     assert {key: s.state for key, s in statuses.items()} == {"raises": "failed", "nan": "failed", "fine": "done"}
     assert statuses["raises"].reason == "RuntimeError: the reason"
     assert statuses["nan"].reason == "ValueError: The score is nan, not a finite number"
-    requested.fill()  # the same command given again tries failed runs again
+    requested.fill()  # rerunning the command tries failed runs again
     again = RequestedRuns(ledger, runs)
     assert {key: s.state for key, s in again.statuses().items()} == {
         "raises": "waiting",
@@ -93,7 +93,7 @@ def test_failure_is_kept_with_its_reason_and_stops_nobody(make_ledger: MakeLedge
 
 
 def test_late_tell_of_a_process_taken_for_dead(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
-    """Suspended for longer than the grace time, it comes back when somebody else has done its run."""
+    """Suspended for longer than the grace time, it resumes when another process has done its run."""
     ledger, other = make_ledger(), make_ledger()
 
     def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
@@ -188,7 +188,7 @@ def test_killed_between_failure_and_retry(make_ledger: MakeLedger, runs: dict[st
     assert ledger.release(start_without_claim(ledger))
     assert requested.statuses()["a"].state == "missing"
     requested.mend(requested.statuses())
-    assert requested.statuses()["a"].state == "missing"  # somebody may be about to enqueue it
+    assert requested.statuses()["a"].state == "missing"  # another process may be about to enqueue it
     time.sleep(0.3)
     requested.mend(requested.statuses())
     requested.mend(requested.statuses())

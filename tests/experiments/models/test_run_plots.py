@@ -32,7 +32,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What SB3 leaves by itself: a monitor file an environment, and a CSV log elsewhere."""
+    """Files that SB3 writes: one monitor file per environment, and a CSV log in another folder."""
     top = tmp_path_factory.mktemp("sb3")
     env = make_vec_env("CartPole-v1", n_envs=2, seed=0, monitor_dir=str(top / "monitors"))
     model = PPO("MlpPolicy", env, n_steps=512, n_epochs=1, seed=0)
