@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
@@ -19,9 +20,8 @@ from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.tuning.trials import read_trials
-from tests.experiments.fakes import coordinate_here
+from tests.experiments.in_process import without_workers
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
-from tests.experiments.tuning.fake_trials import coordinate_here as coordinate_trials_here
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
 
@@ -32,11 +32,17 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize("command", ["compare", "tune", "train", "evaluate", "worker", "figures"])
-def test_help(command: str) -> None:
-    code, out, _ = run(command, "--help")
-    assert code == 0
-    assert command in out
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option_and_argument(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "1000", "TERMINAL_WIDTH": "1000"})
+    assert result.exit_code == 0
+    assert COMMANDS[command].help.splitlines()[0] in result.stdout
+    for parameter in COMMANDS[command].params:
+        assert parameter.help in result.stdout  # not changed by Rich, which takes [words] in brackets for markup
+        assert parameter.opts[0] in result.stdout or parameter.param_type_name == "argument"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     # A2C's n_steps of 5 gives no finished episode in 5 steps.
     arguments = ["--algo", "sb3:a2c", "--algo", "sb3:ppo", "--timesteps", "5", "--seeds", "1", "--out", str(tmp_path)]
     code, out, err = run("compare", *arguments, *SMALL)
@@ -138,13 +144,13 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    kept = rf"goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
-    done = re.search(rf"interrupted with (\d) of 6 runs done; the same command {kept}", err)
+    kept = rf"to resume; finished runs are kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
+    done = re.search(rf"interrupted with (\d) of 6 runs done; rerun the command {kept}", err)
     assert done, err
     before = trials(tmp_path)
     finished = [key for key, states in before.items() if "COMPLETE" in states]
     assert len(finished) == int(done[1]) < 6
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     code, out, err = run(*arguments(tmp_path))
     assert code == 0
     assert f"{done[1]} of 6 runs were done before" in err
@@ -184,7 +190,7 @@ def test_worker_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_ledger(storage_url(None, tmp_path), "second", create=True)
     code, _, err = run("worker", "--storage", str(tmp_path / "ledger.db"))
     assert code == 2
-    assert "holds 2 studies (shared, second): say which with --study" in err
+    assert "holds 2 studies (shared, second): choose one with --study" in err
 
 
 def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
@@ -200,7 +206,9 @@ def test_an_interrupted_worker_says_where_its_run_is(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert [t.state for t in ledger.trials(TrialState.WAITING)] == [TrialState.WAITING]
-    assert f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; the same command" in err
+    assert (
+        f"0 runs done here; stopped. sqlite:///{tmp_path}/ledger.db keeps the rest; rerun the command to resume" in err
+    )
     assert "Traceback" not in err
 
 
@@ -211,15 +219,16 @@ def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.speed", measure)
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.as_json", lambda measurements: [None] * len(measurements))
-    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.show", lambda *_given: None)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.speed_table", lambda measurement: "")
     code, _, err = run("speed", "--json", str(tmp_path / "s.json"))
     assert code == 130
     assert (
-        err.strip() == f"interrupted; {tmp_path}/s.json holds the configurations measured; the same command begins anew"
+        err.strip()
+        == f"interrupted; {tmp_path}/s.json holds the configurations measured; rerun the command to start again"
     )
     assert json.loads((tmp_path / "s.json").read_text()) == [None]
     code, _, err = run("speed")
-    assert (code, err.strip()) == (130, "interrupted; the same command begins anew")
+    assert (code, err.strip()) == (130, "interrupted; rerun the command to start again")
 
 
 @pytest.mark.filterwarnings("default")
@@ -232,8 +241,7 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
 
 
 def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tuning", "tuning_confirmation"):
-        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_trials_here)
+    without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yml").write_text("clip_range: [0.1, 0.2]\nn_epochs: {kind: integer, low: 9, high: 10}\n")
     command = ["tune", "--algo", "clip_ppo", "--trials", "4", "--timesteps", "128", "--seeds", "1", "--confirm", "1"]
@@ -282,15 +290,13 @@ def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     _, err = process.communicate(timeout=120)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        kept = (
-            rf"the same command goes on from there; all of it is kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
-        )
+        kept = rf"rerun the command to resume; finished \w+ are kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
         assert re.search(kept, err), err
     with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
         before = {t.number: t.params for t in ledger.trials() if t.params}
         finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
     assert finished
-    monkeypatch.setattr("sb3_ppo_variants.experiments.tuning.study.coordinate", coordinate_trials_here)
+    without_workers(monkeypatch)
     code, out, _ = run(*tuning_command(tmp_path, 8))
     assert code == 0
     assert "8 trials: 8 done" in out

@@ -1,4 +1,4 @@
-"""The first hour of somebody who has just found the repository: install, train, save, reload, score, record.
+"""The first hour of a new user: install, train, save, reload, evaluate, record.
 
 Every step is a process of its own in an empty folder, so nothing carries over but the files.
 """

@@ -24,7 +24,7 @@ from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
-from tests.experiments.tuning.fake_trials import coordinate_here
+from tests.experiments.in_process import without_workers
 from tests.pages import PROGRAMS, ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
 from tests.zoo_process import needs_rl_zoo3, python, zoo
 
@@ -75,8 +75,7 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OnPolicyAlgorithm, "__init__", construct_small)
     monkeypatch.setattr(importlib.import_module("sb3_ppo_variants.experiments.speed"), "ROLLOUT_ROWS", LEARN)
-    for module in ("many_runs", "tuning", "tuning_confirmation"):
-        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
+    without_workers(monkeypatch)
 
 
 @every_page

@@ -1,7 +1,7 @@
-"""The figures of the documentation, drawn from the functions that they explain.
+"""The figures of the documentation, drawn with the functions that they explain.
 
-What is plotted is computed by pure functions (``objective_over_ratio``, ``ratio_band_edges``, ``kl_allowed_means``,
-``importance_weights_summary``, …), which the tests hold against closed forms; the rest is ink.
+Pure functions (``objective_over_ratio``, ``ratio_band_edges``, ``kl_allowed_means``, ``importance_weights_summary``, …)
+compute what is plotted, and the tests compare them with closed forms. The rest is drawing.
 """
 
 from collections.abc import Sequence
@@ -11,32 +11,30 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.optimize import brentq
 
 from sb3_ppo_variants.defaults import CLIP_RANGE
 from sb3_ppo_variants.distributions import Gaussian
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS
-from sb3_ppo_variants.files import atomic
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save
 from sb3_ppo_variants.objectives import ClippedSurrogate, UnclippedSurrogate
 
 BLUE, RED, GREEN = COLOURS[:3]
 GREY, BLACK, YELLOW = "#8C8C8C", "#222222", "#F6EE8B"
 OLD_POLICY = r"$\pi_\mathrm{old}$"
 
-#: δ of the trust-region figure, in nats. TRPO's usual 0.01 would leave two densities that the eye takes for one.
+#: δ of the trust-region figure, in nats. With TRPO's usual 0.01 the two densities would look like one.
 TRUST_REGION = 0.05
 
-#: Of the importance-sampling figure: samples an estimate, estimates a distance, largest distance, seed.
+#: Importance-sampling figure: samples per estimate, estimates per distance, largest distance, seed.
 N_SAMPLES, N_ESTIMATES, FARTHEST, SEED = 1000, 25, 3.0, 0
 
 
 def draw_figures(out: Path) -> list[Path]:
     """Draw all figures.
 
-    :param out: Folder for the pictures; it is made
+    :param out: Folder for the pictures, created if it does not exist
     :return: The files written
     """
     figures = {
@@ -47,15 +45,16 @@ def draw_figures(out: Path) -> list[Path]:
     return [_save(figure, out / name) for name, figure in figures.items()]
 
 
-# ---- What is plotted ----
+# ---- Computation ----
 
 
 class Objectives(NamedTuple):
-    """
+    """Surrogates of one sample, arrays over its ratio.
+
     :param unclipped: r·A
     :param bound: clip(r, 1−ε, 1+ε)·A
-    :param clipped: the smaller of the two, PPO's objective
-    :param flat: where PPO's objective has no slope
+    :param clipped: The smaller of the two, PPO's objective
+    :param flat: Where the slope of PPO's objective is zero
     """
 
     unclipped: np.ndarray
@@ -65,13 +64,12 @@ class Objectives(NamedTuple):
 
 
 def objective_over_ratio(ratio: np.ndarray, advantage: float, clip_range: float) -> Objectives:
-    """
-    The surrogates of one sample as functions of its ratio.
+    """The surrogates of one sample as functions of its ratio.
 
-    :param ratio: r > 0, any number of them
+    :param ratio: r > 0, any shape
     :param advantage: A of the sample
     :param clip_range: ε
-    :return: arrays of the shape of ``ratio``
+    :return: Arrays of the same shape
     """
     log_ratio, advantages = np.log(ratio), np.full_like(ratio, advantage)
     clipped = ClippedSurrogate(clip_range)
@@ -84,14 +82,13 @@ def objective_over_ratio(ratio: np.ndarray, advantage: float, clip_range: float)
 
 
 def gaussian_kl(old_mean: float, old_std: float, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """
-    KL(old‖new) of one-dimensional Gaussians, from the package's closed form.
+    """KL(old‖new) of one-dimensional Gaussians, from the package's closed form.
 
     :param old_mean: μ_old
     :param old_std: σ_old
     :param mean: μ, any shape
     :param std: σ, same shape
-    :return: nats, same shape
+    :return: In nats, same shape
     """
     new = mean.reshape(-1, 1), np.log(std).reshape(-1, 1)
     old = np.full_like(new[0], old_mean), np.full_like(new[1], np.log(old_std))
@@ -99,21 +96,20 @@ def gaussian_kl(old_mean: float, old_std: float, mean: np.ndarray, std: np.ndarr
 
 
 def kl_allowed_means(old_mean: float, std: float, delta: float) -> tuple[float, float]:
-    """
-    The interval of new means with KL(old‖new) ≤ δ at an unchanged standard deviation.
+    """The interval of new means with KL(old‖new) ≤ δ at an unchanged standard deviation.
 
-    Found as the roots of the package's KL. In closed form it is μ_old ± σ·√(2δ), since KL = (μ − μ_old)²/2σ².
+    Its ends are roots of the package's KL. In closed form they are μ_old ± σ·√(2δ), since KL = (μ − μ_old)²/2σ².
 
     :param old_mean: μ_old
     :param std: σ of both
     :param delta: δ > 0 in nats
-    :return: the lowest and the highest mean
+    :return: The lowest and the highest mean
     """
 
     def excess(mean: float) -> float:
         return float(gaussian_kl(old_mean, std, np.array([mean]), np.array([std]))[0]) - delta
 
-    # The KL grows with the distance without bound: doubling soon finds a mean that is too far.
+    # The KL grows with the distance without bound: doubling it soon gives a mean that is too far away.
     reach = std
     while excess(old_mean + reach) <= 0:
         reach *= 2
@@ -121,16 +117,15 @@ def kl_allowed_means(old_mean: float, std: float, delta: float) -> tuple[float, 
 
 
 def ratio_band_edges(old_mean: float, mean: float, std: float, clip_range: float) -> tuple[float, float]:
-    """
-    The interval of actions whose ratio π(a)/π_old(a) lies in [1−ε, 1+ε], for Gaussians of one standard deviation.
+    """The interval of actions with a ratio π(a)/π_old(a) in [1−ε, 1+ε], for Gaussians of equal standard deviation.
 
-    log r(a) = (μ − μ_old)·(a − (μ + μ_old)/2)/σ² is a straight line, which is solved for log(1 ± ε).
+    log r(a) = (μ − μ_old)·(a − (μ + μ_old)/2)/σ² is linear in a and is solved for log(1 ± ε).
 
     :param old_mean: μ_old
     :param mean: μ ≠ μ_old
     :param std: σ of both
     :param clip_range: ε in (0, 1)
-    :return: the lowest and the highest action
+    :return: The lowest and the highest action
     """
     middle = (mean + old_mean) / 2
     edges = [middle + std**2 * np.log(bound) / (mean - old_mean) for bound in (1 - clip_range, 1 + clip_range)]
@@ -138,10 +133,10 @@ def ratio_band_edges(old_mean: float, mean: float, std: float, clip_range: float
 
 
 class ImportanceSampling(NamedTuple):
-    """Shapes: distances × estimates.
+    """Estimates and their effective sample sizes.
 
-    :param estimate: Σ w·a / N, an estimate of the new policy's mean action
-    :param ess: (Σw)² / (N·Σw²), effective sample size as a share of N
+    :param estimate: Σ w·a / N, an estimate of the new policy's mean action, shape (distances, estimates)
+    :param ess: (Σw)² / (N·Σw²), effective sample size as a share of N, shape (distances, estimates)
     """
 
     estimate: np.ndarray
@@ -151,16 +146,15 @@ class ImportanceSampling(NamedTuple):
 def importance_weights_summary(
     distances: Sequence[float] | np.ndarray, n_samples: int, n_estimates: int, seed: int
 ) -> ImportanceSampling:
-    """
-    Estimate the mean action of N(d, 1) from actions of N(0, 1), weighted with w = N(a; d, 1)/N(a; 0, 1).
+    """Estimate the mean action of N(d, 1) from actions of N(0, 1), weighted with w = N(a; d, 1)/N(a; 0, 1).
 
-    The estimate is the unclipped surrogate with the action in the advantage's place.
+    The estimate is the unclipped surrogate with the action in place of the advantage.
 
     :param distances: d, in standard deviations
-    :param n_samples: N, actions an estimate
-    :param n_estimates: Estimates a distance, each from fresh actions
-    :param seed: Of the random generator
-    :return: all estimates, and their effective sample sizes
+    :param n_samples: N, number of actions per estimate
+    :param n_estimates: Number of estimates per distance, each from new actions
+    :param seed: Seed of the random generator
+    :return: All estimates and their effective sample sizes
     """
     distance = np.asarray(distances, dtype=float)[:, None, None]
     actions = np.random.default_rng(seed).normal(size=(distance.size, n_estimates, n_samples))
@@ -173,24 +167,22 @@ def importance_weights_summary(
 
 
 def exact_standard_error(distances: np.ndarray, n_samples: int) -> np.ndarray:
-    """
-    The true standard deviation of ``ImportanceSampling.estimate``: √((e^(d²)·(1 + 4d²) − d²)/N).
+    """The true standard deviation of ``ImportanceSampling.estimate``: √((e^(d²)·(1 + 4d²) − d²)/N).
 
     E_old[w²·a²] is e^(d²)·E[a²] with a from N(2d, 1), because w²·N(a; 0, 1) = e^(d²)·N(a; 2d, 1).
 
     :param distances: d, in standard deviations
     :param n_samples: N
-    :return: same shape
+    :return: Same shape
     """
     return np.sqrt((np.exp(distances**2) * (1 + 4 * distances**2) - distances**2) / n_samples)
 
 
 def exact_ess(distances: np.ndarray) -> np.ndarray:
-    """
-    What the effective sample size tends to as N grows: E_old[w]²/E_old[w²] = e^(−d²).
+    """The limit of the effective sample size for large N: E_old[w]²/E_old[w²] = e^(−d²).
 
     :param distances: d, in standard deviations
-    :return: share of N, same shape
+    :return: Share of N, same shape
     """
     return np.exp(-(distances**2))
 
@@ -355,23 +347,21 @@ def _kl_of_distance(distances: np.ndarray) -> np.ndarray:
 
 
 def _distance_of_kl(kl: np.ndarray) -> np.ndarray:
-    # matplotlib also asks beyond the axis, where a KL would be negative.
+    # matplotlib also calls this for negative values beyond the axis.
     return np.sqrt(2 * np.maximum(kl, 0))
 
 
-# ---- Ink ----
+# ---- Drawing ----
 
 
 def _figure(title: str) -> Figure:
-    # 1350 pixels wide, shown at 900 or so in a README.
-    figure = Figure(figsize=(9, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(9, 5), dpi=150, layout="constrained")  # 1350 pixels wide, shown at about 900 in a README
     figure.suptitle(title)
     return figure
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below both panels, each entry once."""
+    """One legend below both subplots, with each entry once."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -393,6 +383,4 @@ def _dashed_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, floa
 def _save(figure: Figure, path: Path) -> Path:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png")
-    return path
+    return save(figure, path)

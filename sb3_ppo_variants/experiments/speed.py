@@ -1,7 +1,7 @@
-"""How fast training is, beside the peers: interleaved rounds in one process, one thread each.
+"""Training speed beside the peers: interleaved rounds in one process, with one thread.
 
-Machines drift, so only what was measured in turn is compared: in each round every contestant collects one rollout and
-does one update, and the environments alone are stepped for the floor. A ratio is taken within a round.
+The speed of a machine drifts, so only measurements of the same round are compared. In each round every model collects
+one rollout and does one update, and the environments are stepped alone, which gives the floor.
 """
 
 import importlib.metadata
@@ -25,33 +25,37 @@ from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name
 from sb3_ppo_variants.rollouts import Actor
 
-ROLLOUT_ROWS = 2048  # SB3's default for one environment; with more, the rows are shared out
+ROLLOUT_ROWS = 2048  # SB3's default for one environment; several environments share these rows
 WARM_UP_ROUNDS = 1
 
 OWN_CALLBACK = "clip_ppo, own callback"
-#: Ours by the name in the report: the algorithm and its settings.
+#: Name in the report → our algorithm and its settings.
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo": ("clip_ppo", {}),
-    # A user's callback may look at every step's values, which are then computed step by step.
+    # A user's callback may read the values of every step, which are then computed step by step.
     OWN_CALLBACK: ("clip_ppo", {}),
     "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
     "paper_trpo": ("paper_trpo", {}),
 }
-#: By library: the module it is imported as, its algorithm, and which of ours are set beside it.
+#: Library → its module, its algorithm, and ours that are compared with it.
 MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx"}
 PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO"}
-SET_BESIDE = {"sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"), "contrib": ("paper_trpo",), "sbx": ("clip_ppo",)}
+COMPARED_WITH = {
+    "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"),
+    "contrib": ("paper_trpo",),
+    "sbx": ("clip_ppo",),
+}
 
 
 @dataclass
 class Split:
-    """Microseconds per environment step of one contestant, one entry a round.
+    """Microseconds per environment step of one model, one entry per round.
 
     :param environment: Inside ``VecEnv.step``
-    :param acting: Observation to action, value and log-probability, those included that are computed at the end of
+    :param acting: From observations to actions, values and log-probabilities, including those computed at the end of
         the rollout
     :param gae: Returns and advantages
-    :param bookkeeping: What is left of the collection: buffer, callbacks, the loop
+    :param bookkeeping: The rest of the collection: buffer, callbacks, the loop
     :param update: The rest of the iteration: ``train()`` and the log
     """
 
@@ -63,18 +67,17 @@ class Split:
 
     def add(self, environment: float, acting: float, gae: float, bookkeeping: float, update: float) -> None:
         """Add a round."""
-        parts = (environment, acting, gae, bookkeeping, update)
-        for rounds, part in zip(vars(self).values(), parts, strict=True):
+        for rounds, part in zip(vars(self).values(), (environment, acting, gae, bookkeeping, update), strict=True):
             rounds.append(part)
 
     def totals(self) -> np.ndarray:
         """Microseconds per step of each round, shape (rounds,)."""
-        return np.sum([self.environment, self.acting, self.gae, self.bookkeeping, self.update], axis=0)
+        return np.sum(list(vars(self).values()), axis=0)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster ours is than a peer: median, lowest and highest over the rounds."""
+    """Our speed over a peer's: median, lowest and highest over the rounds."""
 
     ours: str
     peer: str
@@ -85,14 +88,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One configuration.
+    """The measurement of one configuration.
 
     :param environment: Gymnasium id
     :param n_envs: Environments stepped together
     :param width: Units of each of the two hidden layers
-    :param floor: Microseconds per step of the environments alone with random actions, one entry a round
-    :param splits: By contestant
-    :param ratios: Ours over the peers
+    :param floor: Microseconds per step of the environments alone with random actions, one entry per round
+    :param splits: Name of a model → its times
+    :param ratios: Our speed over the peers'
     """
 
     environment: str
@@ -104,15 +107,16 @@ class Measurement:
 
 
 class _Stopwatch:
-    """Adds up the seconds spent inside some methods."""
+    """Adds up the seconds spent in some methods."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """
-        :param method: What to time
-        :return: the same, timed
+        """Wrap a method such that its time counts.
+
+        :param method: The method
+        :return: The wrapped method
         """
 
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -125,7 +129,7 @@ class _Stopwatch:
 
 
 class _Clock(BaseCallback):
-    """Notes when the rollout starts and ends."""
+    """Records when the rollout starts and ends."""
 
     reads_step_values = False
 
@@ -145,22 +149,28 @@ class _UsersClock(_Clock):
     reads_step_values = True
 
 
-class _Contestant:
-    """A model that trains on, an iteration at a time, with stopwatches on its parts."""
+class _TimedModel:
+    """A model that is trained one iteration at a time, with stopwatches on its parts."""
 
     def __init__(self, name: str, environment: str, n_envs: int, width: int):
-        algorithm, own = OURS.get(name, (name, {}))
+        algorithm, settings = OURS.get(name, (name, {}))
         self._make_clock = _UsersClock if name == OWN_CALLBACK else _Clock
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
-        settings: dict[str, Any] = {"n_steps": self.n_rows // n_envs, "policy_kwargs": {"net_arch": [width, width]}}
-        settings |= own
         make: Callable[..., Any] = algorithm_class(algorithm)
-        self.model: OnPolicyAlgorithm = make(policy_name(env.observation_space), env, seed=0, device="cpu", **settings)
+        self.model: OnPolicyAlgorithm = make(
+            policy_name(env.observation_space),
+            env,
+            seed=0,
+            device="cpu",
+            n_steps=self.n_rows // n_envs,
+            policy_kwargs={"net_arch": [width, width]},
+            **settings,
+        )
         self.split = Split()
         self._environment, self._acting, self._gae = _Stopwatch(), _Stopwatch(), _Stopwatch()
         self._catching_up = _Stopwatch()
-        # On the instances: the classes stay as they are.
+        # Methods are replaced on the instances, not in their classes.
         _put(env, "step_wait", self._environment.timed(env.step_wait))
         if isinstance(self.model, OnPolicyVariant):
             _put(self.model, "make_actor", self._timed_actor(self.model.make_actor))
@@ -176,7 +186,7 @@ class _Contestant:
         def timed(*args: Any) -> Actor:
             actor = make_actor(*args)
             _put(actor, "act", self._acting.timed(actor.act))
-            # finish() calls catch_up(): counted by both, and taken from the one when the round is booked.
+            # finish() calls catch_up(), so both stopwatches count it; iterate() subtracts it from the GAE.
             _put(actor, "catch_up", self._catching_up.timed(actor.catch_up))
             _put(actor, "finish", self._gae.timed(actor.finish))
             return actor
@@ -186,7 +196,7 @@ class _Contestant:
     def iterate(self, keep: bool) -> None:
         """Collect and update once.
 
-        :param keep: Whether the times count (the first iterations warm up)
+        :param keep: Whether the times count; those of warm-up iterations do not
         """
         clock = self._make_clock()
         watches = (self._environment, self._acting, self._gae, self._catching_up)
@@ -209,25 +219,25 @@ class _Contestant:
 
 
 def _put(target: Any, name: str, method: Callable[..., Any]) -> None:
-    # Not setattr on a torch module: it is for parameters there, and forward is neither.
+    # Not setattr: on a torch module it does more than set an attribute.
     target.__dict__[name] = method
 
 
 def measure(
     environment: str, n_envs: int, width: int, peers: Sequence[str], rounds: int, tick: Callable[[], None]
 ) -> Measurement:
-    """Time one configuration.
+    """Measure one configuration.
 
     :param environment: Gymnasium id
     :param n_envs: Environments stepped together
     :param width: Units of each of the two hidden layers
     :param peers: Libraries to compare with: ``"sb3"``, ``"contrib"``, ``"sbx"``
     :param rounds: Rounds that count, ≥ 1
-    :param tick: Called after each round, warm-up included
-    :return: what was measured
+    :param tick: Called after each round, including the warm-up
+    :return: The measurement
     """
     names = [*OURS, *(PEER_OF[library] for library in peers)]
-    contestants = {name: _Contestant(name, environment, n_envs, width) for name in names}
+    models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for index in range(WARM_UP_ROUNDS + rounds):
@@ -235,11 +245,11 @@ def measure(
         alone = _alone(bare, ROLLOUT_ROWS // n_envs)
         if counts:
             floor.append(alone)
-        for contestant in contestants.values():
-            contestant.iterate(counts)
+        for model in models.values():
+            model.iterate(counts)
         tick()
-    splits = {name: contestant.split for name, contestant in contestants.items()}
-    ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in SET_BESIDE[library]]
+    splits = {name: model.split for name, model in models.items()}
+    ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library]]
     return Measurement(environment, n_envs, width, floor, splits, ratios)
 
 
@@ -259,7 +269,7 @@ def _ratio(splits: dict[str, Split], ours: str, peer: str) -> Ratio:
 
 
 def installed_peers() -> list[str]:
-    """The peer libraries that can be imported here."""
+    """The peer libraries that are installed."""
     return [library for library, module in MODULES.items() if importlib.util.find_spec(module) is not None]
 
 
@@ -271,16 +281,16 @@ def speed(
     rounds: int = 5,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Measurement]:
-    """Time every configuration, with one thread for BLAS and torch.
+    """Measure every configuration, with one thread for BLAS and torch.
 
     :param environments: Gymnasium ids
     :param n_envs: Numbers of environments stepped together
     :param widths: Widths of the hidden layers
-    :param peers: See ``measure``; ``None``: those that are installed
+    :param peers: See :func:`measure`; ``None``: those that are installed
     :param rounds: Rounds that count
     :param tick: Called after each round
-    :return: an iterator over the measurements
-    :raises ValueError: for an unknown or missing peer
+    :return: An iterator over the measurements
+    :raises ValueError: for a peer that is unknown or not installed
     """
     here = installed_peers()
     for library in peers or ():
@@ -296,9 +306,9 @@ def speed(
 
 
 def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """
-    :param measurements: What was measured
-    :return: it as JSON values, with the machine and the versions
+    """Measurements as JSON values, with the machine and the versions.
+
+    :param measurements: The measurements
     """
     machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
     made_by = dict(versions())

@@ -1,8 +1,7 @@
-"""A speed measurement as a table."""
+"""Speed measurements as tables."""
 
 import statistics
 
-from rich.console import Console
 from rich.table import Table
 
 from sb3_ppo_variants.experiments.speed import Measurement
@@ -11,9 +10,9 @@ PARTS = ("environment", "acting", "bookkeeping", "gae", "update")
 
 
 def speed_table(measurement: Measurement) -> Table:
-    """
-    :param measurement: One configuration
-    :return: medians over the rounds, microseconds per environment step
+    """Medians over the rounds, in microseconds per environment step.
+
+    :param measurement: The measurement of one configuration
     """
     plural = "s" if measurement.n_envs > 1 else ""
     title = f"{measurement.environment}, {measurement.n_envs} env{plural}, width {measurement.width}"
@@ -33,11 +32,3 @@ def speed_table(measurement: Measurement) -> Table:
         beside = ", ".join(f"{r.median:.2f} × {r.peer} ({r.low:.2f} to {r.high:.2f})" for r in ratios)
         table.add_row(name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, beside)
     return table
-
-
-def show(measurement: Measurement, console: Console) -> None:
-    """
-    :param measurement: One configuration
-    :param console: Where to print
-    """
-    console.print(speed_table(measurement))

@@ -15,7 +15,7 @@ from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.workers import Crew
 from tests.experiments.engine.chaos import alive
-from tests.experiments.tuning.fake_trials import coordinate_here
+from tests.experiments.in_process import without_workers
 
 
 def _as_server_user(command: str) -> None:
@@ -90,9 +90,8 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker processes: starting them takes seconds, and test_tuning_chaos.py does that."""
-    for module in ("tuning", "tuning_confirmation"):
-        monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
+    """No worker processes."""
+    without_workers(monkeypatch)
 
 
 @pytest.fixture

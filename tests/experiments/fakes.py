@@ -3,24 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
-from sb3_ppo_variants.experiments.engine.work import Job, Worker, resolve
-from sb3_ppo_variants.experiments.engine.workers import Watch
-
-Report = Callable[[int, float], None]
-
-
-def coordinate_here(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> dict[str, Standing]:
-    """Do a comparison's runs in this process: starting workers takes seconds, and test_workers.py does that."""
-    batch.fill()
-    watch(batch.standings())
-    Worker(batch.ledger, resolve(job.execute), lambda: False, job).work()
-    watch(batch.standings())
-    return batch.standings()
+from sb3_ppo_variants.experiments.runs.run import OnProgress
 
 
 def note(description: Mapping[str, Any], text: str) -> None:
@@ -29,7 +16,7 @@ def note(description: Mapping[str, Any], text: str) -> None:
         log.write(f"{text} {description['name']}\n")
 
 
-def quick(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+def quick(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
     """A run of no length, or of the length that its description gives."""
     note(description, "start")
     end = time.monotonic() + description.get("seconds", 0.0)
@@ -40,7 +27,7 @@ def quick(description: Mapping[str, Any], report: Report) -> tuple[float, dict[s
     return float(len(description["name"])), {"name": description["name"]}
 
 
-def troubled(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+def troubled(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
     """Runs named after the trouble that they make."""
     if description["name"] == "raises":
         raise RuntimeError("the reason")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch as th
 from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch.distributions import Normal, kl_divergence
 
 from sb3_ppo_variants.experiments import figures
@@ -138,7 +139,7 @@ def test_a_failure_leaves_the_old_file(drawn: list[Path], tmp_path: Path, monkey
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(figures.Figure, "savefig", fail)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", fail)
     with pytest.raises(OSError, match="no space"):
         figures.draw_figures(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [NAMES[0]]

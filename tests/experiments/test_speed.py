@@ -2,6 +2,7 @@
 
 import json
 import time
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments import speed as module
 from sb3_ppo_variants.experiments.speed import Split, as_json, measure, speed
-from sb3_ppo_variants.experiments.speed_tables import show
+from sb3_ppo_variants.experiments.speed_tables import speed_table
 
 
 def test_ratio_is_taken_within_each_round() -> None:
@@ -39,8 +40,11 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         ("clip_ppo autograd", "sb3:ppo"),
         ("paper_trpo", "contrib:trpo"),
     ]
-    console = Console(record=True, width=140, quiet=True)
-    show(measurement, console)
+    console = Console(record=True, width=200, file=StringIO())
+    console.print(speed_table(measurement))
+    shown = console.export_text()
+    assert all(name in shown for name in measurement.splits)
+    assert shown.count(" × sb3:ppo (") == 3
     kept = json.loads(json.dumps(as_json([measurement])))
     assert kept["measurements"][0]["n_envs"] == 2
     assert {"torch", "stable-baselines3"} <= set(kept["versions"])

@@ -75,7 +75,7 @@ def test_without_checkpoints_an_interrupted_model_is_kept_as_it_was(
         if steps >= 200:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match=rf"Interrupted at step \d+: the model as it was is in {tmp_path}"):
+    with pytest.raises(KeyboardInterrupt, match=rf"Interrupted at step \d+: the model is saved in {tmp_path}"):
         trained(tmp_path, normalize=normalize, report=report)
     kept = ClipPPO.load(tmp_path / "interrupted" / "model.zip")
     assert kept.num_timesteps == seen[-1]
@@ -91,9 +91,7 @@ def test_interrupted_and_resumed(environment: str, tmp_path: Path, monkeypatch: 
     undisturbed = trained(tmp_path / "undisturbed", environment)
     out = tmp_path / "resumed"
     assert interrupted(out, 10, environment) == "Interrupted before the first checkpoint: nothing is kept"
-    assert "step-000000000128.checkpoint is kept: the same command with --resume goes on" in interrupted(
-        out, 150, environment
-    )
+    assert "step-000000000128.checkpoint is kept: rerun the command with --resume" in interrupted(out, 150, environment)
     resumed = trained(out, environment, checkpoint_every=64, resume=True)
     assert resumed.resumed_at == 128
     assert_equal(*([p.detach().numpy() for p in one.model.policy.parameters()] for one in (undisturbed, resumed)))
@@ -134,7 +132,10 @@ def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         said = r"No space left on device: .*run\.json of this training were not all written to .*and there was no"
         with pytest.raises(OSError, match=said):
             trained(tmp_path / "lost")
-        with pytest.raises(OSError, match=r"step-000000000320\.checkpoint is kept: make room, .* --resume writes them"):
+        with pytest.raises(
+            OSError,
+            match=r"step-000000000320\.checkpoint is kept: free some space and rerun .* --resume",
+        ):
             trained(tmp_path / "kept", checkpoint_every=64)
     assert trained(tmp_path / "kept", checkpoint_every=64, resume=True).resumed_at == 320
     assert (tmp_path / "kept" / "run.json").is_file()

@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.comparison import presets
 from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
-from sb3_ppo_variants.experiments.engine.coordinator import do_runs, look
+from sb3_ppo_variants.experiments.engine.coordinator import do_runs, run_statuses
 from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
 from sb3_ppo_variants.experiments.engine.workers import available_cores
@@ -122,7 +122,7 @@ def compare(
     out = Path(out) if out is not None else Path("runs") / (preset or "compare")
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
-        standings = look(runs, url, study)
+        standings = run_statuses(runs, url, study)
     else:
         if storage is not None and console is not None:
             join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
@@ -184,7 +184,7 @@ def plan(
     for environment in names:
         check_environment(environment)
     for name in to_build:
-        check_by_building(next(r for r in runs if r.row == name))
+        check_by_building(next(r for r in runs if r.variant == name))
     return {run.key(): run for run in runs}
 
 
@@ -213,7 +213,7 @@ def write_files(
     from sb3_ppo_variants.experiments.comparison.tables import comparison_tables
     from sb3_ppo_variants.experiments.reporting.curves import draw_curves
 
-    names = [r.run.row for r in records]
+    names = [r.run.variant for r in records]
     wanted = (REFERENCE,) if chosen is None else (chosen.reference, REFERENCE)
     reference = next((name for name in wanted if name in names), names[0])
     published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())

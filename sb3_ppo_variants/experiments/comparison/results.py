@@ -27,7 +27,7 @@ class Results:
     @cached_property
     def variants(self) -> list[str]:
         """Names of the variants."""
-        return list(dict.fromkeys(r.run.row for r in self.records))
+        return list(dict.fromkeys(r.run.variant for r in self.records))
 
     @cached_property
     def environments(self) -> list[str]:
@@ -37,7 +37,7 @@ class Results:
     @cached_property
     def peers(self) -> set[str]:
         """The variants of algorithms from other libraries."""
-        return {r.run.row for r in self.records if r.run.algorithm in PEERS}
+        return {r.run.variant for r in self.records if r.run.algorithm in PEERS}
 
     def of(self, variant: str, environment: str) -> list[Record]:
         """The records of one variant in one environment.

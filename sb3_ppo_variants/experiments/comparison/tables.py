@@ -141,7 +141,7 @@ def _settings_table(results: Results) -> tuple[list[Table], list[str]]:
     """The settings in which variants differ, if any, and notes on those that only one variant has."""
     full: dict[str, Mapping[str, Any]] = {}
     for variant in results.variants:
-        run = next(r.run for r in results.records if r.run.row == variant)
+        run = next(r.run for r in results.records if r.run.variant == variant)
         around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)}
         full[variant] = (around if run.name or run.normalize else {}) | full_settings(run.algorithm, run.settings)
     shared, alone = differing_settings(full)

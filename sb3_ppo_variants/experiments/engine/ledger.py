@@ -1,8 +1,8 @@
 """The ledger of runs: an Optuna study in a database, SQLite or PostgreSQL.
 
-Each run is a trial with its description in the user attributes. The creating process enqueues, workers consume
-(:mod:`.work`). Optuna alone lets runs get lost or done twice in a few ways; what closes each hole stands where it is
-closed. "Lost" below means: failed without a reason, that is, its process died.
+Each run is a trial with its description in the user attributes. The command enqueues runs, and workers do them
+(:mod:`.work`). With Optuna alone, a run can get lost or be done twice in a few ways; the comments say where each is
+prevented. A run is "lost" if its trial failed without a reason, that is, if its process died.
 """
 
 import hashlib
@@ -34,23 +34,23 @@ from sb3_ppo_variants.experiments.engine.storage import (
 
 ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
 
-# User attributes of a trial. CLAIM and REASON carry the number of the trial that they were written for: Optuna copies
-# all attributes when it retries a stale trial, and a copied claim would make the retried trial look taken.
+# User attributes of a trial. CLAIM and REASON contain the number of the trial that they were written for: Optuna copies
+# all attributes when it retries a stale trial, and a copied claim would make the new trial look claimed.
 RUN, DESCRIPTION, CLAIM, REASON = "run", "description", "worker", "reason"
 
-# Of a description: parameters that Optuna is to propose in this trial, name → value.
+# Key of a description: the parameters that Optuna must propose in this trial, name → value.
 FIXED = "fixed"
 
-# User attributes of a study whose trials are not plain runs: what a worker executes them with, as module:attribute.
-# In such a study a trial that fails or is pruned, and says why, is settled and not tried again.
+# User attribute of a study whose trials are not plain runs: their executor, as module:attribute.
+# In such a study a trial that has failed or was pruned with a reason is settled and not tried again.
 EXECUTOR = "executor"
-# User attribute of a study: name of the study whose runs come when this one is done.
+# User attribute of a study: name of the study that follows when this one is done.
 FOLLOWED_BY = "followed_by"
-SUFFIX = "-confirmation"  # of such a study's name
+SUFFIX = "-confirmation"  # of the following study's name
 
 
 def machine() -> str:
-    """Host name and an identity of this boot and process namespace: process ids mean the same where it is equal."""
+    """Host name with a hash of this boot and process namespace: where it is equal, process ids are comparable."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text() + str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
@@ -61,7 +61,7 @@ def machine() -> str:
 def worker_name(pid: int | None = None) -> str:
     """The name under which a process claims its trials.
 
-    :param pid: Of which process; this one by default
+    :param pid: Id of the process; by default this one
     """
     return f"{machine()}:{os.getpid() if pid is None else pid}"
 
@@ -73,7 +73,7 @@ def open_ledger(
 
     :param url: Normalised database URL (:func:`storage_url`)
     :param name: Name of the study
-    :param create: Make the study when it is not there
+    :param create: Create the study if it does not exist
     :param heartbeat: Seconds between signs of life of a running trial
     :param grace: Seconds without one after which its process counts as dead
     :return: The ledger
@@ -82,7 +82,7 @@ def open_ledger(
         raise ValueError(f"There is no study {name!r} in {without_password(url)}: it holds {names or 'none'}")
     try:
         storage = open_storage(url, heartbeat, grace)
-        # Plain runs propose nothing, and tuning sets a sampler of its own; the default one would read all trials.
+        # Plain runs propose nothing, and tuning sets its own sampler. The default sampler would read all trials.
         with quiet():
             study = optuna.create_study(
                 storage=storage,
@@ -97,13 +97,13 @@ def open_ledger(
 
 
 def claimed_by(trial: FrozenTrial) -> str | None:
-    """Name of the worker that claimed this very trial, ``None`` if none has."""
+    """Name of the worker that claimed this trial, ``None`` if none has."""
     claim = trial.user_attrs.get(CLAIM, {})
     return claim["name"] if claim.get("trial") == trial.number else None
 
 
 def reason(trial: FrozenTrial) -> str | None:
-    """Why this very trial failed, ``None`` if it did not say."""
+    """Why this trial failed, ``None`` if it has no reason."""
     said = trial.user_attrs.get(REASON, {})
     return said["text"] if said.get("trial") == trial.number else None
 
@@ -113,8 +113,8 @@ class Ledger:
 
     :param study: The study
     :param storage: Its database, closed at the end of a ``with`` block
-    :param url: Where it is
-    :param name: What it is called
+    :param url: URL of the database
+    :param name: Name of the study
     :param heartbeat: See :func:`open_ledger`
     :param grace: See :func:`open_ledger`
     """
@@ -144,11 +144,11 @@ class Ledger:
             self.executor = value
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Trials in the given states, all by default. Surpluses (see :mod:`.work`) are among them."""
+        """Trials in the given states, by default all, including surplus ones (see :mod:`.work`)."""
         return patiently(lambda: self.study.get_trials(deepcopy=False, states=states or None))
 
     def is_settled(self, trial: FrozenTrial) -> bool:
-        """Whether a trial settles its run for good: the run is never done again."""
+        """Whether a trial settles its run, which is then never done again."""
         if trial.state == TrialState.COMPLETE:
             return True
         ended = trial.state in (TrialState.FAIL, TrialState.PRUNED)
@@ -159,21 +159,21 @@ class Ledger:
 
         :param key: The run's key
         :param description: Its description
-        :param lost: An earlier trial of it whose process died; what Optuna had proposed in it is kept
+        :param lost: An earlier trial of it whose process died; the parameters that Optuna proposed in it are kept
         """
         trial = create_trial(
             state=TrialState.WAITING,
             params=None if lost is None else lost.params,
             distributions=None if lost is None else lost.distributions,
             user_attrs={RUN: key, DESCRIPTION: dict(description)},
-            system_attrs={"fixed_params": dict(description.get(FIXED, {}))},  # as Study.enqueue_trial has it
+            system_attrs={"fixed_params": dict(description.get(FIXED, {}))},  # like Study.enqueue_trial
         )
         patiently(lambda: self.study.add_trial(trial))
 
     def fill(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Enqueue each run that is neither settled, nor waiting, nor under way. Doing it again changes nothing.
+        """Enqueue each run that is neither settled, waiting nor under way. A second call changes nothing.
 
-        A kill between a failure and its retry would lose the run: so this is done at each start.
+        Every command calls this first: a kill between a failure and its retry would otherwise lose the run.
 
         :param runs: Key → description
         """
@@ -185,42 +185,38 @@ class Ledger:
                 self.enqueue(key, description, lost.get(key))
 
     def claim(self, trial: Trial) -> None:
-        """Say that this process has the trial."""
+        """Record that this process does the trial."""
         patiently(lambda: trial.set_user_attr(CLAIM, {"name": worker_name(), "trial": trial.number}))
 
     def release(self, trial: FrozenTrial) -> bool:
         """Fail a running trial whose process is gone.
 
         :param trial: The trial
-        :return: Whether it was this call that failed it; only then it is the caller's to enqueue again
+        :return: Whether this call failed it; only then must the caller enqueue it again
         """
         try:
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
-            return False  # finished, or failed by somebody else, in the meantime
+            return False  # it finished, or another process failed it, in the meantime
         return True
 
     def redo(self, trial: FrozenTrial) -> None:
         """Fail a running trial whose process is gone and enqueue its run again."""
         if self.release(trial) and RUN in trial.user_attrs and not self.given_up(trial.user_attrs[RUN]):
-            # As it is now: the caller may have read it before its parameters were proposed.
+            # Read it again: the caller may have read it before its parameters were proposed.
             self.enqueue(trial.user_attrs[RUN], trial.user_attrs[DESCRIPTION], self.trials()[trial.number])
 
-    def lost(self, key: str) -> int:
-        """How often a run was lost so far."""
-        failed = self.trials(TrialState.FAIL)
-        return sum(t.user_attrs.get(RUN) == key and reason(t) is None for t in failed)
-
     def given_up(self, key: str) -> bool:
-        """Whether a run was lost too often to be tried again by itself."""
-        return self.lost(key) > MAX_RETRIES
+        """Whether a run was lost too often to be tried again."""
+        failed = self.trials(TrialState.FAIL)
+        return sum(t.user_attrs.get(RUN) == key and reason(t) is None for t in failed) > MAX_RETRIES
 
     def rescue(self) -> list[FrozenTrial]:
-        """Hand on the runs of dead processes; to be called again and again by whoever waits.
+        """Enqueue the runs of dead processes again. Call this repeatedly while waiting.
 
-        Three ways to see that one is dead: its heartbeat is older than the grace time (Optuna's own way); it never
-        wrote a claim, for it died between Optuna's claim and its first heartbeat, where Optuna never looks; it ran on
-        this machine and there is no such process any more, which needs no waiting.
+        A process counts as dead if its heartbeat is older than the grace time (Optuna's rule), if it has not written
+        a claim within the grace time (it died between Optuna's claim and its first heartbeat, which Optuna does not
+        check), or if it ran on this machine and no longer exists.
 
         :return: The trials that now wait or run
         """
@@ -229,7 +225,7 @@ class Ledger:
         active = self.trials(*ACTIVE)
         running = [t for t in active if t.state == TrialState.RUNNING]
         redone = False
-        now = time.monotonic()  # not the trial's start time: that is the other machine's clock
+        now = time.monotonic()  # the trial's start time comes from the other machine's clock
         self._unclaimed_since = {
             t.number: self._unclaimed_since.get(t.number, now) for t in running if claimed_by(t) is None
         }
@@ -243,7 +239,7 @@ class Ledger:
         return self.trials(*ACTIVE) if redone else active
 
     def release_workers(self, names: Sequence[str]) -> None:
-        """Fail at once what these stopped workers of ours were running; they are not enqueued again.
+        """Fail the running trials of these stopped workers at once, without enqueuing them again.
 
         :param names: Workers whose processes have ended
         """
@@ -261,5 +257,5 @@ def _is_dead_here(owner: str) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False  # somebody else's process
+        return False  # another user's process
     return False

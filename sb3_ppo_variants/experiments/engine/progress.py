@@ -1,4 +1,4 @@
-"""Live display of a comparison's runs."""
+"""Live display of runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,19 +7,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.runs.run import Run
 
 
 class Display:
-    """Shows the runs under way with a bar each, and says what has failed.
+    """Shows a progress bar for each run under way, and the reason of each failure.
 
-    On a terminal the bars move; elsewhere (a log file) each finished run gives one line.
+    Without a terminal (a log file) it prints one line per finished run.
 
     :param runs: Key → run
     :param console: Where to show it
-    :param labels: Key → short name of the run, by default its own
+    :param labels: Key → short name of the run, by default :meth:`.Run.label`
     """
 
     def __init__(self, runs: Mapping[str, Run], console: Console, labels: Mapping[str, str] | None = None):
@@ -41,47 +41,46 @@ class Display:
 
     @contextmanager
     def live(self) -> Iterator["Display"]:
-        """Show while the block runs."""
+        """Show the display within a ``with`` block."""
         with self._progress:
             yield self
 
-    def __call__(self, standings: Mapping[str, Standing]) -> None:
-        """Show where the runs stand now."""
+    def __call__(self, statuses: Mapping[str, RunStatus]) -> None:
+        """Show the current statuses."""
         first_look, self._looked = not self._looked, True
-        for key, standing in standings.items():
-            if standing.state == "running":
-                self._show_running(key, standing)
+        for key, status in statuses.items():
+            if status.state == "running":
+                self._show_running(key, status)
             elif key in self._bars:
                 self._progress.remove_task(self._bars.pop(key))
-            if standing.state in ("done", "failed") and key not in self._settled:
+            if status.state in ("done", "failed") and key not in self._settled:
                 self._settled.add(key)
-                if not first_look or standing.state == "failed":
-                    self._say(key, standing)
+                if not first_look or status.state == "failed":
+                    self._say(key, status)
         if first_look and self._settled:
             self._print(f"{len(self._settled)} of {len(self.runs)} runs were done before")
         self._progress.update(self._all, completed=len(self._settled))
 
-    def _show_running(self, key: str, standing: Standing) -> None:
+    def _show_running(self, key: str, status: RunStatus) -> None:
         run = self.runs[key]
         if key not in self._bars:
             self._bars[key] = self._progress.add_task(
                 escape(self.labels[key]), total=run.timesteps if run.wall_time is None else None, note=""
             )
-        values = standing.trial.intermediate_values if standing.trial is not None else {}
+        values = status.trial.intermediate_values if status.trial is not None else {}
         if values:
             step = max(values)
             note = "" if values[step] != values[step] else f"return {values[step]:.1f}"
             self._progress.update(self._bars[key], completed=min(step, run.timesteps), note=note)
 
-    def _say(self, key: str, standing: Standing) -> None:
+    def _say(self, key: str, status: RunStatus) -> None:
         label = f"[{len(self._settled)}/{len(self.runs)}] {self.labels[key]}"
-        if standing.state == "failed":
-            self._print(f"{label}: failed: {standing.reason}", style="red")
-        elif not self.console.is_terminal and standing.trial is not None:
-            result = standing.trial.user_attrs[RESULT]
+        if status.state == "failed":
+            self._print(f"{label}: failed: {status.reason}", style="red")
+        elif not self.console.is_terminal and status.trial is not None:
+            result = status.trial.user_attrs[RESULT]
             speed = result["steps"] / result["seconds"]
-            text = f"{label}: return {result['final_return']:.1f}, {speed:.0f} steps/s"
-            self._print(text)
+            self._print(f"{label}: return {result['final_return']:.1f}, {speed:.0f} steps/s")
 
     def _print(self, text: str, style: str = "") -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

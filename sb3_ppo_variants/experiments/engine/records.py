@@ -1,11 +1,11 @@
-"""The rows of a comparison, from the ledger to CSV."""
+"""Records: what a ledger keeps of runs, and ``runs.csv`` and ``curves.csv`` written from them."""
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sb3_ppo_variants.experiments.engine.standings import Standing, State
+from sb3_ppo_variants.experiments.engine.status import RunStatus, State
 from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.files import write_csv
@@ -13,12 +13,12 @@ from sb3_ppo_variants.files import write_csv
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One run of a comparison and what came of it.
+    """A run and its outcome.
 
     :param run: The run
-    :param state: ``"done"``, ``"failed"``, or how far it is if it has not ended
-    :param result: What it gave, when it is done
-    :param reason: Why it failed, when it has
+    :param state: ``"done"``, ``"failed"``, or the present state of a run that has not ended
+    :param result: The result of a run that is done
+    :param reason: Why the run failed, if it did
     """
 
     run: Run
@@ -27,67 +27,67 @@ class Record:
     reason: str | None = None
 
 
-def gather(runs: Mapping[str, Run], standings: Mapping[str, Standing]) -> list[Record]:
-    """The rows of a comparison.
+def gather(runs: Mapping[str, Run], statuses: Mapping[str, RunStatus]) -> list[Record]:
+    """The records of runs.
 
     :param runs: Key → run
-    :param standings: Key → where it stands
-    :return: One row a run, in the order of ``runs``
+    :param statuses: Key → status
+    :return: One record per run, in the order of ``runs``
     """
-    rows = []
+    records = []
     for key, run in runs.items():
-        standing = standings[key]
+        status = statuses[key]
         result = None
-        if standing.state == "done" and standing.trial is not None:
-            kept = standing.trial.user_attrs[RESULT]
+        if status.state == "done" and status.trial is not None:
+            kept = status.trial.user_attrs[RESULT]
             result = Result(**{**kept, "curve": [CurvePoint(*point) for point in kept["curve"]]})
-        rows.append(Record(run, standing.state, result, standing.reason))
-    return rows
+        records.append(Record(run, status.state, result, status.reason))
+    return records
 
 
-def scores(rows: Sequence[Record], algorithm: str, environment: str) -> list[float]:
-    """Final returns of the finished runs of one algorithm in one environment, in the order of the seeds.
+def select(records: Sequence[Record], variant: str, environment: str) -> list[Record]:
+    """The records of one variant in one environment.
 
-    :param rows: The comparison
-    :param algorithm: Name of the algorithm
+    :param records: Records of any runs
+    :param variant: Name of the variant
     :param environment: Gymnasium id
     """
-    found = [r for r in select(rows, algorithm, environment) if r.result is not None]
-    return [r.result.final_return for r in found if r.result is not None and r.result.final_return is not None]
+    return [r for r in records if r.run.variant == variant and r.run.environment == environment]
 
 
-def select(rows: Sequence[Record], algorithm: str, environment: str) -> list[Record]:
-    """The rows of one algorithm in one environment.
+def scores(records: Sequence[Record], variant: str, environment: str) -> list[float]:
+    """Final returns of the finished runs of one variant in one environment, in the order of the records.
 
-    :param rows: The comparison
-    :param algorithm: Name of the algorithm
+    :param records: Records of any runs
+    :param variant: Name of the variant
     :param environment: Gymnasium id
     """
-    return [r for r in rows if r.run.row == algorithm and r.run.environment == environment]
+    results = [r.result for r in select(records, variant, environment) if r.result is not None]
+    return [result.final_return for result in results if result.final_return is not None]
 
 
-def complete_environments(rows: Sequence[Record], names: Sequence[str]) -> list[str]:
-    """Environments in which every row has a finished run.
+def complete_environments(records: Sequence[Record], variants: Sequence[str]) -> list[str]:
+    """Environments in which every variant has a finished run.
 
-    :param rows: The comparison
-    :param names: The rows
+    :param records: Records of any runs
+    :param variants: Names of the variants
     """
-    environments = dict.fromkeys(r.run.environment for r in rows)
-    return [e for e in environments if all(scores(rows, name, e) for name in names)]
+    environments = dict.fromkeys(r.run.environment for r in records)
+    return [e for e in environments if all(scores(records, name, e) for name in variants)]
 
 
-def version_note(rows: Sequence[Record]) -> str | None:
-    """A warning when rows were made by different software, ``None`` when all were made by the same.
+def version_note(records: Sequence[Record]) -> str | None:
+    """A warning if runs were made with different software versions, otherwise ``None``.
 
-    :param rows: The comparison
+    :param records: Records of any runs
     """
-    made_by = [r.result.versions for r in rows if r.result is not None]
+    made_by = [r.result.versions for r in records if r.result is not None]
     mixed = []
     for package in dict.fromkeys(p for versions in made_by for p in versions):
         found = sorted({versions.get(package, "none") for versions in made_by})
         if len(found) > 1:
             mixed.append(f"{package} {' and '.join(found)}")
-    return f"The rows were made by different versions: {', '.join(mixed)}" if mixed else None
+    return f"The runs were made with different versions: {', '.join(mixed)}" if mixed else None
 
 
 def learning_curves(
@@ -100,14 +100,14 @@ def learning_curves(
     :return: Environment → variant → timesteps or seconds, and returns, of each run
     """
     finished = [(r.run, r.result.curve) for r in records if r.result is not None]
-    variants = dict.fromkeys(r.run.row for r in records)
+    variants = dict.fromkeys(r.run.variant for r in records)
     found: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {
         run.environment: {variant: [] for variant in variants} for run, _ in finished
     }
     for run, curve in finished:
         points = [(float(getattr(p, over)), p.mean_return) for p in curve if p.mean_return is not None]
         if points:
-            found[run.environment][run.row].append(([x for x, _ in points], [y for _, y in points]))
+            found[run.environment][run.variant].append(([x for x, _ in points], [y for _, y in points]))
     return found
 
 
@@ -115,39 +115,38 @@ RUN_COLUMNS = ("row", "algorithm", "environment", "seed", "timesteps", "n_envs",
 RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second", "seconds")
 
 
-def write_runs(path: Path, rows: Sequence[Record]) -> None:
-    """Write ``runs.csv``: one row a run.
+def write_runs(path: Path, records: Sequence[Record]) -> None:
+    """Write ``runs.csv``: one line per run.
 
     :param path: The file
-    :param rows: The comparison
+    :param records: The runs
     """
     lines = []
-    for row in rows:
-        run, result = row.run, row.result
+    for record in records:
+        run, result = record.run, record.result
         settings = json.dumps(dict(run.settings), sort_keys=True)
-        around = json.dumps(dict(run.normalize), sort_keys=True) if run.normalize is not None else None
-        which = [run.row, run.algorithm, run.environment, run.seed, run.timesteps, run.n_envs]
-        identity = [*which, settings, around, run.wall_time]
+        normalize = None if run.normalize is None else json.dumps(dict(run.normalize), sort_keys=True)
+        identity = [run.variant, run.algorithm, run.environment, run.seed, run.timesteps, run.n_envs]
         values: list[object] = [None] * len(RESULT_COLUMNS)
         versions = ""
         if result is not None:
             speed, seconds = round(result.steps_per_second, 1), round(result.seconds, 3)
             values = [result.final_return, result.episodes, result.steps, speed, seconds]
             versions = json.dumps(result.versions)
-        lines.append([*identity, *values, row.state, row.reason, versions])
+        lines.append([*identity, settings, normalize, run.wall_time, *values, record.state, record.reason, versions])
     write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions"], lines)
 
 
-def write_curves(path: Path, rows: Sequence[Record]) -> None:
-    """Write ``curves.csv``: one row a point of a learning curve.
+def write_curves(path: Path, records: Sequence[Record]) -> None:
+    """Write ``curves.csv``: one line per point of a learning curve.
 
     :param path: The file
-    :param rows: The comparison
+    :param records: The runs
     """
     lines = [
-        [row.run.row, row.run.algorithm, row.run.environment, row.run.seed, *point]
-        for row in rows
-        if row.result is not None
-        for point in row.result.curve
+        [record.run.variant, record.run.algorithm, record.run.environment, record.run.seed, *point]
+        for record in records
+        if record.result is not None
+        for point in record.result.curve
     ]
     write_csv(path, ["row", "algorithm", "environment", "seed", *CurvePoint._fields], lines)

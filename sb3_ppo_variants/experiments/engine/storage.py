@@ -1,4 +1,4 @@
-"""The database that ledgers are kept in: SQLite or PostgreSQL, opened so that Optuna is safe in it."""
+"""The database of the ledgers, SQLite or PostgreSQL, opened in a way that is safe for Optuna's transactions."""
 
 import importlib.util
 import sqlite3
@@ -18,7 +18,7 @@ from sb3_ppo_variants.files import safe_name
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
-MAX_RETRIES = 3  # of a run whose process died
+MAX_RETRIES = 3  # of a run whose process has died
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def study_name(out: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database URL that may be shown."""
+    """A database URL without its password, for messages."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
@@ -65,26 +65,26 @@ def without_password(url: str) -> str:
 
 
 def lost_database(error: StorageInternalError) -> ConnectionError:
-    """What to say when the database is lost.
+    """The error to raise when the connection to the database is lost.
 
-    :param error: Optuna's, whose cause knows the database's own words ("database or disk is full")
+    :param error: Optuna's error; its cause has the database's message ("database or disk is full")
     """
     reason = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-    return ConnectionError(f"Lost the ledger's database ({reason}); the same command goes on from there")
+    return ConnectionError(f"Lost the ledger's database ({reason}); rerun the command to resume")
 
 
 def patiently(action: Callable[[], T], seconds: float = 30.0) -> T:
-    """Do something with the database, again for a while when the database cannot be reached.
+    """Call a function that uses the database, and retry for a while if the database cannot be reached.
 
-    :param action: What to do
-    :param seconds: How long to try
-    :return: What the action returns
+    :param action: The function
+    :param seconds: How long to retry
+    :return: Its return value
     """
     start = time.monotonic()
     while True:
         try:
             return action()
-        except StorageInternalError:  # noqa: PERF203 (trying again is the point)
+        except StorageInternalError:  # noqa: PERF203 (retrying is the purpose)
             if time.monotonic() - start > seconds:
                 raise
             time.sleep(0.5)
@@ -92,7 +92,7 @@ def patiently(action: Callable[[], T], seconds: float = 30.0) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's notes on experimental parts (heartbeats are one) and on each study opened."""
+    """Suppress Optuna's warnings about experimental features (heartbeats) and its message for each opened study."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     try:
@@ -104,7 +104,7 @@ def quiet() -> Iterator[None]:
 
 
 def open_storage(url: str, heartbeat: int, grace: int) -> RDBStorage:
-    """Open a database for Optuna; its tables are made.
+    """Open a database for Optuna and create its tables.
 
     :param url: Normalised database URL (:func:`storage_url`)
     :param heartbeat: Seconds between signs of life of a running trial
@@ -116,28 +116,28 @@ def open_storage(url: str, heartbeat: int, grace: int) -> RDBStorage:
     with quiet():
         storage = RDBStorage(
             url,
-            # A heartbeat thread dies for good at one failed write: wait long for SQLite's lock, and look whether
-            # PostgreSQL still answers before each use of a connection.
+            # One failed write ends Optuna's heartbeat thread: so wait long for SQLite's lock, and check before each
+            # use of a connection that PostgreSQL still answers.
             engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
             heartbeat_interval=heartbeat,
             grace_period=grace,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES),
         )
     if sqlite:
-        # Optuna claims a trial with SELECT ... FOR UPDATE, which SQLite ignores: two workers could claim the same.
-        # So every transaction takes the write lock when it begins (SQLAlchemy's recipe for pysqlite).
+        # Optuna claims a trial with SELECT ... FOR UPDATE, which SQLite ignores: two workers could claim the same one.
+        # Here every transaction takes the write lock when it begins (SQLAlchemy's recipe for pysqlite).
         sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
         sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
-        storage.engine.dispose()  # connections opened before the listeners
+        storage.engine.dispose()  # close the connections opened before the listeners
     return storage
 
 
 def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    # A trial is some twenty transactions, and on a busy disk each sync takes tens of milliseconds. With a write-ahead
-    # log SQLite need not sync every one: a killed process loses nothing, a power cut at most the last transactions,
-    # and the file stays whole. Where the file system cannot have one, SQLite keeps its rollback journal.
-    with suppress(sqlite3.OperationalError):  # or while an older process holds it in the other mode
+    # A trial takes about twenty transactions, and each sync takes tens of milliseconds on a busy disk. With a
+    # write-ahead log SQLite need not sync every one: a killed process loses nothing, a power cut at most the last
+    # transactions, and the file stays intact. On a file system that cannot have one, SQLite keeps its rollback journal.
+    with suppress(sqlite3.OperationalError):  # an older process may hold the file in the other mode
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
             connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -147,7 +147,7 @@ def _begin_immediate(connection: sqlalchemy.Connection) -> None:
 
 
 def study_names(url: str) -> list[str]:
-    """Names of the studies in a storage that exists.
+    """Names of the studies in an existing storage.
 
     :param url: Normalised database URL
     """
@@ -164,12 +164,12 @@ def study_names(url: str) -> list[str]:
 
 
 def close_storage(storage: RDBStorage) -> None:
-    """Close the database connections; PostgreSQL's driver complains about those left open."""
+    """Close the database connections; PostgreSQL's driver warns about connections left open."""
     storage.remove_session()
     storage.engine.dispose()
 
 
 def cannot_open(url: str, error: Exception) -> ValueError:
-    """What to raise when a database cannot be opened."""
+    """The error to raise when a database cannot be opened."""
     cause = getattr(error if hasattr(error, "orig") else error.__cause__, "orig", error)
     return ValueError(f"Cannot open the storage {without_password(url)}: {cause}")

@@ -1,8 +1,8 @@
-"""A worker: takes waiting runs from a ledger, one after the other, until nothing waits or runs any more.
+"""A worker: takes waiting runs from a ledger, one after the other, until none is waiting or running.
 
-What a run is, the executor knows: a function (description, reporter) → (score, what to keep of it). The executor of a
-study whose trials are not plain runs stands in the study's attributes, so a worker needs only storage and study.
-:func:`main` is a worker process; it reads its :class:`Job` as JSON from stdin.
+The executor does a run: it is a function (description, reporter) → (score, result to keep). If a study's trials are
+not plain runs, its attributes name their executor, so a worker needs only storage and study.
+:func:`main` is a worker process; it reads its :class:`WorkerConfig` as JSON from stdin.
 """
 
 import dataclasses
@@ -34,36 +34,36 @@ from sb3_ppo_variants.experiments.engine.ledger import (
 from sb3_ppo_variants.experiments.engine.storage import patiently, study_names
 
 REPORT_SECONDS = 1.0
-REPORTS = 500  # of one run at most
+REPORTS = 500  # per run, at most
 RESULT = "result"
-SEQUEL_SECONDS = 30.0  # whoever coordinates makes the sequel's runs when it sees that the study is done
+SEQUEL_SECONDS = 30.0  # the coordinator enqueues the sequel's runs once it sees that the study is done
 
 
 class Stopped(KeyboardInterrupt):
-    """The worker was asked to stop. Not an ``Exception``: nothing in a run may swallow it."""
+    """The worker was asked to stop. Not an ``Exception``: no handler within a run may catch it."""
 
 
 class StudyStopped(Stopped):
-    """The study has an error that every further trial would have."""
+    """The study has an error that every further trial would have too."""
 
 
-class Failure(Exception):  # noqa: N818 (what the reader of a report calls it)
-    """A run has failed, and this text says why in full."""
+class Failure(Exception):  # noqa: N818 (reports call it a failure)
+    """A run has failed. The message is the complete reason; no exception type is put before it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """What a worker process works on.
+class WorkerConfig:
+    """What a worker process works on, and how.
 
-    :param url: Where the ledger is
-    :param study: Its name
+    :param url: Database URL of the ledger
+    :param study: Name of its study
     :param heartbeat: See :func:`.ledger.open_ledger`
     :param grace: See :func:`.ledger.open_ledger`
-    :param execute: ``module:function`` that does one run; the study's own executor comes before it
-    :param wanted: Keys of the runs that this command asked for; ``None`` takes all
-    :param first: Trials with a lower number were there before this command
-    :param poll: Seconds between two looks while others work
-    :param parent: Process id of the coordinator; the worker stops when that is no longer its parent
+    :param execute: ``module:function`` that does one run; the study's own executor takes precedence
+    :param wanted: Keys of the runs that this command requested; ``None`` takes all
+    :param first: Trials with a lower number are older than this command
+    :param poll: Seconds between two looks at the ledger while other workers are busy
+    :param parent: Process id of the coordinator; the worker stops when it is no longer its parent
     """
 
     url: str
@@ -78,24 +78,24 @@ class Job:
 
 
 class Worker:
-    """Consumes a ledger.
+    """Does the waiting runs of a ledger.
 
     :param ledger: The ledger
-    :param execute: Does one run: (description, report) → score and what to keep of it
-    :param stop: Asked often; true makes the worker put its run back and end
-    :param job: What it works on
+    :param execute: Does one run: (description, report) → (score, result to keep)
+    :param stop: Called often; once it returns true, the worker puts its run back and ends
+    :param config: What it works on
     """
 
-    def __init__(self, ledger: Ledger, execute: "Execute", stop: Callable[[], bool], job: Job):
-        self.ledger, self.execute, self.stop, self.job = ledger, execute, stop, job
-        self._wanted = None if job.wanted is None else frozenset(job.wanted)
+    def __init__(self, ledger: Ledger, execute: "Execute", stop: Callable[[], bool], config: WorkerConfig):
+        self.ledger, self.execute, self.stop, self.config = ledger, execute, stop, config
+        self._wanted = None if config.wanted is None else frozenset(config.wanted)
         self._current: Trial | None = None
         self.done = 0
 
     def work(self) -> None:
-        """Work until nothing waits or runs any more, or until stopped.
+        """Work until no run is waiting or running, or until stopped.
 
-        While others run, it stays: one of them may die, and its run must find somebody.
+        The worker stays while other workers are busy: if one dies, its run needs another worker.
         """
         while not self.stop():
             active = self.ledger.rescue()
@@ -114,7 +114,7 @@ class Worker:
                 self._pause()
 
     def _pause(self) -> None:
-        end = time.monotonic() + self.job.poll
+        end = time.monotonic() + self.config.poll
         while time.monotonic() < end and not self.stop():
             time.sleep(0.05)
 
@@ -123,13 +123,13 @@ class Worker:
         try:
             self.ledger.study.optimize(self._objective, n_trials=1, catch=(Exception,))
         except (ValueError, UpdateFinishedTrialError):
-            # A late tell: this process was taken for dead (suspended for longer than the grace time), and another one
+            # A late tell: this process was suspended for longer than the grace time and taken for dead, and another
             # has the run or has finished it. ``catch`` does not cover that.
             if self._current is None or not self._is_finished(self._current.number):
                 raise
         except StorageInternalError:
-            # The database went away while the trial was told: it has no heartbeat any more and will be redone.
-            time.sleep(self.job.poll)
+            # The database was lost while the trial was told: its heartbeat has stopped, so it will be redone.
+            time.sleep(self.config.poll)
 
     def _is_finished(self, number: int) -> bool:
         return self.ledger.trials()[number].state.is_finished()
@@ -143,7 +143,7 @@ class Worker:
         self._current = trial
         attributes = patiently(lambda: trial.user_attrs)
         if RUN not in attributes:
-            # Two workers raced for the last waiting trial: Optuna made a new one for the loser.
+            # Two workers raced for the last waiting trial, and Optuna made a new one for the loser.
             raise optuna.TrialPruned("surplus")
         self.ledger.claim(trial)
         others = self.ledger.trials()
@@ -162,33 +162,33 @@ class Worker:
         return score
 
     def _superfluous(self, number: int, key: str, others: Sequence[FrozenTrial]) -> str | None:
-        """Why a claimed trial is not to be done, ``None`` if it is."""
-        if self._wanted is not None and key not in self._wanted and number < self.job.first:
-            # Left waiting by an earlier command that was given up. Should that command still live, it puts it back.
+        """Why a claimed trial need not be done, ``None`` if it must be."""
+        if self._wanted is not None and key not in self._wanted and number < self.config.first:
+            # An earlier command left it waiting. If that command is still running, it enqueues the run again.
             return "left over from an earlier command"
         for other in others:
             if other.user_attrs.get(RUN) != key or other.number == number:
                 continue
             if self.ledger.is_settled(other) or (other.state == TrialState.RUNNING and other.number < number):
-                return f"twin of trial {other.number}"  # two commands filled the ledger at once
+                return f"duplicate of trial {other.number}"  # two commands filled the ledger at once
         return None
 
 
 def give_reason(trial: Trial, text: str) -> None:
-    """Write into a trial why it fails; with that, it is settled once it is told.
+    """Write the reason of a failure into a trial; once told, a trial with a reason is settled.
 
     :param trial: The trial
-    :param text: Why
+    :param text: The reason
     """
     patiently(lambda: trial.set_user_attr(REASON, {"text": text, "trial": trial.number}))
 
 
 class Reporter:
-    """A run's line to its ledger: writes how far it is, seldom, and ends it when the worker is to stop.
+    """Writes a run's progress to its ledger now and then, and ends the run when the worker must stop.
 
     :param trial: The run's trial
     :param stop: See :class:`Worker`
-    :param trials: All trials of the ledger, as they were when the run began
+    :param trials: All trials of the ledger when the run began
     """
 
     def __init__(self, trial: Trial, stop: Callable[[], bool], trials: Sequence[FrozenTrial]):
@@ -198,7 +198,7 @@ class Reporter:
         self._written = 0
 
     def check(self) -> None:
-        """End the run when the worker is to stop."""
+        """End the run if the worker must stop."""
         if self.stop():
             raise Stopped
 
@@ -210,21 +210,21 @@ class Reporter:
         self._last = now
         self._written += 1
         if self._written % (REPORTS // 2) == 0:
-            self._spacing *= 2  # each report is a row that every look at a running trial reads
-        with suppress(StorageInternalError):  # a database that is away for a moment must not end the run
+            self._spacing *= 2  # every look at a running trial reads all its reports
+        with suppress(StorageInternalError):  # a short loss of the database must not end the run
             self.trial.report(value, step)
 
 
 Execute = Callable[[Mapping[str, Any], Reporter], tuple[float, Mapping[str, Any]]]
 
 
-def executor(ledger: Ledger, job: Job) -> Execute:
-    """What does the runs of a ledger: a function, or a class that is made with the ledger and then called.
+def executor(ledger: Ledger, config: WorkerConfig) -> Execute:
+    """The executor of a ledger's runs: a function, or an instance of a class made with the ledger.
 
-    :param ledger: The ledger; its own executor comes first
-    :param job: The job that names another
+    :param ledger: The ledger; if it names an executor, that one is used
+    :param config: Names the executor otherwise
     """
-    made = resolve(ledger.executor or job.execute)
+    made = resolve(ledger.executor or config.execute)
     return made(ledger) if isinstance(made, type) else made
 
 
@@ -235,10 +235,10 @@ def resolve(name: str) -> Any:
 
 
 def stop_on_signals(parent: int | None = None) -> Callable[[], bool]:
-    """Let SIGINT and SIGTERM ask this process to stop, and the death of its parent.
+    """Ask this process to stop on SIGINT, on SIGTERM and when its parent dies.
 
-    :param parent: See :class:`Job`; ``None`` lets the process outlive its parent
-    :return: The function to ask
+    :param parent: See :class:`WorkerConfig`; ``None`` lets the process outlive its parent
+    :return: A function that returns whether the process was asked to stop
     """
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -247,59 +247,61 @@ def stop_on_signals(parent: int | None = None) -> Callable[[], bool]:
 
 
 def _is_no_stop(record: logging.LogRecord) -> bool:
-    """Whether a log record is of anything but a run put back: nothing has failed there."""
+    """Whether a log record is not about a run that was put back: nothing has failed there."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or not issubclass(kind, Stopped)
 
 
-def join(job: Job, stop: Callable[[], bool]) -> int:
+def join(config: WorkerConfig, stop: Callable[[], bool]) -> int:
     """Work on a ledger in this process.
 
-    :param job: What to work on
+    :param config: What to work on
     :param stop: See :class:`Worker`
-    :return: How many runs this process has done
+    :return: Number of runs that this process has done
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna.logging.get_logger("optuna.study._optimize").addFilter(_is_no_stop)
-    with _open(job) as ledger:
-        worker = Worker(ledger, executor(ledger, job), stop, job)
+    with _open(config) as ledger:
+        worker = Worker(ledger, executor(ledger, config), stop, config)
         worker.work()
     return worker.done
 
 
-def join_with_sequel(job: Job, stop: Callable[[], bool], patience: float = SEQUEL_SECONDS) -> int:
-    """Work on a ledger, then on the study that comes after it, if any.
+def join_with_sequel(config: WorkerConfig, stop: Callable[[], bool], patience: float = SEQUEL_SECONDS) -> int:
+    """Work on a ledger, then on the study that follows it, if any.
 
-    :param job: What to work on
+    :param config: What to work on
     :param stop: See :class:`Worker`
     :param patience: Seconds to wait for the sequel's runs
-    :return: How many runs this process has done
+    :return: Number of runs that this process has done
     """
-    done = join(job, stop)
-    with _open(job) as ledger:
+    done = join(config, stop)
+    with _open(config) as ledger:
         sequel = ledger.attributes().get(FOLLOWED_BY)
     if sequel is None:
         return done
-    job = dataclasses.replace(job, study=sequel)
+    config = dataclasses.replace(config, study=sequel)
     end = time.monotonic() + patience
     while time.monotonic() < end and not stop():
-        # Runs that are done there say nothing: of an earlier confirmation, whose study has been extended since.
-        if sequel in study_names(job.url) and _has_work(job):
-            return done + join(job, stop)
-        time.sleep(min(job.poll, patience))
+        # Finished runs there do not count: they may belong to the confirmation before the study was extended.
+        if sequel in study_names(config.url) and _has_work(config):
+            return done + join(config, stop)
+        time.sleep(min(config.poll, patience))
     return done
 
 
-def _open(job: Job) -> Ledger:
-    return patiently(lambda: open_ledger(job.url, job.study, create=False, heartbeat=job.heartbeat, grace=job.grace))
+def _open(config: WorkerConfig) -> Ledger:
+    return patiently(
+        lambda: open_ledger(config.url, config.study, create=False, heartbeat=config.heartbeat, grace=config.grace)
+    )
 
 
-def _has_work(job: Job) -> bool:
-    with _open(job) as ledger:
+def _has_work(config: WorkerConfig) -> bool:
+    with _open(config) as ledger:
         return bool(ledger.trials(*ACTIVE))
 
 
 def main() -> None:
-    """Entry of a worker process."""
-    job = Job(**json.load(sys.stdin))
-    join(job, stop_on_signals(job.parent))
+    """Entry point of a worker process."""
+    config = WorkerConfig(**json.load(sys.stdin))
+    join(config, stop_on_signals(config.parent))

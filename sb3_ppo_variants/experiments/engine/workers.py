@@ -1,4 +1,4 @@
-"""The coordinator: keeps worker processes going until the runs of a command are settled."""
+"""Worker processes, and the loop that keeps them going until the runs of a command are settled."""
 
 import dataclasses
 import json
@@ -11,63 +11,63 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from sb3_ppo_variants.experiments.engine.ledger import claimed_by, worker_name
-from sb3_ppo_variants.experiments.engine.standings import SETTLED, Batch, Standing
-from sb3_ppo_variants.experiments.engine.work import Job
+from sb3_ppo_variants.experiments.engine.status import SETTLED, RequestedRuns, RunStatus
+from sb3_ppo_variants.experiments.engine.work import WorkerConfig
 
 LOOK_SECONDS = 0.5
-LOOK_SHARE = 0.02  # of one core, at most, for looking
-LONGEST_LOOK_SECONDS = 3.0  # the first look imports much, which says nothing about the next
+LOOK_SHARE = 0.02  # largest share of one core spent on looking at the ledger
+LONGEST_LOOK_SECONDS = 3.0  # the first look is slow because it imports modules
 STOP_SECONDS = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
-Watch = Callable[[Mapping[str, Standing]], None]
+Watch = Callable[[Mapping[str, RunStatus]], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command was interrupted; what had finished is kept.
+    """A command was interrupted; finished runs are kept.
 
-    :param done: Runs that were finished
-    :param total: Runs asked for
-    :param where: The storage, if it is to be named
-    :param what: What they are
+    :param done: Number of finished runs
+    :param total: Number of requested runs
+    :param where: The storage to name in the message
+    :param what: What was counted
     """
 
     def __init__(self, done: int, total: int, where: str = "", what: str = "runs"):
-        kept = f"; all of it is kept in {where}" if where else ""
-        super().__init__(f"interrupted with {done} of {total} {what} done; the same command goes on from there{kept}")
+        kept = f"; finished {what} are kept in {where}" if where else ""
+        super().__init__(f"interrupted with {done} of {total} {what} done; rerun the command to resume{kept}")
         self.done, self.total = done, total
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Crew:
     """Worker processes of one command.
 
-    They are plain subprocesses rather than ``multiprocessing`` children, so that a user's script needs no
-    ``if __name__ == "__main__"``; in sessions of their own, so that Ctrl-C reaches the coordinator alone.
+    They are plain subprocesses, not ``multiprocessing`` children: a user's script needs no
+    ``if __name__ == "__main__"``. Each has its own session: Ctrl-C reaches only the coordinator.
 
-    :param job: What they work on
-    :param log: File for what they write to stdout and stderr
+    :param config: What they work on
+    :param log: File for their stdout and stderr
     """
 
-    def __init__(self, job: Job, log: Path):
-        self.job = job if job.parent is not None else dataclasses.replace(job, parent=os.getpid())
+    def __init__(self, config: WorkerConfig, log: Path):
+        self.config = config if config.parent is not None else dataclasses.replace(config, parent=os.getpid())
         self.log = log
         self._processes: list[subprocess.Popen[str]] = []
-        self.names: list[str] = []  # of all that ever were
+        self.names: list[str] = []  # of all workers ever started
 
     def __len__(self) -> int:
         return len(self._processes)
 
     def start(self) -> None:
         """Start one worker."""
-        # What is importable here is importable there, and nothing in the current folder comes before it.
+        # The worker imports from the same places as this process, and never from its current folder first.
         start = (
             "import sys; sys.path[:] = sys.argv[1:]; from sb3_ppo_variants.experiments.engine.work import main; main()"
         )
@@ -87,18 +87,21 @@ class Crew:
         stdin: IO[str] = process.stdin  # type: ignore[assignment]
         try:
             with stdin:
-                json.dump(dataclasses.asdict(self.job), stdin)
+                json.dump(dataclasses.asdict(self.config), stdin)
         except BrokenPipeError:
-            pass  # it is dead already, which bury() will notice
+            pass  # it has died already; bury() will find it
 
     def bury(self) -> list[str]:
-        """Names of the workers that have died of anything but the end of the work since the last call."""
+        """Remove the workers that have ended since the last call.
+
+        :return: Names of those that died before their work was done
+        """
         ended = [p for p in self._processes if p.poll() is not None]
         self._processes = [p for p in self._processes if p not in ended]
         return [worker_name(p.pid) for p in ended if p.returncode != 0]
 
     def stop(self) -> None:
-        """End all workers: ask first, so that they put their runs back; kill those that do not listen."""
+        """End all workers: terminate them, so that they put their runs back, then kill those that do not react."""
         for process in self._processes:
             process.terminate()
         end = time.monotonic() + STOP_SECONDS
@@ -113,55 +116,65 @@ class Crew:
         self._processes.clear()
 
 
-def coordinate(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> dict[str, Standing]:
-    """Keep workers going until every run of a batch is done or has failed.
+def coordinate(requested: RequestedRuns, jobs: int, log: Path, watch: Watch, **options: Any) -> dict[str, RunStatus]:
+    """Enqueue the runs and keep workers going until each is done or has failed.
 
-    :param batch: The runs; enqueued here
-    :param job: What the workers work on
-    :param jobs: How many workers at most
+    :param requested: The runs
+    :param jobs: Largest number of workers
     :param log: See :class:`Crew`
-    :param watch: Called with the standings, at most twice a second
-    :return: The final standings
+    :param watch: Called with the statuses, at most twice a second
+    :param options: Further fields of :class:`.work.WorkerConfig`
+    :return: The final statuses
     :raises Interrupted: on Ctrl-C, SIGTERM or SIGHUP, after the workers have been stopped
-    :raises ChildProcessError: when workers die one after the other and nothing gets done
+    :raises ChildProcessError: if workers keep dying and no run gets done
     """
-    crew = Crew(job, log)
+    ledger = requested.ledger
+    config = WorkerConfig(
+        ledger.url,
+        ledger.name,
+        ledger.heartbeat,
+        ledger.grace,
+        wanted=tuple(requested.runs),
+        first=requested.first,
+        **options,
+    )
+    crew = Crew(config, log)
     with _signals_noted() as asked:
         try:
-            batch.fill()
-            return _run_crew(batch, crew, jobs, watch, asked)
+            requested.fill()
+            return _run_crew(requested, crew, jobs, watch, asked)
         except KeyboardInterrupt as interrupt:
             crew.stop()
-            done = sum(s.state in ("done", "pruned") for s in batch.standings().values())
-            raise Interrupted(done, len(batch.runs)) from interrupt
+            done = sum(s.state in ("done", "pruned") for s in requested.statuses().values())
+            raise Interrupted(done, len(requested.runs)) from interrupt
         finally:
             crew.stop()
-            batch.ledger.release_workers(crew.names)
+            requested.ledger.release_workers(crew.names)
 
 
-def _run_crew(batch: Batch, crew: Crew, jobs: int, watch: Watch, asked: list[int]) -> dict[str, Standing]:
+def _run_crew(requested: RequestedRuns, crew: Crew, jobs: int, watch: Watch, asked: list[int]) -> dict[str, RunStatus]:
     deaths, settled_before = 0, 0
     while not asked:
         start = time.thread_time()
-        standings = batch.standings()
-        watch(standings)
-        open_runs = sum(s.state not in SETTLED for s in standings.values())
+        statuses = requested.statuses()
+        watch(statuses)
+        open_runs = sum(s.state not in SETTLED for s in statuses.values())
         if not open_runs:
-            return standings
+            return statuses
         for name in crew.bury():
             deaths += 1
-            _hand_on(batch, name)
-        settled = len(standings) - open_runs
+            _hand_on(requested, name)
+        settled = len(statuses) - open_runs
         if settled > settled_before:
             deaths, settled_before = 0, settled
-        if deaths > 4 * jobs + 4:  # a run that kills its worker may do so four times before it is given up
-            raise ChildProcessError(f"{deaths} worker processes died in a row; what they said is in {crew.log}")
-        batch.ledger.rescue()
-        batch.mend(standings)
-        if any(s.state == "waiting" for s in standings.values()):
+        if deaths > 4 * jobs + 4:  # a run may kill its worker four times before it is given up
+            raise ChildProcessError(f"{deaths} worker processes died in a row; see their output in {crew.log}")
+        requested.ledger.rescue()
+        requested.mend(statuses)
+        if any(s.state == "waiting" for s in statuses.values()):
             for _ in range(min(jobs, open_runs) - len(crew)):
                 crew.start()
-        # The coordinator shares the cores with its workers: a look that takes longer is taken less often.
+        # The coordinator shares the cores with its workers: the longer a look takes, the fewer there are.
         pause = max(LOOK_SECONDS, (time.thread_time() - start) / LOOK_SHARE)
         _sleep(min(pause, LONGEST_LOOK_SECONDS), asked)
     raise KeyboardInterrupt
@@ -173,15 +186,15 @@ def _sleep(seconds: float, asked: list[int]) -> None:
         time.sleep(min(LOOK_SECONDS, seconds))
 
 
-def _hand_on(batch: Batch, worker: str) -> None:
-    for standing in batch.standings().values():
-        if standing.trial is not None and standing.state == "running" and claimed_by(standing.trial) == worker:
-            batch.ledger.redo(standing.trial)
+def _hand_on(requested: RequestedRuns, worker: str) -> None:
+    for status in requested.statuses().values():
+        if status.trial is not None and status.state == "running" and claimed_by(status.trial) == worker:
+            requested.ledger.redo(status.trial)
 
 
 @contextmanager
 def _signals_noted() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP in a list: an exception out of nowhere could hit a database transaction."""
+    """Collect SIGINT, SIGTERM and SIGHUP in a list: an exception could interrupt a database transaction."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may set handlers

@@ -1,4 +1,4 @@
-"""Score a trained model."""
+"""Evaluate a trained model."""
 
 import dataclasses
 import json
@@ -24,9 +24,9 @@ class Evaluation:
     """Scores of a trained model.
 
     :param algorithm: Its algorithm
-    :param environment: Where it was scored
+    :param environment: Gymnasium id
     :param returns: Return of each episode
-    :param lengths: Length of each episode
+    :param lengths: Steps of each episode
     """
 
     algorithm: str
@@ -54,22 +54,22 @@ def evaluate(
     seed: int = SEED,
     deterministic: bool = True,
 ) -> Evaluation:
-    """Play episodes with a trained model, in its environment as it was wrapped and normalised for the training (see
+    """Score a trained model in its environment, wrapped and normalised as in its training (see
     :mod:`.trained_environment`).
 
-    A model's zip and the statistics of ``VecNormalize`` beside it hold pickles, which can run code: play with your own
-    models, or with those of people whom you trust. A file of ``save_safe`` holds none.
+    A model's zip and the statistics of ``VecNormalize`` beside it contain pickles, which can run code: load only your
+    own models, or those of people you trust. A file of ``save_safe`` contains none.
 
     :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
-    :param environment: Gymnasium id, by default the one that it was trained on
-    :param algorithm: Its algorithm, by default the one that it was trained with
-    :param episodes: How many episodes
+    :param environment: Gymnasium id, by default that of the training
+    :param algorithm: Its algorithm, by default that of the training
+    :param episodes: Number of episodes
     :param seed: Seed of the environment and of the actions
-    :param deterministic: Take the likeliest action instead of drawing one
+    :param deterministic: Take the most likely action instead of sampling one
     :return: The scores
+    :raises ValueError: if there is no such model or environment
     """
-    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
-        raise ValueError(f"episodes must be a positive integer, got {episodes!r}")
+    check_positive("episodes", episodes)
     model_path, environment, name = find_model(path, environment, algorithm)
     check_environment(environment)
     env = trained_environment(model_path, environment, seed)
@@ -84,15 +84,27 @@ def evaluate(
     return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths])  # type: ignore[union-attr]
 
 
+def check_positive(name: str, value: int) -> None:
+    """Check that an argument is a positive integer.
+
+    :param name: The argument
+    :param value: Its value
+    :raises ValueError: if it is not
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
 def find_model(
     path: str | Path, environment: str | None = None, algorithm: str | type[BaseAlgorithm] | None = None
 ) -> tuple[Path, str, str]:
-    """A trained model, and what is needed to use it.
+    """Find a trained model, its environment and its algorithm.
 
     :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
-    :param environment: Gymnasium id, by default the one that it was trained on
-    :param algorithm: Its algorithm, by default the one that it was trained with
+    :param environment: Gymnasium id, by default that of the training
+    :param algorithm: Its algorithm, by default that of the training
     :return: The file, the environment and the name of the algorithm
+    :raises ValueError: if there is no model, or nothing beside it says how it was trained
     """
     model_path, trained = _find(Path(path))
     environment = environment or trained.get("environment")
@@ -104,8 +116,8 @@ def find_model(
 
 
 def _find(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The model file and, where it is known, how it was trained."""
-    # A configuration of rl_zoo3's names code, which a file that may be anybody's is not to bring along.
+    """The model file and, if known, how it was trained."""
+    # A configuration of rl_zoo3 names code, which is not run for a safe file: that may come from anywhere.
     zoo = None if is_safe(path) else zoo_run(path if path.is_dir() else path.parent)
     folders_model = MODEL if zoo is None else zoo.model_path.name
     model_path = path / folders_model if path.is_dir() else path
@@ -113,7 +125,7 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
         raise ValueError(f"There is no model at {path}: give a run folder with {folders_model} in it, or a model file")
     check_model_file(model_path)
     if zoo is not None:
-        zoo.import_packages()  # without which Gymnasium may not know the environment
+        zoo.import_packages()  # they may register the environment
         return model_path, {"environment": zoo.environment, "algorithm": zoo.algorithm}
     beside = model_path.parent / RUN
     trained = json.loads(beside.read_text(encoding="utf-8"))["run"] if beside.is_file() else {}
@@ -121,7 +133,7 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _without_code(trained: dict[str, Any]) -> dict[str, Any]:
-    """How a safe file was trained, so far as that is no import path: what lies beside may be anybody's as well."""
+    """How a safe file was trained, without import paths: the files beside it may come from anywhere, too."""
     environment, algorithm = trained.get("environment"), trained.get("algorithm")
     return {
         "environment": None if ":" in str(environment) else environment,

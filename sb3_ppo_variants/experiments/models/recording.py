@@ -1,42 +1,42 @@
-"""Record a trained agent: a GIF, which needs nothing further, or an mp4."""
+"""Record a trained agent as a GIF, or as an mp4 with the ``video`` extra."""
 
 import dataclasses
-import importlib
+import importlib.util
 import math
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import imageio.v2 as imageio
 import numpy as np
 from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.experiments.models.evaluation import SEED, find_model
+from sb3_ppo_variants.experiments.models.evaluation import SEED, check_positive, find_model
 from sb3_ppo_variants.experiments.models.saved_models import load_model
 from sb3_ppo_variants.experiments.models.trained_environment import trained_environment
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.files import atomic
 
 FORMATS = (".gif", ".mp4")
-DRAWN = "rgb_array"
-USUAL_RATE = 30.0  # pictures a second where an environment does not say
-# Viewers show a GIF's pictures for whole hundredths of a second, and take less than two for a mistake.
+RENDER_MODE = "rgb_array"
+USUAL_RATE = 30.0  # pictures per second of an environment without render_fps
+# Viewers show each picture of a GIF for whole hundredths of a second, and ignore durations below two.
 MOST_PER_SECOND = {".gif": 30.0, ".mp4": 60.0}
-GIF_WIDTH = 480  # pixels; wider pictures are made smaller
+GIF_WIDTH = 480  # pixels; wider pictures are scaled down
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A recorded agent.
+    """A recording of an agent.
 
     :param path: The file
     :param algorithm: The agent's algorithm
-    :param environment: Where it was recorded
-    :param returns: Return of each episode that ended
-    :param steps: Environment steps recorded
+    :param environment: Gymnasium id
+    :param returns: Return of each finished episode
+    :param steps: Number of environment steps
     """
 
     path: Path
@@ -57,33 +57,37 @@ def record(
     seed: int = SEED,
     deterministic: bool = True,
 ) -> Recording:
-    """Play episodes with a trained model and keep the pictures, at the environment's own speed.
+    """Record episodes of a trained model, at the environment's own speed.
 
-    The environment is wrapped and normalised as it was when the model was trained; see :func:`.evaluation.evaluate`,
-    also on whose models to play.
+    The environment is wrapped and normalised as in the model's training. A model's zip can run code: see
+    :func:`.evaluation.evaluate`.
 
     :param path: A run folder of ours or of rl_zoo3, a model zip, or a file of ``save_safe``
     :param out: The file, ``.gif`` or ``.mp4`` (which needs the ``video`` extra); by default ``agent.gif`` beside the
         model
-    :param environment: Gymnasium id, by default the one that it was trained on
-    :param algorithm: Its algorithm, by default the one that it was trained with
-    :param episodes: How many episodes
-    :param max_steps: Steps after which the recording ends in any case
+    :param environment: Gymnasium id, by default that of the training
+    :param algorithm: Its algorithm, by default that of the training
+    :param episodes: Number of episodes
+    :param max_steps: Largest number of steps
     :param seed: Seed of the environment and of the actions
-    :param deterministic: Take the likeliest action instead of drawing one
-    :return: What was recorded
+    :param deterministic: Take the most likely action instead of sampling one
+    :return: The recording
+    :raises ValueError: if there is no such model or environment, or the environment cannot be drawn
+    :raises ModuleNotFoundError: for an mp4 without the ``video`` extra
     """
-    for name, value in (("episodes", episodes), ("max_steps", max_steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    check_positive("episodes", episodes)
+    check_positive("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
     target = Path(out) if out is not None else model_path.parent / "agent.gif"
     if target.suffix not in FORMATS:
         raise ValueError(f"A recording is a {' or '.join(FORMATS)} file, got {str(target)!r}")
-    if target.suffix == ".mp4":
-        _video_writer()  # before an episode is played for nothing
+    if target.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise ModuleNotFoundError(
+            "An mp4 needs imageio-ffmpeg, which is not installed: pip install 'sb3_ppo_variants[video]', or record "
+            "a .gif"
+        )
     check_environment(environment)
-    env = trained_environment(model_path, environment, seed, render_mode=DRAWN)
+    env = trained_environment(model_path, environment, seed, render_mode=RENDER_MODE)
     try:
         model = load_model(name, model_path, env)
         model.set_random_seed(seed)
@@ -92,21 +96,20 @@ def record(
         stride = math.ceil(rate / MOST_PER_SECOND[target.suffix])
         show = Show(model, episodes, max_steps, stride, deterministic)
         with atomic(target) as temporary:
-            write = _write_gif if target.suffix == ".gif" else _write_mp4
-            write(temporary, iter(show), rate / stride)
+            _write(temporary, iter(show), rate / stride)
     finally:
         env.close()
     return Recording(target, name, environment, show.returns, show.steps)
 
 
 class Show:
-    """The pictures of an agent at work; iterate once.
+    """The pictures of an agent that plays episodes; iterate once.
 
     :param model: The agent, with its environment
-    :param episodes: How many episodes
-    :param max_steps: Steps after which it ends in any case
-    :param stride: Steps from one picture to the next
-    :param deterministic: Take the likeliest action instead of drawing one
+    :param episodes: Number of episodes
+    :param max_steps: Largest number of steps
+    :param stride: Steps between pictures
+    :param deterministic: Take the most likely action instead of sampling one
     """
 
     def __init__(self, model: BaseAlgorithm, episodes: int, max_steps: int, stride: int, deterministic: bool):
@@ -125,10 +128,10 @@ class Show:
             action, _ = self.model.predict(observation, deterministic=self.deterministic)
             observation, _, dones, infos = env.step(action)
             self.steps += 1
-            # Wrappers end an "episode" earlier than the environment: Atari's, with each life.
+            # A wrapper may end an "episode" before the environment does: Atari's, with each life.
             if dones[0] and "episode" in infos[0]:
                 self.returns.append(float(infos[0]["episode"]["r"]))
-            # After the last episode, the environment shows the beginning of another.
+            # After the last episode the environment shows the first step of another one.
             if self.steps % self.stride == 0 and len(self.returns) < self.episodes:
                 yield _picture(env)
 
@@ -138,47 +141,43 @@ def _picture(env: VecEnv) -> np.ndarray:
         picture = env.get_images()[0]
     except gym.error.DependencyNotInstalled as error:
         raise ValueError(f"The environment cannot be drawn: {error}") from error
-    except Exception as error:  # MuJoCo raises what its OpenGL library happens to raise
+    except Exception as error:  # MuJoCo passes on any error of its OpenGL library
         raise ValueError(
             f"The environment cannot be drawn ({error}). If it is a MuJoCo one and there is no display, set "
             "MUJOCO_GL=egl, or MUJOCO_GL=osmesa where there is no EGL"
         ) from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
-        raise ValueError(f"The environment does not draw pictures: render_mode={DRAWN!r} gives {picture!r:.60}")
+        raise ValueError(f"The environment does not draw pictures: render_mode={RENDER_MODE!r} gives {picture!r:.60}")
     return picture
 
 
-def _write_gif(path: Path, pictures: Iterator[np.ndarray], rate: float) -> None:
-    images = (_for_gif(picture) for picture in pictures)
-    first = next(images)
-    milliseconds = 10 * max(2, round(100 / rate))
-    first.save(path, save_all=True, append_images=images, duration=milliseconds, loop=0)
+def _write(path: Path, pictures: Iterator[np.ndarray], rate: float) -> None:
+    """Write a GIF or an mp4.
+
+    :param path: The file
+    :param pictures: RGB arrays, shape (height, width, 3)
+    :param rate: Pictures per second
+    """
+    options: dict[str, Any]
+    if path.suffix == ".gif":
+        fit, options = _shrunk, {"duration": 10 * max(2, round(100 / rate)), "loop": 0, "bits": 8}
+    else:
+        fit, options = _even, {"fps": rate, "macro_block_size": 2}
+    writer: Any = imageio.get_writer(path, mode="I", **options)
+    with writer:
+        for picture in pictures:
+            writer.append_data(fit(picture))
 
 
-def _for_gif(picture: np.ndarray) -> Image.Image:
-    image = Image.fromarray(picture)
-    if image.width > GIF_WIDTH:
-        image = image.resize((GIF_WIDTH, round(image.height * GIF_WIDTH / image.width)), Image.Resampling.BILINEAR)
-    return image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if width <= GIF_WIDTH:
+        return picture
+    size = (GIF_WIDTH, round(height * GIF_WIDTH / width))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
-def _video_writer() -> Any:
-    try:
-        return importlib.import_module("imageio_ffmpeg")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "An mp4 needs imageio-ffmpeg, which is not installed: pip install 'sb3_ppo_variants[video]', or record "
-            "a .gif"
-        ) from error
-
-
-def _write_mp4(path: Path, pictures: Iterator[np.ndarray], rate: float) -> None:
-    first = next(pictures)
-    height, width = (2 * (side // 2) for side in first.shape[:2])  # the codec halves the colours' resolution
-    writer = _video_writer().write_frames(str(path), (width, height), fps=rate, macro_block_size=2)
-    writer.send(None)
-    try:
-        for picture in chain([first], pictures):
-            writer.send(np.ascontiguousarray(picture[:height, :width]))
-    finally:
-        writer.close()
+def _even(picture: np.ndarray) -> np.ndarray:
+    """Without an odd last row or column: the codec halves the resolution of the colours."""
+    height, width = (2 * (side // 2) for side in picture.shape[:2])
+    return picture[:height, :width]

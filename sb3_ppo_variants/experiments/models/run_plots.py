@@ -1,37 +1,37 @@
-"""Plot run folders: ours, a comparison's, SB3's monitor files (rl_zoo3's logs too), or SB3's CSV log."""
+"""Plot run folders: ours, a comparison's, SB3's monitor files (also in rl_zoo3's logs), or SB3's CSV log."""
 
-import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.training import CURVE, RUN
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
-from sb3_ppo_variants.files import atomic, safe_name
+from sb3_ppo_variants.files import safe_name
 
 COMPARISON = "curves.csv"
 PROGRESS = "progress.csv"
 UNKNOWN = "unknown environment"
+STEPS = "time/total_timesteps"  # SB3's log key
 
 
-class Panel(NamedTuple):
+class Diagnostic(NamedTuple):
     """One panel of the diagnostics.
 
-    :param title: What it shows
-    :param keys: Log keys, drawn together
-    :param low: Look into it below this (see the README's table); ``None``: no lower limit
-    :param high: Look into it above this; ``None``: no upper limit
+    :param title: Its title
+    :param keys: Log keys that it shows
+    :param low: Values below this need attention (see the table of diagnostics); ``None``: no lower limit
+    :param high: Values above this need attention; ``None``: no upper limit
     """
 
     title: str
@@ -40,67 +40,70 @@ class Panel(NamedTuple):
     high: float | None = None
 
 
-PANELS = (
-    Panel("KL(old‖new), nats", ("train/kl", "train/approx_kl"), high=0.05),
-    Panel(
+DIAGNOSTICS = (
+    Diagnostic("KL(old‖new), nats", ("train/kl", "train/approx_kl"), high=0.05),
+    Diagnostic(
         "share of samples outside the band",
         ("train/clip_fraction", "train/clip_fraction_low", "train/clip_fraction_high"),
         high=0.3,
     ),
-    Panel("effective sample size, share of N", ("train/ess",), low=0.5),
-    Panel("largest ratio", ("train/ratio_max",), high=10.0),
-    Panel("KL coefficient β", ("train/kl_coef",)),
-    Panel("line search succeeded", ("train/is_line_search_success",)),
-    Panel("entropy, nats", ("train/entropy_loss",)),
-    Panel("standard deviation of the policy", ("train/std",)),
-    Panel("explained variance of the critic", ("train/explained_variance",), low=0.0),
-    Panel("value loss", ("train/value_loss",)),
-    Panel("gradient norm", ("train/grad_norm",)),
-    Panel("learning rate", ("train/learning_rate",)),
+    Diagnostic("effective sample size, share of N", ("train/ess",), low=0.5),
+    Diagnostic("largest ratio", ("train/ratio_max",), high=10.0),
+    Diagnostic("KL coefficient β", ("train/kl_coef",)),
+    Diagnostic("line search succeeded", ("train/is_line_search_success",)),
+    Diagnostic("entropy, nats", ("train/entropy_loss",)),
+    Diagnostic("standard deviation of the policy", ("train/std",)),
+    Diagnostic("explained variance of the critic", ("train/explained_variance",), low=0.0),
+    Diagnostic("value loss", ("train/value_loss",)),
+    Diagnostic("gradient norm", ("train/grad_norm",)),
+    Diagnostic("learning rate", ("train/learning_rate",)),
 )
 
 
 def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
-    """Draw the learning curves of run folders, one picture an environment, and the diagnostics of each run that has a
+    """Draw the learning curves of run folders, one picture per environment, and the diagnostics of each run that has a
     ``progress.csv``.
 
-    Runs of one algorithm in one environment are drawn as their mean with a 95 % band; a run whose algorithm is not
-    written down goes by the name of its folder.
+    Runs of one algorithm in one environment are drawn as their mean with a 95 % band. A run whose algorithm is unknown
+    is named after its folder.
 
-    :param paths: Run folders, or folders that hold some
-    :param out: Folder for the pictures; by default the only folder given, ``runs/plots`` for several
+    :param paths: Run folders, or folders that contain some
+    :param out: Folder for the pictures; by default the given folder, or ``runs/plots`` if there are several
     :return: The files written
+    :raises ValueError: if there is no run, no finished episode, or a file that cannot be read
     """
     folders = [Path(path) for path in paths]
     if not folders:
         raise ValueError("Give at least one run folder")
     target = Path(out) if out is not None else folders[0] if len(folders) == 1 else Path("runs/plots")
-    found = [(folder, rows) for top in folders for folder, rows in find_runs(top)]
-    drawn = [row for _, rows in found for row in rows if row.result and _has_return(row.result)]
-    peers = {row.run.row for row in drawn if row.run.algorithm in PEERS}
+    found = [(folder, records) for top in folders for folder, records in find_runs(top)]
+    drawn = [record for _, records in found for record in records if _has_return(record)]
+    peers = {record.run.variant for record in drawn if record.run.algorithm in PEERS}
     files = draw_curves(learning_curves(drawn), target, reference=REFERENCE, dashed=peers)
-    logged = [folder for folder, _ in found if (folder / PROGRESS).is_file()]
-    for folder in logged:
-        name = "diagnostics" if len(found) == 1 else f"diagnostics-{safe_name(_name(folder))}"
-        files += _draw_diagnostics(folder, target / f"{name}.png")
+    for folder, _ in found:
+        if (folder / PROGRESS).is_file():
+            name = "diagnostics" if len(found) == 1 else f"diagnostics-{safe_name(_name(folder))}"
+            files += _draw_diagnostics(folder, target / f"{name}.png")
     if not files:
         raise ValueError(f"No episode has ended in {', '.join(map(str, folders))}: there is no curve to draw yet")
     return files
 
 
-# ---- What a folder holds ----
+# ---- Reading run folders ----
 
 
 def find_runs(top: Path) -> list[tuple[Path, list[Record]]]:
-    """The run folders in a folder, itself included, and the learning curves in them.
+    """Find the run folders in a folder, including the folder, and read their learning curves.
 
     :param top: The folder
-    :return: Folder and rows, in alphabetical order; the final return of a row is its curve's last point
+    :return: Folders and their records, in alphabetical order; the final return of a record is the last point of its
+        curve
+    :raises ValueError: if there is no run, or a file that cannot be read
     """
     if not top.is_dir():
         raise ValueError(f"There is no folder {top}")
     folders = [top, *sorted(folder for folder in top.rglob("*") if folder.is_dir())]
-    found = [(folder, rows) for folder in folders if (rows := _rows(folder))]
+    found = [(folder, records) for folder in folders if (records := _records(folder))]
     if not found:
         raise ValueError(
             f"There is no run in {top}: neither {RUN} with {CURVE}, nor a comparison's {COMPARISON}, nor SB3's "
@@ -109,153 +112,166 @@ def find_runs(top: Path) -> list[tuple[Path, list[Record]]]:
     return found
 
 
-def _rows(folder: Path) -> list[Record]:
+def _records(folder: Path) -> list[Record]:
     if (folder / COMPARISON).is_file():
         return _of_comparison(folder / COMPARISON)
     if (folder / RUN).is_file() and (folder / CURVE).is_file():
-        return [_of_training(folder)]
+        described = json.loads((folder / RUN).read_text(encoding="utf-8"))["run"]
+        return [_record(_points(_read(folder / CURVE, *_POINT)), **described)]
     if monitors := sorted(folder.glob("*monitor.csv")):
         return [_of_monitors(folder, monitors)]
     return [_of_progress(folder)] if (folder / PROGRESS).is_file() else []
 
 
-def _of_training(folder: Path) -> Record:
-    described = json.loads((folder / RUN).read_text(encoding="utf-8"))["run"]
-    return _row(_points(_read(folder / CURVE)), **described)
+_POINT = ("timesteps", "seconds", "mean_return")
 
 
 def _of_comparison(path: Path) -> list[Record]:
-    lines: dict[tuple[str, str, str, int], list[dict[str, str]]] = {}
-    for line in _read(path):
-        algorithm = line["algorithm"]
-        key = (line.get("row", algorithm), algorithm, line["environment"], int(line["seed"]))
-        lines.setdefault(key, []).append(line)
+    table = _read(path, "algorithm", "environment", "seed", *_POINT)
+    if "row" not in table:
+        table["row"] = table["algorithm"]
+    runs = table.groupby(["row", "algorithm", "environment", "seed"], sort=False)
     return [
-        _row(_points(run), algorithm=algorithm, environment=environment, seed=seed, name=name)
-        for (name, algorithm, environment, seed), run in lines.items()
+        _record(_points(lines), algorithm=algorithm, environment=environment, seed=int(seed), name=name)
+        for (name, algorithm, environment, seed), lines in runs
     ]
 
 
 def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
-    """SB3's Monitor files: one an environment, a line an episode, in the order in which the episodes ended."""
-    episodes: list[tuple[float, float, int]] = []
-    environment = None
+    """SB3's Monitor files: one per environment, one line per episode."""
+    environment, tables = None, []
     for path in monitors:
-        with path.open(encoding="utf-8", newline="") as file:
-            header = json.loads(file.readline().lstrip("#"))
-            environment = environment or header.get("env_id")
-            start = float(header.get("t_start", 0))
-            episodes += [(start + float(e["t"]), float(e["r"]), int(e["l"])) for e in csv.DictReader(file)]
-    episodes.sort()
+        with path.open(encoding="utf-8") as file:
+            first_line = file.readline()
+        try:
+            header = json.loads(first_line.removeprefix("#"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a monitor file of SB3: its first line is {first_line:.60}") from error
+        environment = environment or header.get("env_id")
+        episodes = _read(path, "r", "l", "t", skiprows=1)
+        tables.append(episodes.assign(t=episodes["t"] + float(header.get("t_start", 0))))
     environment = environment or UNKNOWN
-    return _row(_monitor_curve(episodes), algorithm=_algorithm_of(folder, environment), environment=environment)
+    points = _monitor_curve(pd.concat(tables).sort_values(["t", "r", "l"]))
+    return _record(points, algorithm=_algorithm_of(folder, environment), environment=environment)
 
 
-def _monitor_curve(episodes: Sequence[tuple[float, float, int]]) -> list[CurvePoint]:
-    """Means over the last 100 episodes, as in our own curves, thinned."""
-    if not episodes:
-        return []
-    times, returns, lengths = (np.asarray(column, dtype=float) for column in zip(*episodes, strict=True))
-    steps = np.cumsum(lengths)
-    last = np.unique(np.linspace(0, len(episodes) - 1, min(len(episodes), CURVE_POINTS)).round().astype(int))
-    windows = [slice(max(0, i + 1 - SCORE_EPISODES), i + 1) for i in last]
-    return [
-        CurvePoint(int(steps[i]), float(times[i] - times[0]), float(returns[w].mean()), float(lengths[w].mean()))
-        for i, w in zip(last, windows, strict=True)
-    ]
+def _monitor_curve(episodes: pd.DataFrame) -> list[CurvePoint]:
+    """Means over the last 100 episodes, as in our own curves, thinned.
+
+    :param episodes: Columns ``t`` (time of its end), ``r`` (return) and ``l`` (length), in the order of ``t``
+    """
+    means = episodes.rolling(SCORE_EPISODES, min_periods=1).mean()
+    columns = (episodes["l"].cumsum(), episodes["t"] - episodes["t"].min(), means["r"], means["l"])
+    count = len(episodes)
+    kept = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(int))
+    return [CurvePoint(int(point[0]), *point[1:]) for point in np.column_stack(columns)[kept].tolist()]
 
 
 def _of_progress(folder: Path) -> Record:
-    points = [
-        CurvePoint(int(steps), 0.0, mean_return, None)
-        for steps, mean_return in _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
-    ]
-    return _row(points, algorithm=_name(folder), environment=UNKNOWN)
+    series = _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
+    points = [CurvePoint(int(steps), 0.0, mean_return, None) for steps, mean_return in series.items()]
+    return _record(points, algorithm=_name(folder), environment=UNKNOWN)
 
 
-def _has_return(result: Result) -> bool:
-    return any(point.mean_return is not None for point in result.curve)
+def _has_return(record: Record) -> bool:
+    return record.result is not None and any(point.mean_return is not None for point in record.result.curve)
 
 
-def _row(points: list[CurvePoint], **described: Any) -> Record:
+def _record(points: list[CurvePoint], **described: Any) -> Record:
     run = Run(**{"seed": 0, "timesteps": max(1, points[-1].timesteps if points else 1), **described})
     final = points[-1].mean_return if points else None
     return Record(run, "done", Result(final, 0, run.timesteps, 0.0, points, {}))
 
 
-def _points(lines: Sequence[dict[str, str]]) -> list[CurvePoint]:
+def _points(table: pd.DataFrame) -> list[CurvePoint]:
+    lines = table[list(_POINT)].itertuples(index=False)
     return [
-        CurvePoint(int(line["timesteps"]), float(line["seconds"]), _number(line["mean_return"]), None) for line in lines
+        CurvePoint(int(timesteps), seconds, None if pd.isna(mean_return) else mean_return, None)
+        for timesteps, seconds, mean_return in lines
     ]
 
 
 def _name(folder: Path) -> str:
-    """What a run without a description goes by, also where the folder was given as ``.``."""
+    """The name of a run without a description, also for the folder ``.``."""
     return folder.resolve().name
 
 
 def _algorithm_of(folder: Path, environment: str) -> str:
-    """rl_zoo3 keeps runs in ``<algorithm>/<environment>_<number>``; any other folder goes by its own name."""
+    """The algorithm's folder in rl_zoo3's ``<algorithm>/<environment>_<number>``; elsewhere the name of the folder."""
     name = _name(folder)
     if re.fullmatch(rf"{re.escape(environment.replace('/', '-'))}_\d+", name):
         return folder.resolve().parent.name
     return name
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+_TEXT = dict.fromkeys(("row", "algorithm", "environment"), str)
 
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+def _read(path: Path, *columns: str, skiprows: int = 0) -> pd.DataFrame:
+    """Read a CSV file.
+
+    :param path: The file
+    :param columns: Columns that it must have; those that hold no text are converted to floats
+    :param skiprows: Lines before its header
+    :return: The table, without lines if the file is empty; empty fields are NaN
+    :raises ValueError: if it is not a CSV file with these columns
+    """
+    numbers = dict.fromkeys((column for column in columns if column not in _TEXT), float)
+    try:
+        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=["", "nan"], skiprows=skiprows)
+        if missing := [column for column in columns if column not in table]:
+            raise ValueError(f"it has no column {', '.join(missing)}, but {', '.join(map(str, table))}")
+        return table.astype(numbers)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame(columns=[*columns]).astype(numbers)
+    except ValueError as error:
+        raise ValueError(f"Cannot read {path}: {error}") from error
 
 
-def _series(lines: Sequence[dict[str, str]], key: str) -> Iterator[tuple[float, float]]:
-    """Steps and value, where a line has both."""
-    for line in lines:
-        steps, value = _number(line.get("time/total_timesteps")), _number(line.get(key))
-        if steps is not None and value is not None:
-            yield steps, value
+def _series(log: pd.DataFrame, key: str) -> pd.Series:
+    """The values of a log key by steps, from the lines that have both.
+
+    :param log: SB3's CSV log
+    :param key: Log key
+    """
+    if not {STEPS, key} <= set(log):
+        return pd.Series(dtype=float)
+    return log.dropna(subset=[STEPS, key]).set_index(STEPS)[key].astype(float)
 
 
 # ---- Diagnostics ----
 
 
 def _draw_diagnostics(folder: Path, path: Path) -> list[Path]:
-    lines = _read(folder / PROGRESS)
-    panels = [panel for panel in PANELS if any(list(_series(lines, key)) for key in panel.keys)]
-    if not panels:
+    log = _read(folder / PROGRESS)
+    shown = [d for d in DIAGNOSTICS if any(len(_series(log, key)) for key in d.keys)]
+    if not shown:
         return []
-    columns = 3 if len(panels) > 4 else 2
-    n_rows = -(-len(panels) // columns)
+    columns = 3 if len(shown) > 4 else 2
+    n_rows = -(-len(shown) // columns)
     figure = Figure(figsize=(4.2 * columns, 2.7 * n_rows), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    figure.suptitle(f"{_name(folder)}: what the updates say (shaded: look into it)", x=0.01, ha="left")
-    for i, panel in enumerate(panels):
-        _draw_panel(figure.add_subplot(n_rows, columns, i + 1), panel, lines)
-    with atomic(path) as temporary:
-        canvas.print_png(str(temporary))
-    return [path]
+    figure.suptitle(f"{_name(folder)}: diagnostics of the updates (shaded: needs attention)", x=0.01, ha="left")
+    for i, diagnostic in enumerate(shown):
+        _draw_diagnostic(figure.add_subplot(n_rows, columns, i + 1), diagnostic, log)
+    return [save(figure, path)]
 
 
-def _draw_panel(axes: Axes, panel: Panel, lines: Sequence[dict[str, str]]) -> None:
-    keys = [key for key in panel.keys if list(_series(lines, key))]
-    for key, colour in zip(keys, COLOURS, strict=False):
-        steps, values = zip(*_series(lines, key), strict=True)
-        sign = -1 if key == "train/entropy_loss" else 1  # SB3 logs the loss, minus the entropy
-        marker = "o" if len(steps) == 1 else ""
+def _draw_diagnostic(axes: Axes, diagnostic: Diagnostic, log: pd.DataFrame) -> None:
+    drawn = {key: series for key in diagnostic.keys if len(series := _series(log, key))}
+    for (key, series), colour in zip(drawn.items(), COLOURS, strict=False):
+        sign = -1 if key == "train/entropy_loss" else 1  # SB3 logs the loss, which is minus the entropy
+        marker = "o" if len(series) == 1 else ""
         label = key.removeprefix("train/")
-        axes.plot(steps, sign * np.asarray(values), color=colour, linewidth=1.5, marker=marker, label=label)
+        axes.plot(series.index, sign * series, color=colour, linewidth=1.5, marker=marker, label=label)
     bottom, top = axes.get_ylim()
-    if panel.high is not None and top > panel.high:
-        axes.axhspan(panel.high, top, color=COLOURS[1], alpha=0.12, linewidth=0)
-    if panel.low is not None and bottom < panel.low:
-        axes.axhspan(bottom, panel.low, color=COLOURS[1], alpha=0.12, linewidth=0)
+    if diagnostic.high is not None and top > diagnostic.high:
+        axes.axhspan(diagnostic.high, top, color=COLOURS[1], alpha=0.12, linewidth=0)
+    if diagnostic.low is not None and bottom < diagnostic.low:
+        axes.axhspan(bottom, diagnostic.low, color=COLOURS[1], alpha=0.12, linewidth=0)
     axes.set_ylim(bottom, top)
-    axes.set_title(panel.title, loc="left", fontsize=10)
+    axes.set_title(diagnostic.title, loc="left", fontsize=10)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(keys) > 1:
+    if len(drawn) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -1,5 +1,6 @@
-"""Models as files: SB3's zip, which can run code, and the safe format, which cannot."""
+"""Model files: SB3's zip, which can run code when it is loaded, and the safe format, which cannot."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,28 @@ from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class
 from sb3_ppo_variants.safe_files.format import SUFFIX, read_safe
 from sb3_ppo_variants.safe_files.spaces import space_from_data
 
+#: File of the statistics of ``VecNormalize`` beside a model, as rl_zoo3 and ``train`` name it.
+VEC_NORMALIZE = "vecnormalize.pkl"
+#: The name in SB3's documentation.
+_VEC_NORMALIZE_OF_SB3 = "vec_normalize.pkl"
+#: SB3's CheckpointCallback numbers the model and the statistics.
+_CHECKPOINT = re.compile(r"(?P<prefix>.+)_(?P<steps>\d+)_steps")
+
+
+def vec_normalize_beside(model_path: Path) -> Path | None:
+    """The statistics of ``VecNormalize`` saved beside a model.
+
+    :param model_path: The model's file
+    :return: The file; ``None`` if there is none
+    """
+    names = [VEC_NORMALIZE, _VEC_NORMALIZE_OF_SB3]
+    if checkpoint := _CHECKPOINT.fullmatch(model_path.stem):
+        names.insert(0, f"{checkpoint['prefix']}_vecnormalize_{checkpoint['steps']}_steps.pkl")
+    return next((path for path in map(model_path.with_name, names) if path.is_file()), None)
+
 
 def is_safe(path: Path) -> bool:
-    """Whether a file is named as ``save_safe`` names its own.
+    """Whether a file has the suffix of the safe format.
 
     :param path: The file
     """
@@ -23,9 +43,10 @@ def is_safe(path: Path) -> bool:
 
 
 def check_model_file(path: Path) -> None:
-    """Raise unless a file is a model.
+    """Check that a file is a model.
 
     :param path: The file
+    :raises ValueError: if it is not
     """
     if not is_safe(path) and not zipfile.is_zipfile(path):
         raise ValueError(
@@ -34,10 +55,10 @@ def check_model_file(path: Path) -> None:
 
 
 def load_model(algorithm: str, path: Path, env: Any) -> BaseAlgorithm:
-    """Load a model to play with.
+    """Load a model for evaluation.
 
     :param algorithm: Name of its algorithm
-    :param path: Its file; of the safe format nothing is unpickled
+    :param path: Its file; a file of the safe format is loaded without unpickling anything
     :param env: Its environment
     :raises ValueError: if the algorithm does not read the safe format
     """
@@ -52,7 +73,7 @@ def load_model(algorithm: str, path: Path, env: Any) -> BaseAlgorithm:
 
 
 def saved_algorithm(path: Path) -> str | None:
-    """Name of the algorithm that a file of the safe format says it is of; ``None`` if it is none of ours, or a zip.
+    """Name of the algorithm that a file of the safe format contains; ``None`` if it is not one of ours, or for a zip.
 
     :param path: The file
     """

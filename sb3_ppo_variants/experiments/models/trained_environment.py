@@ -1,9 +1,8 @@
-"""The environment that a trained model knows: wrapped, stacked and normalised as in its training.
+"""The environment of a trained model: wrapped, stacked and normalised as in its training.
 
-Without this a policy that was trained on normalised observations is blind, and its score is wrong without a word.
+A policy trained on normalised observations gets a wrong score, without any error, on observations that are not.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,35 @@ from gymnasium import spaces
 from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
-from sb3_ppo_variants.experiments.models.saved_models import is_safe, saved_observation_space
-from sb3_ppo_variants.experiments.models.vec_normalize_files import statistics_beside
+from sb3_ppo_variants.experiments.models.saved_models import is_safe, saved_observation_space, vec_normalize_beside
 from sb3_ppo_variants.experiments.models.zoo_run import zoo_run
 from sb3_ppo_variants.experiments.runs.environments import is_atari, make_environment
 
-#: What AtariWrapper makes of a frame.
+#: Size of AtariWrapper's frames.
 ATARI_FRAME = (84, 84)
 
 
 def trained_environment(model_path: Path, environment: str, seed: int, **env_kwargs: Any) -> VecEnv:
-    """One environment as the model was trained in it: as rl_zoo3's configuration says where the model lies in a run
-    folder of rl_zoo3; else in Atari's usual wrapper where the model has such observations, and normalised where
-    statistics lie beside the model.
+    """One environment, wrapped and normalised as in the model's training.
 
-    Statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from whom you trust. None
-    are loaded for a file of ``save_safe``, which may be anybody's, and no configuration of rl_zoo3's, which names code.
+    In a run folder of rl_zoo3, its configuration says how. Elsewhere the environment gets Atari's usual wrapper if the
+    model has such observations, and is normalised if the statistics of ``VecNormalize`` lie beside the model.
+
+    The statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from sources that you
+    trust. With a file of ``save_safe``, which may come from anywhere, no statistics are loaded, and no configuration of
+    rl_zoo3, which names code.
 
     :param model_path: The model's file
     :param environment: Gymnasium id or import path
     :param seed: Its seed
-    :param env_kwargs: For its constructor
+    :param env_kwargs: Arguments of its constructor
     :raises ValueError: if statistics lie beside a file of ``save_safe``
     """
     run = None if is_safe(model_path) else zoo_run(model_path.parent)
     if run is None:
-        env, frames = _by_observations(model_path, environment, seed, env_kwargs)
+        frames = _atari_frames(model_path) if is_atari(environment) else 0
+        wrapper = AtariWrapper if frames else None
+        env = make_environment(environment, 1, seed, wrapper=wrapper, env_kwargs=env_kwargs)
         statistics = _trusted_statistics(model_path)
     else:
         env = make_environment(environment, 1, seed, wrapper=run.wrapper(), env_kwargs=run.env_kwargs | env_kwargs)
@@ -50,7 +52,7 @@ def trained_environment(model_path: Path, environment: str, seed: int, **env_kwa
 
 
 def _trusted_statistics(model_path: Path) -> Path | None:
-    statistics = statistics_beside(model_path)
+    statistics = vec_normalize_beside(model_path)
     if statistics is not None and is_safe(model_path):
         raise ValueError(
             f"{statistics} lies beside {model_path}: the statistics of VecNormalize are a pickle, which can run code, "
@@ -60,22 +62,12 @@ def _trusted_statistics(model_path: Path) -> Path | None:
     return statistics
 
 
-def _by_observations(
-    model_path: Path, environment: str, seed: int, env_kwargs: Mapping[str, Any]
-) -> tuple[VecEnv, int]:
-    """The environment, in Atari's wrapper if the model's observations are its; and the frames in one of them."""
-    frames = _atari_frames(model_path) if is_atari(environment) else 0
-    return make_environment(
-        environment, 1, seed, wrapper=AtariWrapper if frames else None, env_kwargs=env_kwargs
-    ), frames
-
-
 def _atari_frames(model_path: Path) -> int:
-    """How many of AtariWrapper's frames an observation of a saved model has; 0: it has none of them."""
+    """Number of AtariWrapper's frames in an observation of a saved model; 0 if it has other observations."""
     space = saved_observation_space(model_path)
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         return 0
-    # The number of frames comes first where pictures were transposed for torch.
+    # The number of frames comes first if the images were transposed for torch.
     for frames, *frame in (space.shape, (space.shape[2], *space.shape[:2])):
         if tuple(frame) == ATARI_FRAME:
             return int(frames)
@@ -83,7 +75,7 @@ def _atari_frames(model_path: Path) -> int:
 
 
 def _normalized(env: VecEnv, statistics: Path) -> VecNormalize:
-    """Normalised as in the training; no longer learning, and with rewards as they are."""
+    """Normalise observations with fixed statistics; rewards stay as they are."""
     try:
         normalized = VecNormalize.load(str(statistics), env)
     except (AssertionError, ValueError) as error:

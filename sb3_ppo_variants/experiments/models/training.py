@@ -1,4 +1,4 @@
-"""Train one model and keep it."""
+"""Train one model and save it."""
 
 import dataclasses
 import json
@@ -11,10 +11,10 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger, configure
 
-from sb3_ppo_variants.experiments.models.vec_normalize_files import ZOO_STATISTICS
+from sb3_ppo_variants.experiments.models.saved_models import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.run import CurvePoint, Report, Result, Run, fit
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, OnProgress, Result, Run, fit
 from sb3_ppo_variants.experiments.runs.settings import check_settings
 from sb3_ppo_variants.files import atomic, safe_name, write_csv, write_text
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
@@ -30,9 +30,9 @@ class Trained:
     """A trained model.
 
     :param model: The model
-    :param result: What the training gave
+    :param result: The result of the training
     :param out: The run folder
-    :param resumed_at: The step of the checkpoint that this call went on from; ``None``: it began at the beginning
+    :param resumed_at: The step of the checkpoint from which this call resumed; ``None``: it started from scratch
     """
 
     model: BaseAlgorithm
@@ -51,34 +51,36 @@ def train(
     settings: Mapping[str, Any] | None = None,
     normalize: str | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
 ) -> Trained:
     """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
-    ``progress.csv`` (SB3's log, a row an update); ``vecnormalize.pkl`` too if it was normalised.
+    ``progress.csv`` (SB3's log, one line per update), and with ``vecnormalize.pkl`` if it was normalised.
 
     :param algorithm: A name (see :mod:`.registry`) or a class
     :param environment: Gymnasium id
     :param timesteps: Training steps
     :param seed: Seed of the algorithm and its environments
-    :param n_envs: Environments stepped together
+    :param n_envs: Number of environments stepped together
     :param settings: Constructor argument → value
-    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``, around
-        the environments; returns are reported as they are without it
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of a ``VecNormalize`` around the
+        environments; reported returns are not normalised
     :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``
-    :param report: Called a few times a second with the steps so far and the mean return so far
-    :param checkpoint_every: Steps from one checkpoint in ``<out>/checkpoints`` to the next; ``None``: none
-    :param resume: Go on from the newest checkpoint, if there is one; the run then ends as if it had never been
-        interrupted (see :mod:`sb3_ppo_variants.checkpoints`)
-    :return: The model and what the training gave
+    :param report: Called a few times per second with the steps so far and the mean return so far
+    :param checkpoint_every: Steps between checkpoints in ``<out>/checkpoints``; ``None``: no checkpoints
+    :param resume: Resume from the newest checkpoint, if there is one; the run then ends as if it had never been
+        interrupted (see :mod:`sb3_ppo_variants.resume`)
+    :return: The model and the result of the training
+    :raises ValueError: for a wrong algorithm, environment or setting
+    :raises KeyboardInterrupt: on Ctrl-C; the message says what is kept
     """
     name = algorithm_name(algorithm)
     scaling = normalization(normalize)
     run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}), normalize=scaling)
     folder = Path(out) if out is not None else Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
     check_environment(environment)
-    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made should not cost a training first
+    folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
     checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
     loggers: list[Logger] = []
     models: list[BaseAlgorithm] = []
@@ -86,7 +88,7 @@ def train(
     def prepare(model: Any) -> None:
         models.append(model)
         if resume:
-            checkpoints[0].check(model, timesteps)  # before the log is begun anew
+            checkpoints[0].check(model, timesteps)  # before the log is started again
         loggers.append(configure(str(folder), ["csv"]))
         model.set_logger(loggers[0])
 
@@ -105,11 +107,11 @@ def train(
 
 
 def _save_model(path: Path, model: BaseAlgorithm) -> None:
-    # Beside a model, evaluate and record take them for its own: none may be left of another training.
-    statistics = path.with_name(ZOO_STATISTICS)
+    # evaluate and record take statistics beside a model for its own: remove those of another training.
+    statistics = path.with_name(VEC_NORMALIZE)
     normalizer = model.get_vec_normalize_env()
     with ExitStack() as both:
-        # Both are written before either takes its name.
+        # Both are written completely before either gets its name.
         model.save(both.enter_context(atomic(path)))
         if normalizer is not None:
             normalizer.save(str(both.enter_context(atomic(statistics))))
@@ -119,8 +121,7 @@ def _save_model(path: Path, model: BaseAlgorithm) -> None:
 
 def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
     _save_model(folder / MODEL, model)
-    # Of an earlier call; this one has come to its end.
-    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
+    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
     kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
     _write_run(folder, {"run": run.description(), "result": kept})
@@ -133,8 +134,8 @@ def _write_run(folder: Path, about: Mapping[str, Any]) -> None:
 def _what_is_unwritten(folder: Path, error: OSError) -> str:
     missing = f"{error.strerror or error}: {MODEL}, {CURVE} and {RUN} of this training were not all written to {folder}"
     if newest := newest_path(folder / CHECKPOINTS):
-        return f"{missing}. {newest} is kept: make room, and the same command with --resume writes them"
-    return f"{missing}, and there was no --checkpoint-every to keep it: make room and train again"
+        return f"{missing}. {newest} is kept: free some space and rerun the command with --resume to write them"
+    return f"{missing}, and without --checkpoint-every nothing is kept: free some space and train again"
 
 
 def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:
@@ -143,24 +144,26 @@ def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[Resumabl
     if every is not None:
         return [ResumableCheckpointCallback(folder, every, resume=resume)]
     if resume:
-        raise ValueError("resume needs checkpoint_every (--checkpoint-every N): give the command of the first time")
+        raise ValueError(
+            "resume needs checkpoint_every (--checkpoint-every N): give the same value as in the first run"
+        )
     return []
 
 
 def _keep_what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
-    """Keep an interrupted training's model as it is, where there is no checkpoint; and say what is kept."""
+    """Save the model of an interrupted training if there is no checkpoint; return a message that says what is kept."""
     if newest := newest_path(folder / CHECKPOINTS):
-        return f"Interrupted. {newest} is kept: the same command with --resume goes on from there"
+        return f"Interrupted. {newest} is kept: rerun the command with --resume to resume from it"
     if with_checkpoints:
         return "Interrupted before the first checkpoint: nothing is kept"
     if not models or models[0].num_timesteps == 0:
         return "Interrupted before the first step: nothing is kept"
-    # In a folder of its own: here may lie a finished model with statistics of its own.
+    # In a separate folder: this one may contain a finished model with statistics of its own.
     kept = folder / INTERRUPTED
     kept.mkdir(exist_ok=True)
     _save_model(kept / MODEL, models[0])
     _write_run(kept, {"run": run.description()})
     return (
-        f"Interrupted at step {models[0].num_timesteps}: the model as it was is in {kept}. To go on from where a "
-        "training is interrupted, give it --checkpoint-every"
+        f"Interrupted at step {models[0].num_timesteps}: the model is saved in {kept}. To be able to resume a "
+        "training, give it --checkpoint-every"
     )

@@ -1,6 +1,5 @@
-"""A run folder of rl_zoo3, read without rl_zoo3: which model is in it, and in what its environment was wrapped."""
+"""Run folders of rl_zoo3, read without rl_zoo3: the model, and how its environment was wrapped."""
 
-import collections
 import dataclasses
 import importlib
 import re
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sb3_ppo_variants.experiments.models.vec_normalize_files import ZOO_STATISTICS
+from sb3_ppo_variants.experiments.models.saved_models import VEC_NORMALIZE
 
 CONFIG, ARGUMENTS = "config.yml", "args.yml"
 #: rl_zoo3 names a run <environment>_<number>.
@@ -22,8 +21,8 @@ class ZooRun:
     """A run of rl_zoo3.
 
     :param folder: ``<logs>/<algorithm>/<environment>_<number>``
-    :param settings: The folder in it, named after the environment, with what rl_zoo3 has to know to play
-    :param config: What the entry of the configuration said, with ``-params``
+    :param settings: The folder in it, named after the environment, with the settings that rl_zoo3 needs to play
+    :param config: The entry of the configuration, with ``-params``
     :param arguments: The command line
     """
 
@@ -39,7 +38,7 @@ class ZooRun:
 
     @property
     def environment(self) -> str:
-        """Gymnasium id; the folder's name has a hyphen where an id has a slash."""
+        """Gymnasium id. The folder's name has hyphens in place of its slashes."""
         return str(self.arguments.get("env", self.settings.name))
 
     @property
@@ -49,29 +48,29 @@ class ZooRun:
 
     @property
     def statistics(self) -> Path | None:
-        """What ``VecNormalize`` saved; ``None`` where the environment was not normalised."""
-        path = self.settings / ZOO_STATISTICS
+        """The saved statistics of ``VecNormalize``; ``None`` if the environment was not normalised."""
+        path = self.settings / VEC_NORMALIZE
         if not path.is_file() and self.config.get("normalize"):
             raise ValueError(
-                f"{self.settings / CONFIG} says that the environment was normalised, and {path} is not there: "
-                "without it the policy does not understand what it sees"
+                f"{self.settings / CONFIG} says that the environment was normalised, but {path} does not exist: "
+                "without these statistics the policy gets other observations than in its training"
             )
         return path if path.is_file() else None
 
     @property
     def frame_stack(self) -> int:
-        """Frames in an observation; 0: one, as it is."""
+        """Number of stacked frames in an observation; 0: not stacked."""
         return int(self.config.get("frame_stack") or 0)
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
-        """What the environment's constructor was given; the command line takes the place of the configuration."""
+        """Arguments of the environment's constructor; the command line takes precedence over the configuration."""
         return dict(self.arguments.get("env_kwargs") or self.config.get("env_kwargs") or {})
 
     def wrapper(self, key: str = "env_wrapper") -> Callable[[Any], Any] | None:
-        """What the environment was wrapped in.
+        """The environment's wrapper, ``None`` if it has none.
 
-        :param key: ``"env_wrapper"``, or ``"vec_env_wrapper"`` for the vectorised one
+        :param key: ``"env_wrapper"``, or ``"vec_env_wrapper"`` for wrappers of the vectorised environment
         """
         named = self.config.get(key) or []
         wrappers = [_wrapper(one) for one in (named if isinstance(named, list) else [named])]
@@ -84,7 +83,7 @@ class ZooRun:
         return wrap if wrappers else None
 
     def import_packages(self) -> None:
-        """Import what ``--gym-packages`` named: packages that register environments."""
+        """Import the packages of ``--gym-packages``, which register environments."""
         for package in self.arguments.get("gym_packages") or []:
             importlib.import_module(package)
 
@@ -93,20 +92,20 @@ def zoo_run(folder: Path) -> ZooRun | None:
     """Read a run folder.
 
     :param folder: Any folder
-    :return: The run; ``None`` when the folder is not one of rl_zoo3's
+    :return: The run; ``None`` if it is not a run folder of rl_zoo3
     """
     numbered = NUMBERED.fullmatch(folder.resolve().name)
-    # A folder that was renamed is still known by the configuration within.
+    # A renamed folder is recognised by its configuration.
     candidates = [folder / numbered["name"]] if numbered else []
     candidates += sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
     for settings in candidates:
-        if (settings / CONFIG).is_file() or (settings / ZOO_STATISTICS).is_file():
+        if (settings / CONFIG).is_file() or (settings / VEC_NORMALIZE).is_file():
             return ZooRun(folder, settings, _read(settings / CONFIG), _read(settings / ARGUMENTS))
     return None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader and the one Python type that rl_zoo3 writes around it; anything else may run code."""
+    """YAML's safe loader with the two Python types that rl_zoo3 writes; any other type may run code."""
 
 
 def _ordered_dict(loader: _Loader, node: Any) -> dict[Any, Any]:
@@ -118,27 +117,27 @@ def _tuple(loader: _Loader, node: Any) -> tuple[Any, ...]:
     return tuple(loader.construct_sequence(node, deep=True))
 
 
-_Loader.add_constructor(
-    f"tag:yaml.org,2002:python/object/apply:collections.{collections.OrderedDict.__name__}", _ordered_dict
-)
+_Loader.add_constructor("tag:yaml.org,2002:python/object/apply:collections.OrderedDict", _ordered_dict)
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file of rl_zoo3's; empty where there is none."""
+    """Read a file of rl_zoo3; empty if there is none."""
     if not path.is_file():
         return {}
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} has what only rl_zoo3 can read: {error}; use 'ppo-variants zoo enjoy'") from error
+        raise ValueError(
+            f"{path} contains what only rl_zoo3 can read: {error}; use 'ppo-variants zoo enjoy'"
+        ) from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, not settings; use 'ppo-variants zoo enjoy'")
     return found
 
 
 def _wrapper(named: str | Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """``package.module.Class``, or a mapping from it to its settings."""
+    """Class and settings of a wrapper given as ``package.module.Class``, or as a mapping from it to its settings."""
     name, settings = next(iter(named.items())) if isinstance(named, Mapping) else (named, None)
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute), dict(settings or {})

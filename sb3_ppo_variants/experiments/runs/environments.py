@@ -1,4 +1,4 @@
-"""Environments by name: a Gymnasium id, or the import path of a class or function that makes one."""
+"""Environments by name: a Gymnasium id, or the import path of a class or function that creates one."""
 
 import contextlib
 import importlib
@@ -16,14 +16,14 @@ from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker
 
-#: ``--normalize``: what of an environment's output SB3's ``VecNormalize`` scales by its running statistics.
+#: ``--normalize``: what SB3's ``VecNormalize`` scales by its running statistics.
 NORMALIZE: Mapping[str, dict[str, Any]] = {
     "observations": {"norm_obs": True, "norm_reward": False},
     "rewards": {"norm_obs": False, "norm_reward": True},
     "both": {"norm_obs": True, "norm_reward": True},
 }
 
-#: Ids that can only be Atari's: ``ALE/Pong-v5``, ``PongNoFrameskip-v4``. (``Pong-v4`` could be anybody's.)
+#: Ids that can only be Atari games: ``ALE/Pong-v5``, ``PongNoFrameskip-v4``. (Any package could register ``Pong-v4``.)
 ATARI = re.compile(r"^ALE/|NoFrameskip-v\d$")
 
 
@@ -42,12 +42,12 @@ def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
-    """What makes an environment: the Gymnasium id itself, or the object behind an import path.
+    """The argument of SB3's ``make_vec_env``: the Gymnasium id, or the object at an import path.
 
-    ``package.module:Class`` is a class or function without required arguments; ``package.module:Name-v0`` is
-    Gymnasium's own form, an id that importing the module registers.
+    ``package.module:Class`` is a class or function without required arguments. ``package.module:Name-v0`` is
+    Gymnasium's form: an id that is registered when the module is imported.
 
-    :param environment: Its name
+    :param environment: Name of the environment
     """
     module, colon, attribute = environment.partition(":")
     if not colon or not attribute.isidentifier():
@@ -55,9 +55,9 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
         return environment
     found = getattr(importlib.import_module(module), attribute, None)
     if found is None:
-        return environment  # an id without a version, perhaps: Gymnasium will say
+        return environment  # perhaps an id without a version: Gymnasium raises if not
     if not callable(found):
-        raise ValueError(f"{environment!r} is {found!r}: give a class or function that makes an environment")
+        raise ValueError(f"{environment!r} is {found!r}: give a class or function that creates an environment")
     make: Callable[[], gymnasium.Env] = found
     return make
 
@@ -72,21 +72,21 @@ def make_environment(
     env_kwargs: Mapping[str, Any] | None = None,
     resumable: bool = False,
 ) -> VecEnv:
-    """Environments in one process, each in SB3's Monitor, which sees returns as they are before any normalisation.
+    """Create environments in one process, each within SB3's Monitor, which records returns before normalisation.
 
-    A BipedalWalker gets a new world each episode, with and without checkpoints: its run is the same one then, and can
-    be resumed.
+    A BipedalWalker gets a new world in each episode, with and without checkpoints, so that its run is the same with
+    both and can be resumed.
 
     :param environment: Gymnasium id or import path (see :func:`maker`)
-    :param n_envs: How many
-    :param seed: Their seed; environment i gets ``seed + i``
+    :param n_envs: Number of environments
+    :param seed: Seed; environment i gets ``seed + i``
     :param normalize: Arguments of ``VecNormalize`` around them; ``None``: not normalised
-    :param wrapper: Around each, outside the Monitor
-    :param env_kwargs: For the constructor of each
-    :param resumable: Keep track of each from its first reset on, for checkpoints
+    :param wrapper: Wrapper of each environment, outside the Monitor
+    :param env_kwargs: Arguments of each environment's constructor
+    :param resumable: Track each environment from its first reset on, for checkpoints
     :return: The vectorised environment
     """
-    set_random_seed(seed)  # for environments that draw from the global generators when they are made
+    set_random_seed(seed)  # some environments draw from the global generators when they are created
     made, kwargs = maker(environment), dict(env_kwargs or {})
 
     def wrapped(env: gymnasium.Env) -> gymnasium.Env:
@@ -98,7 +98,7 @@ def make_environment(
         return made_anew.envs[0]
 
     def tracked(env: gymnasium.Env) -> gymnasium.Env:
-        # What Gymnasium has registered, it can make again itself, without a renderer.
+        # Gymnasium can create a registered environment again, without a renderer.
         return ResumableEnv(wrapped(env), make=None if isinstance(made, str) else another)
 
     env = make_vec_env(
@@ -108,7 +108,7 @@ def make_environment(
 
 
 def is_atari(environment: str) -> bool:
-    """Whether a name is that of an Atari game of ale-py.
+    """Whether an environment is an Atari game of ale-py.
 
     :param environment: Gymnasium id or import path (see :func:`maker`)
     """
@@ -118,23 +118,26 @@ def is_atari(environment: str) -> bool:
 
 
 def _register_atari_for(environment: str) -> None:
-    """Let Gymnasium know the Atari games if a name is unknown without them: it learns them only from ale-py itself."""
+    """Register ale-py's Atari games with Gymnasium if it does not know the environment."""
     if environment not in gymnasium.registry:
-        # Without ale-py, making the environment says what is missing.
+        # Without ale-py, check_environment says what is missing.
         with contextlib.suppress(ImportError):
             gymnasium.register_envs(importlib.import_module("ale_py"))
 
 
 def check_environment(environment: str) -> None:
-    """Make an environment once, so that a wrong name is one clear error and not one failed run a seed.
+    """Create an environment once: a wrong name then gives one clear error instead of one failed run per seed.
 
     :param environment: Gymnasium id or import path (see :func:`maker`)
+    :raises ValueError: if the environment cannot be created
     """
     try:
         made = maker(environment)
         env = gymnasium.make(made) if isinstance(made, str) else made()
     except (gymnasium.error.Error, ImportError, TypeError) as error:
-        near = "" if "Did you mean" in str(error) else did_you_mean(environment, gymnasium.registry)
+        # These two messages already contain Gymnasium's suggestion.
+        suggested = isinstance(error, gymnasium.error.NameNotFound | gymnasium.error.NamespaceNotFound)
+        near = "" if suggested else did_you_mean(environment, gymnasium.registry)
         if ATARI.search(environment) and importlib.util.find_spec("ale_py") is None:
             near = ". Atari games need ale-py: pip install 'sb3_ppo_variants[atari]'"
         raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error

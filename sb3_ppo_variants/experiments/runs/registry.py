@@ -1,7 +1,7 @@
 """Names of algorithms and the classes behind them.
 
-Ours go by their zoo id (``clip_ppo``), peers by their library (``sb3:ppo``, ``contrib:trpo``), a user's own class by
-``package.module:Class``. The names are what a ledger keeps, so that any process can find the class again.
+Ours are named by their zoo id (``clip_ppo``), peers by their library (``sb3:ppo``, ``contrib:trpo``), a user's own
+class by ``package.module:Class``. Ledgers keep these names, and any process can find the class again.
 """
 
 import difflib
@@ -30,22 +30,22 @@ FORMS = f"{', '.join(KNOWN)}, or your own class as package.module:Class"
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str:
-    """``" Did you mean 'x'?"`` for the nearest known name, an empty string when none is near.
+    """``" Did you mean 'x'?"`` for the most similar known name.
 
-    :param received: What the user wrote
-    :param known: What there is
-    :return: A sentence to append to an error message
+    :param received: The name that the user gave
+    :param known: The known names
+    :return: A sentence to append to an error message; empty if no known name is similar
     """
     near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
-    """The class that a name stands for.
+    """The class of a name.
 
     :param name: A zoo id, a peer's name, or ``package.module:Class``
     :return: A subclass of SB3's ``BaseAlgorithm``
-    :raises ValueError: for a name that leads to no such class; the message lists the known names and the nearest
+    :raises ValueError: if there is no such class; the message lists the known names and the most similar one
     """
     target = KNOWN.get(name, name)
     module_name, colon, class_name = target.partition(":")
@@ -64,10 +64,11 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
 
 
 def algorithm_name(algorithm: str | type[BaseAlgorithm]) -> str:
-    """The name to keep in a ledger for an algorithm given by name or, in Python, by its class.
+    """The name under which a ledger keeps an algorithm.
 
-    :param algorithm: A name (checked) or a class that other processes can import
+    :param algorithm: A name, which is checked, or a class that other processes can import
     :return: The name
+    :raises ValueError: if worker processes cannot import the class
     """
     if isinstance(algorithm, str):
         algorithm_class(algorithm)
@@ -75,13 +76,12 @@ def algorithm_name(algorithm: str | type[BaseAlgorithm]) -> str:
     if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
         raise TypeError(f"An algorithm is a name ({FORMS}) or a subclass of BaseAlgorithm, got {algorithm!r}")
     for name in KNOWN:
-        library = KNOWN[name].partition(":")[0]
-        if algorithm.__module__.split(".")[0] == library and algorithm_class(name) is algorithm:
+        if algorithm_class(name) is algorithm:
             return name
     name = f"{algorithm.__module__}:{algorithm.__qualname__}"
     if algorithm.__module__ == "__main__" or "." in algorithm.__qualname__:
         raise ValueError(
-            f"Worker processes cannot import {name!r}: define the class at the top level of a module of its own "
-            f"and pass it from there"
+            f"Worker processes cannot import {name!r}: define the class at the top level of a module "
+            f"and import it from there"
         )
     return algorithm_name(name)

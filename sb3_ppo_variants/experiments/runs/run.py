@@ -1,6 +1,6 @@
 """One training run as a function: (algorithm, settings, environment, seed, timesteps, n_envs) → curve and score.
 
-Deterministic in these inputs for one thread count and what :mod:`.provenance` lists.
+The result is deterministic for a given number of threads and the software and processor that :mod:`.provenance` lists.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
@@ -26,24 +25,29 @@ from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.settings import all_parameters
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 
-SCORE_EPISODES = 100  # the final return is the mean over this many last training episodes
+SCORE_EPISODES = 100  # the final return is the mean over this many training episodes, the last ones
 CURVE_POINTS = 500
 REPORT_SECONDS = 0.2
 
 _OPTIONAL = ("name", "normalize", "wall_time")
 
-Report = Callable[[int, float], None]
+#: Called with the steps so far and the mean return so far.
+OnProgress = Callable[[int, float], None]
+#: Called with the model and a new point of its learning curve.
 OnPoint = Callable[[BaseAlgorithm, "CurvePoint"], None]
 
 
-class NotFinite(ValueError):  # noqa: N818 (an adjective says it better)
-    """The score of a run is not finite."""
+class NonFiniteScoreError(ValueError):
+    """The final return of a run is NaN or infinite."""
 
 
 class CurvePoint(NamedTuple):
-    """One row of a learning curve; return and length are means over the last 100 training episodes so far.
+    """One point of a learning curve.
 
-    ``None`` for both while no episode has finished.
+    :param timesteps: Steps so far
+    :param seconds: Seconds of training so far
+    :param mean_return: Mean return of the last 100 training episodes; ``None`` if no episode has finished yet
+    :param mean_length: Mean length of these episodes; ``None`` if no episode has finished yet
     """
 
     timesteps: int
@@ -54,18 +58,18 @@ class CurvePoint(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """All that determines one training run.
+    """Everything that determines one training run.
 
     :param algorithm: Name of the algorithm (see :mod:`.registry`)
     :param environment: Gymnasium id
     :param seed: Seed of the algorithm and its environments
-    :param timesteps: Training steps asked for; the last rollout is always finished
-    :param n_envs: Environments stepped together
-    :param settings: What is passed to the algorithm's constructor
-    :param name: The row of a comparison that it belongs to, where that is not called like the algorithm
+    :param timesteps: Training steps; the last rollout is always finished
+    :param n_envs: Number of environments stepped together
+    :param settings: Arguments of the algorithm's constructor
+    :param name: Name of the variant that it belongs to, if that differs from the algorithm's
     :param normalize: Arguments of ``VecNormalize`` around the environments; ``None``: not normalised
-    :param wall_time: Seconds of training after which the run ends, if it has not had its timesteps before; such a run
-        is not deterministic
+    :param wall_time: Seconds of training after which the run ends if it has not reached its timesteps; such a run is
+        not deterministic
     """
 
     algorithm: str
@@ -79,8 +83,8 @@ class Run:
     wall_time: float | None = None
 
     @property
-    def row(self) -> str:
-        """The row of a comparison that it belongs to."""
+    def variant(self) -> str:
+        """Name of the variant that it belongs to."""
         return self.name or self.algorithm
 
     def __post_init__(self) -> None:
@@ -96,7 +100,7 @@ class Run:
     def description(self) -> dict[str, Any]:
         """The run as JSON values."""
         described = {**dataclasses.asdict(self), "settings": dict(self.settings)}
-        # Left out where there are none, so that a run without them is the run that it was before there were any.
+        # Optional fields without a value are left out: keys from before these fields existed stay the same.
         return {key: value for key, value in described.items() if value is not None or key not in _OPTIONAL}
 
     def key(self) -> str:
@@ -104,20 +108,20 @@ class Run:
         return json.dumps(self.description(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def label(self) -> str:
-        """A short name for people."""
-        return f"{self.row} {self.environment} seed {self.seed}"
+        """A short name for display."""
+        return f"{self.variant} {self.environment} seed {self.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one run gave.
+    """The result of one run.
 
-    :param final_return: Mean return of the last 100 training episodes; ``None`` when no episode finished
-    :param episodes: Episodes finished
-    :param steps: Steps trained (the last rollout is finished, so this may exceed the steps asked for)
+    :param final_return: Mean return of the last 100 training episodes; ``None`` if no episode finished
+    :param episodes: Number of finished episodes
+    :param steps: Steps trained; may exceed those of the run, because the last rollout is always finished
     :param seconds: Wall time of ``learn()``
     :param curve: The learning curve, at most 500 points
-    :param versions: Software that made it
+    :param versions: See :func:`.provenance.versions`
     """
 
     final_return: float | None
@@ -134,14 +138,14 @@ class Result:
 
 
 class Recorder(BaseCallback):
-    """Keeps the learning curve and tells how far the training is.
+    """Keeps the learning curve and reports progress.
 
-    :param timesteps: Steps asked for
-    :param report: Called a few times a second with the steps so far and the mean return so far (NaN without an
-        episode); it may raise to end the run
-    :param on_point: Called with the model and each new point of the curve, so at the same steps in every repetition of
+    :param timesteps: Steps that the run will train
+    :param report: Called a few times per second with the steps so far and the mean return so far (NaN before the first
+        episode ends); it may raise to end the run
+    :param on_point: Called with the model and each new point of the curve, at the same steps in every repetition of
         the run; it may raise to end the run
-    :param wall_time: Seconds after which it ends the training; ``None``: never
+    :param wall_time: Seconds after which the training ends; ``None``: no limit
     """
 
     reads_step_values = False
@@ -149,18 +153,18 @@ class Recorder(BaseCallback):
     def __init__(
         self,
         timesteps: int,
-        report: Report | None = None,
+        report: OnProgress | None = None,
         on_point: OnPoint | None = None,
         wall_time: float | None = None,
     ):
         super().__init__()
         self.curve: list[CurvePoint] = []
         self.report, self.on_point, self.wall_time = report, on_point, wall_time
-        self._stride = timesteps / (CURVE_POINTS - 1)  # one point more may come at the end
+        self._stride = timesteps / (CURVE_POINTS - 1)  # the end may add another point
         self._next_point = 0.0
         self._next_second = 0.0
         self._last_report = self._start = time.perf_counter()
-        #: Wall time of the processes that this run was interrupted in.
+        #: Wall time of this run in earlier, interrupted processes.
         self.seconds_before = 0.0
 
     def _on_training_start(self) -> None:
@@ -174,14 +178,14 @@ class Recorder(BaseCallback):
         return self.wall_time is None or time.perf_counter() - self._start < self.wall_time
 
     def _on_rollout_end(self) -> None:
-        # Off-policy algorithms end a rollout every few steps: keep the first in each stride.
+        # Off-policy algorithms end a rollout every few steps: keep the first one in each stride.
         if self._is_due() and len(self.curve) < CURVE_POINTS - 1:
             self._add_point()
             self._next_point = (self.num_timesteps // self._stride + 1) * self._stride
             self._next_second = self.curve[-1].seconds + (self.wall_time or 0.0) / (CURVE_POINTS - 1)
 
     def _is_due(self) -> bool:
-        """Whether a stride of steps has gone by or, where the time is what is given, one of seconds."""
+        """Whether a stride of steps has passed or, with ``wall_time``, a stride of seconds."""
         if self.wall_time is not None and time.perf_counter() - self._start >= self._next_second:
             return True
         return self.num_timesteps >= self._next_point
@@ -190,17 +194,18 @@ class Recorder(BaseCallback):
         if not self.curve or self.curve[-1].timesteps != self.num_timesteps:
             self._add_point()
 
-    # ---- The protocol for checkpoints: a clock's reading means nothing to another process ----
+    # ---- Protocol of sb3_ppo_variants.resume: another process has another clock, so seconds are kept ----
 
     def get_checkpoint_state(self) -> dict[str, Any]:
-        """What is kept of it, as :mod:`sb3_ppo_variants.checkpoints` asks."""
+        """The state to keep in a checkpoint."""
         seconds = time.perf_counter() - self._start
         names = ("curve", "_next_point", "n_calls", "num_timesteps")
         return {"seconds_before": seconds, **{name: getattr(self, name) for name in names}}
 
     def set_checkpoint_state(self, state: Mapping[str, Any]) -> None:
-        """
-        :param state: What ``get_checkpoint_state`` returned, perhaps in another process
+        """Restore the state from a checkpoint.
+
+        :param state: Returned by ``get_checkpoint_state``, perhaps in another process
         """
         vars(self).update(state)
         self._start = time.perf_counter() - self.seconds_before
@@ -220,7 +225,7 @@ class Recorder(BaseCallback):
 
 
 def policy_name(space: spaces.Space) -> str:
-    """SB3's policy for an observation space.
+    """Name of SB3's policy for an observation space.
 
     :param space: The environment's observation space
     :return: ``"MultiInputPolicy"``, ``"CnnPolicy"`` or ``"MlpPolicy"``
@@ -231,16 +236,16 @@ def policy_name(space: spaces.Space) -> str:
 
 
 class UnfitError(ValueError):
-    """An algorithm does not take an environment's spaces."""
+    """An algorithm does not support an environment's spaces."""
 
 
 def build(run: Run, env: VecEnv) -> BaseAlgorithm:
-    """The model of a run, untrained.
+    """The untrained model of a run.
 
-    :param run: What to build
-    :param env: The environment of the run
+    :param run: The run
+    :param env: Its environment
     :return: The model, on the CPU
-    :raises UnfitError: the algorithm does not take such spaces
+    :raises UnfitError: if the algorithm does not support the environment's spaces
     """
     settings = dict(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
@@ -249,7 +254,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
     try:
         return make(policy, env, seed=run.seed, device="cpu", **settings)
-    except (NotImplementedError, AssertionError) as error:  # SB3's words for spaces that it does not know
+    except (NotImplementedError, AssertionError) as error:  # what SB3 raises for unsupported spaces
         raise UnfitError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
 
 
@@ -273,19 +278,19 @@ def check_by_building(run: Run) -> None:
 
 def fit(
     run: Run,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     on_point: OnPoint | None = None,
     prepare: Callable[[BaseAlgorithm], None] | None = None,
     callbacks: Sequence[BaseCallback] = (),
 ) -> tuple[BaseAlgorithm, Result]:
     """Train one model.
 
-    :param run: What to train
+    :param run: The run
     :param report: See :class:`Recorder`
     :param on_point: See :class:`Recorder`
-    :param prepare: Called with the untrained model, to give it a logger and the like
-    :param callbacks: More callbacks, after the recorder
-    :return: The trained model and what the training gave
+    :param prepare: Called with the untrained model, for example to set a logger
+    :param callbacks: Further callbacks, called after the recorder
+    :return: The trained model and the result
     """
     resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
     env = make_environment(run.environment, run.n_envs, run.seed, run.normalize, resumable=resumable)
@@ -297,31 +302,27 @@ def fit(
         start = time.perf_counter()
         model.learn(run.timesteps, callback=[recorder, *callbacks])
         seconds = recorder.seconds_before + time.perf_counter() - start
-        episodes = sum(len(rewards) for rewards in _unwrapped(env).env_method("get_episode_rewards"))
+        episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
     finally:
         env.close()
     last = recorder.curve[-1]
     return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, versions())
 
 
-def _unwrapped(env: VecEnv) -> VecEnv:
-    return env.unwrapped if isinstance(env, VecEnvWrapper) else env
-
-
 def train_run(
     run: Run,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     on_point: OnPoint | None = None,
     prepare: Callable[[BaseAlgorithm], None] | None = None,
 ) -> Result:
     """Train one model for its curve and score.
 
-    :param run: What to train
+    :param run: The run
     :param report: See :class:`Recorder`
     :param on_point: See :class:`Recorder`
     :param prepare: See :func:`fit`
-    :return: Curve and score; the model is dropped
-    :raises ValueError: when the run has no score: no episode finished, or the score is not finite
+    :return: Curve and score; the model is discarded
+    :raises ValueError: if the run has no score: no episode finished, or the score is not finite
     """
     _, result = fit(run, report, on_point, prepare)
     if result.final_return is None:
@@ -330,22 +331,21 @@ def train_run(
             f"report: train for more timesteps, or give the environment a time limit"
         )
     if not math.isfinite(result.final_return):
-        raise NotFinite(
+        raise NonFiniteScoreError(
             f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
             f"not finite, or the training diverged"
         )
     return result
 
 
-def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
-    """Do a run that a ledger describes, as a worker process does: with one thread.
+def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
+    """Do a run of a ledger in a worker process, with one thread.
 
     :param description: See :meth:`Run.description`
     :param report: See :class:`Recorder`
-    :return: Its score and all that the ledger keeps of it, as JSON values
+    :return: The score, and the result as the JSON values that the ledger keeps
     """
     th.set_num_threads(1)
     result = train_run(Run(**description), report)
     kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
-    # train_run has seen to it that there is a score.
-    return cast(float, result.final_return), kept
+    return cast(float, result.final_return), kept  # train_run raises if there is no score

@@ -1,7 +1,7 @@
-"""The seeds of a tuning study: those that trials are scored on and those that its candidates are confirmed on.
+"""The seeds of a tuning study: those that score the trials, and those that confirm the candidates.
 
-Environment i of a run is seeded with the run's seed + i (:func:`.run.make_environment`), so the seeds lie
-:data:`SPACING` apart: with at most that many environments a run, no two runs of a study share one.
+Environment i of a run gets the run's seed + i (:func:`.environments.make_environment`). The seeds are :data:`SPACING`
+apart, so no two runs share the seed of an environment, with at most that many environments per run.
 """
 
 SPACING = 1000
@@ -11,7 +11,7 @@ FIRST_TEST_SEED = SPACING * SPACING
 def tuning_seeds(count: int) -> list[int]:
     """Seeds of a trial's runs in each environment: 0, 1000, 2000, …
 
-    :param count: How many, 1 to 1000
+    :param count: Number of seeds, 1 to 1000
     """
     return [SPACING * i for i in range(_checked("seeds", count, 1))]
 
@@ -19,15 +19,15 @@ def tuning_seeds(count: int) -> list[int]:
 def test_seeds(count: int) -> list[int]:
     """Seeds of a candidate's runs in each environment: 1000000, 1001000, … None of them is a tuning seed.
 
-    :param count: How many, 0 to 1000
+    :param count: Number of seeds, 0 to 1000
     """
     return [FIRST_TEST_SEED + SPACING * i for i in range(_checked("test_seeds", count, 0))]
 
 
 def check_n_envs(n_envs: int) -> None:
-    """Raise unless the seeds of all environments differ.
+    """Raise an error if two environments of a study would get the same seed.
 
-    :param n_envs: Environments stepped together in a run
+    :param n_envs: Number of environments stepped together in a run
     """
     _checked("n_envs", n_envs, 1)
 

@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, Ledger, reason
 from sb3_ppo_variants.experiments.engine.work import Failure, Reporter, give_reason
-from sb3_ppo_variants.experiments.runs.run import NotFinite
+from sb3_ppo_variants.experiments.runs.run import NonFiniteScoreError
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
@@ -82,7 +82,7 @@ class Guard:
         """
         # First: a policy that is not finite makes the environment or torch raise.
         diverged = self._model is not None and not_finite(self._model) is not None
-        if diverged or isinstance(error, NotFinite | NonFiniteError):
+        if diverged or isinstance(error, NonFiniteScoreError | NonFiniteError):
             return "nan"
         return "env" if self.environment_raised else "config"
 

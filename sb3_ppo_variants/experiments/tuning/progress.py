@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from sb3_ppo_variants.experiments.engine.standings import SETTLED, Standing
+from sb3_ppo_variants.experiments.engine.status import SETTLED, RunStatus
 from sb3_ppo_variants.experiments.reporting.tables import Table, number
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, counts, ranked
 
@@ -48,7 +48,7 @@ class StudyDisplay:
         with self._progress:
             yield self
 
-    def __call__(self, standings: Mapping[str, Standing]) -> None:
+    def __call__(self, standings: Mapping[str, RunStatus]) -> None:
         """Show where the trials stand now."""
         settled = sum(s.state in SETTLED for s in standings.values())
         if settled != self._settled:

@@ -11,9 +11,8 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
+from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
 from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, available_cores, coordinate
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.search_space.spaces import Space
@@ -216,18 +215,17 @@ def _check(trials: int, jobs: int | None, trial_timeout: float | None) -> None:
 
 
 def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Path, console: Console) -> None:
-    batch = Batch(ledger, descriptions(plan, trials))
-    job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(batch.runs), first=batch.first)
+    batch = RequestedRuns(ledger, descriptions(plan, trials))
     display = StudyDisplay(trials, lambda: read_trials(ledger, plan), console)
 
-    def watch(standings: Mapping[str, Standing]) -> None:
+    def watch(standings: Mapping[str, RunStatus]) -> None:
         display(standings)
         settled = [t for t in ledger.trials() if DESCRIPTION in t.user_attrs and ledger.is_settled(t)]
         if (error := repeated_error(settled)) is not None:
             raise RepeatedError(error)
 
     with display.live():
-        standings = coordinate(batch, job, jobs, log, watch)
+        standings = coordinate(batch, jobs, log, watch)
     if any(standing.reason == EXHAUSTED for standing in standings.values()):
         console.print("the space is exhausted: every setting in it has been tried, so the study ends here")
 

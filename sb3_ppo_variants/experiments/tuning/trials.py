@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from optuna.trial import FrozenTrial, TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import ACTIVE, DESCRIPTION, FIXED, RUN, Ledger, reason
-from sb3_ppo_variants.experiments.engine.standings import died
+from sb3_ppo_variants.experiments.engine.status import died
 from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.tuning.metric import Returns
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan

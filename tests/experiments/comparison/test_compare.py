@@ -15,14 +15,14 @@ from sb3_ppo_variants.experiments.comparison.comparison import plan
 from sb3_ppo_variants.experiments.comparison.variants import variants
 from sb3_ppo_variants.experiments.engine.ledger import open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from tests.experiments.fakes import coordinate_here
+from tests.experiments.in_process import without_workers
 from tests.experiments.mine import MyPPO
 
 SETTINGS = {"clip_ppo": {"n_steps": 128, "n_epochs": 2}, "sb3:ppo": {"n_steps": 128, "n_epochs": 2}}
 
 
 def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
 
     def call(seeds: int = 2) -> tuple[Comparison, str]:
         console = Console(file=StringIO(), width=200)
@@ -52,7 +52,7 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     comparison = compare(
         algorithms=["sb3:ppo"], timesteps=128, seeds=2, settings={"sb3:ppo": {"n_steps": 128, "n_epochs": 1}},
         storage=postgresql, out=tmp_path / "elsewhere",
@@ -67,7 +67,7 @@ def test_plan() -> None:
     assert len(runs) == 2 * 2 * 2
     assert runs[0].settings == {"n_steps": 64}
     assert {(r.timesteps, r.n_envs) for r in runs} == {(100, 3)}
-    assert [(r.row, r.algorithm) for r in runs[:2]] == [
+    assert [(r.variant, r.algorithm) for r in runs[:2]] == [
         ("narrow", "sb3:ppo"),
         ("tests.experiments.mine:MyPPO", "tests.experiments.mine:MyPPO"),
     ]
@@ -110,14 +110,14 @@ def test_wrong_input(change: dict[str, Any], message: str, tmp_path: Path) -> No
 
 
 def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     rows = ["narrow=clip_ppo", "wide=clip_ppo"]
     small = {"n_steps": 128, "n_epochs": 1}
     settings = {"narrow": {**small, "clip_range": 0.1}, "wide": {**small, "clip_range": 0.3}}
     common: dict[str, Any] = {"timesteps": 256, "settings": settings, "normalize": "observations", "out": tmp_path}
     compare(["CartPole-v1"], rows, seeds=1, **common)
     partial = compare(["CartPole-v1", "Acrobot-v1"], rows, seeds=2, report_only=True, command="a command", **common)
-    assert sorted((r.run.row, r.run.environment, r.state) for r in partial.rows if r.state == "done") == [
+    assert sorted((r.run.variant, r.run.environment, r.state) for r in partial.rows if r.state == "done") == [
         ("narrow", "CartPole-v1", "done"),
         ("wide", "CartPole-v1", "done"),
     ]
@@ -137,7 +137,7 @@ def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: 
 
 
 def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.coordinator.coordinate", coordinate_here)
+    without_workers(monkeypatch)
     rows = ["no_clipping", "clip_0.2", "adaptive_kl_0.01"]
     small = {"n_steps": 128, "n_epochs": 2}
     found = compare(

@@ -11,7 +11,7 @@ from sb3_ppo_variants.experiments.comparison.comparison import write_files
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, version_note
-from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
@@ -151,7 +151,7 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
 
 def test_gather_reads_what_a_run_keeps() -> None:
     run = Run("sb3:ppo", "CartPole-v1", 0, 10)
-    rows = gather({"key": run}, {"key": Standing("failed", reason="because")})
+    rows = gather({"key": run}, {"key": RunStatus("failed", reason="because")})
     assert rows == [Record(run, "failed", None, "because")]
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import RUN, Ledger, claimed_by, open_ledger, reason
-from sb3_ppo_variants.experiments.engine.standings import Standing
+from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.engine.storage import MAX_RETRIES
-from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import coordinate
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import read_trials, trial_key
@@ -73,13 +72,12 @@ class Killer:
         self._hits.update(keys)
 
 
-def run_crew(ledger: Ledger, plan: StudyPlan, trials: int, folder: Path, jobs: int = 2) -> dict[str, Standing]:
+def run_crew(ledger: Ledger, plan: StudyPlan, trials: int, folder: Path, jobs: int = 2) -> dict[str, RunStatus]:
     """What the command does with its workers."""
     from tests.experiments.tuning.fake_trials import begin
 
-    batch = begin(ledger, plan, trials)
-    job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(batch.runs), first=0, poll=0.2)
-    return coordinate(batch, job, jobs, folder / "workers.log", lambda _: None)
+    requested = begin(ledger, plan, trials)
+    return coordinate(requested, jobs, folder / "workers.log", lambda _: None, poll=0.2)
 
 
 def check(ledger: Ledger, plan: StudyPlan, trials: int, finished: set[int]) -> Mapping[str, int]:

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.ledger import open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.work import Job
 from sb3_ppo_variants.experiments.engine.workers import coordinate
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
 
@@ -37,10 +36,9 @@ def measure(storage: str | None, seconds: float, trials: int, jobs: int) -> tupl
         url = storage_url(storage, Path(folder))
         with open_ledger(url, f"scaling-{uuid.uuid4().hex[:8]}", create=True) as ledger:
             plan = cheap_plan(timesteps=round(1000 * seconds / SEEDS), seeds=SEEDS, sampler="tpe")
-            batch = begin(ledger, plan, trials)
-            job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace, wanted=tuple(batch.runs))
+            requested = begin(ledger, plan, trials)
             start = time.monotonic()
-            coordinate(batch, job, jobs, Path(folder) / "workers.log", lambda standings: None)
+            coordinate(requested, jobs, Path(folder) / "workers.log", lambda statuses: None)
             wall = time.monotonic() - start
             times = [(t.datetime_start, t.datetime_complete) for t in ledger.trials() if t.value is not None]
     span = max(end for _, end in times if end) - min(begun for begun, _ in times if begun)

@@ -20,9 +20,10 @@ from sb3_ppo_variants.experiments.engine.ledger import (
     reason,
     worker_name,
 )
-from sb3_ppo_variants.experiments.engine.standings import Batch
-from sb3_ppo_variants.experiments.engine.work import RESULT, Execute, Job, Stopped, Worker
-from tests.experiments.fakes import Report, quick, troubled
+from sb3_ppo_variants.experiments.engine.status import RequestedRuns
+from sb3_ppo_variants.experiments.engine.work import RESULT, Execute, Stopped, Worker, WorkerConfig
+from sb3_ppo_variants.experiments.runs.run import OnProgress
+from tests.experiments.fakes import quick, troubled
 
 MakeLedger = Callable[..., Ledger]
 
@@ -32,8 +33,8 @@ def runs(tmp_path: Path) -> dict[str, dict[str, Any]]:
     return {name: {"name": name, "log": str(tmp_path / "log")} for name in ("a", "bb", "ccc")}
 
 
-def work(ledger: Ledger, execute: Execute = quick, stop: Callable[[], bool] = lambda: False, **job: Any) -> Worker:
-    worker = Worker(ledger, execute, stop, Job(ledger.url, ledger.name, 1, 2, poll=0.1, **job))
+def work(ledger: Ledger, execute: Execute = quick, stop: Callable[[], bool] = lambda: False, **config: Any) -> Worker:
+    worker = Worker(ledger, execute, stop, WorkerConfig(ledger.url, ledger.name, 1, 2, poll=0.1, **config))
     worker.work()
     return worker
 
@@ -75,16 +76,16 @@ def test_work_keeps_score_and_result(make_ledger: MakeLedger, runs: dict[str, An
 def test_failure_is_kept_with_its_reason_and_stops_nobody(make_ledger: MakeLedger, tmp_path: Path) -> None:
     ledger = make_ledger()
     runs = {name: {"name": name, "log": str(tmp_path / "log")} for name in ("raises", "nan", "fine")}
-    batch = Batch(ledger, runs)
-    batch.fill()
+    requested = RequestedRuns(ledger, runs)
+    requested.fill()
     work(ledger, troubled)
-    standings = batch.standings()
-    assert {key: s.state for key, s in standings.items()} == {"raises": "failed", "nan": "failed", "fine": "done"}
-    assert standings["raises"].reason == "RuntimeError: the reason"
-    assert standings["nan"].reason == "ValueError: The score is nan, not a finite number"
-    batch.fill()  # the same command given again tries failed runs again
-    again = Batch(ledger, runs)
-    assert {key: s.state for key, s in again.standings().items()} == {
+    statuses = requested.statuses()
+    assert {key: s.state for key, s in statuses.items()} == {"raises": "failed", "nan": "failed", "fine": "done"}
+    assert statuses["raises"].reason == "RuntimeError: the reason"
+    assert statuses["nan"].reason == "ValueError: The score is nan, not a finite number"
+    requested.fill()  # rerunning the command tries failed runs again
+    again = RequestedRuns(ledger, runs)
+    assert {key: s.state for key, s in again.statuses().items()} == {
         "raises": "waiting",
         "nan": "waiting",
         "fine": "done",
@@ -92,10 +93,10 @@ def test_failure_is_kept_with_its_reason_and_stops_nobody(make_ledger: MakeLedge
 
 
 def test_late_tell_of_a_process_taken_for_dead(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
-    """Suspended for longer than the grace time, it comes back when somebody else has done its run."""
+    """Suspended for longer than the grace time, it resumes when another process has done its run."""
     ledger, other = make_ledger(), make_ledger()
 
-    def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
         if description["name"] == "a" and "a" not in counts(other):
             other.redo(other.trials(TrialState.RUNNING)[0])
             work(other)
@@ -113,7 +114,7 @@ def test_late_failure_of_a_process_taken_for_dead(
 ) -> None:
     ledger, other = make_ledger(), make_ledger()
 
-    def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
         if description["name"] == "a" and not other.trials(TrialState.FAIL):
             other.redo(other.trials(TrialState.RUNNING)[0])
             if report_too:
@@ -182,31 +183,31 @@ def test_dead_process_on_this_machine_is_seen_at_once(make_ledger: MakeLedger, r
 
 def test_killed_between_failure_and_retry(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
     ledger = make_ledger()
-    batch = Batch(ledger, runs, mend_seconds=0.2)
-    batch.fill()
+    requested = RequestedRuns(ledger, runs, mend_seconds=0.2)
+    requested.fill()
     assert ledger.release(start_without_claim(ledger))
-    assert batch.standings()["a"].state == "missing"
-    batch.mend(batch.standings())
-    assert batch.standings()["a"].state == "missing"  # somebody may be about to enqueue it
+    assert requested.statuses()["a"].state == "missing"
+    requested.mend(requested.statuses())
+    assert requested.statuses()["a"].state == "missing"  # another process may be about to enqueue it
     time.sleep(0.3)
-    batch.mend(batch.standings())
-    batch.mend(batch.standings())
-    assert batch.standings()["a"].state == "waiting"
+    requested.mend(requested.statuses())
+    requested.mend(requested.statuses())
+    assert requested.statuses()["a"].state == "waiting"
     work(ledger)
     assert counts(ledger) == {"a": 1, "bb": 1, "ccc": 1}
 
 
 def test_run_whose_process_always_dies_is_given_up(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
     ledger = make_ledger()
-    batch = Batch(ledger, {"a": runs["a"]})
-    batch.fill()
+    requested = RequestedRuns(ledger, {"a": runs["a"]})
+    requested.fill()
     for _ in range(4):
-        assert batch.standings()["a"].state == "waiting"
+        assert requested.statuses()["a"].state == "waiting"
         ledger.redo(start_without_claim(ledger))
-    standing = batch.standings()["a"]
-    assert standing.state == "failed"
-    assert "its process died 4 times" in str(standing.reason)
-    assert Batch(ledger, {"a": runs["a"]}).standings()["a"].state == "missing"  # the next command starts afresh
+    status = requested.statuses()["a"]
+    assert status.state == "failed"
+    assert "its process died 4 times" in str(status.reason)
+    assert RequestedRuns(ledger, {"a": runs["a"]}).statuses()["a"].state == "missing"  # the next command starts afresh
 
 
 def test_failing_a_trial_twice_enqueues_once(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
@@ -221,13 +222,13 @@ def test_failing_a_trial_twice_enqueues_once(make_ledger: MakeLedger, runs: dict
 def test_lost_race_for_the_last_waiting_trial(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
     """Optuna makes a new trial for the loser: it is a surplus, and nothing counts it."""
     ledger = make_ledger()
-    batch = Batch(ledger, runs)
-    batch.fill()
+    requested = RequestedRuns(ledger, runs)
+    requested.fill()
     ledger.study.optimize(
-        Worker(ledger, quick, lambda: False, Job(ledger.url, ledger.name, 1, 2))._objective, n_trials=5
+        Worker(ledger, quick, lambda: False, WorkerConfig(ledger.url, ledger.name, 1, 2))._objective, n_trials=5
     )
     assert [t.state.name for t in ledger.trials()] == ["COMPLETE"] * 3 + ["PRUNED"] * 2
-    assert {s.state for s in batch.standings().values()} == {"done"}
+    assert {s.state for s in requested.statuses().values()} == {"done"}
 
 
 def test_two_commands_filling_at_once(make_ledger: MakeLedger, runs: dict[str, Any], tmp_path: Path) -> None:
@@ -242,16 +243,16 @@ def test_two_commands_filling_at_once(make_ledger: MakeLedger, runs: dict[str, A
 
 def test_left_over_runs_of_an_abandoned_command_are_not_done(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
     ledger = make_ledger()
-    abandoned = Batch(ledger, {"a": runs["a"], "bb": runs["bb"]}, mend_seconds=0.0)
+    abandoned = RequestedRuns(ledger, {"a": runs["a"], "bb": runs["bb"]}, mend_seconds=0.0)
     abandoned.fill()
-    batch = Batch(ledger, {"bb": runs["bb"], "ccc": runs["ccc"]})
-    batch.fill()
-    work(ledger, wanted=tuple(batch.runs), first=batch.first)
+    requested = RequestedRuns(ledger, {"bb": runs["bb"], "ccc": runs["ccc"]})
+    requested.fill()
+    work(ledger, wanted=tuple(requested.runs), first=requested.first)
     assert counts(ledger) == {"bb": 1, "ccc": 1}
     # Is that command alive after all, it puts them back, and then they are done for it.
-    abandoned.mend(abandoned.standings())
-    abandoned.mend(abandoned.standings())
-    work(ledger, wanted=tuple(batch.runs), first=batch.first)
+    abandoned.mend(abandoned.statuses())
+    abandoned.mend(abandoned.statuses())
+    work(ledger, wanted=tuple(requested.runs), first=requested.first)
     assert counts(ledger) == {"a": 1, "bb": 1, "ccc": 1}
 
 
@@ -260,7 +261,7 @@ def test_stopped_worker_puts_its_run_back(make_ledger: MakeLedger, runs: dict[st
     ledger.fill(runs)
     asked = []
 
-    def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
         if description["name"] == "bb":
             asked.append(True)
         report(1, 0.0)
@@ -277,7 +278,7 @@ def test_stopped_worker_puts_its_run_back(make_ledger: MakeLedger, runs: dict[st
 def test_progress_is_reported_seldom(make_ledger: MakeLedger, runs: dict[str, Any]) -> None:
     ledger = make_ledger()
 
-    def execute(description: Mapping[str, Any], report: Report) -> tuple[float, dict[str, Any]]:
+    def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
         for step in range(1000):
             report(step, float("nan") if step == 0 else 1.0)
         return 1.0, {}

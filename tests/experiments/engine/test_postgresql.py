@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import FOLLOWED_BY, RUN, SUFFIX, Ledger, claimed_by, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.work import Job, join_with_sequel
+from sb3_ppo_variants.experiments.engine.work import WorkerConfig, join_with_sequel
 from sb3_ppo_variants.experiments.tuning.trials import read_trials
 from tests.experiments.engine.chaos import Killer, alive, check
 from tests.experiments.tuning.fake_trials import begin, cheap_plan
@@ -98,8 +98,8 @@ def test_a_worker_goes_on_with_the_confirmation(ledger: Ledger) -> None:
     run = {"algorithm": "sb3:ppo", "environment": "CartPole-v1", "timesteps": 64, "n_envs": 1, "seed": 0}
     with open_ledger(ledger.url, ledger.name + SUFFIX, create=True) as confirmation:
         confirmation.fill({"x": {**run, "settings": {"n_steps": 64, "n_epochs": 1}}})
-        job = Job(ledger.url, ledger.name, ledger.heartbeat, ledger.grace)
-        assert join_with_sequel(job, lambda: False, patience=5) == 3
+        config = WorkerConfig(ledger.url, ledger.name, ledger.heartbeat, ledger.grace)
+        assert join_with_sequel(config, lambda: False, patience=5) == 3
         assert [t.state for t in confirmation.trials()] == [TrialState.COMPLETE]
-    assert join_with_sequel(job, lambda: False, patience=0.1) == 0
+    assert join_with_sequel(config, lambda: False, patience=0.1) == 0
     assert [t.state for t in read_trials(ledger, cheap_plan())] == ["done", "done"]

@@ -28,7 +28,7 @@ def test_a_lost_database_is_described_in_its_own_words() -> None:
         connection.execute(sqlalchemy.text("SELECT * FROM nowhere"))
     lost.__cause__ = caught.value
     assert str(lost_database(lost)) == (
-        "Lost the ledger's database (no such table: nowhere); the same command goes on from there"
+        "Lost the ledger's database (no such table: nowhere); rerun the command to resume"
     )
 
 

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from sb3_ppo_variants.experiments.engine import workers
 from sb3_ppo_variants.experiments.engine.ledger import RUN, Ledger
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
-from sb3_ppo_variants.experiments.engine.work import Job
+from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
+from sb3_ppo_variants.experiments.engine.work import WorkerConfig
 from sb3_ppo_variants.experiments.engine.workers import Crew, Interrupted, coordinate
 from tests.experiments.engine.chaos import alive
 
@@ -33,11 +33,10 @@ def run_batch(
     runs: dict[str, dict[str, Any]],
     folder: Path,
     execute: str = "quick",
-    watch: workers.Watch = lambda standings: None,
-) -> dict[str, Standing]:
-    batch = Batch(ledger, runs, mend_seconds=2.0)
-    job = Job(ledger.url, ledger.name, 1, 2, f"{FAKES}:{execute}", tuple(runs), batch.first, poll=0.2)
-    return coordinate(batch, job, 2, folder / "workers.log", watch)
+    watch: workers.Watch = lambda statuses: None,
+) -> dict[str, RunStatus]:
+    requested = RequestedRuns(ledger, runs, mend_seconds=2.0)
+    return coordinate(requested, 2, folder / "workers.log", watch, execute=f"{FAKES}:{execute}", poll=0.2)
 
 
 def complete(ledger: Ledger) -> Counter[str]:
@@ -49,8 +48,8 @@ def test_two_workers_claim_each_run_once(
 ) -> None:
     ledger = make_ledger(storage)
     runs = make_runs(tmp_path, [f"run{i}" for i in range(31)])
-    standings = run_batch(ledger, runs, tmp_path)
-    assert {s.state for s in standings.values()} == {"done"}
+    statuses = run_batch(ledger, runs, tmp_path)
+    assert {s.state for s in statuses.values()} == {"done"}
     assert complete(ledger) == Counter(runs.keys())
     written = Counter((tmp_path / "log").read_text().splitlines())
     assert written == Counter(f"{what} {name}" for name in runs for what in ("start", "end"))
@@ -95,13 +94,13 @@ def chaos(storage: str, make_ledger: MakeLedger, folder: Path, pids: list[int], 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        standings = run_batch(ledger, runs, folder, "troubled")
+        statuses = run_batch(ledger, runs, folder, "troubled")
     finally:
         done.set()
         killer.join()
     assert killed
-    assert {s.state for key, s in standings.items() if key != "raises"} == {"done"}
-    assert standings["raises"].reason == "RuntimeError: the reason"
+    assert {s.state for key, s in statuses.items() if key != "raises"} == {"done"}
+    assert statuses["raises"].reason == "RuntimeError: the reason"
     assert "Traceback" in (folder / "workers.log").read_text()
     assert complete(ledger) == Counter(good)
     assert not ledger.trials(TrialState.RUNNING, TrialState.WAITING)
@@ -110,9 +109,9 @@ def chaos(storage: str, make_ledger: MakeLedger, folder: Path, pids: list[int], 
 @pytest.mark.long
 def test_run_that_kills_its_worker_is_given_up(make_ledger: MakeLedger, tmp_path: Path, pids: list[int]) -> None:
     ledger = make_ledger()
-    standings = run_batch(ledger, make_runs(tmp_path, ["dies", "a", "bb"]), tmp_path, "troubled")
-    assert {key: s.state for key, s in standings.items()} == {"dies": "failed", "a": "done", "bb": "done"}
-    assert "its process died 4 times" in str(standings["dies"].reason)
+    statuses = run_batch(ledger, make_runs(tmp_path, ["dies", "a", "bb"]), tmp_path, "troubled")
+    assert {key: s.state for key, s in statuses.items()} == {"dies": "failed", "a": "done", "bb": "done"}
+    assert "its process died 4 times" in str(statuses["dies"].reason)
     assert len(pids) <= 7
 
 
@@ -121,7 +120,7 @@ def test_workers_that_cannot_start_end_the_command(
 ) -> None:
     monkeypatch.setattr(workers.sys, "executable", "/bin/false")
     monkeypatch.setattr(workers, "LOOK_SECONDS", 0.01)
-    with pytest.raises(ChildProcessError, match=r"worker processes died in a row; what they said is in .*workers\.log"):
+    with pytest.raises(ChildProcessError, match=r"worker processes died in a row; see their output in .*workers\.log"):
         run_batch(make_ledger(), make_runs(tmp_path, ["a"]), tmp_path)
 
 
@@ -139,11 +138,11 @@ def test_interrupted_command_frees_its_runs_at_once(make_ledger: MakeLedger, tmp
     runs = make_runs(tmp_path, ["a", "bb", "ccc"], seconds=0.1)
     runs["ccc"]["seconds"] = 60.0
 
-    def watch(standings: Mapping[str, Standing]) -> None:
-        if standings["a"].state == standings["bb"].state == "done" and standings["ccc"].state == "running":
+    def watch(statuses: Mapping[str, RunStatus]) -> None:
+        if statuses["a"].state == statuses["bb"].state == "done" and statuses["ccc"].state == "running":
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="interrupted with 2 of 3 runs done; the same command goes on"):
+    with pytest.raises(Interrupted, match="interrupted with 2 of 3 runs done; rerun the command to resume"):
         run_batch(ledger, runs, tmp_path, watch=watch)
     assert complete(ledger) == Counter(["a", "bb"])
     assert not ledger.trials(TrialState.RUNNING)
@@ -158,9 +157,9 @@ def test_worker_that_does_not_listen_is_killed_and_its_run_freed(
     ledger = make_ledger()
     asked = time.monotonic()
 
-    def watch(standings: Mapping[str, Standing]) -> None:
+    def watch(statuses: Mapping[str, RunStatus]) -> None:
         nonlocal asked
-        if standings["deaf"].state == "running":
+        if statuses["deaf"].state == "running":
             asked = time.monotonic()
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -174,7 +173,7 @@ def test_worker_whose_coordinator_is_gone_stops(make_ledger: MakeLedger, tmp_pat
     ledger = make_ledger()
     ledger.fill(make_runs(tmp_path, ["a"], seconds=60.0))
     # Not its parent's id: as if that one were gone.
-    crew = Crew(Job(ledger.url, ledger.name, 1, 2, f"{FAKES}:quick", parent=1), tmp_path / "workers.log")
+    crew = Crew(WorkerConfig(ledger.url, ledger.name, 1, 2, f"{FAKES}:quick", parent=1), tmp_path / "workers.log")
     crew.start()
     process = crew._processes[0]
     assert process.wait(30) == 0

@@ -10,11 +10,11 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
 from sb3_ppo_variants.experiments import train
-from sb3_ppo_variants.experiments.models.run_plots import PANELS, find_runs, plot_runs
+from sb3_ppo_variants.experiments.models.run_plots import DIAGNOSTICS, find_runs, plot_runs
 
 SMALL = {"n_steps": 64, "n_epochs": 2}
 SMALL_TRPO = {"n_steps": 64, "batch_size": 64}
-COMPARISON = Path(__file__).parents[2] / "zoo_configs/results/cartpole"
+COMPARISON = Path(__file__).parents[3] / "zoo_configs/results/cartpole"
 
 
 def is_png(path: Path) -> bool:
@@ -32,7 +32,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What SB3 leaves by itself: a monitor file an environment, and a CSV log elsewhere."""
+    """Files that SB3 writes: one monitor file per environment, and a CSV log in another folder."""
     top = tmp_path_factory.mktemp("sb3")
     env = make_vec_env("CartPole-v1", n_envs=2, seed=0, monitor_dir=str(top / "monitors"))
     model = PPO("MlpPolicy", env, n_steps=512, n_epochs=1, seed=0)
@@ -66,7 +66,7 @@ def test_a_folder_of_runs(ours: Path) -> None:
 def test_the_log_of_a_run_has_what_is_drawn(ours: Path) -> None:
     with (ours / "b/progress.csv").open() as file:
         keys = set(next(csv.reader(file)))
-    drawn = {key for panel in PANELS for key in panel.keys}
+    drawn = {key for diagnostic in DIAGNOSTICS for key in diagnostic.keys}
     assert {"train/kl", "train/is_line_search_success", "train/ess", "time/total_timesteps"} <= keys
     assert keys & drawn >= {"train/kl", "train/ratio_max", "train/explained_variance"}
 
@@ -121,4 +121,18 @@ def test_mistakes(tmp_path: Path) -> None:
         plot_runs([tmp_path])
     (tmp_path / "monitor.csv").write_text('#{"t_start": 0.0, "env_id": "CartPole-v1"}\nr,l,t\n')
     with pytest.raises(ValueError, match="No episode has ended"):
+        plot_runs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("r,l,t\n1.0,2,3.0\n", r"monitor\.csv is not a monitor file of SB3: its first line is r,l,t"),
+        ("#{}\nr,l\n1.0,2\n", r"Cannot read .*monitor\.csv: it has no column t, but r, l"),
+        ("#{}\nr,l,t\nmuch,2,3.0\n", r"Cannot read .*monitor\.csv: could not convert string to float: 'much'"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "monitor.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
         plot_runs([tmp_path])

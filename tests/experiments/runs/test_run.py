@@ -147,7 +147,8 @@ def test_a_run_ends_by_the_clock() -> None:
     plain = fit(Run("sb3:ppo", "CartPole-v1", 0, 600, 1, SMALL))[1]
     assert timed.steps == plain.steps
     assert timed.curve[-1].mean_return == plain.curve[-1].mean_return
-    short = fit(Run("sb3:ppo", "CartPole-v1", 0, 10**9, 1, SMALL, wall_time=0.3))[1]
+    rollouts = {"n_steps": 8, "batch_size": 8, "n_epochs": 1}
+    short = fit(Run("sb3:ppo", "CartPole-v1", 0, 10**9, 1, rollouts, wall_time=0.3))[1]
     assert 0 < short.steps < 10**6
     assert short.curve[-1].seconds >= 0.3
     assert len(short.curve) > 1  # a stride of a billion steps would have given one point

@@ -65,7 +65,7 @@ def test_unknown_argument_names_the_nearest() -> None:
 
 
 def test_what_the_run_sets_is_no_setting() -> None:
-    with pytest.raises(ValueError, match="'seed' of sb3:ppo is set by the run itself"):
+    with pytest.raises(ValueError, match="'seed' of sb3:ppo is set by the run and cannot be a setting"):
         check_settings("sb3:ppo", {"seed": 1})
 
 

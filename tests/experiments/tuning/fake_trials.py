@@ -3,15 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants.experiments.engine.ledger import EXECUTOR, Ledger
-from sb3_ppo_variants.experiments.engine.standings import Batch, Standing
-from sb3_ppo_variants.experiments.engine.work import Job, Worker, executor
-from sb3_ppo_variants.experiments.engine.workers import Watch
+from sb3_ppo_variants.experiments.engine.status import RequestedRuns
+from sb3_ppo_variants.experiments.engine.work import Worker, WorkerConfig, executor
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.experiments.search_space.dimensions import Integer, Real
 from sb3_ppo_variants.experiments.tuning.failures import Guard
@@ -79,27 +77,20 @@ def cheap_plan(**changes: Any) -> StudyPlan:
     return StudyPlan(**{**plan, **changes})
 
 
-def begin(ledger: Ledger, plan: StudyPlan, trials: int, timeout: float | None = None, execute: str = CHEAP) -> Batch:
+def begin(
+    ledger: Ledger, plan: StudyPlan, trials: int, timeout: float | None = None, execute: str = CHEAP
+) -> RequestedRuns:
     """Make a study, or extend it, as the command does."""
     ledger.keep(EXECUTOR, execute)
     keep_plan(ledger, plan, timeout)
-    batch = Batch(ledger, descriptions(plan, trials))
+    batch = RequestedRuns(ledger, descriptions(plan, trials))
     batch.fill()
     return batch
 
 
 def work_here(ledger: Ledger, stop: Callable[[], bool] = lambda: False) -> int:
     """Do what waits in this process."""
-    job = Job(ledger.url, ledger.name, 1, 2, poll=0.1)
+    job = WorkerConfig(ledger.url, ledger.name, 1, 2, poll=0.1)
     worker = Worker(ledger, executor(ledger, job), stop, job)
     worker.work()
     return worker.done
-
-
-def coordinate_here(batch: Batch, job: Job, jobs: int, log: Path, watch: Watch) -> dict[str, Standing]:
-    """What :func:`.workers.coordinate` does, in this process."""
-    batch.fill()
-    watch(batch.standings())
-    Worker(batch.ledger, executor(batch.ledger, job), lambda: False, job).work()
-    watch(batch.standings())
-    return batch.standings()

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import compare
 from sb3_ppo_variants.experiments.engine.ledger import CLAIM, EXECUTOR, Ledger, open_ledger, worker_name
-from sb3_ppo_variants.experiments.engine.standings import SETTLED
+from sb3_ppo_variants.experiments.engine.status import SETTLED
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Integer, Real
@@ -172,7 +172,7 @@ def test_settings_that_have_been_scored_are_not_run_again_and_an_exhausted_space
         equal = next(t for t in records if t.number == trial.reused)
         assert trial.values == equal.values
         assert (trial.returns, trial.score) == (equal.returns, equal.score)
-    standings = batch.standings()
+    standings = batch.statuses()
     assert Counter(s.state for s in standings.values()) == {"done": len(records), "pruned": 30 - len(records)}
     assert {s.reason for s in standings.values() if s.state == "pruned"} == {EXHAUSTED}
     begin(ledger, plan, 30)

@@ -65,7 +65,7 @@ def test_a_trial_whose_process_dies_again_and_again_has_failed_and_is_tried_by_t
             dead = ledger.study.ask().number
         ledger.redo(ledger.trials()[dead])
         assert [t.user_attrs[RUN] for t in ledger.trials()] == [trial_key(0)] * (times + 2 if times < 3 else 4)
-    assert batch.standings()[trial_key(0)].state == "failed"
+    assert batch.statuses()[trial_key(0)].state == "failed"
     (record,) = read_trials(ledger, plan)
     assert record.state == "failed"
     assert record.reason == "config: its process died 4 times (out of memory, or a crash)"

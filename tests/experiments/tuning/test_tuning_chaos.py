@@ -10,8 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sb3_ppo_variants.experiments.engine.ledger import Ledger
-from sb3_ppo_variants.experiments.engine.standings import Standing
-from sb3_ppo_variants.experiments.engine.work import Job
+from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate
 from sb3_ppo_variants.experiments.tuning.trials import read_trials, trial_key
 from tests.experiments.engine.chaos import Killer, check, run_crew
@@ -47,14 +46,13 @@ def test_an_interrupted_study_keeps_the_parameters_of_what_was_under_way(
     ledger, plan = make_ledger(), cheap_plan(timesteps=400, seeds=1)
     batch = begin(ledger, plan, 4)
 
-    def watch(standings: Mapping[str, Standing]) -> None:
+    def watch(standings: Mapping[str, RunStatus]) -> None:
         first, second = (standings[trial_key(number)] for number in (0, 1))
         if first.state == "done" and second.state != "waiting":
             os.kill(os.getpid(), signal.SIGINT)
 
-    job = Job(ledger.url, ledger.name, 1, 2, wanted=tuple(batch.runs), first=batch.first, poll=0.2)
-    with pytest.raises(Interrupted, match="of 4 runs done; the same command goes on"):
-        coordinate(batch, job, 1, tmp_path / "workers.log", watch)
+    with pytest.raises(Interrupted, match="of 4 runs done; rerun the command to resume"):
+        coordinate(batch, 1, tmp_path / "workers.log", watch, poll=0.2)
     assert not ledger.trials(TrialState.RUNNING)
     finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
     run_crew(ledger, plan, 4, tmp_path, jobs=1)

@@ -106,7 +106,7 @@ def test_a_failed_trial_says_of_which_kind(
     assert [t.state.name for t in ledger.trials()] == ["FAIL", "FAIL"]
     begin(ledger, plan, 2, execute=TRIALS)
     assert work_here(ledger) == 0  # it counts, and is not tried again
-    assert all(s.state == "failed" for s in batch.standings().values())
+    assert all(s.state == "failed" for s in batch.statuses().values())
 
 
 def test_a_trial_that_takes_too_long_fails(make_ledger: MakeLedger) -> None:
