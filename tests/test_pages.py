@@ -65,8 +65,8 @@ def shortened(code: str) -> str:
 
 @pytest.fixture
 def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of their own: rollouts of at most ``LEARN`` steps, of any on-policy algorithm, and studies without
-    worker processes (starting them takes seconds, and test_workers.py does that)."""
+    """In a folder of their own: rollouts of at most ``LEARN`` steps, of any on-policy algorithm, and comparisons and
+    studies without worker processes (starting them takes seconds, and test_workers.py does that)."""
     construct = OnPolicyAlgorithm.__init__
 
     def construct_small(self: OnPolicyAlgorithm, *args: Any, n_steps: int, **kwargs: Any) -> None:
@@ -75,7 +75,7 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OnPolicyAlgorithm, "__init__", construct_small)
     monkeypatch.setattr(importlib.import_module("sb3_ppo_variants.experiments.speed"), "ROLLOUT_ROWS", LEARN)
-    for module in ("many_runs", "tuning", "tuning_confirmation"):
+    for module in ("engine.coordinator", "tuning.study", "tuning.confirmation_runs"):
         monkeypatch.setattr(f"sb3_ppo_variants.experiments.{module}.coordinate", coordinate_here)
 
 
