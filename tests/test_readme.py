@@ -20,7 +20,6 @@ README = Path("README.md")
 BACKENDS = Path("sb3_ppo_variants/backends/README.md")
 COMPARE = Path("sb3_ppo_variants/experiments/compare/README.md")
 TUNING = Path("sb3_ppo_variants/experiments/tuning/README.md")
-SENSITIVITY = Path("sb3_ppo_variants/experiments/sensitivity/README.md")
 RESULTS = Path("zoo_configs/results")
 
 
@@ -435,7 +434,7 @@ def sensitivity(environment: str) -> pd.DataFrame:
 def test_a_point_of_the_sensitivity_study_is_the_measured_one(point: tuple[str, str, float, bool]) -> None:
     environment, parameter, value, with_interval = point
     found = sensitivity(environment).loc[(parameter, value)]
-    said = rows(SENSITIVITY, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
+    said = rows(TUNING, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
     assert number(found["return"], 0) in said
     if with_interval:
         assert between(found["low"], found["high"], 0) in said
@@ -443,6 +442,6 @@ def test_a_point_of_the_sensitivity_study_is_the_measured_one(point: tuple[str, 
 
 def test_the_sweep_of_epochs_is_the_measured_one() -> None:
     cartpole = sensitivity("CartPole-v1").loc["n_epochs"]["return"]
-    said = rows(SENSITIVITY, "| | what it says, in this budget |")["K"][1].replace("*", "")
+    said = rows(TUNING, "| | what it says, in this budget |")["K"][1].replace("*", "")
     assert ", ".join(f"{value:.0f}" for value in cartpole) in said
     assert ", ".join(f"{k:.0f}" for k in cartpole.index) in said

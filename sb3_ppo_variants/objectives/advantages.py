@@ -21,7 +21,7 @@ def _standardize_minibatch(advantages: th.Tensor) -> th.Tensor:
 
 def advantage_normalizer(mode: NormalizeAdvantage, rollout_advantages: np.ndarray) -> Callable[[th.Tensor], th.Tensor]:
     """
-    The function that normalises a minibatch's advantages: (A − mean) / (std + 1e-8), std with ddof = 1.
+    The function that a minibatch's advantages pass through: (A − mean) / (std + 1e-8), std with ddof = 1.
 
     :param mode: ``True``: mean and std of each minibatch (SB3's way); ``"rollout"``: of the whole rollout, once (as in
         OpenAI Baselines' ppo1, the PPO paper's code); ``False``: the advantages as they are
