@@ -19,7 +19,7 @@ from tests.pages import ROOT, prose, tables
 README = Path("README.md")
 ALGORITHMS = Path("sb3_ppo_variants/algorithms/README.md")
 BACKENDS = Path("sb3_ppo_variants/backends/README.md")
-COMPARE = Path("sb3_ppo_variants/experiments/compare/README.md")
+COMPARE = Path("sb3_ppo_variants/experiments/comparison/README.md")
 TUNING = Path("sb3_ppo_variants/experiments/tuning/README.md")
 RESULTS = Path("zoo_configs/results")
 
