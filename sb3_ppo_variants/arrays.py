@@ -1,4 +1,4 @@
-"""What the pure functions of this package need so that one formula serves numpy and torch alike."""
+"""Helpers with which one formula works on numpy arrays and torch tensors alike."""
 
 from functools import cache
 from types import ModuleType
@@ -13,10 +13,10 @@ Array: TypeAlias = Any
 
 def namespace_of(array: Array) -> ModuleType:
     """
-    The module whose ``exp``, ``minimum``, ``clip``, ``where``, … work on ``array``.
+    The module whose ``exp``, ``minimum``, ``clip``, ``where``, … take ``array``.
 
-    :param array: An array of either kind
-    :return: ``torch`` for a tensor, else ``numpy``
+    :param array: A numpy array or a torch tensor
+    :return: ``torch`` for a tensor, otherwise ``numpy``
     """
     return th if isinstance(array, th.Tensor) else np
 
@@ -25,12 +25,12 @@ def constants(value: float, shape: tuple[int, ...], like: Array) -> Array:
     """
     :param value: The entry
     :param shape: The shape
-    :param like: An array of the kind, type and device wanted
-    :return: an array with equal entries
+    :param like: An array of the kind, data type and device wanted
+    :return: an array of this shape, all of whose entries are ``value``
     """
     if isinstance(like, th.Tensor):
         return like.new_full(shape, value)
-    # Not np.full or np.ones_like: on short arrays their Python wrappers take longer than the work.
+    # np.full and np.ones_like have Python wrappers that take longer than filling a short array.
     array = np.empty(shape, like.dtype)
     array.fill(value)
     return array
@@ -46,7 +46,7 @@ def row_sums(array: Array) -> Array:
     :param array: shape (B, n)
     :return: Σ over the last axis, shape (B,)
     """
-    # A product with ones: numpy's own reduction over a short last axis takes several times as long.
+    # A product with ones is several times as fast as numpy's reduction over a short last axis.
     return array @ _ones(array.shape[-1], array.dtype) if isinstance(array, np.ndarray) else array.sum(-1)
 
 
@@ -60,9 +60,9 @@ def row_maxima(array: Array) -> Array:
 
 def require_equal_shapes(**arrays: Array) -> None:
     """
-    Reject arrays that would silently broadcast: (B,) with (B, 1) gives (B, B) and a wrong mean.
+    Reject arrays that would broadcast silently: (B,) with (B, 1) gives (B, B) and a wrong mean.
 
-    :param arrays: The arrays by the name that the caller knows them by
+    :param arrays: The arrays by the caller's names for them
     :raises ValueError: if two shapes differ
     """
     first, *others = arrays.values()

@@ -1,8 +1,9 @@
 """The documented hyperparameters: symbol, argument, default and the range that the literature gives.
 
-The one place for these numbers: the classes, the tuner, the plots and the README read them from here.
+The classes, the tuner and the plots read these numbers from here, and a test compares the README with them.
 Source: Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.06347, Tables 1, 3 and 5 (``n_epochs`` 10
-for MuJoCo, 3 for Atari; ``ent_coef`` 0.01 for Atari); ``vf_coef`` 0.5 is Stable-Baselines3's.
+for MuJoCo, 3 for Atari; ``ent_coef`` 0.01 for Atari). ``vf_coef`` 0.5 is Stable-Baselines3's, before the whole squared
+error; OpenAI Baselines has 0.5 before half of it.
 """
 
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ Number = TypeVar("Number", int, float)
 class Documented(NamedTuple, Generic[Number]):
     """One documented hyperparameter.
 
-    :param symbol: The letter in the papers
+    :param symbol: Its letter in the papers
     :param argument: The constructor's argument
     :param default: The documented default
     :param low: Lower end of the documented range; ``None`` where only a default is documented

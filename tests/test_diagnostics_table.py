@@ -1,4 +1,4 @@
-"""The table of diagnostics, in the README or on the page of its own, has every key that an algorithm logs."""
+"""The table in ``DIAGNOSTICS.md`` has every key that an algorithm logs, and no other."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 from stable_baselines3.common.logger import Logger
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from tests.pages import prose
 
-ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "sb3_ppo_variants/DIAGNOSTICS.md")
+PAGE = Path("sb3_ppo_variants/DIAGNOSTICS.md")
 SMALL = {"n_steps": 64, "seed": 0}
-# Each algorithm as it is, and with everything switched on that logs something more.
+# Each algorithm with its defaults, and with every setting that adds a key to the log.
 RUNS = [
     (ClipPPO, "CartPole-v1", {}),
     (
@@ -29,8 +29,7 @@ RUNS = [
 
 
 def documented() -> set[str]:
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.is_file())
-    rows = re.findall(r"^\| (`(?:train|rollout|time)/.*?) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| (`(?:train|rollout|time)/.*?) \|", prose(PAGE), re.MULTILINE)
     return {key for row in rows for key in re.findall(r"`([a-z]+/\w+)`", row)}
 
 

@@ -1,14 +1,73 @@
-"""What the README says in numbers is what is in the code and in the measured results, and the pages of the algorithms
-repeat it. What else the pages say is tested in ``test_pages.py``."""
+"""The numbers on the pages are those of the code and of the committed results. What else the pages say is tested in
+``test_pages.py``."""
 
+import json
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from sb3_ppo_variants.defaults import DOCUMENTED
 from tests.pages import ROOT, prose, tables
 
 README = Path("README.md")
+ALGORITHMS = Path("sb3_ppo_variants/algorithms/README.md")
+BACKENDS = Path("sb3_ppo_variants/backends/README.md")
+COMPARE = Path("sb3_ppo_variants/experiments/comparison/README.md")
+TUNING = Path("sb3_ppo_variants/experiments/tuning/README.md")
+RESULTS = Path("zoo_configs/results")
+
+
+def rows(page: Path, header: str) -> dict[str, list[str]]:
+    """First cell → row, of the only table with a header."""
+    (table,) = tables(page, header)
+    return {row[0]: row for row in table if not row[0].startswith("-")}
+
+
+def says(page: Path, *texts: str) -> None:
+    """The page has each text, wherever its lines end."""
+    words = " ".join(prose(page).split())
+    for text in texts:
+        assert text in words, f"{page} does not say: {text}"
+
+
+def number(value: float, digits: int, sign: str = "-") -> str:
+    """A number as the pages write it, with a minus sign that is one.
+
+    :param sign: ``"+"`` to have the sign of a positive number too
+    """
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+def between(low: float, high: float, digits: int, sign: str = "-") -> str:
+    return f"{number(low, digits, sign)} to {number(high, digits, sign)}"
+
+
+def read(path: str) -> Any:
+    return json.loads((ROOT / RESULTS / path).read_text(encoding="utf-8"))
+
+
+def table_of(path: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / RESULTS / path)
+
+
+# ---- Defaults ----
+
+
+def test_the_documented_defaults_are_in_the_table() -> None:
+    text = prose(README)
+    for documented in DOCUMENTED:
+        assert f"| {documented.symbol} | `{documented.argument}` | {documented.default} |" in text
+
+
+# ---- CartPole ----
+
 COMPARISON = "| algorithm | final return | 95 % | P(better than sb3:ppo) | 95 % | steps/s | n |"
 LEARNING = "| algorithm | scores of the five seeds |"
 PAGES = {
@@ -20,28 +79,378 @@ PAGES = {
 }
 
 
-def test_the_documented_defaults_are_in_the_table() -> None:
-    text = prose(README)
-    for documented in DOCUMENTED:
-        assert f"| {documented.symbol} | `{documented.argument}` | {documented.default} |" in text
-
-
-def rows(page: Path, header: str) -> dict[str, list[str]]:
-    """First cell → row, of the only table with a header."""
-    (table,) = tables(page, header)
-    return {row[0]: row for row in table if not row[0].startswith("-")}
-
-
 def test_the_comparison_is_the_measured_one() -> None:
-    measured = (ROOT / "zoo_configs/results/cartpole/table.md").read_text(encoding="utf-8")
-    for row in rows(README, COMPARISON).values():
+    measured = (ROOT / RESULTS / "cartpole/table.md").read_text(encoding="utf-8")
+    found = rows(COMPARE, COMPARISON)
+    assert len(found) == 6
+    for row in found.values():
         assert f"| {' | '.join(row)} |" in measured
+
+
+def test_what_is_said_about_the_comparison() -> None:
+    runs = table_of("cartpole/runs.csv").groupby("algorithm")["final_return"].apply(np.array)
+    ours, theirs = runs["kl_penalty_ppo"], runs["sb3:ppo"]
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - 0.05 / 5)
+    says(
+        COMPARE,
+        f"{ours.mean() - theirs.mean():.1f} ahead",
+        f"({between(*interval, 1)}, corrected for five comparisons)",
+    )
+    unclipped = runs["unclipped_ppo"]
+    says(COMPARE, f"with every seed, from {between(unclipped.min(), unclipped.max(), 1)}")
+    assert all(unclipped.max() < runs[name].min() for name in ("clip_ppo", "kl_penalty_ppo", "paper_trpo", "sb3:ppo"))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_an_algorithms_page_has_its_results(page: str) -> None:
     path = Path(f"sb3_ppo_variants/algorithms/{page}.md")
     zoo_id, name = PAGES[page]
-    found, everything = rows(path, COMPARISON), rows(README, COMPARISON)
+    found, everything = rows(path, COMPARISON), rows(COMPARE, COMPARISON)
     assert found == {key: everything[key] for key in (zoo_id, "sb3:ppo")}
-    assert rows(path, LEARNING) == {name: rows(README, LEARNING)[name]}
+    assert rows(path, LEARNING) == {name: rows(COMPARE, LEARNING)[name]}
+
+
+# ---- Table 1 ----
+
+TABLE1 = "| row | published (1M steps) | measured (300k) | 95 % | rank published | rank measured |"
+DIFFERENCES = "| row | difference from ε 0.2 | interval |"
+#: The rows on the page, in order.
+TABLE1_ROWS = {
+    "no_clipping": "no clipping or penalty",
+    "clip_0.1": "clipping, ε 0.1",
+    "clip_0.2": "clipping, ε 0.2",
+    "clip_0.3": "clipping, ε 0.3",
+    "adaptive_kl_0.003": "adaptive KL, target 0.003",
+    "adaptive_kl_0.01": "adaptive KL, target 0.01",
+    "adaptive_kl_0.03": "adaptive KL, target 0.03",
+    "fixed_kl_0.3": "fixed KL, β 0.3",
+    "fixed_kl_1": "fixed KL, β 1",
+    "fixed_kl_3": "fixed KL, β 3",
+    "fixed_kl_10": "fixed KL, β 10",
+    "trpo": "TRPO, same conventions",
+    "sb3_ppo": "SB3's `PPO` as it is",
+}
+OF_ANOTHER_PAPER = ("trpo", "sb3_ppo")
+
+
+def test_table1_is_the_measured_one() -> None:
+    measured = RESULTS / "table1/table.md"
+    published = rows(measured, "| row | published | measured | 95 % | rank published | rank measured | runs |")
+    scores = rows(measured, SCORES)
+    shown = {name.strip("*"): [cell.strip("*") for cell in row] for name, row in rows(COMPARE, TABLE1).items()}
+    assert list(shown) == list(TABLE1_ROWS.values())
+    for name, label in TABLE1_ROWS.items():
+        if name in OF_ANOTHER_PAPER:
+            expected = ["", scores[name][1], scores[name][2], "", ""]
+        else:
+            _, theirs, ours, interval, their_rank, our_rank, _ = published[name]
+            expected = [theirs.replace("-", "−"), ours, interval, their_rank, our_rank]
+        expected[2] = expected[2].strip("[]").replace(", ", " to ")
+        assert shown[label][1:] == expected
+    says(
+        ALGORITHMS,
+        f"ε 0.2 is first there ({scores['clip_0.2'][1]})",
+        f"target 0.01 has {scores['adaptive_kl_0.01'][1]}, TRPO {scores['trpo'][1]}, and no restraint "
+        f"{scores['no_clipping'][1]}",
+    )
+
+
+SCORES = "| row | mean | 95 % | IQM | 95 % | median | optimality gap | P(better than clip_0.2) | 95 % | runs |"
+
+
+def table1_scores(one: Callable[[str, pd.Series], float]) -> pd.DataFrame:
+    """Normalised scores, one column a row of Table 1, one line an environment and seed; uniform actions are 0.
+
+    :param one: Environment and its returns in the paper's rows → the return that is 1
+    """
+    runs = table_of("table1/runs.csv.gz")
+    ends = {}
+    for environment, returns in runs[~runs["row"].isin(OF_ANOTHER_PAPER)].groupby("environment")["final_return"]:
+        zero = references()[environment]["random"]
+        ends[environment] = (zero, one(environment, returns) - zero)
+    runs["score"] = [
+        (value - ends[environment][0]) / ends[environment][1]
+        for environment, value in zip(runs["environment"], runs["final_return"], strict=True)
+    ]
+    return runs.pivot(index=["environment", "seed"], columns="row", values="score")
+
+
+@cache
+def references() -> dict[str, dict[str, Any]]:
+    path = ROOT / "sb3_ppo_variants/experiments/stats/references.json"
+    return json.loads(path.read_text(encoding="utf-8"))["environments"]
+
+
+def best_run(environment: str, returns: pd.Series) -> float:
+    return float(returns.max())
+
+
+def shipped_reference(environment: str, returns: pd.Series) -> float:
+    return float(references()[environment]["reference"])
+
+
+def difference(scores: pd.DataFrame, name: str, comparisons: int) -> tuple[float, tuple[float, float]]:
+    """A row's mean score over environments minus that of ε 0.2, with Welch's t interval (Satterthwaite's degrees of
+    freedom over all cells), corrected by Bonferroni."""
+    cells = scores[[name, "clip_0.2"]].groupby("environment")
+    n_environments, n_seeds = len(cells), int(cells.size().iloc[0])
+    means = cells.mean().mean()
+    variances = (cells.var() / n_seeds / n_environments**2).to_numpy().ravel()
+    freedom = variances.sum() ** 2 / (variances**2 / (n_seeds - 1)).sum()
+    half = stats.t.ppf(1 - 0.05 / comparisons / 2, freedom) * np.sqrt(variances.sum())
+    found = means[name] - means["clip_0.2"]
+    return found, (found - half, found + half)
+
+
+def test_differences_from_clipping_are_those_of_the_runs() -> None:
+    others = [name for name in TABLE1_ROWS if name != "clip_0.2"]
+    on_the_papers, on_ours = table1_scores(best_run), table1_scores(shipped_reference)
+    shown = rows(COMPARE, DIFFERENCES)
+    assert list(shown) == [TABLE1_ROWS[name] for name in others]
+    worse = []
+    for name in others:
+        found, interval = difference(on_the_papers, name, len(others))
+        assert shown[TABLE1_ROWS[name]][1:] == [number(found, 2, "+"), between(*interval, 2, "+")]
+        worse += [name] if interval[1] < 0 else []
+    assert worse == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
+    said = {name: difference(on_ours, name, len(others)) for name in others}
+    assert [name for name in others if said[name][1][1] < 0] == ["no_clipping", "fixed_kl_10"]
+    says(
+        COMPARE,
+        *(f"({number(f, 2)}, {between(*i, 2)})" for f, i in (said["no_clipping"], said["fixed_kl_10"])),
+        f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}",
+    )
+    first, last = on_the_papers["clip_0.2"].mean(), on_the_papers["no_clipping"].mean()
+    gaps = [difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]
+    (none, its), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
+    says(
+        README,
+        f"mean score {first:.2f}) and the row without clipping or penalty last ({last:.2f})",
+        f"The difference is {none} (95 % interval, corrected for twelve comparisons: {its})",
+        f"({strongest}, {its_own})",
+    )
+
+
+def test_the_million_steps_are_the_measured_ones() -> None:
+    short, long = (table_of(f"table1/{name}runs.csv.gz") for name in ("", "million/"))
+    labels = {"fixed_kl_3": "β 3", "fixed_kl_10": "β 10", "clip_0.2": "ε 0.2", "clip_0.3": "ε 0.3"}
+    for name, label in labels.items():
+        ends = []
+        for runs in (short, long):
+            chosen = (runs["row"] == name) & (runs["environment"] == "HalfCheetah-v5") & (runs["seed"] == 0)
+            ends.append(runs[chosen]["final_return"].item())
+        says(COMPARE, f"{label} from {between(*ends, 0)}")
+    assert long[long["environment"] == "InvertedPendulum-v5"]["final_return"].min() > 920
+
+
+def test_rank_correlations_and_the_other_reading() -> None:
+    header = "| scale | Spearman's ρ | 95 % | Kendall's τ | 95 % |"
+    agreement = [row[1:3] for row in rows(RESULTS / "table1/table.md", header).values()]
+    value, interval = agreement[0]
+    values = sorted(float(row[0]) for row in agreement)
+    says(
+        COMPARE,
+        f"ρ is {value} ({interval.strip('[]').replace(', ', ' to ')})",
+        f"{values[0]:.2f} to {values[-1]:.2f} in the four readings",
+    )
+    (scores,) = tables(RESULTS / "table1/sb3_reading/table.md", SCORES)
+    texts = [f"{row[1]} ({row[2].strip('[]').replace(', ', ' to ')})" for row in scores]
+    says(COMPARE, f"score {texts[0]}, {texts[1]} and {texts[2]}")
+
+
+# ---- Speed ----
+
+SPEED = (
+    "| environment | envs | environment alone | `ClipPPO` | SB3 `PPO` | times as fast | with a callback of yours | "
+    "than SBX `PPO` | `TRPO` | contrib `TRPO` | times as fast |"
+)
+SHORT_SPEED = "| environment | environments | `ClipPPO` over SB3's `PPO` | `TRPO` over sb3-contrib's |"
+
+
+def median_time(splits: dict[str, list[float]]) -> str:
+    return f"{np.median(np.sum(list(splits.values()), axis=0)):.0f}"
+
+
+def ratio(measurement: dict[str, Any], ours: str, peer: str) -> tuple[str, str]:
+    """Median and range."""
+    (found,) = (r for r in measurement["ratios"] if (r["ours"], r["peer"]) == (ours, peer))
+    return f"{found['median']:.1f}", f"({found['low']:.1f} to {found['high']:.1f})"
+
+
+def test_the_speed_tables_are_the_measured_ones() -> None:
+    measured = read("speed/default.json")["measurements"]
+    (shown,), (short,) = tables(BACKENDS, SPEED), tables(README, SHORT_SPEED)
+    for one, row, short_row in zip(measured, shown, short, strict=True):
+        times = {name: median_time(splits) for name, splits in one["splits"].items()}
+        clip, own, sbx, trpo = (
+            ratio(one, *pair)
+            for pair in (
+                ("clip_ppo", "sb3:ppo"),
+                ("clip_ppo, own callback", "sb3:ppo"),
+                ("clip_ppo", "sbx:PPO"),
+                ("paper_trpo", "contrib:trpo"),
+            )
+        )
+        where = [one["environment"], str(one["n_envs"])]
+        bold = ["**{}** {}".format(*found) for found in (clip, sbx, trpo)]
+        ours = [f"{np.median(one['floor']):.0f}", times["clip_ppo"], times["sb3:ppo"], bold[0], " ".join(own), bold[1]]
+        assert row == [*where, *ours, times["paper_trpo"], times["contrib:trpo"], bold[2]]
+        assert short_row == [*where, " ".join(clip), " ".join(trpo)]
+    medians = sorted(float(ratio(one, "clip_ppo", "sb3:ppo")[0]) for one in measured)
+    says(README, f"{medians[0]} to {medians[-1]} times in the four settings")
+
+
+def test_the_other_speeds_are_the_measured_ones() -> None:
+    on_xeon = read("speed/default_xeon.json")["measurements"]
+    xeon = [ratio(one, "clip_ppo", "sb3:ppo")[0] for one in on_xeon]
+    says(BACKENDS, f"HalfCheetah alone takes {np.median(on_xeon[0]['floor']):.0f} µs")
+    says(BACKENDS, f"gave {', '.join(xeon[:3])} and {xeon[3]} over SB3's `PPO`")
+    wide = [ratio(one, "clip_ppo", "sb3:ppo")[0] for one in read("speed/wide.json")["measurements"]]
+    says(BACKENDS, "{} times as fast at width 256 and {} at 512 with one environment, {} and {} with 64".format(*wide))
+    for name in ("default", "wide"):
+        found = [
+            r["median"]
+            for one in read(f"speed/{name}.json")["measurements"]
+            for r in one["ratios"]
+            if (r["ours"], r["peer"]) == ("clip_ppo autograd", "sb3:ppo")
+        ]
+        says(BACKENDS, f"{min(found):.2f} to {max(found):.2f}")
+
+
+# ---- Tuning ----
+
+STUDIES = (
+    "| command (with these environments) | trials | defaults, best trial (tuning seeds) | defaults, best trial (test "
+    "seeds) | confirmed difference |"
+)
+BY_ENVIRONMENT = "| environment | `ClipPPO`, trial 13 | 98.3 % | `KLPenaltyPPO`, trial 16 | 97.5 % |"
+TUNED = {"clip_ppo": "trial 13", "kl_penalty_ppo": "trial 16"}
+
+
+@cache
+def confirmation(algorithm: str) -> dict[tuple[str, str], list[str]]:
+    """(Setting, environment) → difference and its interval, from the study's report."""
+    page = (ROOT / RESULTS / f"tuning/{algorithm}/report.html").read_text(encoding="utf-8")
+    lines = [re.findall(r"<t[hd]\b.*?>([^<]*)</t[hd]>", line) for line in page.split("<tr ")]
+    # Name, environment, return, defaults, difference, interval, …
+    return {(line[0], line[1]): line[4:6] for line in lines if len(line) == 11}
+
+
+def normalised(study: dict[str, Any], returns: dict[str, list[float]]) -> float:
+    """Mean over environments of normalised interquartile means."""
+    scores = []
+    for environment, values in returns.items():
+        zero, one = study["plan"]["references"][environment]
+        scores.append((stats.trim_mean(values, 0.25) - zero) / (one - zero))
+    return float(np.mean(scores))
+
+
+def test_the_studies_are_the_measured_ones() -> None:
+    for (algorithm, best), row in zip(TUNED.items(), tables(TUNING, STUDIES)[0], strict=True):
+        study = read(f"tuning/{algorithm}/study.json")
+        scores = {trial["number"]: trial["score"] for trial in study["trials"]}
+        winner = max(scores, key=scores.__getitem__)
+        assert best == f"trial {winner}"
+        on_test = {c["name"]: normalised(study, c["returns"]) for c in study["candidates"]}
+        gain, interval = confirmation(algorithm)[best, "all, normalised"]
+        assert row[1:4] == [
+            str(len(scores)),
+            f"{scores[0]:.3f}, {scores[winner]:.3f}",
+            f"{on_test['defaults']:.3f}, {on_test[best]:.3f}",
+        ]
+        assert re.fullmatch(rf"\*\*{re.escape(gain)}\*\* \(\d+\.\d %: {re.escape(interval)}\)", row[4])
+
+
+def test_gains_by_environment_are_the_measured_ones() -> None:
+    shown = rows(TUNING, BY_ENVIRONMENT)
+    for environment, row in shown.items():
+        assert row[1:] == [cell for a, best in TUNED.items() for cell in confirmation(a)[best, environment]]
+    clip = confirmation("clip_ppo")
+    says(TUNING, "({}, {})".format(*clip["trial 30", "HalfCheetah-v5"]))
+    gain, interval = clip["trial 13", "all, normalised"]
+    loss, its_interval = clip["trial 13", "Acrobot-v1"]
+    says(README, f"{gain} in normalised score (98.3 % interval {interval})")
+    says(README, f"lose {loss.strip('−')} ({its_interval})")
+
+
+def test_what_is_said_about_the_clip_study() -> None:
+    study = read("tuning/clip_ppo/study.json")
+    candidates = {c["name"]: c for c in study["candidates"]}
+    only_pendulum = candidates["defaults"]["returns"] | {
+        "Pendulum-v1": candidates["trial 13"]["returns"]["Pendulum-v1"]
+    }
+    defaults = normalised(study, candidates["defaults"]["returns"])
+    gain = normalised(study, candidates["trial 13"]["returns"]) - defaults
+    share = (normalised(study, only_pendulum) - defaults) / gain
+    says(TUNING, f"{share:.0%} of `ClipPPO`'s gain".replace("%", " %"))
+    says(README, f"Pendulum accounts for {share:.0%} of that".replace("%", " %"))
+    trials = sorted(study["trials"], key=lambda trial: -trial["score"])
+    says(TUNING, f"(+{trials[0]['score'] - study['trials'][0]['score']:.3f})")
+    best = [trial["values"] for trial in trials[:5]]
+    says(
+        TUNING,
+        f"ε of {ends(best, lambda v: v['clip_range'])} below 1",
+        f"{ends(best, lambda v: v['clip_range'] * v['clip_range_high'])} above it",
+        f"λ of {ends(best, lambda v: v['gae_lambda'])}",
+        f"c₁ of {ends(best, lambda v: v['vf_coef'], '.2g')}",
+        f"c₂ of {ends(best, lambda v: v['ent_coef'], '.3f')}",
+        f"learning rate of {best[0]['learning_rate']:.4f}",
+        f"γ {best[0]['gamma']:.3f}",
+    )
+    assert {v["n_epochs"] for v in best} == {9, 10}
+    assert max(t["score"] for t in trials if 3 <= t["values"]["n_epochs"] <= 6) < 0.36
+
+
+def ends(settings: list[dict[str, Any]], value: Callable[[dict[str, Any]], float], form: str = ".2f") -> str:
+    values = [value(one) for one in settings]
+    return f"{min(values):{form}} to {max(values):{form}}"
+
+
+# ---- Sensitivity ----
+
+#: What the page says of a point: environment, parameter, value, and whether with its interval.
+POINTS = [
+    ("InvertedPendulum-v5", "clip_range", 0.5, True),
+    ("Acrobot-v1", "clip_range", 0.5, True),
+    ("CartPole-v1", "gae_lambda", 0.9, True),
+    ("CartPole-v1", "gae_lambda", 0.995, True),
+    ("Acrobot-v1", "gae_lambda", 0.9, True),
+    ("Acrobot-v1", "gae_lambda", 0.995, True),
+    ("InvertedPendulum-v5", "gae_lambda", 0.9, True),
+    ("InvertedPendulum-v5", "gae_lambda", 0.995, True),
+    ("Pendulum-v1", "gae_lambda", 0.8, False),
+    ("Pendulum-v1", "gae_lambda", 0.95, False),
+    ("CartPole-v1", "gae_lambda", 0.5, False),
+    ("CartPole-v1", "vf_coef", 0.1, True),
+    ("CartPole-v1", "vf_coef", 2.0, True),
+    ("Acrobot-v1", "vf_coef", 0.0, True),
+    ("Acrobot-v1", "vf_coef", 1.0, True),
+    ("Pendulum-v1", "vf_coef", 0.0, True),
+    ("Pendulum-v1", "vf_coef", 0.5, True),
+    ("Acrobot-v1", "ent_coef", 0.1, True),
+    ("Acrobot-v1", "ent_coef", 0.003, True),
+    ("Acrobot-v1", "ent_coef", 0.01, True),
+]
+SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "c₁", "ent_coef": "c₂"}
+
+
+@cache
+def sensitivity(environment: str) -> pd.DataFrame:
+    return table_of(f"sensitivity/sensitivity-{environment}.csv").set_index(["parameter", "value"])
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda p: "-".join(map(str, p[:3])))
+def test_a_point_of_the_sensitivity_study_is_the_measured_one(point: tuple[str, str, float, bool]) -> None:
+    environment, parameter, value, with_interval = point
+    found = sensitivity(environment).loc[(parameter, value)]
+    said = rows(TUNING, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
+    assert number(found["return"], 0) in said
+    if with_interval:
+        assert between(found["low"], found["high"], 0) in said
+
+
+def test_the_sweep_of_epochs_is_the_measured_one() -> None:
+    cartpole = sensitivity("CartPole-v1").loc["n_epochs"]["return"]
+    said = rows(TUNING, "| | what it says, in this budget |")["K"][1].replace("*", "")
+    assert ", ".join(f"{value:.0f}" for value in cartpole) in said
+    assert ", ".join(f"{k:.0f}" for k in cartpole.index) in said

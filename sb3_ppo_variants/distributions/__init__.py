@@ -1,7 +1,9 @@
-"""Closed forms of SB3's action distributions: KL divergence and its slope, as pure functions of their parameters.
+"""Closed forms of SB3's action distributions, as pure functions of their parameters.
 
-Shapes: B rows, A action dimensions, D discrete choices. KL is always KL(old‖new) = E_old[log π_old − log π], in nats,
-summed over action dimensions, one value per row.
+Each head has the log-probability, the entropy and the KL, their slopes (derivatives with respect to the network's
+outputs), and the product of its Fisher matrix with a vector. The closed-form backend uses all of them, the autograd
+backend the KL. Shapes: B rows, A action dimensions, D discrete choices. KL is always KL(old‖new) =
+E_old[log π_old − log π], in nats, summed over action dimensions, one value per row.
 """
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli

@@ -1,4 +1,4 @@
-"""Bernoulli head (MultiBinary actions)."""
+"""The Bernoulli head (MultiBinary actions)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ def log_sigmoid(logits: Array) -> Array:
     :return: log σ(l) = −log(1 + e^−l), without overflow for either sign, same shape
     """
     xp = namespace_of(logits)
-    # Smooth at zero, where min(l, 0) − log(1 + e^−|l|) has a kink that the second derivative, TRPO's, would see.
+    # min(l, 0) − log(1 + e^−|l|) has a kink at zero, which would spoil the second derivative that TRPO takes.
     return -xp.logaddexp(xp.zeros_like(logits), -logits)
 
 
@@ -32,13 +32,13 @@ class Bernoulli:
         return (actions - namespace_of(logits).exp(log_sigmoid(logits)),)
 
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """One after the other: they have little in common."""
+        """They share too little to be computed together."""
         return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
 
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A −p·log p − (1 − p)·log(1 − p)."""
         (logits,) = parameters
-        # = −log σ(−l) − p·l, with log p = log(1 − p) + l.
+        # This is −log σ(−l) − p·l, since log p = log(1 − p) + l.
         return -row_sums(log_sigmoid(-logits) + logits * namespace_of(logits).exp(log_sigmoid(logits)))
 
     def entropy_slope(self, parameters: Parameters) -> Parameters:

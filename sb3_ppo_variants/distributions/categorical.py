@@ -1,4 +1,4 @@
-"""Categorical head (Discrete actions)."""
+"""The categorical head (Discrete actions)."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ class Categorical:
     """
     One choice of D; parameters (log p,), shape (B, D).
 
-    The KL takes logits that are not normalised too; the other functions do not, so that a caller who needs several of
-    them normalises once (``log_softmax``). Slopes are with respect to the logits.
+    The caller normalises once, with ``log_softmax``, for all functions. Only ``kl`` and ``kl_slope`` also take logits
+    that are not normalised. Slopes are with respect to the logits.
     """
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
-        """log p of the choice; actions: whole numbers, shape (B,)."""
+        """log p of the action; actions: integers, shape (B,)."""
         (log_p,) = parameters
         return log_p[namespace_of(log_p).arange(len(log_p)), actions]
 
@@ -39,7 +39,7 @@ class Categorical:
         return (slope,)
 
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """One after the other: they have little in common."""
+        """They share too little to be computed together."""
         return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
 
     def entropy(self, parameters: Parameters) -> Array:
@@ -61,7 +61,7 @@ class Categorical:
         """KL(old‖new) = Σ_D p_old·(log p_old − log p)."""
         xp = namespace_of(new[0])
         old_log_p, log_p = log_softmax(old[0]), log_softmax(new[0])
-        # A choice that the old policy could not take (logit −inf) adds nothing: lim p·log p = 0.
+        # An action that the old policy could not take (logit −inf) contributes nothing: lim p·log p = 0.
         impossible = xp.isinf(old_log_p)
         zeros = xp.zeros_like(log_p)
         log_odds = xp.where(impossible, zeros, old_log_p) - xp.where(impossible, zeros, log_p)

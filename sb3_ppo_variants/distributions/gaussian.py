@@ -1,4 +1,4 @@
-"""Diagonal Gaussian head (Box actions)."""
+"""The diagonal Gaussian head (Box actions)."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class Gaussian:
     """
     Independent normals; parameters (μ, log σ), both of shape (B, A), or log σ of shape (A,) for all rows.
 
-    The KL between two Gaussians passed through one and the same bijection (tanh squashing) is the KL between the
-    Gaussians; so this serves SB3's squashed head and squashed gSDE too.
+    A bijection of the actions (tanh squashing) does not change a KL, so the KL is right for SB3's squashed Gaussian and
+    squashed gSDE too.
     """
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
@@ -25,7 +25,7 @@ class Gaussian:
         return self.log_prob_and_slope(parameters, actions)[1]
 
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """Both from one z."""
+        """Both, computed from the same z."""
         mean, log_std = parameters
         inverse_std = namespace_of(mean).exp(-log_std)
         z = (actions - mean) * inverse_std
@@ -54,8 +54,8 @@ class Gaussian:
         """KL(old‖new) = Σ_A ½[(e^u − 1 − u) + ((μ − μ_old)/σ)²], u = 2(log σ_old − log σ)."""
         xp = namespace_of(new[0])
         (old_mean, old_log_std), (mean, log_std) = old, new
-        # The textbook form log σ/σ_old + (σ_old² + Δμ²)/2σ² − ½ cancels to rounding noise for the tiny KLs of one
-        # update; with expm1 the small terms stay exact and the sum is never negative.
+        # For the tiny KLs of one update the textbook form log σ/σ_old + (σ_old² + Δμ²)/2σ² − ½ cancels to rounding
+        # noise. With expm1 the small terms stay exact and the sum is never negative.
         u = 2 * (old_log_std - log_std)
         z = (mean - old_mean) * xp.exp(-log_std)
         return 0.5 * row_sums((xp.expm1(u) - u) + z * z)

@@ -1,18 +1,19 @@
-"""What every closed-form head promises."""
+"""The interface of every head."""
 
 from typing import Protocol, TypeAlias
 
 from sb3_ppo_variants.arrays import Array
 
-#: The arrays that fix a distribution for each row, in the head's own order.
+#: The arrays that determine the distribution of each row, in the head's own order.
 Parameters: TypeAlias = tuple[Array, ...]
 
 
 class Head(Protocol):
     """
-    A family of action distributions with closed forms, as pure functions of its parameters.
+    The closed forms of one family of action distributions, as pure functions of its parameters.
 
-    A ``slope`` is a derivative with respect to the network's raw outputs (mean and log σ, or logits), row by row.
+    Each class says what its parameters are: mean and log σ, log-probabilities, or logits. A ``slope`` is a derivative
+    with respect to mean and log σ, or to the logits, row by row.
     """
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
@@ -33,7 +34,7 @@ class Head(Protocol):
         """
         :param parameters: as in ``log_prob``
         :param actions: as in ``log_prob``
-        :return: both of the above, for a caller who needs both
+        :return: both of the above
         """
 
     def entropy(self, parameters: Parameters) -> Array:

@@ -1,4 +1,4 @@
-"""Multi-categorical head (MultiDiscrete actions)."""
+"""The multi-categorical head (MultiDiscrete actions)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,26 +13,29 @@ from sb3_ppo_variants.distributions.head import Parameters
 @dataclass(frozen=True)
 class MultiCategorical:
     """
-    Independent choices; parameters (logits,), shape (B, ΣD), the blocks side by side.
+    Independent choices; parameters (log p,), shape (B, ΣD), one block per choice, side by side.
+
+    As for ``Categorical``, each block is normalised (``log_softmax`` of its logits); only ``kl`` and ``kl_slope`` also
+    take logits that are not. Slopes are with respect to the logits.
 
     :param sizes: D of each choice, in order
     """
 
     sizes: tuple[int, ...]
 
-    def blocks(self, logits: Array) -> list[Array]:
+    def blocks(self, joined: Array) -> list[Array]:
         """
-        :param logits: shape (B, ΣD)
-        :return: the logits of each choice, shape (B, D)
+        :param joined: log p, logits, or their slopes, shape (B, ΣD)
+        :return: those of each choice, shape (B, D)
         """
         edges = np.cumsum((0, *self.sizes)).tolist()
-        return [logits[:, start:end] for start, end in pairwise(edges)]
+        return [joined[:, start:end] for start, end in pairwise(edges)]
 
     def _join(self, blocks: list[Array]) -> Parameters:
         return (namespace_of(blocks[0]).concatenate(blocks, -1),)
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
-        """Σ over choices; actions: whole numbers, shape (B, number of choices)."""
+        """Σ over choices; actions: integers, shape (B, number of choices)."""
         blocks = enumerate(self.blocks(parameters[0]))
         return sum(Categorical().log_prob((block,), actions[:, index]) for index, block in blocks)
 
@@ -42,7 +45,7 @@ class MultiCategorical:
         return self._join([Categorical().log_prob_slope((block,), actions[:, index])[0] for index, block in blocks])
 
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """One after the other: they have little in common."""
+        """They share too little to be computed together."""
         return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
 
     def entropy(self, parameters: Parameters) -> Array:
@@ -69,5 +72,5 @@ class MultiCategorical:
         return self._join([Categorical().kl_slope((old_block,), (block,))[0] for old_block, block in blocks])
 
     def averaged_dims(self, parameters: Parameters) -> int:
-        """1: sb3-contrib sums over the choices here, as we do."""
+        """1: sb3-contrib sums over the choices, as this package does."""
         return 1

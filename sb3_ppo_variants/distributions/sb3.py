@@ -1,4 +1,4 @@
-"""From SB3's distribution objects to closed-form heads and plain tensors."""
+"""From SB3's distribution objects to heads and tensors."""
 
 import torch as th
 from stable_baselines3.common.distributions import (
@@ -20,16 +20,16 @@ from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
 
 def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] | None:
     """
-    The head that has the distribution's closed forms, and the tensors that fix it (with their autograd history).
+    The head with the distribution's closed forms, and the tensors that determine it (with their autograd history).
 
     gSDE counts as a Gaussian: given the state, its action is normal with mean μ(s) and the variance that the noise
-    weights give at s. (That two states share one noise matrix does not enter a KL per state.) Squashing is a bijection
-    and does not change a KL.
+    weights give at s. (States share one noise matrix, which does not matter for a KL per state.) Squashing is a
+    bijection and does not change a KL.
 
-    :param distribution: A distribution whose parameters have been set, as ``policy.get_distribution`` returns it
+    :param distribution: A distribution whose parameters are set, as ``policy.get_distribution`` returns it
     :return: head and parameters; ``None`` for a distribution that is not one of SB3's
     """
-    # SB3's base class only announces the attribute; a foreign distribution may do without.
+    # SB3's base class only declares the attribute; a distribution of a user's own may lack it.
     inner = getattr(distribution, "distribution", None)
     if isinstance(distribution, MultiCategoricalDistribution):
         choices: list[torch_distributions.Categorical] = distribution.distribution

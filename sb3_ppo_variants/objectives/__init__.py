@@ -1,7 +1,8 @@
-"""What is maximised: surrogates, KL penalty, value losses and the adaptive-coefficient rule, as pure functions.
+"""Objectives: surrogates, value losses, the k3 estimate of a KL, and the rule that adapts a KL coefficient.
 
-Shapes: B minibatch rows. Every function takes numpy arrays or torch tensors and returns the same kind, one value per
-sample; the caller averages. ``slope`` is the derivative with respect to an input, never to parameters.
+They are pure functions that know no policy. Shapes: B minibatch rows. Each takes numpy arrays or torch tensors and
+returns the same kind, one value per sample; the caller averages. ``value`` is for automatic differentiation, ``slope``
+(the derivative with respect to an input, never to parameters) for the closed form.
 """
 
 from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef

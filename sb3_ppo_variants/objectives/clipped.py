@@ -11,9 +11,9 @@ class ClippedSurrogate:
     L^CLIP = min(r·A, clip(r, 1−ε, 1+ε)·A) with r = exp(log_ratio).
 
     The smaller of the two numbers for either sign of A, hence a lower bound of r·A. It is flat where r has left the
-    band *in the direction that A favours*: r > 1+ε for A > 0, r < 1−ε for A < 0. On the other side the slope is
-    full, so that a ratio that went the wrong way is pulled back. A flat piece ends the reward for moving on; it does
-    not bound r, which other samples' gradients still move.
+    band *in the direction that A favours*: r > 1+ε for A > 0, r < 1−ε for A < 0. On the other side the slope is r·A,
+    which pulls back a ratio that moved the wrong way. The flat part removes the incentive to move further; it does not
+    bound r, which the gradients of other samples still move.
 
     Source: Schulman et al. 2017, equation 7. With ``clip_range_high`` the band is [1−ε, 1+ε_high] (the asymmetric
     "clip-higher" of Yu et al. 2025, arXiv:2503.14476).
@@ -43,6 +43,6 @@ class ClippedSurrogate:
         low, high = self.band
         ratio = xp.exp(log_ratio)
         unclipped = advantage * ratio
-        # Where the clipped branch is the smaller one it is flat; on the edge the two still are the same function.
+        # The clipped branch is flat where it is the smaller one. On the edge both are equal, and the slope is r·A.
         clipped = advantage * ratio.clip(1 - low, 1 + high)
         return xp.where(unclipped > clipped, 0.0, unclipped)

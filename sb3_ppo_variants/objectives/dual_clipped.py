@@ -12,10 +12,10 @@ class DualClippedSurrogate:
     """
     max(L^CLIP, c·A) for A < 0, and L^CLIP itself for A ≥ 0, with c > 1.
 
-    For A < 0 the clipped surrogate falls without bound as r grows, so one sample whose ratio ran away can own the
-    gradient. The floor c·A switches that sample off once r > c. Source: Ye et al. 2020, arXiv:1912.09729, equation 5.
+    For A < 0 the clipped surrogate falls without bound as r grows, so one sample with a very large ratio can dominate
+    the gradient. With the floor c·A its slope is zero once r > c. Source: Ye et al. 2020, arXiv:1912.09729, equation 5.
 
-    :param clipped: The surrogate below which the floor is put
+    :param clipped: The surrogate that gets the floor
     :param dual_clip: c > 1
     """
 
@@ -27,8 +27,8 @@ class DualClippedSurrogate:
         return self.clipped.band
 
     def _capped(self, log_ratio: Array, advantage: Array) -> Array:
-        # For A < 0 the clipped surrogate is r·A from r = 1 on, so its floor c·A is its value at r = c. Capping r, where
-        # max(…, c·A) would give the same value, keeps exp from overflowing, and with it the derivative from 0·∞.
+        # For A < 0 and r ≥ 1 the clipped surrogate is r·A, so the floor c·A is its value at r = c. Capping r gives the
+        # same value as max(…, c·A), but exp cannot overflow, which would make the derivative 0·∞.
         xp = namespace_of(log_ratio)
         return xp.where(advantage < 0, xp.clip(log_ratio, None, math.log(self.dual_clip)), log_ratio)
 

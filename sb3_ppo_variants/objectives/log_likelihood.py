@@ -10,9 +10,9 @@ class LogLikelihood:
     """
     log r · A = (log π(a|s) − log π_old(a|s))·A, whose gradient is A·∇ log π(a|s).
 
-    Subtracting log π_old shifts the value by a constant and leaves the gradient alone; it keeps the form that all
-    surrogates share. Right only for data of the present policy, hence for one step per batch. Source: Williams 1992;
-    Schulman et al. 2017, equations 1 and 2.
+    Subtracting log π_old shifts the value by a constant and does not change the gradient; it makes the objective a
+    function of log r, like all surrogates. It is the policy gradient only on data of the current policy, hence for one
+    step per rollout. Source: Williams 1992; Schulman et al. 2017, equations 1 and 2.
     """
 
     @property

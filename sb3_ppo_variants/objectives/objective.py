@@ -11,7 +11,7 @@ class Objective:
     """
     J = E[surrogate] − kl_coef·E[KL(old‖new)] + ent_coef·E[entropy] − vf_coef·E[value loss], maximised.
 
-    The coefficients are numbers here: schedules have been evaluated, once for the update. Source: Schulman et al.
+    The coefficients are numbers: schedules are evaluated once per update, before this is made. Source: Schulman et al.
     2017, equations 8 (penalty) and 9 (value and entropy terms).
 
     :param surrogate: The policy's term

@@ -1,4 +1,4 @@
-"""What every surrogate promises."""
+"""The interface of every surrogate."""
 
 from typing import Protocol
 
@@ -9,13 +9,13 @@ class Surrogate(Protocol):
     """
     A policy objective per sample, as a function of log r = log π(a|s) − log π_old(a|s) and the advantage A.
 
-    It is maximised. ``value`` and ``slope`` are two independent statements of the same function: automatic
-    differentiation uses the first, the closed form the second, and a test holds them together.
+    It is maximised. ``value`` and ``slope`` are written independently: automatic differentiation uses the first, the
+    closed form the second, and a test compares them.
     """
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """(ε below, ε above) of the ratio band [1−ε, 1+ε] beyond which the clip fraction counts; ``None``: no band."""
+        """(ε below 1, ε above 1): ratios outside this band count as clipped in the log; ``None``: there is no band."""
 
     def value(self, log_ratio: Array, advantage: Array) -> Array:
         """

@@ -1,4 +1,4 @@
-"""The importance-sampled surrogate, with nothing that restrains it."""
+"""The importance-sampled surrogate, without any restraint."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class UnclippedSurrogate:
     """
     L^CPI = r·A with r = exp(log_ratio) = π(a|s) / π_old(a|s).
 
-    Its mean over samples of the old policy estimates the new policy's advantage without bias, but with a variance that
-    grows without bound as the two policies part. Source: Schulman et al. 2017, equation 6 (after Kakade & Langford
-    2002).
+    Its mean over samples of the old policy is an unbiased estimate of the new policy's mean advantage (in the states
+    that the old policy visits), but its variance grows without bound as the two policies move apart. Source:
+    Schulman et al. 2017, equation 6 (after Kakade & Langford 2002).
     """
 
     @property
@@ -25,5 +25,5 @@ class UnclippedSurrogate:
 
     def slope(self, log_ratio: Array, advantage: Array) -> Array:
         require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
-        # d exp(x)/dx = exp(x): here the objective is its own slope.
+        # d exp(x)/dx = exp(x), so the slope equals the value.
         return advantage * namespace_of(log_ratio).exp(log_ratio)

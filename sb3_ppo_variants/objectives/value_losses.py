@@ -1,6 +1,7 @@
 """Value losses: how far the critic is from its target, in three forms."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch as th
 from torch.nn import functional
@@ -8,11 +9,12 @@ from torch.nn import functional
 from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
 
 
-class ValueLoss:
+class ValueLoss(Protocol):
     """
     A loss per sample as a function of V(s), V_old(s) and the target R (here the TD(λ) return).
 
-    It is minimised, weighted with c₁ = ``vf_coef``. No factor ½ (SB3's convention; Baselines and CleanRL halve it).
+    It is minimised, weighted by c₁ = ``vf_coef``. There is no factor ½ (SB3's convention; Baselines and CleanRL
+    halve it).
     """
 
     def value(self, values: Array, old_values: Array, returns: Array) -> Array:
@@ -22,7 +24,6 @@ class ValueLoss:
         :param returns: the target R, shape (B,)
         :return: the loss per sample, shape (B,)
         """
-        raise NotImplementedError
 
     def slope(self, values: Array, old_values: Array, returns: Array) -> Array:
         """
@@ -31,7 +32,6 @@ class ValueLoss:
         :param returns: as in ``value``
         :return: ∂ value / ∂ values, shape (B,)
         """
-        raise NotImplementedError
 
     def mean(self, values: th.Tensor, old_values: th.Tensor, returns: th.Tensor) -> th.Tensor:
         """
@@ -40,11 +40,10 @@ class ValueLoss:
         :param returns: as in ``value``
         :return: the mean over samples, a scalar
         """
-        return self.value(values, old_values, returns).mean()
 
 
 @dataclass(frozen=True)
-class SquaredError(ValueLoss):
+class SquaredError:
     """(V − R)². Source: Schulman et al. 2017, equation 9."""
 
     def value(self, values: Array, old_values: Array, returns: Array) -> Array:
@@ -57,17 +56,17 @@ class SquaredError(ValueLoss):
 
     def mean(self, values: th.Tensor, old_values: th.Tensor, returns: th.Tensor) -> th.Tensor:
         require_equal_shapes(values=values, returns=returns)
-        # Not value().mean(): the same number, but its backward pass rounds otherwise than SB3's.
+        # SB3's own operation: the backward pass of value().mean() rounds differently.
         return functional.mse_loss(returns, values)
 
 
 @dataclass(frozen=True)
-class ClippedSquaredError(ValueLoss):
+class ClippedSquaredError:
     """
-    (V_clip − R)² with V_clip = V_old + clip(V − V_old, −c, c): SB3's form, no maximum.
+    (V_clip − R)² with V_clip = V_old + clip(V − V_old, −c, c): SB3's form, without a maximum.
 
-    Outside the band its slope is zero on *both* sides, so a value that left the band has no way back: it is not a
-    bound of the plain loss. c depends on the scale of the rewards.
+    Its slope is zero outside the band on *both* sides, so nothing moves a value back that has left it, and it is not a
+    bound of the plain loss. A suitable c depends on the scale of the rewards.
 
     :param clip_range_vf: c > 0
     """
@@ -96,14 +95,14 @@ class ClippedSquaredError(ValueLoss):
 
     def mean(self, values: th.Tensor, old_values: th.Tensor, returns: th.Tensor) -> th.Tensor:
         require_equal_shapes(values=values, old_values=old_values, returns=returns)
-        # As in SquaredError: SB3's own operation, for its rounding.
+        # SB3's own operation, as in SquaredError.
         return functional.mse_loss(returns, self.clipped(values, old_values))
 
 
 @dataclass(frozen=True)
 class MaxSquaredError(ClippedSquaredError):
     """
-    max((V − R)², (V_clip − R)²): the form of OpenAI Baselines and CleanRL, pessimistic like the policy's bound.
+    max((V − R)², (V_clip − R)²): the form of OpenAI Baselines and CleanRL, an upper bound of the plain loss.
 
     :param clip_range_vf: c > 0
     """
@@ -117,7 +116,7 @@ class MaxSquaredError(ClippedSquaredError):
         require_equal_shapes(values=values, old_values=old_values, returns=returns)
         plain = (values - returns) ** 2
         clipped = super().value(values, old_values, returns)
-        # A tie counts as plain: inside the band both branches are the same function.
+        # Equal branches count as plain: inside the band they are the same function.
         return namespace_of(values).where(
             plain >= clipped, 2 * (values - returns), super().slope(values, old_values, returns)
         )
