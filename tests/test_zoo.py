@@ -22,7 +22,7 @@ def program(folder: Path, text: str) -> list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# ---- Who does not ask for the zoo does not get it ----
+# ---- Nothing imports rl_zoo3 unless asked to ----
 
 
 def test_nothing_else_imports_rl_zoo3(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def entries(algorithm: str) -> dict[str, dict[str, Any]]:
     return {key: value for key, value in yaml.safe_load(text(algorithm)).items() if not key.startswith("_")}
 
 
-def test_there_is_one_file_an_algorithm() -> None:
+def test_there_is_one_file_per_algorithm() -> None:
     assert {path.stem for path in FOLDER.glob("*.yml")} == set(OURS)
 
 

@@ -1,4 +1,4 @@
-"""Train every entry of some configurations a few steps, through rl_zoo3, and print one JSON line an entry.
+"""Train every entry of some configurations for a few steps, through rl_zoo3, and print one JSON line per entry.
 
 A script for a process of its own: ``python train_zoo_entries.py clip_ppo reinforce`` in an empty folder.
 """

@@ -105,7 +105,7 @@ def write_entry(
     :param note: What tuned it; a comment above the entry
     :param path: The folder; made if it is not there
     :return: The file
-    :raises ValueError: when the file is not YAML with one entry an environment, or cannot take the entry unharmed
+    :raises ValueError: when the file is not YAML with one entry per environment, or the entry would change others
     """
     algorithm_class(algorithm)
     if clash := [key for key in OWN_KEYS if key in settings and key != "policy"]:

@@ -71,7 +71,7 @@ def test_ranges_hold_the_defaults_and_the_documented_ranges(algorithm: str, n_en
     assert settings_of(space, values_of(space, settings), settings) == {a: settings[a] for a in space}
 
 
-def test_every_algorithm_of_ours_has_a_space_and_what_the_task_names_is_in_it() -> None:
+def test_every_algorithm_of_ours_has_a_space_with_its_own_parameters() -> None:
     assert set(SPACES) == set(OURS)
     assert {"clip_range", "clip_range_high"} <= set(SPACES["clip_ppo"])
     assert {"kl_coef", "adaptive_kl_target"} <= set(SPACES["kl_penalty_ppo"])
