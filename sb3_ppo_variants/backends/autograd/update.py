@@ -28,27 +28,24 @@ from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 CHUNK_SIZE = 2048
 
 
-class StepRecord(NamedTuple):
-    """One minibatch's numbers, still on the device. Scalars but for ``ratio``, shape (B,)."""
-
-    ratio: th.Tensor
-    approx_kl: th.Tensor
-    policy_loss: th.Tensor
-    entropy_loss: th.Tensor
-    loss: th.Tensor
-    value_loss: th.Tensor | None
-
-
 class AutogradEvaluation(NamedTuple):
     """
-    An objective evaluated on a minibatch, before its gradient is taken.
+    An objective evaluated on a minibatch, and the numbers of it that the statistics need, still on the device.
 
     :param loss: −J, a scalar with its autograd history
     :param approx_kl: Schulman's k3 estimate of KL(old‖new), averaged over the minibatch
+    :param ratio: r = π/π_old, shape (B,)
+    :param policy_loss: −E[surrogate], a scalar
+    :param entropy_loss: −E[entropy], a scalar
+    :param value_loss: a scalar; ``None`` where no critic is trained
     """
 
     loss: th.Tensor
     approx_kl: th.Tensor
+    ratio: th.Tensor
+    policy_loss: th.Tensor
+    entropy_loss: th.Tensor
+    value_loss: th.Tensor | None
 
     @property
     def known_loss(self) -> float | None:
@@ -77,7 +74,7 @@ class AutogradUpdate:
         self.normalize_advantage = AdvantageNormalizer(settings.normalize_advantage, advantages)
         #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is to be had.
         self.old: Parameters | None = None
-        self._records: list[StepRecord] = []
+        self._records: list[AutogradEvaluation] = []
         self._grad_norms: list[th.Tensor] = []
         self._epoch_starts: list[int] = []
 
@@ -110,7 +107,15 @@ class AutogradUpdate:
         if objective.kl_coef > 0:
             distribution = distribution_after_evaluation(self.policy, minibatch.observations)
             loss = loss + objective.kl_coef * divergence(distribution, minibatch.old_parameters, log_ratio).mean()
-        return self._record(log_ratio, policy_loss, entropy_loss, value_loss, loss)
+        with th.no_grad():
+            ratio = th.exp(log_ratio)
+            # k3 as SB3 writes it: (r − 1) − log r by expm1 differs in the last bit.
+            approx_kl = th.mean((ratio - 1) - log_ratio)
+        known = None if value_loss is None else value_loss.detach()
+        evaluation = AutogradEvaluation(loss, approx_kl, ratio, policy_loss.detach(), entropy_loss.detach(), known)
+        # Without the history, which holds the minibatch's activations.
+        self._records.append(evaluation._replace(loss=loss.detach()))
+        return evaluation
 
     def step(self, evaluation: AutogradEvaluation) -> bool:
         self.policy.optimizer.zero_grad()
@@ -144,30 +149,6 @@ class AutogradUpdate:
         # A buffer that hides its rows is read as it draws them.
         rollout = rows_in_order(self.buffer, CHUNK_SIZE) if self.old else drawn_rows(self.buffer, CHUNK_SIZE)
         return mean_divergence(self.policy, self.old, rollout, self.policy.action_space)
-
-    def _record(
-        self,
-        log_ratio: th.Tensor,
-        policy_loss: th.Tensor,
-        entropy_loss: th.Tensor,
-        value_loss: th.Tensor | None,
-        loss: th.Tensor,
-    ) -> AutogradEvaluation:
-        with th.no_grad():
-            ratio = th.exp(log_ratio)
-            # k3 as SB3 writes it: (r − 1) − log r by expm1 differs in the last bit.
-            approx_kl = th.mean((ratio - 1) - log_ratio)
-        self._records.append(
-            StepRecord(
-                ratio,
-                approx_kl,
-                policy_loss.detach(),
-                entropy_loss.detach(),
-                loss.detach(),
-                None if value_loss is None else value_loss.detach(),
-            )
-        )
-        return AutogradEvaluation(loss, approx_kl)
 
 
 def clipped_step(policy: ActorCriticPolicy, loss: th.Tensor, max_grad_norm: float | None) -> th.Tensor | None:
