@@ -33,7 +33,7 @@ def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "confirm": 0,
         "sampler": "random",
         "out": str(tmp_path),
-        "only": ["ent_coef"],
+        "space": {"ent_coef": script.STUDY["space"]["ent_coef"]},
     }
     monkeypatch.setattr(script, "STUDY", script.STUDY | tiny)
     script.main()
