@@ -56,7 +56,7 @@ def adopt(model: Any) -> None:
     """
     state = vars(model)
     constructed: dict[str, Any] = state.pop("_constructed", {})
-    overridden = state.pop("_overridden", ())
+    overridden = state.pop("_given_to_load", ())
     if constructed:
         # sb3-contrib's TRPO hands on a 0 that it never uses, where ours would scale every gradient of the critic by it.
         if "_saved_by" not in state and state.get("max_grad_norm") == 0 and "max_grad_norm" not in overridden:

@@ -300,7 +300,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
                 print_system_info,
                 force_reset,
                 **overrides,
-                _overridden=tuple(overrides),
+                _given_to_load=frozenset(overrides),
             )
         except ValueError as error:
             if "learning_rate_vf" in overrides and "parameter group" in str(error):

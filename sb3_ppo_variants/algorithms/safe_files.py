@@ -11,17 +11,26 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Self
 
+from sb3_ppo_variants.algorithms.adoption import family_members, family_name
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
+from sb3_ppo_variants.algorithms.schedules import parse_coefficient
 from sb3_ppo_variants.algorithms.signature import reject_unknown_arguments
+from sb3_ppo_variants.safe_files.loading import load_safe
+from sb3_ppo_variants.safe_files.saving import save_safe
+from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
 
-class SafeFiles(ConfigurableAlgorithm):
+class SafeFiles(ConfigurableAlgorithm, SafeAlgorithm):
     """
     An algorithm that can be written to a file which holds nothing but numbers and names.
 
     SB3's own ``save`` and ``load`` are there too. Their zip holds pickled objects, and loading one runs whatever code
     its author has put there.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.family_name = family_name(cls)
 
     def save_safe(self, path: str | PathLike[str], exclude: Collection[str] = ()) -> pathlib.Path:
         """
@@ -38,9 +47,9 @@ class SafeFiles(ConfigurableAlgorithm):
         :return: the file
         :raises ValueError: an argument is code (named, with the remedy), or a parameter is not finite
         """
-        from sb3_ppo_variants.safe_files.saving import save_safe
-
-        return save_safe(self, path, exclude)  # type: ignore[arg-type]
+        for name in self.coefficients:
+            setattr(self, name, parse_coefficient(name, getattr(self, name)))
+        return save_safe(self, path, exclude)
 
     @classmethod
     def load_safe(
@@ -67,9 +76,6 @@ class SafeFiles(ConfigurableAlgorithm):
         :return: the model
         :raises ValueError: the file is damaged or forged, or of another kind; what is wrong is named
         """
-        from sb3_ppo_variants.safe_files.loading import load_safe
-
         if not set(kwargs) <= set(inspect.signature(cls).parameters):
             reject_unknown_arguments(cls, kwargs)
-        given = cls._checked_overrides(kwargs)
-        return load_safe(cls, path, env, device, policy_class, given)  # type: ignore[type-var]
+        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs), family_members())

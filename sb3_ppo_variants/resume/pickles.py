@@ -26,7 +26,8 @@ _OF_CHECKPOINTS = (
 #: The classes of this package that checkpoints name: qualified name in older files → qualified name now. When a class
 #: moves again, its present name becomes a further key, and all of its values change. No key is ever removed.
 MOVED = {f"sb3_ppo_variants.checkpoints.{name}": f"sb3_ppo_variants.resume.{name}" for name in _OF_CHECKPOINTS} | {
-    "sb3_ppo_variants.experiments.run.Recorder": "sb3_ppo_variants.experiments.runs.run.Recorder"
+    "sb3_ppo_variants.experiments.run.CurvePoint": "sb3_ppo_variants.experiments.runs.run.CurvePoint",
+    "sb3_ppo_variants.experiments.run.Recorder": "sb3_ppo_variants.experiments.runs.run.Recorder",
 }
 
 # A copy of one of these would not be the object that the attribute is there to reach.

@@ -3,9 +3,10 @@
 import copy
 import math
 from collections import deque
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch as th
 from gymnasium import spaces
@@ -13,22 +14,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 
-from sb3_ppo_variants.algorithms.adoption import family_members
 from sb3_ppo_variants.safe_files.format import read_safe, with_suffix
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_state_from_data
 from sb3_ppo_variants.safe_files.policies import check_fits, check_rollout_size
 from sb3_ppo_variants.safe_files.saving import COUNTERS, KWARGS, SCHEMA
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, sequence, text, whole
 from sb3_ppo_variants.safe_files.settings import (
+    SafeAlgorithm,
     attribute_of,
     policy_kwargs_from_data,
     setting_from_data,
     setting_names,
 )
 from sb3_ppo_variants.safe_files.spaces import space_from_data
-
-if TYPE_CHECKING:
-    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 
 #: Bytes of the rollout buffer that a file may ask for; its memory is only taken once it is filled.
 MAX_ROLLOUT = 2**32
@@ -53,7 +51,7 @@ _KEYS = (
     "param_groups",
 )
 
-_Model = TypeVar("_Model", bound="OnPolicyVariant")
+_Model = TypeVar("_Model", bound=SafeAlgorithm)
 
 
 def load_safe(
@@ -63,6 +61,7 @@ def load_safe(
     device: th.device | str,
     policy_class: type[ActorCriticPolicy] | None,
     given: dict[str, Any],
+    family: Mapping[str, type[SafeAlgorithm]],
 ) -> _Model:
     """
     :param cls: The class to load
@@ -71,13 +70,14 @@ def load_safe(
     :param device: Where to load to
     :param policy_class: Needed where the policy is not one of SB3's
     :param given: Settings that take the place of the file's, checked
+    :param family: The classes that may have saved the file, by the name that it gives
     :return: the model
     :raises SafeFileError: the file is damaged, is of another kind, or asks for something that it does not bring
     """
     found = Path(path) if Path(path).exists() else with_suffix(path)
     document, tensors = read_safe(found)
     try:
-        return _model(cls, document, tensors, env, device, policy_class, given)
+        return _model(cls, document, tensors, env, device, policy_class, given, family)
     except SafeFileError as error:
         raise SafeFileError(f"{found}: {error}") from error
 
@@ -90,6 +90,7 @@ def _model(
     device: th.device | str,
     policy_class: type[ActorCriticPolicy] | None,
     given: dict[str, Any],
+    family: Mapping[str, type[SafeAlgorithm]],
 ) -> _Model:
     if document.get("schema") != SCHEMA:
         raise SafeFileError(
@@ -97,7 +98,7 @@ def _model(
             "of sb3_ppo_variants that wrote it, or a newer one."
         )
     mapping(document, "the document", _KEYS)
-    state = _state(cls, document, given)
+    state = _state(cls, document, given, family)
     policy_class = policy_class or _policy_class(cls, document["policy"])
     if "policy_kwargs" not in given:
         _require_kept(document, "policy_kwargs", cls)
@@ -117,10 +118,10 @@ def _model(
         spaces_ = (state["observation_space"], state["action_space"])
         check_rollout_size(state["n_steps"], state["n_envs"], *spaces_, MAX_ROLLOUT)
     # As SB3's load does from here on.
-    model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)
+    model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
     vars(model).update(state)
     vars(model).update({attribute_of(name): value for name, value in given.items()})
-    vars(model)["_overridden"] = tuple(given)
+    model._given_to_load = frozenset(given)
     model._setup_model()
     _put_weights(model, weights, document["param_groups"], moments)
     if model.use_sde:
@@ -128,16 +129,21 @@ def _model(
     return model
 
 
-def _state(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _state(
+    cls: type[SafeAlgorithm],
+    document: dict[str, Any],
+    given: dict[str, Any],
+    family: Mapping[str, type[SafeAlgorithm]],
+) -> dict[str, Any]:
     """What ``__dict__`` is to hold, of everything but the policy's own arguments."""
-    saved_by = text(document["algorithm"], "the algorithm", family_members())
+    saved_by = text(document["algorithm"], "the algorithm", family)
     mapping(document["versions"], "versions", optional=document["versions"])
     left_out = sequence(document["left_out"], "left_out", 256)
     state: dict[str, Any] = {"_saved_by": saved_by, "n_envs": whole(document["n_envs"], "n_envs", 1, 2**20)}
     for name in ("observation_space", "action_space"):
         state[name] = space_from_data(document[name], name)
     _check_action_space(state["action_space"])
-    writer: Any = family_members()[saved_by]
+    writer = family[saved_by]
     names = {*setting_names(writer), *setting_names(cls)}
     settings = mapping(document["settings"], f"settings (of {_class_of(document)})", optional=names)
     for name in left_out:
@@ -159,7 +165,7 @@ def _state(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[s
     return state | _episode_buffers(document["episodes"], state.get("_stats_window_size", 100))
 
 
-def _setting(name: str, data: Any, cls: type["OnPolicyVariant"]) -> Any:
+def _setting(name: str, data: Any, cls: type[SafeAlgorithm]) -> Any:
     value = setting_from_data(name, data, name in cls.coefficients)
     check = (cls.sb3_checks | cls.checks).get(name)
     # A coefficient assigned as 0 (as rl_zoo3 does to a learning rate) is kept, as in SB3's files.
@@ -181,7 +187,7 @@ def _check_action_space(space: spaces.Space) -> None:
         raise SafeFileError("action_space has bounds that are not finite.")
 
 
-def _policy_class(cls: type["OnPolicyVariant"], data: Any) -> Any:
+def _policy_class(cls: type[SafeAlgorithm], data: Any) -> Any:
     policy = mapping(data, "policy", optional=("alias", "class"))
     if "alias" in policy:
         return cls.policy_aliases[text(policy["alias"], "policy", cls.policy_aliases)]
@@ -192,7 +198,7 @@ def _policy_class(cls: type["OnPolicyVariant"], data: Any) -> Any:
     )
 
 
-def _rollout_buffer(cls: type["OnPolicyVariant"], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _rollout_buffer(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if document["rollout_buffer"] is not None and "rollout_buffer_class" not in given:
         name = text(document["rollout_buffer"], "rollout_buffer")
         raise SafeFileError(f"The rollout buffer is a {name}, which no file brings: pass rollout_buffer_class=...")
@@ -229,7 +235,7 @@ def _class_of(document: dict[str, Any]) -> str:
 
 
 def _put_weights(
-    model: "OnPolicyVariant", weights: dict[str, th.Tensor], groups: Any, moments: dict[str, th.Tensor]
+    model: SafeAlgorithm, weights: dict[str, th.Tensor], groups: Any, moments: dict[str, th.Tensor]
 ) -> None:
     parameters = dict(model.policy.named_parameters())
     for name, tensor in weights.items():

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,11 +13,10 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
-from sb3_ppo_variants.algorithms.adoption import family_name
-from sb3_ppo_variants.algorithms.schedules import parse_coefficient
 from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
 from sb3_ppo_variants.safe_files.settings import (
+    SafeAlgorithm,
     attribute_of,
     plain,
     policy_kwargs_as_data,
@@ -25,9 +24,6 @@ from sb3_ppo_variants.safe_files.settings import (
     setting_names,
 )
 from sb3_ppo_variants.safe_files.spaces import space_as_data
-
-if TYPE_CHECKING:
-    from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 
 #: Of the document. A reader refuses any other.
 SCHEMA = 1
@@ -38,7 +34,7 @@ KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 _SB3_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
 
 
-def save_safe(model: "OnPolicyVariant", path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
+def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
     """
     :param model: The model
     :param path: The file; ``.safetensors`` is added where there is no suffix
@@ -67,7 +63,7 @@ def save_safe(model: "OnPolicyVariant", path: str | PathLike[str], exclude: Coll
     return target
 
 
-def _description(model: "OnPolicyVariant", groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
+def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
     aliases = {policy: alias for alias, policy in model.policy_aliases.items()}
     policy_class: Any = model.policy_class
     known = {"alias": aliases[policy_class]} if policy_class in aliases else {"class": policy_class.__name__[:200]}
@@ -75,12 +71,10 @@ def _description(model: "OnPolicyVariant", groups: list[dict[str, Any]], exclude
     settings = {}
     for name in setting_names(type(model)):
         if name not in exclude and hasattr(model, attribute_of(name)):
-            value = getattr(model, attribute_of(name))
-            value = parse_coefficient(name, value) if name in model.coefficients else value
-            settings[name] = setting_as_data(name, value)
+            settings[name] = setting_as_data(name, getattr(model, attribute_of(name)))
     return {
         "schema": SCHEMA,
-        "algorithm": family_name(type(model)),
+        "algorithm": model.family_name,
         "class": type(model).__name__[:200],
         "versions": _versions(),
         "policy": known,
@@ -108,7 +102,7 @@ def _versions() -> dict[str, str]:
     return versions | {"python": platform.python_version(), "sb3_ppo_variants": __version__}
 
 
-def _episodes(model: "OnPolicyVariant") -> dict[str, Any] | None:
+def _episodes(model: SafeAlgorithm) -> dict[str, Any] | None:
     """The window of episodes behind ``rollout/ep_rew_mean``; ``None`` before the first ``learn``."""
     if model.ep_info_buffer is None or model.ep_success_buffer is None:
         return None

@@ -1,11 +1,12 @@
 """Settings of an algorithm and of its policy as JSON values, and back: schedules as data, classes by name."""
 
 import inspect
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
@@ -42,6 +43,26 @@ CLASSES: dict[str, dict[str, type]] = {
 }
 #: What the policy is given otherwise.
 _NOT_KWARGS = {"self", "observation_space", "action_space", "lr_schedule", "use_sde"}
+
+
+class SafeAlgorithm(OnPolicyAlgorithm):
+    """What the format needs of an algorithm beyond what SB3's has."""
+
+    #: The name under which its files say who saved them.
+    family_name: ClassVar[str]
+    #: The settings that may be schedules.
+    coefficients: ClassVar[tuple[str, ...]]
+    #: The checks of its arguments: take name and value, raise ``ValueError`` or ``TypeError``.
+    checks: ClassVar[dict[str, Callable[[str, Any], None]]]
+    #: The checks of arguments that SB3 stores under another name.
+    sb3_checks: ClassVar[dict[str, Callable[[str, Any], None]]]
+    #: Who saved the file that a model is being loaded from; afterwards, and in the model's own files, its own name.
+    _saved_by: str
+    #: Only while a file is loaded: the arguments that the caller gave, which win. ``_setup_model``, which follows the
+    #: reading of the settings and builds the policy, takes it away.
+    _given_to_load: frozenset[str]
+    #: Updates left out because of numbers that are not finite.
+    _n_nonfinite_updates: int
 
 
 def setting_names(cls: type) -> list[str]:
