@@ -34,7 +34,8 @@ from sb3_ppo_variants.files import safe_name
 if TYPE_CHECKING:
     from sb3_ppo_variants.experiments.tuning.confirmation import Verdict
 
-TRIALS = "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"
+# The executor of its trials, as a study names it; see ``engine.work.EXECUTORS``.
+TRIALS = "sb3_ppo_variants.experiments.tuning_work:Trials"
 
 
 @dataclasses.dataclass(frozen=True)
