@@ -1,7 +1,7 @@
 """The container of the safe format: a safetensors file with one JSON document in its metadata.
 
-There is nothing in it to unpickle, unpack or execute. The document is in canonical form (so that no two readers can
-disagree on it) and holds a checksum over itself and every tensor.
+Nothing in it has to be unpickled, unpacked or executed. The document is in canonical form, so that no two readers can
+disagree on it, and holds a checksum over itself and every tensor.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from sb3_ppo_variants.safe_files.schema import SafeFileError
 
 SUFFIX = ".safetensors"
 KEY = "sb3_ppo_variants"
-#: Bytes of the safetensors header (names and shapes of the tensors, and the document).
+#: Largest safetensors header (names and shapes of the tensors, and the document) in bytes.
 MAX_HEADER = 2**24
-#: Objects and arrays inside one another in the document.
+#: Deepest nesting of objects and arrays in the document.
 MAX_DEPTH = 16
 DTYPES = (th.float16, th.bfloat16, th.float32, th.float64, th.int32, th.int64, th.uint8, th.bool)
 
 
 def with_suffix(path: str | os.PathLike[str]) -> Path:
     """
-    :param path: As the user gave it
-    :return: with ``.safetensors`` if it has no suffix
+    :param path: The user's path
+    :return: the path, with ``.safetensors`` if it has no suffix
     """
     path = Path(path)
     return path if path.suffix else path.with_name(path.name + SUFFIX)
@@ -38,7 +38,7 @@ def with_suffix(path: str | os.PathLike[str]) -> Path:
 
 def write_safe(path: Path, document: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:
     """
-    Write a safe file in full or not at all.
+    Write a safe file completely or not at all.
 
     :param path: The file
     :param document: JSON values; the checksum is added
@@ -53,18 +53,18 @@ def write_safe(path: Path, document: dict[str, Any], tensors: dict[str, th.Tenso
 
 def read_safe(path: Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
     """
-    Read a safe file. Memory is bounded by the file's own size.
+    Read a safe file. The memory that this takes is bounded by the size of the file.
 
     :param path: The file
     :return: the document, without its checksum, and the tensors
-    :raises SafeFileError: it is not a whole safe file
+    :raises SafeFileError: it is not a complete safe file
     :raises OSError: it cannot be read
     """
     _check_start(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             document = _document((file.metadata() or {}).get(KEY), path)
-            # A clone: the file may change or go away.
+            # A clone, because the file may change or be deleted.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, RuntimeError, TypeError, KeyError, UnicodeError) as error:
         raise SafeFileError(f"{path} is damaged, or not a safetensors file: {error}") from error
@@ -80,7 +80,7 @@ def read_safe(path: Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
 def canonical(document: dict[str, Any]) -> str:
     """
     :param document: JSON values
-    :return: the one text that stands for them
+    :return: their only valid text
     """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -89,20 +89,20 @@ def checksum(document: dict[str, Any], tensors: dict[str, th.Tensor]) -> str:
     """
     :param document: JSON values, without a checksum
     :param tensors: By name, contiguous, in main memory
-    :return: SHA-256 of all, in hexadecimal. It finds damage; whoever forges a file can compute it too
+    :return: SHA-256 of all, in hexadecimal. It detects damage, not forgery: a forger can compute it too
     """
     digest = hashlib.sha256(canonical(document).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{json.dumps(name)} {tensor.dtype} {list(tensor.shape)}".encode())
-        # A view of the bytes: numpy has no bfloat16.
+        # As bytes, because numpy has no bfloat16.
         digest.update(tensor.reshape(-1).view(th.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _check_start(path: Path) -> None:
     if path.exists() and not path.is_file():
-        # A pipe, say, which would be waited for without end.
+        # A pipe, say: reading it might wait for ever.
         raise SafeFileError(f"{path} is no regular file: give the file that save_safe() has written.")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -136,7 +136,7 @@ def _document(text: str | None, path: Path) -> dict[str, Any]:
 
 
 def _depth(text: str) -> int:
-    # Brackets in strings count too: more than there are, never fewer.
+    # Brackets in strings count too, so the result may be too large but never too small.
     depth = deepest = 0
     for character in text:
         if character in "[{":

@@ -1,4 +1,4 @@
-"""A safe file as a model: all that is in the file is checked before it is used."""
+"""Loading a safe file: everything in it is checked before it is used."""
 
 import copy
 import math
@@ -28,28 +28,12 @@ from sb3_ppo_variants.safe_files.settings import (
 )
 from sb3_ppo_variants.safe_files.spaces import space_from_data
 
-#: Bytes of the rollout buffer that a file may ask for; its memory is only taken once it is filled.
+#: Bytes of the rollout buffer that a file may ask for; its memory is taken only when it is filled.
 MAX_ROLLOUT = 2**32
-_KEYS = (
-    "schema",
-    "algorithm",
-    "class",
-    "versions",
-    "policy",
-    "policy_kwargs",
-    "rollout_buffer",
-    "rollout_buffer_kwargs",
-    "observation_space",
-    "action_space",
-    "n_envs",
-    "settings",
-    "left_out",
-    "counters",
-    "progress",
-    "skipped",
-    "episodes",
-    "param_groups",
-)
+_WRITER_KEYS = ("schema", "algorithm", "class", "versions")
+_POLICY_KEYS = ("policy", "policy_kwargs", "param_groups", "observation_space", "action_space")
+_ROLLOUT_KEYS = ("n_envs", "rollout_buffer", "rollout_buffer_kwargs")
+_TRAINING_KEYS = ("settings", "left_out", "counters", "progress", "skipped", "episodes")
 
 _Model = TypeVar("_Model", bound=SafeAlgorithm)
 
@@ -66,13 +50,13 @@ def load_safe(
     """
     :param cls: The class to load
     :param path: The file
-    :param env: Environments to go on training in
-    :param device: Where to load to
-    :param policy_class: Needed where the policy is not one of SB3's
-    :param given: Settings that take the place of the file's, checked
-    :param family: The classes that may have saved the file, by the name that it gives
+    :param env: Environments for further training
+    :param device: Device to load to
+    :param policy_class: The policy's class, if it is not one of SB3's
+    :param given: Checked settings that replace the file's
+    :param family: The classes that may have saved the file, by the name that it has for them
     :return: the model
-    :raises SafeFileError: the file is damaged, is of another kind, or asks for something that it does not bring
+    :raises SafeFileError: the file is damaged, of another kind, or describes something that it does not hold
     """
     found = Path(path) if Path(path).exists() else with_suffix(path)
     document, tensors = read_safe(found)
@@ -97,27 +81,25 @@ def _model(
             f"schema {str(document.get('schema'))[:20]}: this version reads schema {SCHEMA}. Load it with the version "
             "of sb3_ppo_variants that wrote it, or a newer one."
         )
-    mapping(document, "the document", _KEYS)
+    mapping(document, "the document", _WRITER_KEYS + _POLICY_KEYS + _ROLLOUT_KEYS + _TRAINING_KEYS)
     state = _state(cls, document, given, family)
     policy_class = policy_class or _policy_class(cls, document["policy"])
-    if "policy_kwargs" not in given:
-        _require_kept(document, "policy_kwargs", cls)
-        state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
     moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
     if "policy_kwargs" not in given:
-        # Copies of the spaces: features extractors sample from theirs.
+        _require_kept(document, "policy_kwargs", cls)
+        state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
+        # Copies, because features extractors sample from their spaces.
         arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
         arguments |= {"use_sde": bool(given.get("use_sde", state["use_sde"])), **state["policy_kwargs"]}
-        check_fits(policy_class, arguments, weights, lambda _: 1e-3)
+        check_fits(policy_class, arguments, weights)
     if env is not None:
         env = cls._wrap_env(env, state["verbose"])
         check_for_correct_spaces(env, state["observation_space"], state["action_space"])
         state["n_envs"] = env.num_envs
     if "n_steps" not in given:
-        spaces_ = (state["observation_space"], state["action_space"])
-        check_rollout_size(state["n_steps"], state["n_envs"], *spaces_, MAX_ROLLOUT)
-    # As SB3's load does from here on.
+        check_rollout_size(state, MAX_ROLLOUT)
+    # From here on as SB3's load.
     model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
     vars(model).update(state)
     vars(model).update({attribute_of(name): value for name, value in given.items()})
@@ -135,7 +117,7 @@ def _state(
     given: dict[str, Any],
     family: Mapping[str, type[SafeAlgorithm]],
 ) -> dict[str, Any]:
-    """What ``__dict__`` is to hold, of everything but the policy's own arguments."""
+    """The model's attributes by name, without ``policy_kwargs``."""
     saved_by = text(document["algorithm"], "the algorithm", family)
     mapping(document["versions"], "versions", optional=document["versions"])
     left_out = sequence(document["left_out"], "left_out", 256)
@@ -145,7 +127,7 @@ def _state(
     _check_action_space(state["action_space"])
     writer = family[saved_by]
     names = {*setting_names(writer), *setting_names(cls)}
-    settings = mapping(document["settings"], f"settings (of {_class_of(document)})", optional=names)
+    settings = mapping(document["settings"], f"settings (of {text(document['class'], 'the class')})", optional=names)
     for name in left_out:
         if text(name, "left_out") not in given and name in {*setting_names(cls), *KWARGS}:
             raise SafeFileError(f"{name} was left out of the file: pass {name}=... to load_safe().")
@@ -168,7 +150,7 @@ def _state(
 def _setting(name: str, data: Any, cls: type[SafeAlgorithm]) -> Any:
     value = setting_from_data(name, data, name in cls.coefficients)
     check = (cls.sb3_checks | cls.checks).get(name)
-    # A coefficient assigned as 0 (as rl_zoo3 does to a learning rate) is kept, as in SB3's files.
+    # A coefficient of 0, as rl_zoo3 assigns to a learning rate, is kept, as in SB3's files.
     if check is not None and not (name in cls.coefficients and type(value) in (int, float) and value == 0):
         try:
             check(name, value)
@@ -202,16 +184,14 @@ def _rollout_buffer(cls: type[SafeAlgorithm], document: dict[str, Any], given: d
     if document["rollout_buffer"] is not None and "rollout_buffer_class" not in given:
         name = text(document["rollout_buffer"], "rollout_buffer")
         raise SafeFileError(f"The rollout buffer is a {name}, which no file brings: pass rollout_buffer_class=...")
-    if "rollout_buffer_kwargs" in given:
-        return {"rollout_buffer_class": None}
-    _require_kept(document, "rollout_buffer_kwargs", cls)
-    kwargs = document["rollout_buffer_kwargs"]
-    # SB3's own buffers take none.
-    allowed = kwargs if "rollout_buffer_class" in given else ()
-    return {
-        "rollout_buffer_class": None,
-        "rollout_buffer_kwargs": mapping(kwargs, "rollout_buffer_kwargs", optional=allowed),
-    }
+    state: dict[str, Any] = {"rollout_buffer_class": None}
+    if "rollout_buffer_kwargs" not in given:
+        _require_kept(document, "rollout_buffer_kwargs", cls)
+        kwargs = document["rollout_buffer_kwargs"]
+        # SB3's own buffers take none.
+        allowed = kwargs if "rollout_buffer_class" in given else ()
+        state["rollout_buffer_kwargs"] = mapping(kwargs, "rollout_buffer_kwargs", optional=allowed)
+    return state
 
 
 def _require_kept(document: dict[str, Any], name: str, cls: type) -> None:
@@ -230,23 +210,19 @@ def _episode_buffers(data: Any, window: int) -> dict[str, Any]:
     return {"ep_info_buffer": deque(infos, maxlen=window), "ep_success_buffer": deque(successes, maxlen=window)}
 
 
-def _class_of(document: dict[str, Any]) -> str:
-    return text(document["class"], "the class")
-
-
 def _put_weights(
     model: SafeAlgorithm, weights: dict[str, th.Tensor], groups: Any, moments: dict[str, th.Tensor]
 ) -> None:
     parameters = dict(model.policy.named_parameters())
     for name, tensor in weights.items():
-        # Parameters: a policy's buffers (a mask, say) may hold what they like.
+        # Parameters only: a buffer (a mask, say) may be infinite on purpose.
         if name in parameters and not bool(th.isfinite(tensor).all()):
             raise SafeFileError(f"{name} is not finite: such a policy cannot act.")
     if any(tensor.dtype == th.float64 for tensor in weights.values()):
         model.policy.double()
     optimizer_state = optimizer_state_from_data(groups, moments, model.policy.optimizer)
-    parameters_of_both: Any = {"policy": weights, "policy.optimizer": optimizer_state}
+    state_dicts: Any = {"policy": weights, "policy.optimizer": optimizer_state}
     try:
-        model.set_parameters(parameters_of_both, True, model.device)
+        model.set_parameters(state_dicts, True, model.device)
     except (RuntimeError, ValueError, KeyError) as error:
         raise SafeFileError(f"The weights do not fit the policy: {error}") from error

@@ -11,15 +11,15 @@ from sb3_ppo_variants.safe_files.settings import plain
 
 PREFIX = "optimizer."
 _NAME = re.compile(r"optimizer\.(\d{1,9})\.([a-z_]{1,64})")
-#: What torch's Adam and its kin keep of each parameter; of other optimisers, whatever has the parameter's shape.
+#: State of each parameter in torch's Adam and its subclasses. Of other optimisers, anything of a fitting shape is read.
 _OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
 def optimizer_as_data(optimizer: th.optim.Optimizer) -> tuple[list[dict[str, Any]], dict[str, th.Tensor]]:
     """
-    :param optimizer: The policy's
+    :param optimizer: The policy's optimiser
     :return: its parameter groups, and the tensors of its state by name
-    :raises ValueError: its state is not made of tensors
+    :raises ValueError: its state holds something other than tensors
     """
     state = optimizer.state_dict()
     tensors = {}
@@ -40,10 +40,10 @@ def optimizer_state_from_data(
 ) -> dict[str, Any]:
     """
     :param data: The parameter groups, as JSON values
-    :param tensors: Those whose names begin with ``PREFIX``
-    :param optimizer: Of the loaded policy, fresh
-    :return: what its ``load_state_dict`` takes
-    :raises SafeFileError: they do not fit
+    :param tensors: The file's tensors whose names begin with ``PREFIX``
+    :param optimizer: The new policy's optimiser
+    :return: argument of its ``load_state_dict``
+    :raises SafeFileError: groups or tensors do not fit the optimiser
     """
     template = optimizer.state_dict()["param_groups"]
     groups = sequence(data, "param_groups", len(template))
@@ -65,7 +65,7 @@ def optimizer_state_from_data(
 
 
 def _group(data: Any, like: dict[str, Any], optimizer: th.optim.Optimizer) -> dict[str, Any]:
-    """A parameter group: keys that an older torch did not have keep this one's values."""
+    """A parameter group; keys that the writer's torch did not have keep the values of ``like``."""
     mapping(data, "a parameter group", ("params", "lr"), like)
     if data["params"] != like["params"]:
         raise SafeFileError("The file's optimiser groups the parameters in another way.")
@@ -91,7 +91,7 @@ def _like(value: Any, example: Any, where: str) -> Any:
 
 
 def _check_by_construction(optimizer_class: type[th.optim.Optimizer], group: dict[str, Any]) -> None:
-    """Let the optimiser itself judge betas and the like."""
+    """Let the optimiser's constructor check betas and the like."""
     arguments = inspect.signature(optimizer_class).parameters
     settings = {name: value for name, value in group.items() if name in arguments and name != "params"}
     try:

@@ -1,7 +1,6 @@
-"""The policy that a file describes, weighed on paper before anything is allocated."""
+"""Checks of the policy that a file describes, before memory is allocated for it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
 from typing import Any
 
 import torch as th
@@ -11,26 +10,22 @@ from torch.overrides import TorchFunctionMode
 from sb3_ppo_variants.safe_files.schema import SafeFileError
 
 
-def check_fits(
-    policy_class: type, arguments: dict[str, Any], tensors: dict[str, th.Tensor], make_lr: Callable[[float], float]
-) -> None:
+def check_fits(policy_class: type, arguments: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:
     """
-    Build a policy without memory for its numbers, and compare: a file that names huge layers has to bring them.
+    Build a policy without memory for its weights, and compare: a file that names huge layers has to hold their weights.
 
     :param policy_class: The policy
-    :param arguments: Of its constructor
-    :param tensors: The file's, by their names in the policy
-    :param make_lr: A learning-rate schedule
-    :raises SafeFileError: names, shapes or types differ, or there can be no such policy
+    :param arguments: Arguments of its constructor
+    :param tensors: The file's tensors, by their names in the policy
+    :raises SafeFileError: names, shapes or types differ, or no such policy can be made
     """
     widths = _n_numbers(arguments.get("net_arch"))
     if widths > len(tensors):
         raise SafeFileError(f"net_arch names {widths} layers, more than the file has tensors ({len(tensors)}).")
     try:
-        with on_paper():
-            policy = policy_class(lr_schedule=make_lr, **arguments)
-            expected = policy.state_dict()
-    # Whatever the constructor makes of a stranger's arguments.
+        with th.device("meta"), _KeepingThere():
+            expected = policy_class(lr_schedule=lambda _: 1e-3, **arguments).state_dict()
+    # A constructor may raise anything when given a stranger's arguments.
     except Exception as error:
         raise SafeFileError(
             f"No {policy_class.__name__} can be made as the file describes it: {type(error).__name__}: "
@@ -46,15 +41,11 @@ def check_fits(
             raise SafeFileError(f"{name} is of type {tensor.dtype}: {wanted} was expected.")
 
 
-@contextmanager
-def on_paper() -> Iterator[None]:
-    """Modules made within have shapes and types but no numbers, and take no memory."""
-    with th.device("meta"), _KeepingThere():
-        yield
-
-
 class _KeepingThere(TorchFunctionMode):
-    """SB3 moves layers to the policy's device, and torch looks at the values that a distribution is given."""
+    """
+    Keeps modules on the meta device, where they have shapes and types but no memory: SB3 would move layers to the
+    policy's device, and torch would read the values of a distribution's parameters.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is th.Tensor.to and args[0].is_meta:
@@ -64,18 +55,14 @@ class _KeepingThere(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_rollout_size(
-    n_steps: int, n_envs: int, observation_space: spaces.Space, action_space: spaces.Space, at_most: int
-) -> None:
+def check_rollout_size(state: dict[str, Any], at_most: int) -> None:
     """
-    :param n_steps: T
-    :param n_envs: E
-    :param observation_space: Of the environments
-    :param action_space: Of the environments
-    :param at_most: Bytes
-    :raises SafeFileError: the rollout buffer would be larger
+    :param state: A model's attributes
+    :param at_most: Limit in bytes
+    :raises SafeFileError: its rollout buffer would be larger
     """
-    n_bytes = n_steps * n_envs * (_row_bytes(observation_space) + _row_bytes(action_space) + 24)
+    n_steps, n_envs = state["n_steps"], state["n_envs"]
+    n_bytes = n_steps * n_envs * (_row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24)
     if n_bytes > at_most:
         raise SafeFileError(
             f"n_steps={n_steps} with {n_envs} environments asks for a rollout buffer of {n_bytes:.3g} bytes, more than "
@@ -86,10 +73,7 @@ def check_rollout_size(
 def _row_bytes(space: spaces.Space) -> int:
     if isinstance(space, spaces.Dict):
         return sum(map(_row_bytes, space.spaces.values()))
-    n_entries = 1
-    for side in space.shape or ():
-        n_entries *= int(side)
-    return 8 * n_entries if space.dtype is None else max(4, space.dtype.itemsize) * n_entries
+    return (8 if space.dtype is None else max(4, space.dtype.itemsize)) * math.prod(map(int, space.shape or ()))
 
 
 def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""A model as a safe file: everything in it is data."""
+"""Saving a model as a safe file, in which everything is data."""
 
 import platform
 from collections.abc import Collection
@@ -25,11 +25,11 @@ from sb3_ppo_variants.safe_files.settings import (
 )
 from sb3_ppo_variants.safe_files.spaces import space_as_data
 
-#: Of the document. A reader refuses any other.
+#: Version of the document. A reader refuses any other.
 SCHEMA = 1
-#: What SB3 keeps count of.
+#: SB3's counters.
 COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
-#: Arguments that are written apart from the settings and may be left out too.
+#: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 _SB3_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
 
@@ -38,9 +38,9 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
     """
     :param model: The model
     :param path: The file; ``.safetensors`` is added where there is no suffix
-    :param exclude: Arguments to leave out, which then have to be given to ``load_safe``
+    :param exclude: Arguments to leave out, which have to be passed to ``load_safe`` again
     :return: the file
-    :raises ValueError: there is code, or a number that is not finite, in what would be written
+    :raises ValueError: an argument is code, or a number is not finite
     """
     unknown = set(exclude) - set(setting_names(type(model))) - set(KWARGS)
     if unknown:
@@ -108,13 +108,13 @@ def _episodes(model: SafeAlgorithm) -> dict[str, Any] | None:
         return None
     infos = [{key: _number(value) for key, value in info.items()} for info in model.ep_info_buffer]
     successes = [_number(success) for success in model.ep_success_buffer]
-    # A NaN (of an update that was skipped) is no JSON; nor would its mean be worth logging.
+    # JSON has no NaN (an episode of a skipped update), and its mean would not be worth logging.
     complete = [info for info in infos if info.get("r") is not None and info.get("l") is not None]
     return {"infos": complete, "successes": [success for success in successes if success is not None]}
 
 
 def _number(value: Any) -> Any:
-    """What a logger could average; anything else that a Monitor was told to keep is left behind."""
+    """The value, if it is a number; anything else that a Monitor was told to keep is left out."""
     try:
         number = plain("an episode's statistics", value)
     except ValueError:

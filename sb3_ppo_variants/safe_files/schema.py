@@ -1,21 +1,21 @@
-"""Reading JSON values of a file that may come from anybody: each is of the kind expected, or there is a clear error."""
+"""Reading JSON values from a file that may come from anybody: a value of an unexpected kind raises a clear error."""
 
-import math
+import sys
 from collections.abc import Collection
 from typing import Any
 
 
 class SafeFileError(ValueError):
-    """A file that is not a whole and sensible safe file."""
+    """A file that is not a complete and valid safe file."""
 
 
 def mapping(value: Any, where: str, required: Collection[str] = (), optional: Collection[str] = ()) -> dict[str, Any]:
     """
     :param value: A JSON value
-    :param where: What it is, for the message
+    :param where: Its name, for the message
     :param required: Keys that it must have
-    :param optional: Keys that it may have; no others
-    :return: it, an object with these keys
+    :param optional: Further keys that it may have
+    :return: the value, if it is an object with these keys
     """
     if not isinstance(value, dict):
         raise SafeFileError(f"{where} is {_shown(value)}: it must be an object.")
@@ -30,9 +30,9 @@ def mapping(value: Any, where: str, required: Collection[str] = (), optional: Co
 def sequence(value: Any, where: str, at_most: int) -> list[Any]:
     """
     :param value: A JSON value
-    :param where: What it is, for the message
+    :param where: Its name, for the message
     :param at_most: Its largest length
-    :return: it, an array
+    :return: the value, if it is an array
     """
     if not isinstance(value, list) or len(value) > at_most:
         raise SafeFileError(f"{where} is {_shown(value)}: it must be an array of at most {at_most} entries.")
@@ -42,10 +42,10 @@ def sequence(value: Any, where: str, at_most: int) -> list[Any]:
 def whole(value: Any, where: str, at_least: int = 0, at_most: int = 2**63 - 1) -> int:
     """
     :param value: A JSON value
-    :param where: What it is, for the message
+    :param where: Its name, for the message
     :param at_least: Its smallest value
     :param at_most: Its largest value
-    :return: it, a whole number
+    :return: the value, if it is a whole number
     """
     if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
         raise SafeFileError(f"{where} is {_shown(value)}: it must be a whole number from {at_least} to {at_most}.")
@@ -55,15 +55,11 @@ def whole(value: Any, where: str, at_least: int = 0, at_most: int = 2**63 - 1) -
 def real(value: Any, where: str) -> float:
     """
     :param value: A JSON value
-    :param where: What it is, for the message
-    :return: it, a finite number
+    :param where: Its name, for the message
+    :return: the value, if it is a finite number
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or abs(value) > 1.8e308
-        or not math.isfinite(value)
-    ):
+    # A comparison and not isfinite(), which raises for an int too large for a float. It is false for a NaN.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise SafeFileError(f"{where} is {_shown(value)}: it must be a finite number.")
     return value
 
@@ -71,9 +67,9 @@ def real(value: Any, where: str) -> float:
 def text(value: Any, where: str, among: Collection[str] = ()) -> str:
     """
     :param value: A JSON value
-    :param where: What it is, for the message
-    :param among: What it may be; empty: anything short
-    :return: it, a string
+    :param where: Its name, for the message
+    :param among: The allowed strings; empty: any of at most 256 characters
+    :return: the value, if it is a string
     """
     if not isinstance(value, str) or len(value) > 256 or (among and value not in among):
         rule = f"one of {', '.join(sorted(among))}" if among else "a string of at most 256 characters"

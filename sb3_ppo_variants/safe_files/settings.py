@@ -1,4 +1,4 @@
-"""Settings of an algorithm and of its policy as JSON values, and back: schedules as data, classes by name."""
+"""Settings of an algorithm and its policy as JSON values, and back: schedules as data, classes by name."""
 
 import inspect
 from collections.abc import Callable, Collection
@@ -14,79 +14,68 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
 
-#: Arguments that are written apart, or belong to the machine and not to the model.
-ASIDE = frozenset(
-    {
-        "policy",
-        "env",
-        "device",
-        "tensorboard_log",
-        "policy_kwargs",
-        "rollout_buffer_class",
-        "rollout_buffer_kwargs",
-        "_init_setup_model",
-    }
-)
-_ATTRIBUTES = {"stats_window_size": "_stats_window_size"}
+#: Arguments that have keys of their own beside the settings, or that belong to the machine and not to the model.
+_NO_SETTINGS = {"policy", "policy_kwargs", "rollout_buffer_class", "rollout_buffer_kwargs"} | {
+    *("env", "device", "tensorboard_log", "_init_setup_model")
+}
 
 _ACTIVATIONS = (
     "CELU ELU GELU Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish ReLU ReLU6 SELU SiLU Sigmoid "
     "Softplus Softsign Tanh Tanhshrink"
 )
 _OPTIMIZERS = "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD"
-#: The classes that a file may name, by the policy's argument that takes them. Nothing else is ever looked up.
+#: The classes that a file may name, by the policy's argument that takes them. No other name is ever looked up.
 CLASSES: dict[str, dict[str, type]] = {
     "activation_fn": {name: getattr(th.nn, name) for name in _ACTIVATIONS.split()},
     "features_extractor_class": {cls.__name__: cls for cls in (FlattenExtractor, NatureCNN, CombinedExtractor)},
     "optimizer_class": {name: getattr(th.optim, name) for name in _OPTIMIZERS.split()}
     | {"RMSpropTFLike": RMSpropTFLike},
 }
-#: What the policy is given otherwise.
+#: Arguments of a policy that do not come from ``policy_kwargs``.
 _NOT_KWARGS = {"self", "observation_space", "action_space", "lr_schedule", "use_sde"}
 
 
 class SafeAlgorithm(OnPolicyAlgorithm):
-    """What the format needs of an algorithm beyond what SB3's has."""
+    """What the format needs of an algorithm in addition to SB3's attributes."""
 
-    #: The name under which its files say who saved them.
+    #: The name that its files have for it.
     family_name: ClassVar[str]
     #: The settings that may be schedules.
     coefficients: ClassVar[tuple[str, ...]]
-    #: The checks of its arguments: take name and value, raise ``ValueError`` or ``TypeError``.
+    #: The checks of its arguments: functions of name and value that raise ``ValueError`` or ``TypeError``.
     checks: ClassVar[dict[str, Callable[[str, Any], None]]]
-    #: The checks of arguments that SB3 stores under another name.
+    #: The checks of arguments that SB3 stores under another name or not at all.
     sb3_checks: ClassVar[dict[str, Callable[[str, Any], None]]]
-    #: Who saved the file that a model is being loaded from; afterwards, and in the model's own files, its own name.
+    #: Name of the class that saved the file, while a file is loaded; afterwards, the model's own ``family_name``.
     _saved_by: str
-    #: Only while a file is loaded: the arguments that the caller gave, which win. ``_setup_model``, which follows the
-    #: reading of the settings and builds the policy, takes it away.
+    #: While a file is loaded: the arguments of ``load_safe`` that replace the file's. ``_setup_model`` deletes it.
     _given_to_load: frozenset[str]
-    #: Updates left out because of numbers that are not finite.
+    #: How many updates were skipped because a number was not finite.
     _n_nonfinite_updates: int
 
 
 def setting_names(cls: type) -> list[str]:
     """
     :param cls: An algorithm
-    :return: the arguments that are written as settings
+    :return: the arguments that a file holds as settings
     """
-    return [name for name in inspect.signature(cls).parameters if name not in ASIDE]
+    return [name for name in inspect.signature(cls).parameters if name not in _NO_SETTINGS]
 
 
 def attribute_of(name: str) -> str:
     """
     :param name: An argument
-    :return: where SB3 keeps it
+    :return: the attribute in which SB3 stores it
     """
-    return _ATTRIBUTES.get(name, name)
+    return "_stats_window_size" if name == "stats_window_size" else name
 
 
 def setting_as_data(name: str, value: Any) -> Any:
     """
     :param name: An argument
-    :param value: Its value; a schedule is written as what it is made of
+    :param value: Its value; a schedule becomes its parameters
     :return: a JSON value
-    :raises ValueError: it is code: a function, or an object of a class that has no place in a file
+    :raises ValueError: it is code: a function, or an object of any other class
     """
     if isinstance(value, FloatSchedule):
         return setting_as_data(name, value.value_schedule)
@@ -117,9 +106,9 @@ def setting_from_data(name: str, data: Any, is_coefficient: bool) -> Any:
 
 def policy_kwargs_as_data(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
     """
-    :param policy_kwargs: As the algorithm was given them
+    :param policy_kwargs: Argument of the algorithm
     :return: JSON values; classes of torch and SB3 by name
-    :raises ValueError: there is other code in them
+    :raises ValueError: it contains other code
     """
     data = {}
     for name, value in policy_kwargs.items():
@@ -132,7 +121,7 @@ def policy_kwargs_as_data(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
 def policy_kwargs_from_data(data: Any, policy_class: type) -> dict[str, Any]:
     """
     :param data: JSON values
-    :param policy_class: What they are for
+    :param policy_class: The policy
     :return: arguments of the policy
     """
     kwargs = dict(mapping(data, "policy_kwargs", optional=policy_argument_names(policy_class)))
@@ -145,7 +134,7 @@ def policy_kwargs_from_data(data: Any, policy_class: type) -> dict[str, Any]:
 def policy_argument_names(policy_class: type) -> Collection[str]:
     """
     :param policy_class: A policy
-    :return: the arguments that ``policy_kwargs`` may have
+    :return: the keys that ``policy_kwargs`` may have
     """
     own = inspect.signature(policy_class).parameters
     passed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
@@ -155,10 +144,10 @@ def policy_argument_names(policy_class: type) -> Collection[str]:
 
 def plain(name: str, value: Any) -> Any:
     """
-    :param name: Which argument it is (part of), for the message
+    :param name: The argument that it is, or is part of, for the message
     :param value: Anything
     :return: it as a JSON value: finite numbers, strings, and lists and dictionaries of them
-    :raises ValueError: it is something else
+    :raises ValueError: it is anything else
     """
     if isinstance(value, np.generic):
         value = value.item()

@@ -8,31 +8,19 @@ from gymnasium import spaces
 
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, sequence, text, whole
 
-#: Choices of a discrete space, and bytes of a Box's bounds (a few large images): these are allocated.
+#: Limits, because memory is allocated for them: choices of a discrete space, and bytes of a Box's bounds (enough for a
+#: few large images).
 MAX_ENTRIES = 2**24
 MAX_BYTES = 2**25
-_BOX_DTYPES = (
-    "float16",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-)
 _WHOLE_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+_BOX_DTYPES = ("float16", "float32", "float64", *_WHOLE_DTYPES)
 
 
 def space_as_data(space: spaces.Space) -> dict[str, Any]:
     """
     :param space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these
     :return: JSON values
-    :raises ValueError: for any other
+    :raises ValueError: it is of another kind
     """
     if type(space) is spaces.Box:
         low, high = (_bounds_as_data(bounds) for bounds in (space.low, space.high))
@@ -55,22 +43,22 @@ def space_as_data(space: spaces.Space) -> dict[str, Any]:
 def space_from_data(data: Any, where: str) -> spaces.Space:
     """
     :param data: JSON values
-    :param where: What they are, for the message
+    :param where: What they describe, for the message
     :return: the space
-    :raises SafeFileError: they are not what ``space_as_data`` gives
+    :raises SafeFileError: they are not what ``space_as_data`` returns
     """
     kind = text(data.get("type") if isinstance(data, dict) else data, f"{where}'s type", _READERS)
     try:
         return _READERS[kind](data, where)
+    except SafeFileError:
+        raise
     except (ValueError, TypeError, AssertionError, OverflowError) as error:
-        if isinstance(error, SafeFileError):
-            raise
         raise SafeFileError(f"{where} is no {kind} space: {error}") from error
 
 
 def _bounds_as_data(bounds: np.ndarray) -> Any:
     flat = [number if math.isfinite(number) else str(number) for number in bounds.ravel().tolist()]
-    # As a rule one number bounds all entries.
+    # Usually one number bounds all entries.
     return flat[0] if flat and all(number == flat[0] for number in flat) else flat
 
 
@@ -100,7 +88,7 @@ def _bound(data: Any, where: str, dtype: np.dtype) -> float:
         limits = np.iinfo(dtype)
         return whole(data, where, int(limits.min), int(limits.max))
     if data in ("inf", "-inf"):
-        return _INFINITIES[data]
+        return float(data)
     if abs(real(data, where)) > float(np.finfo(dtype).max):
         raise SafeFileError(f"{where} does not fit into {dtype}.")
     return data
@@ -111,9 +99,8 @@ def _discrete(data: Any, where: str) -> spaces.Discrete:
     dtype = np.dtype(text(data["dtype"], f"{where}'s dtype", _WHOLE_DTYPES))
     start = whole(data["start"], f"{where}'s start", -(2**62), 2**62)
     space = spaces.Discrete(whole(data["n"], f"{where}'s n", 1, MAX_ENTRIES), start=start)
-    if space.dtype != dtype:
-        space = spaces.Discrete(int(space.n), start=start, dtype=dtype.type)
-    return space
+    # An older gymnasium takes no dtype.
+    return space if space.dtype == dtype else spaces.Discrete(int(space.n), start=start, dtype=dtype.type)
 
 
 def _multi_discrete(data: Any, where: str) -> spaces.MultiDiscrete:
@@ -127,15 +114,10 @@ def _multi_discrete(data: Any, where: str) -> spaces.MultiDiscrete:
 
 
 def _whole_array(data: Any, where: str, at_least: int, at_most: int) -> np.ndarray:
-    rows = [_whole_array(row, where, at_least, at_most) for row in data] if _is_nested(data) else None
-    if rows is not None:
-        return np.stack(rows)
+    if isinstance(data, list) and data and isinstance(data[0], list):
+        return np.stack([_whole_array(row, where, at_least, at_most) for row in data])
     numbers = [whole(number, where, at_least, at_most) for number in sequence(data, where, MAX_ENTRIES)]
     return np.array(numbers, np.int64)
-
-
-def _is_nested(data: Any) -> bool:
-    return isinstance(data, list) and len(data) > 0 and isinstance(data[0], list)
 
 
 def _multi_binary(data: Any, where: str) -> spaces.MultiBinary:
