@@ -1,4 +1,4 @@
-"""The public name of :mod:`sb3_ppo_variants.resume`."""
+"""The public names of :mod:`sb3_ppo_variants.resume`."""
 
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableCheckpointCallback, ResumableEnv
 

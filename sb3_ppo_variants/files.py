@@ -1,4 +1,4 @@
-"""Files that are either there in full or not at all."""
+"""Files that are written completely or not at all."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ _MARK = ".unfinished-"
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """
-    A temporary path beside ``path`` that takes its place when the block ends well.
+    A temporary path in the same folder that replaces ``path`` when the block ends without an error.
 
-    Its contents are on the disk before the name is: whoever is killed, or loses power, leaves the old file or the new
-    one, and at worst a temporary file besides.
+    The contents are flushed to the disk before the file is renamed. A kill or a power cut therefore leaves the old file
+    or the new one, and at worst a temporary file as well.
 
     :param path: The file to write; its folder is made
     """
@@ -29,10 +29,10 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        temporary.chmod(0o666 & ~_umask())  # only its owner can read a file of mkstemp's
         _to_disk(temporary, os.O_RDWR)
         os.replace(temporary, path)
-        # The name too. Not every system lets a folder be opened.
+        # Flush the folder too, where the system can open one.
         with suppress(OSError):
             _to_disk(path.parent, os.O_RDONLY)
     finally:
@@ -41,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def remove_unfinished(folder: Path) -> None:
     """
-    :param folder: Where a killed process may have left temporary files, and nobody is writing now
+    :param folder: A folder in which a killed process may have left temporary files, and to which nobody writes now
     """
     for temporary in folder.glob(f"{_MARK}*"):
         temporary.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def safe_name(text: str) -> str:
-    """A name usable as part of a file name on every system: ``sb3:ppo`` becomes ``sb3-ppo``.
+    """A text as part of a file name that every system allows: ``sb3:ppo`` becomes ``sb3-ppo``.
 
     :param text: Name of an algorithm or environment
     """

@@ -1,23 +1,22 @@
-"""Box2D environments whose episodes leave traces in one another."""
+"""Box2D environments whose episodes influence each other."""
 
+import sys
 from typing import Any
 
 import gymnasium as gym
-
-_WALKER = "gymnasium.envs.box2d.bipedal_walker"
 
 
 class NewWorldEachEpisode(gym.Wrapper):
     """
     Gives ``BipedalWalker`` a new Box2D world at every reset, so that its episodes can be replayed.
 
-    It keeps its world from episode to episode, and what is left there (the order of contacts, for one) moves the last
-    bits of the next episode, which then depends on all episodes before it. ``LunarLander`` and ``CarRacing`` make a new
-    world by themselves. Inside of ``ResumableEnv``:
+    ``BipedalWalker`` keeps its world from episode to episode, and what is left in it (the order of contacts, for one)
+    changes the last bits of the next episode, which thus depends on all episodes before it. ``LunarLander`` and
+    ``CarRacing`` make a new world at every reset. The wrapper goes inside ``ResumableEnv``:
     ``make_vec_env(id, wrapper_class=lambda env: ResumableEnv(NewWorldEachEpisode(env)))``.
 
     :param env: A ``BipedalWalker``, wrapped or not
-    :raises TypeError: it has no world to make anew
+    :raises TypeError: the environment has no Box2D world
     """
 
     def __init__(self, env: gym.Env):
@@ -35,9 +34,11 @@ class NewWorldEachEpisode(gym.Wrapper):
 def is_walker(env: gym.Env) -> bool:
     """
     :param env: An environment, wrapped or not
-    :return: whether it is gymnasium's ``BipedalWalker``, or made from it
+    :return: whether it is gymnasium's ``BipedalWalker`` or a subclass of it
     """
-    return any(cls.__module__ == _WALKER for cls in type(env.unwrapped).__mro__)
+    # Importing the module needs Box2D; if nobody has imported it, there is no such environment.
+    module = sys.modules.get("gymnasium.envs.box2d.bipedal_walker")
+    return module is not None and isinstance(env.unwrapped, module.BipedalWalker)
 
 
 def lacks_new_world(env: gym.Env) -> bool:
@@ -45,7 +46,7 @@ def lacks_new_world(env: gym.Env) -> bool:
     :param env: An environment, wrapped or not
     :return: whether it is a ``BipedalWalker`` that keeps its world from episode to episode
     """
-    walker, outer = is_walker(env), env
-    while walker and isinstance(outer, gym.Wrapper):
-        walker, outer = not isinstance(outer, NewWorldEachEpisode), outer.env
-    return walker
+    layer = env
+    while isinstance(layer, gym.Wrapper) and not isinstance(layer, NewWorldEachEpisode):
+        layer = layer.env
+    return is_walker(env) and not isinstance(layer, NewWorldEachEpisode)

@@ -1,4 +1,4 @@
-"""The callback that writes checkpoints, and goes on from the newest."""
+"""The callback that writes checkpoints, and resumes from the newest."""
 
 import warnings
 from pathlib import Path
@@ -9,7 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.files import remove_unfinished
-from sb3_ppo_variants.resume.callback_states import check_callbacks, make_callbacks_resumable
+from sb3_ppo_variants.resume.callback_states import environments_of_callbacks
 from sb3_ppo_variants.resume.environments import (
     VecEnvState,
     awaited_states,
@@ -31,23 +31,24 @@ from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
 
 class ResumableCheckpointCallback(BaseCallback):
     """
-    Writes checkpoints from which a training goes on as if it had never been interrupted.
+    Writes checkpoints from which a training can be resumed as if it had never been interrupted.
 
-    Unlike SB3's ``CheckpointCallback``, whose files hold a model, these hold a training: see the package's docstring.
-    They are written between two rollouts, after the update, and never of parameters that are not finite.
+    The files of SB3's ``CheckpointCallback`` hold a model; these hold a training: see the package's docstring. They are
+    written between two rollouts, after the update, and never with parameters that are not finite.
 
-    :param path: Folder for the checkpoints of this one run
-    :param every: Environment steps (over all environments together) from one checkpoint to the next; each is taken at
-        the first end of an update at or after them. Where an environment can be kept only once its next episode has
-        begun, it is put off for so many steps at most, and then written without that environment's state
-    :param keep: How many of the newest are kept, ≥ 1
-    :param resume: Go on from the newest readable checkpoint, if there is one. Then call ``learn`` with the same
-        arguments as the first time; it goes on to the total that was asked for then
+    :param path: Folder for the checkpoints of this run alone
+    :param every: Environment steps (over all environments together) from one checkpoint to the next. Each is written at
+        the end of the first update at or after its step. Where an environment's state can be kept only once its next
+        episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state
+    :param keep: How many of the newest checkpoints to keep, ≥ 1
+    :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the arguments of the
+        first time; it trains up to the total that was asked for then
     :param verbose: SB3's verbosity
-    :raises ValueError: there are checkpoints in the folder and ``resume`` is not set
+    :raises ValueError: the folder holds checkpoints and ``resume`` is not set
     """
 
     reads_step_values = False
+    model: OnPolicyAlgorithm
 
     def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
         super().__init__(verbose)
@@ -58,14 +59,14 @@ class ResumableCheckpointCallback(BaseCallback):
                 raise ValueError(f"{name}={value} is out of range: it must be >= 1.")
         self.path = Path(path)
         self.every, self.keep, self.resume = every, keep, resume
-        #: The step from which this process has gone on; ``None``: it has begun at the beginning.
+        #: The step from which this process has resumed; ``None``: it began at the beginning.
         self.resumed_at: int | None = None
         self._found: Checkpoint | None = None
         self._run: dict[str, Any] = {}
         self._iterations = 0
         self._log_interval = 1
         self._last = 0
-        # The step at which the environments should have been kept but could not yet.
+        # The step at which a checkpoint was due but could not be written yet.
         self._waiting_since: int | None = None
         self._said: set[str] = set()
 
@@ -83,26 +84,27 @@ class ResumableCheckpointCallback(BaseCallback):
         make_resumable(self.training_env)
 
     def _on_training_start(self) -> None:
-        make_callbacks_resumable(self._root())
+        for env in environments_of_callbacks(self._root()):
+            make_resumable(env)
         if self.resume and self.resumed_at is None:
-            self.check(self._trained(), self.model._total_timesteps)
-        self._run = describe(self._trained(), self.model._total_timesteps)
+            self.check(self.model, self.model._total_timesteps)
+        self._run = describe(self.model, self.model._total_timesteps)
         self._iterations, self._last = 0, self.model.num_timesteps
         self._log_interval = self.locals.get("log_interval") or 1
         if self._found is not None and self._found.about["finished"]:
             self._restore(self._found)
 
     def _on_rollout_start(self) -> None:
-        # Here and not at the start of training: what happens in between (environments are reset, gSDE's noise is
-        # drawn) is then undone too, and the other callbacks' start of training.
+        # Here and not at the start of training, to undo what happens in between: environments are reset, gSDE's noise
+        # is drawn, other callbacks start.
         if self._found is not None:
             self._restore(self._found)
         elif self._is_due(self.model.num_timesteps):
             self._write(finished=False)
-        rollout = self._trained().n_steps * self.training_env.num_envs
+        rollout = self.model.n_steps * self.training_env.num_envs
         if self._iterations == 0 or self._is_due(self.model.num_timesteps + rollout, self._iterations + 1):
-            begin_check(self.training_env)
-            check_callbacks(self._root())
+            for env in (self.training_env, *environments_of_callbacks(self._root())):
+                begin_check(env)
 
     def _on_rollout_end(self) -> None:
         self._iterations += 1
@@ -111,18 +113,18 @@ class ResumableCheckpointCallback(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        # A callback that has ended the training earlier will do so again after a resume.
+        # Not finished if a callback has ended the training early: it will do so again after a resume.
         if self.model.num_timesteps >= self.model._total_timesteps and self.model.num_timesteps > self._last:
             self._write(finished=True)
 
     def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
         """
-        Find the newest readable checkpoint, and see that it is of this very run, before anything is touched. ``learn``
-        does this too, but by then loggers have emptied their files (which a resume fills again).
+        Find the newest readable checkpoint and check that it is of this run, before anything is touched. ``learn`` does
+        so too, but only after loggers have emptied their files (which a resume fills again).
 
-        :param model: The model that is to go on; not trained yet
-        :param total_timesteps: What ``learn`` will be given
-        :raises ValueError: it is of another run, or there are checkpoints and none is readable
+        :param model: The model that will be trained further; not trained yet
+        :param total_timesteps: Argument of ``learn``
+        :raises ValueError: the checkpoint is of another run, or there are checkpoints and none is readable
         """
         self._found, faults = newest_checkpoint(self.path)
         for fault in faults:
@@ -134,7 +136,7 @@ class ResumableCheckpointCallback(BaseCallback):
         elif faults:
             raise ValueError(f"No checkpoint in {self.path} is readable; remove them to begin anew. {' '.join(faults)}")
 
-    # ---- The protocol for callbacks: the rest is this process's own ----
+    # ---- The protocol for callbacks: all other attributes belong to this process ----
 
     def get_checkpoint_state(self) -> tuple[int, int]:
         """
@@ -150,15 +152,11 @@ class ResumableCheckpointCallback(BaseCallback):
 
     # ---- Pieces ----
 
-    def _trained(self) -> OnPolicyAlgorithm:
-        model: Any = self.model
-        return model
-
     def _root(self) -> BaseCallback:
         return self.locals["callback"]
 
     def _is_due(self, steps: int, iterations: int | None = None) -> bool:
-        # learn() counts iterations from one again: its log goes on in step only if it had just been written.
+        # learn() counts iterations from 1 again: its log_interval stays in step only right after the log was written.
         in_step = (self._iterations if iterations is None else iterations) % self._log_interval == 0
         return in_step and steps // self.every > self._last // self.every
 
@@ -171,9 +169,9 @@ class ResumableCheckpointCallback(BaseCallback):
             return
         environments = capture_environments(self.training_env, unchecked=finished)
         if environments is None or self._puts_off(environments):
-            # Stays due: the next end of an update will do.
+            # Still due at the end of the next update.
             return
-        snapshot = take_snapshot(self._trained(), environments, self._root(), self._iterations)
+        snapshot = take_snapshot(self.model, environments, self._root(), self._iterations)
         for lost in lost_states(environments):
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
         steps = self.model.num_timesteps
@@ -189,7 +187,7 @@ class ResumableCheckpointCallback(BaseCallback):
         self._last = steps
 
     def _puts_off(self, environments: VecEnvState) -> bool:
-        """Whether to wait for environments that can be kept once they begin an episode: for ``every`` steps at most."""
+        """Whether to wait, for at most ``every`` steps, for environments to begin an episode that can be kept."""
         awaited = awaited_states(environments)
         if not awaited:
             self._waiting_since = None
@@ -203,20 +201,20 @@ class ResumableCheckpointCallback(BaseCallback):
         return self.model.num_timesteps - self._waiting_since < self.every
 
     def _nonfinite_parameter(self) -> str:
-        """The name of the first of the policy's parameters with a NaN or an Inf; empty: all are finite."""
-        # Not its buffers: a mask, say, may be infinite on purpose.
+        """The name of the first parameter of the policy with a NaN or an Inf; empty: all are finite."""
+        # Parameters only: a buffer (a mask, say) may be infinite on purpose.
         parameters = self.model.policy.named_parameters()
         return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
-        for fault in put_snapshot(found.snapshot, self._trained(), self._root()):
+        for fault in put_snapshot(found.snapshot, self.model, self._root()):
             self._say(f"Not restored: {fault}. All environments begin a new episode.")
         self._found = None
         self.resumed_at = self._last = found.about["steps"]
         self._iterations = found.about["iterations"]
 
     def _say(self, text: str) -> None:
-        # Once each: a lost environment stays lost.
+        # Each text once: an environment whose state is lost stays lost.
         if text not in self._said:
             self._said.add(text)
             if hasattr(self, "model"):

@@ -1,24 +1,20 @@
-"""What is kept of the callbacks of a training."""
+"""The states of all callbacks of a training."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.resume.environments import (
-    VecEnvState,
-    begin_check,
-    capture_environments,
-    make_resumable,
-    restore_environments,
-)
+from sb3_ppo_variants.resume.environments import VecEnvState, capture_environments, restore_environments
 from sb3_ppo_variants.resume.layers import Layer, capture_layer, restore_layer
+from sb3_ppo_variants.resume.pickles import current_name
 
 
 class CallbackState(NamedTuple):
     """
-    :param layer: Its attributes, or what its own protocol returned
-    :param environments: Of its own environments (``EvalCallback.eval_env``) by attribute
+    :param layer: Its attributes, or what the protocol returned
+    :param environments: States of its own environments (``EvalCallback.eval_env``) by attribute
     """
 
     layer: Layer
@@ -27,7 +23,7 @@ class CallbackState(NamedTuple):
 
 def all_callbacks(root: BaseCallback) -> list[BaseCallback]:
     """
-    :param root: What ``learn`` was given, as SB3 wraps it
+    :param root: The callback that ``learn`` runs
     :return: it, and every callback that it or one of them holds as an attribute or in a list
     """
     found: list[BaseCallback] = []
@@ -44,44 +40,25 @@ def all_callbacks(root: BaseCallback) -> list[BaseCallback]:
     return found
 
 
-def own_environments(callback: BaseCallback) -> dict[str, VecEnv]:
+def environments_of_callbacks(root: BaseCallback) -> Iterator[VecEnv]:
     """
-    :param callback: A callback
-    :return: the environments that it steps itself, by attribute
+    :param root: The callback that ``learn`` runs
+    :return: the environments that it and the callbacks in it step themselves
     """
-    return {name: value for name, value in vars(callback).items() if isinstance(value, VecEnv)}
-
-
-def make_callbacks_resumable(root: BaseCallback) -> None:
-    """
-    :param root: What ``learn`` was given
-    """
-    for env in _own_environments(root):
-        make_resumable(env)
-
-
-def check_callbacks(root: BaseCallback) -> None:
-    """
-    :param root: What ``learn`` was given; its own environments are checked as they are stepped
-    """
-    for env in _own_environments(root):
-        begin_check(env)
-
-
-def _own_environments(root: BaseCallback) -> list[VecEnv]:
-    return [env for callback in all_callbacks(root) for env in own_environments(callback).values()]
+    for callback in all_callbacks(root):
+        yield from _own_environments(callback).values()
 
 
 def capture_callbacks(root: BaseCallback) -> list[CallbackState]:
     """
-    :param root: What ``learn`` was given
-    :return: the states of all callbacks; they still share memory
+    :param root: The callback that ``learn`` runs
+    :return: the states of all callbacks; they share memory with them
     """
     return [
         CallbackState(
             capture_layer(callback),
-            # Before the first evaluation nothing could be checked, and nothing has happened either.
-            {name: capture_environments(env, unchecked=True) for name, env in own_environments(callback).items()},
+            # Unchecked: before the first evaluation nothing could be checked, and there is nothing to lose either.
+            {name: capture_environments(env, unchecked=True) for name, env in _own_environments(callback).items()},
         )
         for callback in all_callbacks(root)
     ]
@@ -89,13 +66,14 @@ def capture_callbacks(root: BaseCallback) -> list[CallbackState]:
 
 def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[str]:
     """
-    :param root: What ``learn`` was given
+    :param root: The callback that ``learn`` runs
     :param states: What ``capture_callbacks`` returned
     :return: what could not be restored
     :raises ValueError: they are other callbacks
     """
     callbacks = all_callbacks(root)
-    kinds, before = [type(c).__name__ for c in callbacks], [s.layer.kind.rpartition(".")[2] for s in states]
+    kinds = [type(callback).__name__ for callback in callbacks]
+    before = [current_name(state.layer.kind).rpartition(".")[2] for state in states]
     if kinds != before:
         raise ValueError(
             f"The checkpoint was made with the callbacks {', '.join(before)}; learn() was given {', '.join(kinds)}: "
@@ -104,8 +82,12 @@ def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[s
     faults = []
     for callback, state in zip(callbacks, states, strict=True):
         restore_layer(callback, state.layer)
-        own: dict[str, Any] = own_environments(callback)
+        own: dict[str, Any] = _own_environments(callback)
         for name, kept in state.environments.items():
             lost = ["it had not been stepped"] if kept is None else restore_environments(own[name], kept)
             faults += [f"{type(callback).__name__}.{name}, {fault}" for fault in lost]
     return faults
+
+
+def _own_environments(callback: BaseCallback) -> dict[str, VecEnv]:
+    return {name: value for name, value in vars(callback).items() if isinstance(value, VecEnv)}

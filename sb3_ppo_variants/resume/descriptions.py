@@ -1,4 +1,4 @@
-"""Values as JSON has them, to be compared with those of another process."""
+"""Settings as JSON values that are equal in two processes if the settings are."""
 
 import hashlib
 import inspect
@@ -6,13 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 
 def described(value: Any) -> Any:
     """
     :param value: Anything
-    :return: as JSON values; of code and other objects their names, which are the same in every process
+    :return: as JSON values; for code and other objects their names, which are the same in every process
     """
     if isinstance(value, dict):
         return {str(key): described(one) for key, one in value.items()}
@@ -28,12 +27,3 @@ def described(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return "nan"  # equal to itself, unlike the number
     return value if isinstance(value, bool | int | float | str | None) else f"<{type(value).__name__}>"
-
-
-def described_space(space: spaces.Space) -> str:
-    """
-    :param space: An observation or action space
-    :return: its ``repr``, or the name of its class where that is an address, another one in each process
-    """
-    text = repr(space)
-    return f"<{type(space).__name__}>" if " at 0x" in text else text

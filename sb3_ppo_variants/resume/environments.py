@@ -1,4 +1,4 @@
-"""Vectorised environments: keeping and restoring what is in them and around them."""
+"""The state of vectorised environments, and of the wrappers around them."""
 
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -14,16 +14,16 @@ _NOT_WRAPPED = (
     "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
     "vec_env_cls=SubprocVecEnv)"
 )
-# What VecEnv.seed() and set_options() leave for the next reset, which may be an evaluation's long after.
+# VecEnv.seed() and set_options() leave these for the next reset, which in an evaluation may come much later.
 _PENDING = ("_seeds", "_options")
 
 
 class VecEnvState(NamedTuple):
     """
-    :param wrappers: Of the ``VecEnvWrapper``s, from outside inwards
-    :param own: What is inside them, if it has the protocol of ``layers``
-    :param envs: Otherwise, of each environment
-    :param pending: Seeds and options that its next reset will hand to the environments
+    :param wrappers: States of the ``VecEnvWrapper``s, from outside inwards
+    :param own: State of the ``VecEnv`` inside them, if it has the protocol of ``layers``
+    :param envs: Otherwise, the state of each environment
+    :param pending: Seeds and options that the next reset will hand to the environments
     """
 
     wrappers: list[Layer]
@@ -46,7 +46,7 @@ def make_resumable(env: VecEnv) -> None:
 def describe_environments(env: VecEnv) -> dict[str, Any] | None:
     """
     :param env: Any vectorised environment
-    :return: what each environment is, by number, as JSON values; ``None`` where they cannot be asked
+    :return: a description of each environment, by number, as JSON values; ``None`` where they cannot be asked
     """
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
@@ -54,14 +54,14 @@ def describe_environments(env: VecEnv) -> dict[str, Any] | None:
     return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
 
 
-#: What VecNormalize does; the rest of its attributes are what it has counted.
+#: VecNormalize's settings; its other attributes are statistics.
 _NORMALIZES = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 
 
 def describe_wrappers(env: VecEnv) -> dict[str, Any]:
     """
     :param env: Any vectorised environment
-    :return: its ``VecEnvWrapper``s from outside inwards, by number, and what a ``VecNormalize`` normalises, as JSON
+    :return: its ``VecEnvWrapper``s from outside inwards, by number, with the settings of a ``VecNormalize``, as JSON
         values
     """
     return {str(number): _describe_wrapper(wrapper) for number, wrapper in enumerate(_wrappers(env))}
@@ -74,7 +74,7 @@ def _describe_wrapper(wrapper: VecEnvWrapper) -> dict[str, Any]:
 
 def begin_check(env: VecEnv) -> None:
     """
-    Let every environment check in its coming steps that its state can be kept.
+    Let every environment check, in its coming steps, that its state can be kept.
 
     :param env: Any vectorised environment
     """
@@ -87,7 +87,7 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
     """
     :param env: Any vectorised environment, between two steps
     :param unchecked: Capture even what has not been checked yet
-    :return: its state; ``None``: too early, the environments have to be stepped first
+    :return: the state; ``None``: too early, the environments have to be stepped first
     """
     inner = env.unwrapped
     wrappers = [capture_layer(wrapper) for wrapper in _wrappers(env)]
@@ -103,7 +103,7 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
 def lost_states(state: VecEnvState) -> list[str]:
     """
     :param state: What ``capture_environments`` returned
-    :return: which environments' states could not be kept, and why, a line for each reason
+    :return: which environments' states are not kept, and why, one text per reason
     """
     return _by_reason(["" if one.kept else one.why_not for one in state.envs])
 
@@ -111,17 +111,17 @@ def lost_states(state: VecEnvState) -> list[str]:
 def awaited_states(state: VecEnvState) -> list[str]:
     """
     :param state: What ``capture_environments`` returned
-    :return: which environments' states can be kept only after the beginning of their next episode, and why
+    :return: which environments' states can be kept only once their next episode has begun, and why
     """
     return _by_reason([one.why_not if one.later else "" for one in state.envs])
 
 
 def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
     """
-    :param env: Made as the one that was captured
-    :param state: Its state
-    :return: which environments could not be restored, and why. All of them have to be reset then
-    :raises ValueError: it is wrapped otherwise, or has another number of environments
+    :param env: A vectorised environment made in the same way as the captured one
+    :param state: The state
+    :return: which environments could not be restored, and why; unless this is empty, all of them have to be reset
+    :raises ValueError: it has other wrappers, or another number of environments
     """
     inner, wrappers = env.unwrapped, _wrappers(env)
     n_envs = inner.num_envs if state.own else len(state.envs)

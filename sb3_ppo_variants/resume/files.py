@@ -1,4 +1,4 @@
-"""Checkpoint files: written in full or not at all, and read only if they are whole."""
+"""Checkpoint files: written completely or not at all, and read only if they are complete."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ _FORMAT = "sb3_ppo_variants checkpoint 1"
 class Checkpoint(NamedTuple):
     """
     :param path: The file
-    :param about: How far the training is and what it is, as JSON values
-    :param snapshot: Pickled
+    :param about: Which run it is of and how far that is, as JSON values
+    :param snapshot: The pickled state
     """
 
     path: Path
@@ -27,15 +27,15 @@ class Checkpoint(NamedTuple):
 
 
 class DamagedCheckpoint(ValueError):  # noqa: N818 (what it is)
-    """A file that is not a whole checkpoint of this format."""
+    """A file that is not a complete checkpoint of this format."""
 
 
 def write_checkpoint(folder: Path, steps: int, about: dict[str, Any], snapshot: bytes) -> Path:
     """
-    :param folder: Where checkpoints are kept
+    :param folder: The folder of checkpoints
     :param steps: Steps trained
-    :param about: What is to be read without unpickling, as JSON values
-    :param snapshot: Pickled
+    :param about: What can be read without unpickling, as JSON values
+    :param snapshot: The pickled state
     :return: the file
     :raises OSError: it could not be written; nothing has changed then
     """
@@ -55,19 +55,17 @@ def write_checkpoint(folder: Path, steps: int, about: dict[str, Any], snapshot: 
 def read_checkpoint(path: Path) -> Checkpoint:
     """
     :param path: A file
-    :return: what is in it, nothing unpickled
-    :raises DamagedCheckpoint: it is not whole
+    :return: its contents, with the state still pickled
+    :raises DamagedCheckpoint: it is not complete, or of another format
     """
     try:
         head, _, snapshot = path.read_bytes().partition(b"\n")
-        digest, _, about = head.partition(b" ")
-        if hashlib.sha256(about + b"\n" + snapshot).hexdigest().encode() != digest:
-            raise DamagedCheckpoint(f"{path} is damaged: its checksum is wrong.")
-        described = json.loads(about)
-    except (OSError, ValueError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
+    except OSError as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error}") from error
+    digest, _, about = head.partition(b" ")
+    if hashlib.sha256(about + b"\n" + snapshot).hexdigest().encode() != digest:
+        raise DamagedCheckpoint(f"{path} is damaged: its checksum is wrong.")
+    described = json.loads(about)
     if described.get("format") != _FORMAT:
         raise DamagedCheckpoint(f"{path} is of format {described.get('format')!r}; this version reads {_FORMAT!r}.")
     return Checkpoint(path, described, zlib.decompress(snapshot))
@@ -75,8 +73,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """
-    :param folder: Where checkpoints are kept
-    :return: the newest that is whole, and what is wrong with those that are newer
+    :param folder: The folder of checkpoints
+    :return: the newest complete checkpoint, and what is wrong with the newer files
     """
     faults: list[str] = []
     for path in reversed(checkpoint_paths(folder)):
@@ -89,7 +87,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def checkpoint_paths(folder: Path) -> list[Path]:
     """
-    :param folder: Where checkpoints are kept
+    :param folder: The folder of checkpoints
     :return: the files, in order of steps
     """
     found = [(int(match[1]), path) for path in folder.glob(f"*{SUFFIX}") if (match := _NAME.fullmatch(path.name))]
@@ -98,16 +96,16 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 
 def newest_path(folder: Path) -> Path | None:
     """
-    :param folder: Where checkpoints are kept
-    :return: the newest file, whole or not
+    :param folder: The folder of checkpoints
+    :return: the newest file, complete or not
     """
     return next(reversed(checkpoint_paths(folder)), None)
 
 
 def refuse_earlier_run(folder: Path) -> None:
     """
-    :param folder: Where the checkpoints of a new run are to be kept
-    :raises ValueError: there are checkpoints in it
+    :param folder: The folder for the checkpoints of a new run
+    :raises ValueError: it holds checkpoints
     """
     if newest := newest_path(folder):
         raise ValueError(
@@ -118,14 +116,14 @@ def refuse_earlier_run(folder: Path) -> None:
 
 def remove_old(folder: Path, keep: int) -> None:
     """
-    :param folder: Where checkpoints are kept
-    :param keep: How many of the newest stay
+    :param folder: The folder of checkpoints
+    :param keep: How many of the newest to keep
     """
     for path in checkpoint_paths(folder)[:-keep]:
         path.unlink(missing_ok=True)
 
 
 def _packed(about: dict[str, Any], snapshot: bytes) -> bytes:
-    # One line that people can read, then the snapshot; before both, their checksum.
+    # Their checksum, one line of JSON that people can read, and the compressed snapshot.
     body = json.dumps({"format": _FORMAT, **about}, sort_keys=True).encode() + b"\n" + zlib.compress(snapshot, 1)
     return hashlib.sha256(body).hexdigest().encode() + b" " + body

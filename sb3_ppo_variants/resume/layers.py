@@ -1,29 +1,24 @@
-"""What is kept of one object: an environment, one of its wrappers, a callback.
+"""The state of one object: an environment, one of its wrappers, a callback.
 
-By its own protocol if its class has one (``get_checkpoint_state()`` returns something that can be pickled,
-``set_checkpoint_state(state)`` takes it back), otherwise its attributes, as far as they can be pickled.
+A class with the protocol decides itself what is kept: ``get_checkpoint_state()`` returns an object that can be pickled,
+``set_checkpoint_state(state)`` takes it back. Of every other object, the attributes that can be pickled are kept.
 """
 
 import importlib
-import io
 import pickle
 import time
-import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-# A copy of one of these would be another thing than what the attribute is there to reach.
-_LIVE = (gym.Env, VecEnv, BaseAlgorithm, BaseCallback, Logger, ResultsWriter, th.nn.Module, th.optim.Optimizer)
-# What ties a layer to others, and what it was made from.
+from sb3_ppo_variants.resume.pickles import can_be_kept, current_name, is_mujoco_object
+
+# Attributes that lead to other objects, or say how the object was made.
 _LINKS: tuple[tuple[type, set[str]], ...] = (
     (gym.Wrapper, {"env", "spec", "_cached_spec"}),
     (gym.Env, {"spec"}),
@@ -34,14 +29,14 @@ _LINKS: tuple[tuple[type, set[str]], ...] = (
 
 class Layer(NamedTuple):
     """
-    What is kept of one object.
+    The state of one object.
 
-    :param kind: Its class, for the check when it is put back
-    :param own: What its own protocol returned
-    :param attributes: Without a protocol: the attributes that can be kept
+    :param kind: Qualified name of its class, checked when the state is restored
+    :param own: What the protocol returned
+    :param attributes: Without the protocol: the attributes that can be kept
     :param left: The names of those that cannot
     :param simulators: Pickled MuJoCo data by attribute
-    :param seconds: Since a Monitor's start
+    :param seconds: Seconds since a Monitor's start
     :param file: The text of a Monitor's CSV file
     """
 
@@ -57,7 +52,7 @@ class Layer(NamedTuple):
 def has_protocol(thing: Any) -> bool:
     """
     :param thing: An environment, a wrapper, a callback
-    :return: whether its class says itself what is to be kept of it
+    :return: whether its class has both methods of the protocol
     """
     return hasattr(type(thing), "get_checkpoint_state") and hasattr(type(thing), "set_checkpoint_state")
 
@@ -65,7 +60,7 @@ def has_protocol(thing: Any) -> bool:
 def capture_layer(thing: Any) -> Layer:
     """
     :param thing: An environment, a wrapper, a callback
-    :return: what is kept of it; still shares memory with it, so pickle it at once (``dumps``)
+    :return: its state; shares memory with it, so pickle it at once (``dumps``)
     """
     kind = _kind(thing)
     if has_protocol(thing):
@@ -86,11 +81,11 @@ def capture_layer(thing: Any) -> Layer:
 
 def restore_layer(thing: Any, layer: Layer) -> None:
     """
-    :param thing: An object made as the one that was captured
-    :param layer: What was kept of it, not shared with any other object
-    :raises ValueError: it is of another class
+    :param thing: An object made in the same way as the captured one
+    :param layer: The state; no other object may share memory with it
+    :raises ValueError: the object is of another class
     """
-    if _kind(thing) != layer.kind:
+    if _kind(thing) != current_name(layer.kind):
         raise ValueError(f"The checkpoint holds the state of {layer.kind} where there is {_kind(thing)} now.")
     if layer.attributes is None:
         thing.set_checkpoint_state(layer.own)
@@ -110,7 +105,7 @@ def restore_layer(thing: Any, layer: Layer) -> None:
 def rewrite(file: Any, text: str) -> None:
     """
     :param file: An open text file
-    :param text: What it is to hold
+    :param text: Its new contents
     """
     file.seek(0)
     file.truncate()
@@ -118,48 +113,11 @@ def rewrite(file: Any, text: str) -> None:
     file.flush()
 
 
-def dumps(thing: Any) -> bytes:
-    """
-    :param thing: What is to be kept
-    :return: pickled
-    :raises Exception: whatever pickling raises; ``PicklingError`` for what reaches into a live object
-    """
-    file = io.BytesIO()
-    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(thing)
-    return file.getvalue()
-
-
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, thing: Any) -> Any:
-        if isinstance(thing, _LIVE) or _package(thing) == "mujoco":
-            raise pickle.PicklingError(f"{type(thing).__name__} is not copied")
-        return NotImplemented
-
-
-def can_be_kept(value: Any) -> bool:
-    """
-    :param value: An attribute
-    :return: whether it pickles, and does not reach into a live object
-    """
-    try:
-        dumps(value)
-    except Exception:  # pickling runs the __reduce__ of whatever it meets
-        return False
-    return True
-
-
-def is_code(value: Any) -> bool:
-    """
-    :param value: An attribute
-    :return: whether it is a function, which two objects may share
-    """
-    return isinstance(value, types.FunctionType | types.BuiltinFunctionType | type)
-
-
 def put_attributes(thing: Any, attributes: dict[str, Any]) -> None:
     """
     :param thing: An object
-    :param attributes: What it is given; spaces keep their identity, for models, environments and wrappers share them
+    :param attributes: Its new attributes. Spaces are updated in place, because models, environments and wrappers share
+        them
     """
     for name, value in attributes.items():
         present = vars(thing).get(name)
@@ -177,10 +135,6 @@ def _kind(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
-def _package(thing: Any) -> str:
-    return type(thing).__module__.partition(".")[0]
-
-
 def _written(writer: ResultsWriter | None) -> str | None:
     if writer is None:
         return None
@@ -192,12 +146,12 @@ def _written(writer: ResultsWriter | None) -> str | None:
 
 
 def _is_simulator(value: Any) -> bool:
-    return type(value).__name__ == "MjData" and _package(value) == "mujoco"
+    return is_mujoco_object(value) and type(value).__name__ == "MjData"
 
 
 def _restore_simulator(thing: Any, name: str, data: bytes) -> None:
     mujoco = importlib.import_module("mujoco")
     models = [value for value in vars(thing).values() if isinstance(value, mujoco.MjModel)]
-    # All of it and not only mj_setState's integration state: Ant and Humanoid compute their next reward from positions
-    # that were derived in the last substep.
+    # The whole data, not only mj_setState's integration state: Ant and Humanoid compute their next reward from
+    # positions that were derived in the last substep.
     mujoco.mj_copyData(vars(thing)[name], models[0], pickle.loads(data))

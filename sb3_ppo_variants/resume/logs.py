@@ -1,4 +1,4 @@
-"""What a logger has written and is about to write."""
+"""The state of a logger: what its files hold, and what it has yet to write."""
 
 import os
 from pathlib import Path
@@ -13,16 +13,17 @@ from stable_baselines3.common.logger import (
     TensorBoardOutputFormat,
 )
 
-from sb3_ppo_variants.resume.layers import can_be_kept, rewrite
+from sb3_ppo_variants.resume.layers import rewrite
+from sb3_ppo_variants.resume.pickles import can_be_kept
 
 _ITERATIONS = "time/iterations"
 
 
 class LogState(NamedTuple):
     """
-    :param pending: Recorded, but not written yet (``train()`` records after ``learn`` has written)
-    :param iterations: How many ``learn`` has counted
-    :param writers: Of each output format, in order: its class, and what its file holds
+    :param pending: Values recorded but not yet written (``train()`` records after ``learn`` has written)
+    :param iterations: Iterations of the training so far
+    :param writers: Name of the class, and contents of the file, of each output format in order
     """
 
     pending: dict[str, dict[str, Any]]
@@ -32,9 +33,9 @@ class LogState(NamedTuple):
 
 class IterationOffset(KVWriter):
     """
-    Adds to ``time/iterations``, which ``learn`` counts from 1 whenever it is called; stands before the other writers.
+    Adds to ``time/iterations``, which each call of ``learn`` counts from 1. It comes before the other writers.
 
-    :param before: Iterations before this call
+    :param before: Iterations before this call of ``learn``
     """
 
     def __init__(self, before: int):
@@ -43,8 +44,8 @@ class IterationOffset(KVWriter):
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """
         :param key_values: Edited in place
-        :param key_excluded: Not looked at
-        :param step: Not looked at
+        :param key_excluded: Not used
+        :param step: Not used
         """
         if _ITERATIONS in key_values:
             key_values[_ITERATIONS] += self.before
@@ -56,7 +57,7 @@ class IterationOffset(KVWriter):
 def capture_logs(logger: Logger, iterations: int) -> LogState:
     """
     :param logger: The model's logger
-    :param iterations: How many ``learn`` has counted
+    :param iterations: Iterations of the training so far
     :return: its state
     """
     pending = {
@@ -68,10 +69,10 @@ def capture_logs(logger: Logger, iterations: int) -> LogState:
 
 def restore_logs(logger: Logger, state: LogState) -> None:
     """
-    Let files hold what they held, so that no row comes twice and none is missing.
+    Give the files their former contents, so that no line is missing or repeated.
 
-    :param logger: The model's logger, made as the one that was captured
-    :param state: Its state
+    :param logger: The model's logger, made in the same way as the captured one
+    :param state: The state
     """
     for name, values in state.pending.items():
         getattr(logger, name).clear()
@@ -124,11 +125,11 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _rewind_events(writer: TensorBoardOutputFormat, folder: Path, sizes: dict[str, int]) -> None:
-    """Cut off what was written after the checkpoint, and go on in the same folder in a new file beside the old."""
+    """Cut off what was written after the checkpoint, and continue in a new file in the same folder."""
     opened = Path(writer.writer.log_dir)
     writer.writer.close()
     for file in _event_files(opened):
-        # What was opened just now, under a name that SB3 has counted up.
+        # The file that this run has just opened, in a folder whose number SB3 has increased.
         if opened != folder or file.name not in sizes:
             file.unlink()
     if opened != folder and not any(opened.iterdir()):

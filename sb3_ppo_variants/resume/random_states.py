@@ -1,4 +1,4 @@
-"""The states of the process's random generators."""
+"""The states of the process's random number generators."""
 
 import random
 from typing import Any, NamedTuple
@@ -9,10 +9,10 @@ import torch as th
 
 class RandomStates(NamedTuple):
     """
-    :param python: Of the module ``random``
-    :param numpy: Of numpy's legacy global generator, which SB3 draws minibatches from
-    :param torch: Of the CPU, which actions are drawn from
-    :param cuda: Of each CUDA device; empty where there is none
+    :param python: State of the module ``random``
+    :param numpy: State of numpy's legacy global generator, from which SB3 draws minibatches
+    :param torch: State of torch's CPU generator, from which actions are drawn
+    :param cuda: State of each CUDA device; empty without CUDA
     """
 
     python: Any
@@ -23,7 +23,7 @@ class RandomStates(NamedTuple):
 
 def capture_random_states() -> RandomStates:
     """
-    :return: the states now
+    :return: the present states
     """
     cuda = th.cuda.get_rng_state_all() if th.cuda.is_available() else []
     return RandomStates(random.getstate(), np.random.get_state(), th.get_rng_state(), cuda)
@@ -31,7 +31,7 @@ def capture_random_states() -> RandomStates:
 
 def restore_random_states(states: RandomStates) -> None:
     """
-    :param states: What ``capture_random_states`` has returned, here or in another process
+    :param states: What ``capture_random_states`` returned, in this process or another
     """
     random.setstate(states.python)
     np.random.set_state(states.numpy)

@@ -1,6 +1,6 @@
-"""An environment's layers, and a second environment that is put into their state to see whether it is the same."""
+"""An environment's layers, and a second environment that is put into their state to see whether it behaves the same."""
 
-import pickle
+import types
 import warnings
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -9,18 +9,19 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.monitor import Monitor
 
-from sb3_ppo_variants.resume.layers import Layer, capture_layer, dumps, has_protocol, is_code, restore_layer
+from sb3_ppo_variants.resume.layers import Layer, capture_layer, has_protocol, restore_layer
+from sb3_ppo_variants.resume.pickles import dumps, loads
 from sb3_ppo_variants.resume.random_states import RandomStates, restore_random_states
 
 
 class Event(NamedTuple):
     """
-    What an environment was told, and what it returned.
+    One call of an environment and its result.
 
     :param kind: ``"step"`` or ``"reset"``
-    :param given: The action, or the arguments
-    :param returned: Observation, reward and ends, or the observation
-    :param random: The process's random state before it
+    :param given: The action, or the arguments of the reset
+    :param returned: Observation, reward, terminated and truncated, or the observation
+    :param random: The process's random states before the call
     """
 
     kind: str
@@ -31,10 +32,10 @@ class Event(NamedTuple):
 
 class CannotCheck(Exception):  # noqa: N818 (it is no error)
     """
-    No twin can be made.
+    No second environment can be made.
 
-    :param why: Why not
-    :param trusted: Whether the state is kept by a protocol of the environment's own
+    :param why: The reason
+    :param trusted: Whether the environment has the protocol of ``layers``, whose state is kept unchecked
     """
 
     def __init__(self, why: str, trusted: bool = False):
@@ -45,7 +46,7 @@ class CannotCheck(Exception):  # noqa: N818 (it is no error)
 def chain(env: gym.Env) -> list[gym.Env]:
     """
     :param env: An environment
-    :return: it and what it wraps, from outside inwards
+    :return: it and the environments that it wraps, from outside inwards
     """
     layers = [env]
     while isinstance(layers[-1], gym.Wrapper):
@@ -56,17 +57,17 @@ def chain(env: gym.Env) -> list[gym.Env]:
 def capture(env: gym.Env) -> bytes:
     """
     :param env: An environment
-    :return: its layers, pickled together, for they may share objects
+    :return: its layers in one pickle, because they may share objects
     """
     return dumps([capture_layer(layer) for layer in chain(env)])
 
 
 def restore(env: gym.Env, pickled: bytes) -> None:
     """
-    :param env: An environment made as the one that was captured
+    :param env: An environment made in the same way as the captured one
     :param pickled: What ``capture`` returned
     """
-    for thing, layer in zip(chain(env), pickle.loads(pickled), strict=True):
+    for thing, layer in zip(chain(env), loads(pickled), strict=True):
         restore_layer(thing, layer)
 
 
@@ -83,18 +84,18 @@ def replay(env: gym.Env, reset: dict[str, Any], actions: Any) -> Any:
     return observation
 
 
-def follows(twin: gym.Env, events: list[Event], with_random: bool = False) -> bool:
+def follows(second: gym.Env, events: list[Event], with_random: bool = False) -> bool:
     """
-    :param twin: An environment in the state from which the events began
-    :param events: What another was told since
-    :param with_random: Give the process the random state that it had before each of them; it is left so
+    :param second: An environment in the state in which the first one was before the events
+    :param events: The calls of the first one since
+    :param with_random: Restore the process's random states before each call; those after the last one are left
     :return: whether it returns the same, bit for bit
     """
     for event in events:
         given = deepcopy(event.given)
         if with_random:
             restore_random_states(event.random)
-        if not same(event.returned, twin.step(given)[:4] if event.kind == "step" else twin.reset(**given)[0]):
+        if not same(event.returned, second.step(given)[:4] if event.kind == "step" else second.reset(**given)[0]):
             return False
     return True
 
@@ -115,49 +116,52 @@ def same(a: Any, b: Any) -> bool:
     return bool(a.tobytes() == b.tobytes())
 
 
-def twin_of(env: gym.Env, pickled: bytes) -> gym.Env:
+def second_of(env: gym.Env, pickled: bytes) -> gym.Env:
     """
+    Make a second environment without its attributes, which ``restore`` puts in.
+
     :param env: An environment
     :param pickled: What ``capture`` returned for it
-    :return: another of the same make, to be put into a state by ``restore``; shares nothing with it but functions
+    :return: one of the same classes, which shares nothing with it but functions
     :raises CannotCheck: there is no way to make one
     """
-    layers: list[Layer] = pickle.loads(pickled)
+    layers: list[Layer] = loads(pickled)
     things = chain(env)
-    twin = _twin_of_base(things[-1], layers[-1])
+    second = _second_base(things[-1], layers[-1])
     for thing, layer in reversed(list(zip(things, layers, strict=True))[:-1]):
         outer: Any = _bare(thing, layer)
-        outer.env, twin = twin, outer
-    return twin
+        outer.env, second = second, outer
+    return second
 
 
-def _twin_of_base(base: gym.Env, layer: Layer) -> gym.Env:
-    if base.spec is None:
-        return _bare(base, layer)
+def _second_base(base: gym.Env, layer: Layer) -> gym.Env:
     try:
         return _bare(base, layer)
     except CannotCheck:
-        drawn = {"render_mode": None} if "render_mode" in base.spec.kwargs else {}
+        if base.spec is None:
+            raise
+        undrawn = {"render_mode": None} if "render_mode" in base.spec.kwargs else {}
         with warnings.catch_warnings():
-            # The user has seen them when the environment was made.
+            # The user saw them when the environment was made.
             warnings.simplefilter("ignore")
-            return gym.make(base.spec, **drawn).unwrapped
+            return gym.make(base.spec, **undrawn).unwrapped
 
 
 def _bare(thing: gym.Env, layer: Layer) -> gym.Env:
-    """Without attributes, but for functions: those that are kept have still to be put in."""
+    """An object of the same class with no attributes but functions: those that are kept are put in by ``restore``."""
     name = type(thing).__name__
     if has_protocol(thing):
         raise CannotCheck(f"no second {name} can be made", trusted=True)
-    twin = object.__new__(type(thing))
-    # A monitor's file is the original's.
+    second = object.__new__(type(thing))
+    # A monitor's file belongs to the first environment.
     files = {"results_writer"} if isinstance(thing, Monitor) else set()
     for attribute in set(layer.left) - files:
-        if not is_code(vars(thing)[attribute]):
+        value = vars(thing)[attribute]
+        if not isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
             raise CannotCheck(
                 f"{name}.{attribute} cannot be copied, and no second {name} could be made to check anything on: give "
                 f"ResumableEnv(env, make=...), or {name} the methods get_checkpoint_state and set_checkpoint_state"
             )
-        vars(twin)[attribute] = vars(thing)[attribute]
-    vars(twin).update(dict.fromkeys(files))
-    return twin
+        vars(second)[attribute] = value
+    vars(second).update(dict.fromkeys(files))
+    return second

@@ -1,4 +1,4 @@
-"""One environment whose state can be kept and put back, in whatever process it lives."""
+"""One environment whose state can be captured and restored, in whatever process it lives."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,11 +19,11 @@ from sb3_ppo_variants.resume.rehearsal import (
     replay,
     restore,
     same,
-    twin_of,
+    second_of,
 )
 
-#: A check starts some steps after it was asked for (after a reset, little has happened that could be missed) and goes
-#: over this many.
+#: A check starts some steps after it was asked for, because right after a reset too little has happened to show a
+#: fault, and takes this many steps.
 STEPS_BEFORE_CHECK, STEPS_OF_CHECK = 3, 20
 _UNSEEN = (
     "to replay it, the beginning of its episode is needed, which make_vec_env(..., wrapper_class=ResumableEnv) sees "
@@ -33,14 +33,16 @@ _UNSEEN = (
 
 class EnvState(NamedTuple):
     """
+    The state of one environment, or the reason why there is none.
+
     :param kept: Whether the state is in here
-    :param why_not: Why not, for people
-    :param layers: Pickled: the layers from the outermost wrapper inwards, now or (to replay) before the last reset
-    :param random: Of the environment's process, now
-    :param reset: The arguments of the last reset; ``None``: nothing to replay, the layers are as they are now
+    :param why_not: The reason, for people
+    :param layers: Pickled: the layers from the outermost wrapper inwards, now or (for a replay) before the last reset
+    :param random: The random states of the environment's process, now
+    :param reset: The arguments of the last reset; ``None``: there is nothing to replay, the layers are those of now
     :param actions: The actions since that reset
-    :param observation: What the environment returned last, to see that a replay has come to it
-    :param later: Not kept, but it can be once the environment has begun its next episode
+    :param observation: The environment's last observation, which a replay has to reach
+    :param later: Not kept now, but it can be once the environment has begun its next episode
     """
 
     kept: bool
@@ -54,7 +56,7 @@ class EnvState(NamedTuple):
 
 
 class _Beginning(NamedTuple):
-    """An episode, to be replayed: the layers before its reset, the arguments of the reset, the actions since."""
+    """An episode that can be replayed: the layers before its reset, the arguments of the reset, the actions since."""
 
     layers: bytes
     reset: dict[str, Any]
@@ -62,7 +64,7 @@ class _Beginning(NamedTuple):
 
 
 class _Check(NamedTuple):
-    """A state captured earlier, by both means, and all that has happened since."""
+    """An earlier state, captured in both ways, and all calls since."""
 
     layers: bytes
     beginning: _Beginning | None
@@ -71,33 +73,33 @@ class _Check(NamedTuple):
 
 class ResumableEnv(gym.Wrapper):
     """
-    Keeps and restores an environment's state, wrappers included. The outermost wrapper:
+    Captures and restores an environment's state, wrappers included. It is the outermost wrapper:
     ``make_vec_env(id, wrapper_class=ResumableEnv, vec_env_cls=SubprocVecEnv)``.
 
-    Two means are tried, in this order, and the one that is right is used:
+    There are two ways, tried in this order; the first that works is used:
 
-    - copy: the attributes of the environment and its wrappers (of those with the protocol of ``layers``, what that
-      returns; of MuJoCo environments, the simulator's data besides);
-    - replay: the attributes before the last reset, and the actions since.
+    - copy the attributes of the environment and its wrappers (for classes with the protocol of ``layers``, what that
+      returns; for MuJoCo environments, the simulator's data too);
+    - restore the attributes from before the last reset, and replay the actions since.
 
-    Right means: checked on a twin. The state is captured while the environment goes on as it is told to; a twin put
-    into that state must then return the same observations, rewards and ends, bit for bit, for the same actions. (A copy
-    is given the process's random state before each of them too, which checkpoints keep: an environment may draw from
-    the modules ``random`` and ``numpy.random``.)
+    Whether a way works is checked on a second environment. A state is captured while the first environment goes on; the
+    second one, put into that state, must return the same observations, rewards and ends, bit for bit, for the same
+    actions. (When a copy is checked, the process's random states, which checkpoints keep, are restored before each
+    action: an environment may draw from the modules ``random`` and ``numpy.random``.)
 
     :param env: The environment with its other wrappers
-    :param make: Makes another such environment (with its other wrappers), for the twin; ``None``, or if it fails:
-        ``gymnasium.make`` from the environment's specification, where its attributes alone do not make it
+    :param make: Makes the second environment, with the other wrappers. ``None``, or if it fails: the second one is made
+        from the attributes of the first, or where that does not work by ``gymnasium.make`` from its specification
     """
 
     def __init__(self, env: gym.Env, make: Callable[[], gym.Env] | None = None):
         super().__init__(env)
         self._make = make
-        self._twin: gym.Env | None = None
+        self._second: gym.Env | None = None
         self._means: str | None = "copy"
         self._is_checked = False
         self._why_not = ""
-        # Why the episode that was under way when we came cannot be kept; empty: not known, or no longer so.
+        # Why the episode that was under way at the first check cannot be kept; empty: unknown, or that episode is over.
         self._awaits_episode = ""
         self._wait = -1
         self._check: _Check | None = None
@@ -140,7 +142,7 @@ class ResumableEnv(gym.Wrapper):
     def _episode_so_far(self) -> _Beginning | None:
         return self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
 
-    # ---- What the callback asks, through env_method ----
+    # ---- What the callback calls, through env_method ----
 
     def describe(self) -> dict[str, Any]:
         """
@@ -149,7 +151,7 @@ class ResumableEnv(gym.Wrapper):
         return describe_env(self)
 
     def begin_check(self) -> None:
-        """Check in the coming steps that the environment's state can be kept, unless that is under way."""
+        """Check in the coming steps that the environment's state can be kept, unless a check is under way."""
         if self._means is not None and self._check is None and self._wait < 0:
             self._wait = STEPS_BEFORE_CHECK
 
@@ -174,7 +176,7 @@ class ResumableEnv(gym.Wrapper):
     def restore_checkpoint(self, state: EnvState) -> str:
         """
         :param state: What ``capture_checkpoint`` returned in a process with the same environment
-        :return: what is wrong; empty if nothing is
+        :return: what went wrong; empty if nothing did
         """
         self._check, self._wait = None, -1
         if not state.kept:
@@ -187,15 +189,15 @@ class ResumableEnv(gym.Wrapper):
                 self._observation = replay(self.env, state.reset, state.actions)
                 if not same(self._observation, state.observation):
                     return "replaying its actions led elsewhere"
-        except Exception as error:  # in a worker process it would end the worker without a word
+        except Exception as error:  # it would end a worker process, whose message would be lost
             return f"{type(error).__name__}: {error}"
         if state.random is not None:
             restore_random_states(state.random)
         return ""
 
     def close(self) -> None:
-        if self._twin is not None:
-            self._twin.close()
+        if self._second is not None:
+            self._second.close()
         super().close()
 
     # ---- The check ----
@@ -211,7 +213,7 @@ class ResumableEnv(gym.Wrapper):
             if self._means == "copy":
                 failures.append(self._failure_of_copy(check))
                 if failures[-1] and check.beginning is None:
-                    # It was under way when we came: to be tried again once an episode has begun before our eyes.
+                    # The episode began unseen: check again in the next one.
                     self._awaits_episode = f"{failures[-1]}; {_UNSEEN}"
                     return
             if self._means == "replay" or failures[-1]:
@@ -222,12 +224,14 @@ class ResumableEnv(gym.Wrapper):
         self._is_checked = not failures[-1]
         if failures[-1]:
             self._means = None
-            self._why_not = "; ".join(dict.fromkeys(failures)) + _remedy(self.env)
+            self._why_not = "; ".join(dict.fromkeys(failures))
+            if lacks_new_world(self.env):
+                self._why_not += "; put a BipedalWalker into NewWorldEachEpisode (sb3_ppo_variants.checkpoints)"
 
     def _failure_of_copy(self, check: _Check) -> str:
         try:
-            twin = self._made_twin(check.layers)
-            return "" if follows(twin, check.events, with_random=True) else "a copy of its attributes goes another way"
+            followed = follows(self._second_in(check.layers), check.events, with_random=True)
+            return "" if followed else "a copy of its attributes goes another way"
         except CannotCheck as error:
             return "" if error.trusted else str(error)
         except Exception as error:  # a user's environment may raise anything
@@ -237,28 +241,29 @@ class ResumableEnv(gym.Wrapper):
         if check.beginning is None:
             return "the beginning of its episode is not known"
         try:
-            twin = self._made_twin(check.beginning.layers)
-            replay(twin, check.beginning.reset, check.beginning.actions)
-            return "" if follows(twin, check.events) else "a replay of its actions goes another way"
+            second = self._second_in(check.beginning.layers)
+            replay(second, check.beginning.reset, check.beginning.actions)
+            return "" if follows(second, check.events) else "a replay of its actions goes another way"
         except CannotCheck as error:
             return str(error)
         except Exception as error:
             return f"a replay of its actions does not work ({_named(error)})"
 
-    def _made_twin(self, layers: bytes) -> gym.Env:
-        if self._twin is None:
-            self._twin = self._second(layers)
-        restore(self._twin, layers)
-        return self._twin
+    def _second_in(self, layers: bytes) -> gym.Env:
+        """The second environment, put into a state."""
+        if self._second is None:
+            self._second = self._make_second(layers)
+        restore(self._second, layers)
+        return self._second
 
-    def _second(self, layers: bytes) -> gym.Env:
+    def _make_second(self, layers: bytes) -> gym.Env:
         if self._make is None:
-            return twin_of(self.env, layers)
+            return second_of(self.env, layers)
         try:
             return self._make()
         except Exception as error:  # a simulator of which there can be only one, say
             try:
-                return twin_of(self.env, layers)
+                return second_of(self.env, layers)
             except CannotCheck as unmade:
                 raise CannotCheck(f"{unmade} ({_named(error)})", unmade.trusted) from error
 
@@ -270,8 +275,8 @@ def _named(error: Exception) -> str:
 def describe_env(env: gym.Env) -> dict[str, Any]:
     """
     :param env: An environment
-    :return: what makes it this one, as JSON values: its classes from outside inwards, its time limit, and how
-        ``gymnasium.make`` made it
+    :return: as JSON values, what another environment is compared by: its classes from outside inwards, its time limit,
+        and how ``gymnasium.make`` made it
     """
     layers = [layer for layer in chain(env) if not isinstance(layer, ResumableEnv)]
     limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
@@ -279,10 +284,6 @@ def describe_env(env: gym.Env) -> dict[str, Any]:
     spec = env.unwrapped.spec
     if spec is None:
         return description
-    # How it is drawn changes nothing about a run.
+    # Rendering changes nothing about a run.
     arguments = described({name: value for name, value in spec.kwargs.items() if name != "render_mode"})
     return {**description, "id": spec.id, "arguments": arguments}
-
-
-def _remedy(env: gym.Env) -> str:
-    return "; put a BipedalWalker into NewWorldEachEpisode (sb3_ppo_variants.checkpoints)" * lacks_new_world(env)

@@ -1,8 +1,8 @@
-"""What is kept of a training between two rollouts."""
+"""The state of a training between two rollouts."""
 
 import io
-import pickle
 import time
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.resume.callback_states import CallbackState, capture_callbacks, restore_callbacks
 from sb3_ppo_variants.resume.environments import VecEnvState, restore_environments
-from sb3_ppo_variants.resume.layers import can_be_kept, dumps, put_attributes
+from sb3_ppo_variants.resume.layers import put_attributes
 from sb3_ppo_variants.resume.logs import LogState, capture_logs, restore_logs
+from sb3_ppo_variants.resume.pickles import can_be_kept, dumps, loads
 from sb3_ppo_variants.resume.random_states import RandomStates, capture_random_states, restore_random_states
 
 # gSDE's noise, drawn at the start of a rollout and used until the next draw.
@@ -23,18 +24,18 @@ _NOISE = ("exploration_mat", "exploration_matrices")
 class Snapshot(NamedTuple):
     """
     Everything that the rest of a training depends on, at the start of a rollout (the update before it is done, the
-    rollout buffer empty) or at the end of training.
+    rollout buffer empty) or at the end of the training.
 
     :param tensors: ``torch.save`` of the state dictionaries of policy and optimiser
-    :param attributes: Of the model, those that can be pickled: counters, settings as callbacks have changed them, the
-        KL coefficient, last observations, windows of episodes
-    :param seconds: Since the training's start
+    :param attributes: The model's attributes that can be pickled: counters, settings as callbacks have changed them,
+        the KL coefficient, last observations, windows of episodes
+    :param seconds: Seconds since the training's start
     :param noise: gSDE's matrices
-    :param training_mode: Of the policy
-    :param environments: Of the training environments
-    :param callbacks: Of all callbacks
-    :param logs: Of the logger
-    :param random: Of this process
+    :param training_mode: Whether the policy is in training mode
+    :param environments: State of the training environments
+    :param callbacks: States of all callbacks
+    :param logs: State of the logger
+    :param random: Random states of this process
     """
 
     tensors: bytes
@@ -52,15 +53,15 @@ def take_snapshot(
     model: OnPolicyAlgorithm, environments: VecEnvState, callback: BaseCallback, iterations: int
 ) -> bytes:
     """
-    :param model: Between two rollouts
+    :param model: The model, between two rollouts
     :param environments: What ``capture_environments`` has just returned for its environments
-    :param callback: What ``learn`` was given
-    :param iterations: How many ``learn`` has counted
+    :param callback: The callback that ``learn`` runs
+    :param iterations: Iterations of the training so far
     :return: a pickled ``Snapshot``
     """
     names, _ = model._get_torch_save_params()
     tensors = io.BytesIO()
-    th.save({name: _reached(model, name).state_dict() for name in names}, tensors)
+    th.save({name: attrgetter(name)(model).state_dict() for name in names}, tensors)
     snapshot = Snapshot(
         tensors=tensors.getvalue(),
         attributes=_attributes(model),
@@ -77,13 +78,13 @@ def take_snapshot(
 
 def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallback) -> list[str]:
     """
-    :param pickled: What ``take_snapshot`` returned; it is unpickled, which runs code of whoever wrote it
-    :param model: Made as the one that was captured, at the start of its first rollout or of training
-    :param callback: What ``learn`` was given
-    :return: what could not be restored; if there is anything, every environment has been reset
-    :raises ValueError: environments, policy or callbacks are others
+    :param pickled: What ``take_snapshot`` returned; unpickling it runs code of whoever wrote it
+    :param model: A model made in the same way as the captured one, at the start of its first rollout or of its training
+    :param callback: The callback that ``learn`` runs
+    :return: what could not be restored; unless this is empty, every environment has been reset
+    :raises ValueError: the environments, the policy or the callbacks differ from the captured ones
     """
-    snapshot: Snapshot = pickle.loads(pickled)
+    snapshot: Snapshot = loads(pickled)
     tensors = th.load(io.BytesIO(snapshot.tensors), map_location=model.device, weights_only=True)
     model.set_parameters(tensors, exact_match=True, device=model.device)
     put_attributes(model, snapshot.attributes)
@@ -98,7 +99,7 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
         model._last_episode_starts = np.ones((env.num_envs,), dtype=bool)
     faults += restore_callbacks(callback, snapshot.callbacks)
     restore_logs(model.logger, snapshot.logs)
-    # Last: resets and the like draw from the generators.
+    # Last, because resets draw from the generators.
     restore_random_states(snapshot.random)
     return faults
 
@@ -113,10 +114,3 @@ def _attributes(model: OnPolicyAlgorithm) -> dict[str, Any]:
 def _noise(model: OnPolicyAlgorithm) -> dict[str, th.Tensor]:
     distribution = getattr(model.policy, "action_dist", None)
     return {name: getattr(distribution, name).detach() for name in _NOISE if hasattr(distribution, name)}
-
-
-def _reached(model: OnPolicyAlgorithm, path: str) -> Any:
-    thing: Any = model
-    for name in path.split("."):
-        thing = getattr(thing, name)
-    return thing

@@ -1,18 +1,48 @@
-"""One training, undisturbed or interrupted and resumed, and all that it leaves."""
+"""One training, undisturbed or interrupted and resumed, and everything that it leaves."""
 
+import csv
+import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 
 N_STEPS = 16
 EVERY = 75
+#: Columns of logs that are never equal in two runs.
+CLOCKS = ("time/fps", "time/time_elapsed", "t")
+
+needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="MuJoCo is not installed")
+needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="Box2D is not installed")
+
+
+def model(algorithm: type[BaseAlgorithm], env: VecEnv, **settings: Any) -> BaseAlgorithm:
+    settings = {"seed": 1, "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
+    return algorithm("MlpPolicy", env, n_steps=N_STEPS, **settings)  # type: ignore[arg-type]
+
+
+def envs(environment: Any, n_envs: int = 2, **kwargs: Any) -> VecEnv:
+    return make_vec_env(environment, n_envs=n_envs, seed=3, **kwargs)
+
+
+PPO_SETTINGS = {"batch_size": 16, "n_epochs": 2}
+ALGORITHMS: dict[str, Any] = {
+    "ClipPPO": partial(model, ClipPPO, learning_rate="lin_3e-4", clip_range="lin_0.2", **PPO_SETTINGS),
+    "KLPenaltyPPO": partial(model, KLPenaltyPPO, adaptive_kl_target=1e-5, **PPO_SETTINGS),
+    "UnclippedPPO": partial(model, UnclippedPPO, ent_coef="lin_0.01", learning_rate_vf=1e-3, **PPO_SETTINGS),
+    "REINFORCE": partial(model, REINFORCE, learning_rate="lin_3e-4"),
+    "TRPO": partial(model, TRPO, batch_size=16),
+}
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -20,7 +50,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class InterruptAt(BaseCallback):
-    """Ends a training as a kill does: nothing more of it is run. The step is not an attribute, which would be kept."""
+    """Ends a training as abruptly as a kill. The step is a class attribute, because an attribute would be kept."""
 
     at = 0
 
@@ -31,7 +61,7 @@ class InterruptAt(BaseCallback):
 
 
 class Curve(BaseCallback):
-    """Looks at every reward, and remembers."""
+    """Remembers every reward."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,3 +149,9 @@ def assert_equal(a: Any, b: Any) -> None:
             assert_equal(one, other)
     else:
         np.testing.assert_array_equal(a, b)
+
+
+def rows(path: Path, comment: str = "#") -> list[dict[str, str]]:
+    """The lines of a CSV file, without clocks."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(comment)]
+    return [{key: row[key] for key in sorted(row) if key not in CLOCKS} for row in csv.DictReader(lines)]

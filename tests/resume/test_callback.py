@@ -1,9 +1,7 @@
 """The callback's own part: files, logs, other callbacks, and what it refuses or says."""
 
 import contextlib
-import csv
 import io
-import pickle
 import warnings
 from functools import partial
 from pathlib import Path
@@ -25,9 +23,19 @@ from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
-from tests.resume.runs import InterruptAt, Interrupted, assert_equal, train
-from tests.resume.test_exact_resume import ALGORITHMS, envs, model
-from tests.resume.test_resumable_env import Endless, Noisy
+from sb3_ppo_variants.resume.pickles import loads
+from tests.resume.environments import Endless, Noisy
+from tests.resume.runs import (
+    ALGORITHMS,
+    CLOCKS,
+    InterruptAt,
+    Interrupted,
+    assert_equal,
+    envs,
+    model,
+    rows,
+    train,
+)
 
 
 class Masked(FlattenExtractor):
@@ -38,14 +46,8 @@ class Masked(FlattenExtractor):
         self.register_buffer("mask", th.full((3, 3), -np.inf).triu(1))
 
 
-CLOCKS = ("time/fps", "time/time_elapsed", "t")
 MAKE = ALGORITHMS["ClipPPO"]
 CARTPOLE = partial(envs, "CartPole-v1")
-
-
-def rows(path: Path, comment: str = "#") -> list[dict[str, str]]:
-    lines = [line for line in path.read_text().splitlines() if not line.startswith(comment)]
-    return [{key: row[key] for key in sorted(row) if key not in CLOCKS} for row in csv.DictReader(lines)]
 
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -175,7 +177,7 @@ def test_parameters_that_are_not_finite_are_not_kept(make_model: Any, tmp_path: 
     assert len([w for w in said if "No checkpoint" in str(w.message)]) == 1
     newest = checkpoint_paths(tmp_path)[-1]
     assert newest.name == "step-000000000160.checkpoint"
-    tensors = th.load(io.BytesIO(pickle.loads(read_checkpoint(newest).snapshot).tensors), weights_only=True)
+    tensors = th.load(io.BytesIO(loads(read_checkpoint(newest).snapshot).tensors), weights_only=True)
     assert all(bool(th.isfinite(tensor).all()) for tensor in tensors["policy"].values())
 
 

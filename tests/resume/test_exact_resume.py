@@ -1,6 +1,5 @@
 """A training that is interrupted and resumed equals the undisturbed one to the bit."""
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,18 +7,12 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from stable_baselines3 import PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
 from tests.environments import RandomWalk
-from tests.resume.runs import N_STEPS, assert_resumes_exactly
-from tests.resume.test_resumable_env import Dice
-
-needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="MuJoCo is not installed")
-needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="Box2D is not installed")
+from tests.resume.environments import Dice
+from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
 
 #: The seven of the PPO paper.
 MUJOCO = (
@@ -31,25 +24,6 @@ MUJOCO = (
     "Swimmer-v5",
     "Walker2d-v5",
 )
-
-
-def model(algorithm: type[BaseAlgorithm], env: VecEnv, **settings: Any) -> BaseAlgorithm:
-    settings = {"seed": 1, "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
-    return algorithm("MlpPolicy", env, n_steps=N_STEPS, **settings)  # type: ignore[arg-type]
-
-
-def envs(environment: Any, n_envs: int = 2, **kwargs: Any) -> VecEnv:
-    return make_vec_env(environment, n_envs=n_envs, seed=3, **kwargs)
-
-
-PPO_SETTINGS = {"batch_size": 16, "n_epochs": 2}
-ALGORITHMS: dict[str, Any] = {
-    "ClipPPO": partial(model, ClipPPO, learning_rate="lin_3e-4", clip_range="lin_0.2", **PPO_SETTINGS),
-    "KLPenaltyPPO": partial(model, KLPenaltyPPO, adaptive_kl_target=1e-5, **PPO_SETTINGS),
-    "UnclippedPPO": partial(model, UnclippedPPO, ent_coef="lin_0.01", learning_rate_vf=1e-3, **PPO_SETTINGS),
-    "REINFORCE": partial(model, REINFORCE, learning_rate="lin_3e-4"),
-    "TRPO": partial(model, TRPO, batch_size=16),
-}
 
 
 @pytest.mark.parametrize(

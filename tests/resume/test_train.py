@@ -12,9 +12,7 @@ from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.resume.files import checkpoint_paths
-from tests.resume.runs import assert_equal
-from tests.resume.test_callback import rows
-from tests.resume.test_exact_resume import needs_box2d
+from tests.resume.runs import assert_equal, needs_box2d, rows
 
 SETTINGS = {"n_steps": 64, "n_epochs": 1}
 
@@ -23,8 +21,8 @@ SETTINGS = {"n_steps": 64, "n_epochs": 1}
 ENVIRONMENTS = (
     "CartPole-v1",
     "Pendulum-v1",
-    "tests.resume.test_resumable_env:Simulator",
-    "tests.resume.test_resumable_env:Endless",
+    "tests.resume.environments:Simulator",
+    "tests.resume.environments:Endless",
     pytest.param("BipedalWalker-v3", marks=needs_box2d),
 )
 

@@ -168,6 +168,7 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a buffer of the author's": (["rollout_buffer"], "evil.Buffer", "pass rollout_buffer_class="),
     "arguments of the buffer": (["rollout_buffer_kwargs"], {"device": "cuda"}, "which this version does not know"),
     "negative steps": (["counters", "num_timesteps"], -1, "num_timesteps is -1"),
+    "progress too large for a float": (["progress"], 10**400, "progress is a whole number of 1329 bits"),
     "progress a list": (["progress"], [1.0], "progress is an array"),
     "episodes without a return": (["episodes", "infos"], [{"x": 1}], "no return"),
     "too many episodes": (["episodes", "infos"], [{"r": 1, "l": 1}] * 101, "at most 100 entries"),

@@ -36,6 +36,8 @@ from sb3_ppo_variants.experiments.engine.storage import patiently, study_names
 REPORT_SECONDS = 1.0
 REPORTS = 500  # per run, at most
 RESULT = "result"
+# Names of executors in users' databases, which never change → where the executors are now.
+EXECUTORS = {"sb3_ppo_variants.experiments.tuning_work:Trials": "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"}
 SEQUEL_SECONDS = 30.0  # the coordinator enqueues the sequel's runs once it sees that the study is done
 
 
@@ -229,8 +231,8 @@ def executor(ledger: Ledger, config: WorkerConfig) -> Execute:
 
 
 def resolve(name: str) -> Any:
-    """The object behind ``module:attribute``."""
-    module, _, attribute = name.partition(":")
+    """The object behind ``module:attribute``, or behind a name in ``EXECUTORS``."""
+    module, _, attribute = EXECUTORS.get(name, name).partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -38,7 +38,8 @@ from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge, nothing_
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_winner
 from sb3_ppo_variants.files import safe_name
 
-TRIALS = "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"
+# The executor of its trials, as a study names it; see ``engine.work.EXECUTORS``.
+TRIALS = "sb3_ppo_variants.experiments.tuning_work:Trials"
 
 
 @dataclasses.dataclass(frozen=True)
