@@ -178,10 +178,11 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         step was not taken because it was not finite.
         """
         self._log_nonfinite()
-        ratio = step.ratio.double()
-        self.logger.record("train/policy_objective", step.objective)
-        self.logger.record("train/kl_divergence_loss", step.constraint)
-        self.logger.record("train/kl", step.kl)
+        evaluation = step.evaluation
+        ratio = evaluation.ratio.double()
+        self.logger.record("train/policy_objective", float(evaluation.objective.detach()))
+        self.logger.record("train/kl_divergence_loss", float(evaluation.constraint.detach()))
+        self.logger.record("train/kl", float(evaluation.kl.detach()))
         self.logger.record("train/ratio_max", float(ratio.max()))
         self.logger.record("train/ess", float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())))
         self.logger.record("train/grad_norm", step.grad_norm)

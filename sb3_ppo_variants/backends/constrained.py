@@ -30,22 +30,16 @@ class PolicyEvaluation(NamedTuple):
 
 class PolicyStep(NamedTuple):
     """
-    The outcome of a step. The numbers are those of the policy that is now in force.
+    The outcome of a step.
 
-    :param objective: See ``PolicyEvaluation``
-    :param constraint: See ``PolicyEvaluation``
-    :param kl: See ``PolicyEvaluation``
-    :param ratio: See ``PolicyEvaluation``
+    :param evaluation: Of the policy that is now in force
     :param grad_norm: L2 norm of the objective's gradient before the step
     :param accepted: Whether the parameters have moved
     :param tries: Step lengths tried
     :param finite: Whether the numbers of the step were finite
     """
 
-    objective: float
-    constraint: float
-    kl: float
-    ratio: th.Tensor
+    evaluation: PolicyEvaluation
     grad_norm: float
     accepted: bool
     tries: int
@@ -151,8 +145,9 @@ def _try_fractions(
     shrinking_factor: float,
     max_iter: int,
 ) -> PolicyStep:
+    grad_norm = float(update.gradient.norm())
     if step is None or not step.any():
-        return _outcome(update, update.before, accepted=False, tries=0, finite=step is not None)
+        return PolicyStep(update.before, grad_norm, accepted=False, tries=0, finite=step is not None)
     origin = update.read()
     after = update.before
 
@@ -166,20 +161,5 @@ def _try_fractions(
     fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
     if fraction is None:
         update.write(origin)
-        return _outcome(update, update.before, accepted=False, tries=tries, finite=after.is_finite())
-    return _outcome(update, after, accepted=True, tries=tries, finite=True)
-
-
-def _outcome(
-    update: ConstrainedUpdate, evaluation: PolicyEvaluation, accepted: bool, tries: int, finite: bool
-) -> PolicyStep:
-    return PolicyStep(
-        float(evaluation.objective.detach()),
-        float(evaluation.constraint.detach()),
-        float(evaluation.kl.detach()),
-        evaluation.ratio,
-        float(update.gradient.norm()),
-        accepted,
-        tries,
-        finite,
-    )
+        return PolicyStep(update.before, grad_norm, accepted=False, tries=tries, finite=after.is_finite())
+    return PolicyStep(after, grad_norm, accepted=True, tries=tries, finite=True)

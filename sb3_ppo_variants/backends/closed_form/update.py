@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
 
-class ClosedFormEvaluation:
+class ClosedFormEvaluation(NamedTuple):
     """
     Forward passes on a minibatch; valid until the next one of the same size.
 
@@ -29,24 +30,17 @@ class ClosedFormEvaluation:
     :param slopes: ∂ log π / ∂ parameters, row by row
     """
 
-    def __init__(
-        self,
-        minibatch: Rows,
-        pi: list[np.ndarray],
-        vf: list[np.ndarray] | None,
-        parameters: Parameters,
-        log_ratio: np.ndarray,
-        slopes: Parameters,
-    ):
-        self.minibatch = minibatch
-        self.pi = pi
-        self.vf = vf
-        self.parameters = parameters
-        self.log_ratio = log_ratio
-        self.slopes = slopes
+    minibatch: Rows
+    pi: list[np.ndarray]
+    vf: list[np.ndarray] | None
+    parameters: Parameters
+    log_ratio: np.ndarray
+    slopes: Parameters
 
-    #: Losses wait for the statistics; a loss that is not finite shows in the gradient.
-    known_loss: float | None = None
+    @property
+    def known_loss(self) -> float | None:
+        """Losses wait for the statistics; a loss that is not finite shows in the gradient."""
+        return None
 
     @property
     def approx_kl(self) -> float:
