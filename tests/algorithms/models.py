@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
 
 ALGORITHMS = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
 

@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO, defaults
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from tests.algorithms.models import ALGORITHMS
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
 
 BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
     # Silently accepted by SB3.

@@ -11,8 +11,8 @@ import torch as th
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants import ClipPPO
-from tests.nonfinite.test_faults import faulty_env
-from tests.parity.test_sb3_ppo import make_env
+from tests.nonfinite.faulty import faulty_env
+from tests.parity.comparing import make_env
 
 PAGE = Path(__file__).parents[2] / "sb3_ppo_variants" / "algorithms" / "BAD_INPUT.md"
 ROW = re.compile(r"^\| `(?P<input>.+?)` \| (?P<theirs>.+?) \| (?P<ours>.+?) \|$", re.MULTILINE)

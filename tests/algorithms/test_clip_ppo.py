@@ -6,8 +6,8 @@ import torch as th
 
 from sb3_ppo_variants import TRPO, ClipPPO, UnclippedPPO
 from tests.algorithms.models import make, parameters_of
-from tests.parity.test_contrib_trpo import LearnedFeatures
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
+from tests.parity.contrib import LearnedFeatures
 
 
 def learned(**settings) -> np.ndarray:

@@ -13,8 +13,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import ALGORITHMS, make, parameters_of
-from tests.nonfinite.test_faults import BACKENDS, Remember
-from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
+from tests.nonfinite.faulty import BACKENDS, Remember
+from tests.parity.comparing import assert_same_tensors, make_env
 
 #: Coefficients that only some classes read.
 PARTICULAR = {

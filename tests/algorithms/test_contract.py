@@ -15,7 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from sb3_ppo_variants import ClipPPO
 from tests.algorithms.models import ALGORITHMS, OwnBuffer, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
-from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
+from tests.parity.comparing import assert_same_tensors, make_env
 
 
 @pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.__name__)

@@ -11,8 +11,8 @@ from stable_baselines3.common.distributions import kl_divergence
 
 from sb3_ppo_variants import ClipPPO, KLPenaltyPPO, UnclippedPPO
 from tests.algorithms.models import ForeignPolicy, make, parameters_of
-from tests.parity.test_contrib_trpo import ConstraintCallback
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
+from tests.parity.contrib import ConstraintCallback
 
 
 class CoefficientWatch(ConstraintCallback):

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from tests.algorithms.models import ALGORITHMS, make, parameters_of
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
 
 
 @pytest.mark.parametrize("loader", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)

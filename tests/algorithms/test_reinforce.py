@@ -6,7 +6,7 @@ import torch as th
 
 from sb3_ppo_variants import REINFORCE
 from tests.algorithms.models import OwnBuffer, make, parameters_of
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
 
 
 class NoStep(th.optim.SGD):

@@ -7,7 +7,7 @@ import torch as th
 from sb3_ppo_variants import TRPO
 from sb3_ppo_variants.algorithms import trpo
 from tests.algorithms.models import ForeignPolicy, make, parameters_of
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
 
 
 def actor_parameters(model: TRPO) -> np.ndarray:

@@ -1,6 +1,5 @@
 """TRPO with sb3-contrib's conventions gives sb3-contrib's numbers; with ours, the paper's constraint holds."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -8,28 +7,16 @@ import pytest
 import torch as th
 from sb3_contrib import TRPO as ContribTRPO  # noqa: N811
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import kl_divergence
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_ppo_variants import TRPO
-from tests.parity.test_sb3_ppo import make_env
+from tests.parity.comparing import make_env
+from tests.parity.contrib import ConstraintCallback, LearnedFeatures
 
 SETTINGS: dict[str, Any] = {"n_steps": 128, "batch_size": 32, "n_critic_updates": 3, "seed": 5}
 
 # Float32 sums taken in another order differ in the last bits, and conjugate gradients amplify that; the seen difference
 # after three updates is below 2e-6, that of a wrong convention at least 1e-3.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-class LearnedFeatures(BaseFeaturesExtractor):
-    """One layer that actor and critic share."""
-
-    def __init__(self, observation_space):
-        super().__init__(observation_space, features_dim=8)
-        self.layer = th.nn.Linear(observation_space.shape[0], 8)
-
-    def forward(self, observations: th.Tensor) -> th.Tensor:
-        return th.tanh(self.layer(observations))
 
 
 class ParametersAfterEachUpdate(BaseCallback):
@@ -95,39 +82,6 @@ def test_each_convention_matters(switch: str) -> None:
         assert np.abs(np.subtract(ours.kls, theirs.kls)).max() > 1e-6
     else:
         assert np.abs(ours.parameters[-1] - theirs.parameters[-1]).max() > 1e-3
-
-
-class ConstraintCallback(BaseCallback):
-    """Measures KL(old‖new) of each update with torch.distributions, apart from the code under test."""
-
-    def __init__(self):
-        super().__init__()
-        self.measured: list[float] = []
-        self.logged: list[float] = []
-        self.accepted: list[float] = []
-        self._before: tuple[Any, Any] | None = None
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _distribution(self, observations: th.Tensor) -> Any:
-        with th.no_grad():
-            # Shallow: the policy keeps one distribution object and gives it a new inner one at every call.
-            return copy.copy(self.model.policy.get_distribution(observations))
-
-    def _on_rollout_end(self) -> None:
-        buffer = self.model.rollout_buffer
-        observations = th.as_tensor(buffer.observations).reshape(-1, *buffer.obs_shape).clone()
-        self._before = observations, self._distribution(observations)
-
-    def _on_rollout_start(self) -> None:
-        if self._before is None:
-            return
-        observations, old = self._before
-        kl = kl_divergence(old, self._distribution(observations))
-        self.measured.append(float(kl.reshape(len(observations), -1).sum(1).mean()))
-        self.logged.append(self.logger.name_to_value["train/kl"])
-        self.accepted.append(self.logger.name_to_value["train/is_line_search_success"])
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete", "multi_discrete", "multi_binary"])

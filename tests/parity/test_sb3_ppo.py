@@ -3,46 +3,16 @@
 import warnings
 from typing import Any
 
-import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ppo_variants import ClipPPO
-from tests.environments import RandomWalk
+from tests.parity.comparing import assert_same_log, assert_same_tensors, make_env
 
 SETTINGS: dict[str, Any] = {"n_steps": 64, "batch_size": 32, "n_epochs": 3, "seed": 5, "ent_coef": 0.0}
 N_UPDATES = 4
-
-
-def make_env(observations="vector", actions="box", n_envs=1, normalize=False) -> VecEnv:
-    env = make_vec_env(lambda: RandomWalk(observations, actions), n_envs=n_envs)
-    return VecNormalize(env) if normalize else env
-
-
-def assert_same_tensors(ours: Any, theirs: Any, where: str) -> None:
-    if isinstance(theirs, dict):
-        assert ours.keys() == theirs.keys(), where
-        for key in theirs:
-            assert_same_tensors(ours[key], theirs[key], f"{where}.{key}")
-    elif isinstance(theirs, (list, tuple)):
-        assert len(ours) == len(theirs), where
-        for index, pair in enumerate(zip(ours, theirs, strict=True)):
-            assert_same_tensors(*pair, f"{where}.{index}")
-    elif isinstance(theirs, th.Tensor):
-        assert th.equal(ours, theirs), where
-    else:
-        assert ours == theirs, where
-
-
-def assert_same_log(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    measured = {key for key in theirs if not key.startswith("time/")}
-    assert measured <= ours.keys()
-    for key in measured:
-        np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
 
 
 def assert_same(ours: ClipPPO, theirs: PPO) -> None:

@@ -20,7 +20,7 @@ from sb3_ppo_variants.safe_files.format import read_safe
 from sb3_ppo_variants.safe_files.settings import attribute_of
 from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
 from tests.algorithms.models import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
-from tests.parity.test_sb3_ppo import assert_same_log, assert_same_tensors, make_env
+from tests.parity.comparing import assert_same_log, assert_same_tensors, make_env
 
 VARIANTS: list[tuple[type, str, dict[str, Any], dict[str, Any]]] = [
     *((algorithm, "MlpPolicy", {}, {}) for algorithm in ALGORITHMS),

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO
 from tests.algorithms.models import make, parameters_of, settings_for
 from tests.environments import RandomWalk
-from tests.parity.test_sb3_ppo import assert_same_tensors, make_env
+from tests.parity.comparing import assert_same_tensors, make_env
 
 
 @pytest.fixture(params=[ClipPPO, REINFORCE, TRPO], ids=lambda algorithm: algorithm.__name__)

@@ -15,8 +15,8 @@ from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.rollouts import Rows
 from tests.algorithms.models import make, parameters_of, settings_for
-from tests.backends.closed_form.test_gradients import OBJECTIVES, make_policy, make_rollout
-from tests.parity.test_sb3_ppo import make_env
+from tests.backends.closed_form.networks import OBJECTIVES, make_policy, make_rollout
+from tests.parity.comparing import make_env
 
 
 def numbered(n_rows: int) -> Rows:
