@@ -1,5 +1,6 @@
 """Reads HTML as the tests of reports need it."""
 
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br"}
@@ -23,7 +24,8 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        # A browser shows any white space as one space, except in code.
+        self.text.append(data if "pre" in self.open else re.sub(r"\s+", " ", data))
 
 
 def read(html: str) -> Reader:

@@ -13,7 +13,7 @@ from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, 
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs, run_statuses
 from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.workers import available_cores
+from sb3_ppo_variants.experiments.engine.workers import worker_count
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
@@ -98,8 +98,7 @@ def compare(
     :raises ValueError: for wrong arguments, before anything runs
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
+    workers = worker_count(jobs)
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
@@ -127,7 +126,7 @@ def compare(
         if storage is not None and console is not None:
             join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
             console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
-        standings = do_runs(runs, url, study, jobs or available_cores(), out / "workers.log", console)
+        standings = do_runs(runs, url, study, workers, out / "workers.log", console)
     return write_files(gather(runs, standings), out, chosen, command)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS, Subplot, short
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, Subplot, short, style_axes
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile
 
 POINTS = 101  # of a performance profile
@@ -35,8 +35,7 @@ def interval_figure(results: Results) -> Figure:
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.invert_yaxis()
     axes.set_xlabel(f"score ({results.scales[0].name})")
-    axes.grid(alpha=0.3, axis="x", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes, grid="x")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -62,8 +61,7 @@ def profile_figure(results: Results, divided: Sequence[Subplot]) -> Figure:
             axes.fill_between(thresholds, low, high, step="pre", color=colour, alpha=0.12, linewidth=0)
         axes.set_title(subplot.title, loc="left", fontsize=11)
         axes.set_xlabel("score τ")
-        axes.grid(alpha=0.3, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes(axes)
         axes.legend(frameon=False, fontsize=8.5, loc="best")
     grid[0].set_ylabel("share of runs with a score above τ")
     return figure

@@ -34,26 +34,15 @@ PUBLISHED = {
 # Section 6.1 and Table 3: T 2048, Adam 3e-4, 10 epochs, minibatch 64, γ 0.99, λ 0.95, no entropy bonus. What the paper
 # does not say follows its authors' code (OpenAI Baselines, ppo1): advantages normalised over the rollout, no gradient
 # clipping, a value loss of weight 1, time limits terminal.
-_SHARED = {"learning_rate": 3e-4, "n_steps": 2048, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.0}
-_PAPER = {
-    **_SHARED,
-    "n_epochs": 10,
-    "vf_coef": 1.0,
-    "max_grad_norm": None,
-    "normalize_advantage": "rollout",
-    "bootstrap_truncated": False,
-}
+_ADAM = {"learning_rate": 3e-4, "batch_size": 64, "n_epochs": 10}
+_SHARED = {"n_steps": 2048, "gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.0}
+_TRPO = _SHARED | {"normalize_advantage": "rollout", "bootstrap_truncated": False}
+_PAPER = _ADAM | _TRPO | {"vf_coef": 1.0, "max_grad_norm": None}
 #: ppo1's filter: observations scaled by their running mean and standard deviation, then clipped to ±5.
 _FILTER = {"norm_obs": True, "norm_reward": False, "clip_obs": 5.0}
 # The conventions of SB3's ``PPO("MlpPolicy", env)``: per-minibatch normalisation, gradients clipped to 0.5, a value
 # loss of weight 0.5, time limits bootstrapped, observations as they are.
-_SB3 = {
-    **_SHARED,
-    "n_epochs": 10,
-    "vf_coef": 0.5,
-    "max_grad_norm": 0.5,
-    "normalize_advantage": True,
-}
+_SB3 = _ADAM | _SHARED | {"vf_coef": 0.5, "max_grad_norm": 0.5, "normalize_advantage": True}
 
 READINGS = ("paper", "sb3")
 
@@ -137,11 +126,6 @@ def _paper_variants() -> tuple[Variant, ...]:
     def variant(name: str, algorithm: str, **settings: Any) -> Variant:
         return Variant(name, algorithm, {**_PAPER, **settings}, _FILTER)
 
-    trpo = {
-        k: v
-        for k, v in _PAPER.items()
-        if k not in ("learning_rate", "batch_size", "n_epochs", "vf_coef", "max_grad_norm")
-    }
     return (
         variant("no_clipping", "unclipped_ppo"),
         *(variant(f"clip_{e}", "clip_ppo", clip_range=e) for e in (0.1, 0.2, 0.3)),
@@ -154,7 +138,7 @@ def _paper_variants() -> tuple[Variant, ...]:
             for beta in (0.3, 1.0, 3.0, 10.0)
         ),
         # Not in the paper's table: what clipping approximates, and what most people run.
-        Variant("trpo", "paper_trpo", trpo, _FILTER),
+        Variant("trpo", "paper_trpo", _TRPO, _FILTER),
         Variant("sb3_ppo", "sb3:ppo", {**_SB3, "clip_range": 0.2}),
     )
 

@@ -1,33 +1,22 @@
-"""``report.html``: a whole comparison in one file, for a phone, a desktop, a printer or a mail."""
+"""``report.html``: a whole comparison in one file, for a phone, a desktop, a printer or a mail.
 
-from collections.abc import Sequence
+Its text is in the template ``report.html``.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure, profile_figure
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import MANY_VARIANTS, ComparisonTables
 from sb3_ppo_variants.experiments.engine.records import learning_curves
-from sb3_ppo_variants.experiments.reporting.curves import AXES, Curves, Groups, Subplot, curve_figure, save, subplots
-from sb3_ppo_variants.experiments.reporting.page import (
-    Block,
-    Bullets,
-    Callout,
-    Code,
-    Folded,
-    Grid,
-    Picture,
-    Pictures,
-    Section,
-    Text,
-    page,
-)
-from sb3_ppo_variants.experiments.reporting.tables import interval, number
+from sb3_ppo_variants.experiments.reporting.curves import AXES, Groups, curve_figure, save, subplots
+from sb3_ppo_variants.experiments.reporting.page import render, templates
 from sb3_ppo_variants.experiments.runs.registry import REFERENCE
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, rank_correlation
 from sb3_ppo_variants.files import write_text
-
-FOOT = "Made by ppo-variants compare. Everything in this file is computed from the runs in the comparison's ledger."
 
 
 def write_report(
@@ -42,137 +31,68 @@ def write_report(
     :param command: The command that made the comparison
     :return: The files written
     """
-    divided = subplots(results.variants, groups, REFERENCE)
-    files = []
+    files, scored = [], {}
     if results.scales:
+        divided = subplots(results.variants, groups, REFERENCE)
         files.append(save(interval_figure(results), out / "scores.png"))
         files.append(save(profile_figure(results, divided), out / "profiles.png"))
-    overall = [Section("Over all environments", _overall(results, tables, divided))] if tables.overall else []
-    sections = [
-        *overall,
-        *_environments(results, tables, groups),
-        Section("Settings", _settings(results, tables)),
-        Section("How to read it", [Bullets(tables.notes)]),
-        Section("Command and software", [*([Code(command)] if command else []), Text(_versions(results))]),
-    ]
-    path = out / "report.html"
-    write_text(path, page(_title(results), _lead(results), sections, FOOT))
-    return [*files, path]
+        profiles = [(subplot, profile_figure(results, [subplot])) for subplot in divided]
+        scored = {"scores": interval_figure(results), "profiles": profiles, **_extremes(results)}
+    html = render(
+        templates().get_template("comparison/report.html"),
+        results=results,
+        tables=tables,
+        runs=[r.run for r in results.records],
+        done=sum(r.state == "done" for r in results.records),
+        leaders=[] if results.scales else [_leader(results, e) for e in results.environments[:3]],
+        environments=_environments(results, tables, groups),
+        axes=AXES,
+        many=len(results.variants) > MANY_VARIANTS,
+        command=command,
+        versions=next((r.result.versions for r in results.records if r.result is not None), None),
+        **scored,
+    )
+    write_text(out / "report.html", html)
+    return [*files, out / "report.html"]
 
 
-# ---- The top ----
-
-
-def _title(results: Results) -> str:
-    environments = results.environments
-    where = f"{len(environments)} environments" if len(environments) > 3 else ", ".join(environments)
-    if results.published:
-        return f"{len(results.variants)} ways to bound the step on {where}"
-    return f"Comparison on {where}"
-
-
-def _lead(results: Results) -> list[Block]:
-    runs = [r.run for r in results.records]
-    done = sum(r.state == "done" for r in results.records)
-    seeds = len({run.seed for run in runs})
-    budget = f"{runs[0].timesteps:,} timesteps" if runs[0].wall_time is None else f"{runs[0].wall_time:g} seconds"
-    what = f"{len(results.variants)} rows × {len(results.environments)} environments × {seeds} seeds, {budget} each"
-    state = f"all {done} runs are done" if done == len(runs) else f"{done} of {len(runs)} runs are done"
-    return [Callout(_finding(results), good=done == len(runs)), Text(f"{what}; {state}.")]
-
-
-def _finding(results: Results) -> str:
-    """The finding in a sentence or two."""
-    if results.scales:
-        return _finding_over_environments(results)
-    return " ".join(_finding_on(results, environment) for environment in results.environments[:3])
-
-
-def _finding_over_environments(results: Results) -> str:
+def _extremes(results: Results) -> dict[str, Any]:
+    """The best and the worst variant over all environments, and the agreement with the published order."""
     means = {name: aggregate(results.samples(name)).mean for name in results.scored}
     order = sorted(means, key=lambda name: -means[name].value)
-    first, last = (f"{name} with {_text(means[name])}" for name in (order[0], order[-1]))
-    environments = list(results.scales[0].ends)
-    where = f"{len(environments)} environments" if len(environments) > 3 else " and ".join(environments)
-    text = f"Best mean score over {where}: {first}; worst: {last}."
     compared = [name for name in order if name in results.published]
+    rho = None
     if len(compared) > 2:
         samples = [results.samples(name) for name in compared]
         rho = rank_correlation(samples, [results.published[name] for name in compared]).spearman
-        text += f" Order beside the published one: Spearman's ρ = {_text(rho)}."
-    return text
+    environments = list(results.scales[0].ends)
+    return {"means": means, "best": order[0], "worst": order[-1], "rho": rho, "scaled": environments}
 
 
-def _finding_on(results: Results, environment: str) -> str:
+def _leader(results: Results, environment: str) -> tuple[str, str | None, float, Estimate | None]:
+    """The variant with the highest return in an environment, ``None`` without a run, and how it compares."""
     found = {name: results.scores(name, environment) for name in results.variants}
     centers = {name: float(estimators.center(sample)) for name, sample in found.items() if sample}
     if not centers:
-        return f"{environment}: no run has finished."
-    best = max(centers, key=lambda name: centers[name])
-    text = f"{environment}: {best} has the highest final return, {number(centers[best])}"
+        return environment, None, 0.0, None
+    best, better = max(centers, key=lambda name: centers[name]), None
     if best != results.reference and found[results.reference]:
         pair = [(found[best], found[results.reference])]
         better = Estimate(estimators.mean_improvement(pair), estimators.improvement_interval(pair))
-        text += f"; a run of it beats one of {results.reference} with probability {_text(better)}"
-    return text + "."
+    return environment, best, centers[best], better
 
 
-def _text(found: Estimate) -> str:
-    return f"{found.value:.2f}" if found.interval is None else f"{found.value:.2f} {interval(found.interval, 2)}"
-
-
-# ---- The sections ----
-
-
-def _overall(results: Results, tables: ComparisonTables, divided: Sequence[Subplot]) -> list[Block]:
-    grids: list[Block] = [Grid(table) for table in tables.overall]
-    if not results.scales:
-        return grids
-    scale = results.scales[0]
-    caption = f"Scores over {len(scale.ends)} environments; {scale.name}."
-    intervals = Picture(interval_figure(results), f"Mean and interquartile mean of each row. {caption}", caption)
-    higher = "Share of runs that score above τ: higher is better everywhere."
-    profiles = [
-        Picture(profile_figure(results, [subplot]), f"Performance profile. {subplot.title}", higher)
-        for subplot in divided
-    ]
-    return [intervals, *grids, Pictures(profiles)]
-
-
-def _environments(results: Results, tables: ComparisonTables, groups: Groups | None) -> list[Section]:
+def _environments(results: Results, tables: ComparisonTables, groups: Groups | None) -> Iterator[tuple[Any, ...]]:
+    """Each environment with its table and, once a run has finished there, its learning curves."""
     divided = subplots(results.variants, groups, REFERENCE, results.peers)
     curves = {over: learning_curves(results.records, over) for over in AXES}
-    sections = []
     for environment, table in zip(results.environments, tables.single, strict=True):
-        drawn: list[Block] = [Text("No run has finished here yet.")]
-        if any(results.scores(variant, environment) for variant in results.variants):
-            steps, seconds = (_pictures(environment, curves[over][environment], over, divided) for over in AXES)
-            drawn = [steps, Folded("The same over time", [seconds])]
-        sections.append(Section(environment, [Grid(table), *drawn]))
-    return sections
-
-
-def _pictures(environment: str, curves: Curves, over: str, divided: Sequence[Subplot]) -> Pictures:
-    return Pictures(
-        [
-            Picture(
-                curve_figure(environment, curves, over, [subplot]),
-                f"Learning curves on {environment} over {AXES[over]}: {', '.join(subplot.labels)}",
-                f"Return over {AXES[over]}.",
-            )
-            for subplot in divided
-        ]
-    )
-
-
-def _settings(results: Results, tables: ComparisonTables) -> list[Block]:
-    if not tables.settings:
-        return [Text("All rows have the same settings.")]
-    return [Grid(table, prose=len(results.variants) > MANY_VARIANTS) for table in tables.settings]
-
-
-def _versions(results: Results) -> str:
-    made_by = next((r.result.versions for r in results.records if r.result is not None), None)
-    if made_by is None:
-        return "No run has finished."
-    return ", ".join(f"{package} {version}" for package, version in made_by.items()) + "; one thread a run."
+        finished = any(results.scores(variant, environment) for variant in results.variants)
+        yield (
+            environment,
+            table,
+            *(
+                [(s, curve_figure(environment, curves[over][environment], over, [s])) for s in divided if finished]
+                for over in AXES
+            ),
+        )

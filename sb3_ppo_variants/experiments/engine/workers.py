@@ -46,6 +46,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_count(jobs: int | None) -> int:
+    """How many workers to start.
+
+    :param jobs: How many the user asked for; ``None`` for one per available core
+    """
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
+    return jobs or available_cores()
+
+
 class Crew:
     """Worker processes of one command.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -120,6 +120,16 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def style_axes(axes: Axes, grid: Literal["both", "x"] = "both") -> None:
+    """A faint grid, and no frame at the top and on the right.
+
+    :param axes: The axes
+    :param grid: For which axis there are grid lines
+    """
+    axes.grid(alpha=0.3, axis=grid, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def curve_figure(environment: str, curves: Curves, over: str, divided: Sequence[Subplot]) -> Figure:
     """Learning curves in one environment: the mean over runs of each label, with its band.
 
@@ -137,8 +147,7 @@ def curve_figure(environment: str, curves: Curves, over: str, divided: Sequence[
             _draw_mean(axes, curves.get(label, ()), label, colour, style)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlim(left=0)
-        axes.grid(alpha=0.3, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes(axes)
         axes.set_title(subplot.title, loc="left", fontsize=11)
         axes.set_xlabel(AXES[over])
         if not alone:

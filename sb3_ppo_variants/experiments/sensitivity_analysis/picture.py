@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save, style_axes
 from sb3_ppo_variants.experiments.search_space.axis import SHADE, set_axis
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point
-from sb3_ppo_variants.files import atomic
 
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
 COLUMNS = 3
@@ -49,7 +47,6 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
     columns = min(COLUMNS, len(arguments))
     lines = -(-len(arguments) // columns)
     figure = Figure(figsize=(3.7 * columns, 2.9 * lines + 0.9), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for axes, argument in zip(panels, arguments, strict=False):
         _draw_panel(axes, argument, [p for p in points if p.argument == argument])
@@ -61,16 +58,13 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     figure.suptitle(f"{title}; n = {n} per point")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=3, frameon=False)
-    with atomic(path) as temporary:
-        canvas.print_png(str(temporary))
-    return path
+    return save(figure, path)
 
 
 def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
     dimension = dimension_of(argument, [p.value for p in points])
     set_axis(axes, argument, dimension)
-    axes.grid(alpha=0.3, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes)
     drawn = [(dimension.place(p.value), p.center, p.default) for p in points if p.center is not None]
     x, y = [place for place, _, _ in drawn], [center for _, center, _ in drawn]
     axes.plot(x, y, "o-", color=BLUE, linewidth=1.8, markersize=4.5, zorder=3)

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.records import Record, gather, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.workers import available_cores
+from sb3_ppo_variants.experiments.engine.workers import worker_count
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
@@ -85,8 +85,7 @@ def sensitivity(
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names:
         raise ValueError("A sensitivity study needs an environment, got none")
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
+    workers = worker_count(jobs)
     check_n_envs(n_envs)
     passed = run_settings(name, settings or {})
     values = grid(name, passed, parameters, points or {})
@@ -106,7 +105,7 @@ def sensitivity(
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
     by_key = {run.key(): run for run in runs.values()}
     url, log = storage_url(storage, out), out / "workers.log"
-    standings = do_runs(by_key, url, study_name(out), jobs or available_cores(), log, console, labels)
+    standings = do_runs(by_key, url, study_name(out), workers, log, console, labels)
     rows = gather(by_key, standings)
     found = [
         _point(rows, environment, argument, value, passed, value == defaults.get(argument))

@@ -21,7 +21,7 @@ Pairs: TypeAlias = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Environment → returns of a setting and returns of the setting that it is compared with."""
 
 
-class Estimate(NamedTuple):
+class EstimatedDifference(NamedTuple):
     """A difference between two settings; interval and error are ``None`` where a sample has fewer than 2 runs.
 
     :param difference: Above 0 the first setting is better
@@ -76,7 +76,7 @@ class Metric:
         """
         return [self.score(t, [*trials[:i], *trials[i + 1 :]]) for i, t in enumerate(trials)]
 
-    def difference(self, pairs: Pairs, level: float) -> Estimate:
+    def difference(self, pairs: Pairs, level: float) -> EstimatedDifference:
         """By how much a setting is better than another one, as a mean over environments.
 
         :param pairs: The returns of both
@@ -84,7 +84,7 @@ class Metric:
         """
         samples = self._scaled(pairs)
         interval = estimators.difference_interval(samples, level)
-        return Estimate(estimators.mean_difference(samples), interval, estimators.difference_error(samples))
+        return EstimatedDifference(estimators.mean_difference(samples), interval, estimators.difference_error(samples))
 
     def scales(self) -> list[str]:
         """The scale of each environment in words, where returns are put on one."""
@@ -149,11 +149,13 @@ class RankMetric(Metric):
         shares = [_beaten(returns[e], [other[e] for other in others]) for e in self.environments]
         return float(np.mean(shares))
 
-    def difference(self, pairs: Pairs, level: float) -> Estimate:
+    def difference(self, pairs: Pairs, level: float) -> EstimatedDifference:
         samples = list(pairs.values())
         found = improvement_interval(pairs, level)
         interval = None if found is None else Interval(found.low - 0.5, found.high - 0.5)
-        return Estimate(estimators.mean_improvement(samples) - 0.5, interval, estimators.improvement_error(samples))
+        return EstimatedDifference(
+            estimators.mean_improvement(samples) - 0.5, interval, estimators.improvement_error(samples)
+        )
 
 
 METRICS: Mapping[str, type[Metric]] = {m.name: m for m in (Metric, NormalisedMetric, RankMetric)}

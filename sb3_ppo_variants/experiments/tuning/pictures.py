@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sb3_ppo_variants.experiments.engine.storage import quiet
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, style_axes
 from sb3_ppo_variants.experiments.search_space.axis import parameter_label, place, set_axis
 from sb3_ppo_variants.experiments.tuning.differences import Difference
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
@@ -29,8 +29,7 @@ def small_figure(height: float = 3.4) -> tuple[Figure, Axes]:
     """
     figure = Figure(figsize=(5.6, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.grid(alpha=0.3, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes)
     return figure, axes
 
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
 from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.workers import Interrupted, available_cores, coordinate
+from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate, worker_count
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.search_space.spaces import Space
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
@@ -133,7 +133,8 @@ def tune(
     """
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
-    _check(trials, jobs, trial_timeout)
+    _check(trials, trial_timeout)
+    workers = worker_count(jobs)
     check_confirmation(confirm, test_seeds)
     plan = make_plan(
         algorithm,
@@ -152,7 +153,7 @@ def tune(
     if (note := without_update(plan)) is not None:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     url, study = storage_url(storage, out), study_name(out)
-    workers, log = jobs or available_cores(), out / "workers.log"
+    log = out / "workers.log"
     if storage is not None:
         join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
         console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
@@ -206,11 +207,9 @@ def keep_plan(ledger: Ledger, plan: StudyPlan, trial_timeout: float | None) -> N
     ledger.keep(EXECUTOR, attributes.get(EXECUTOR, TRIALS))
 
 
-def _check(trials: int, jobs: int | None, trial_timeout: float | None) -> None:
+def _check(trials: int, trial_timeout: float | None) -> None:
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ValueError(f"trials must be a positive integer, got {trials!r}: the first is the defaults")
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")
     if trial_timeout is not None and not (math.isfinite(trial_timeout) and trial_timeout > 0):
         raise ValueError(f"The trial timeout is a positive number of seconds, got {trial_timeout!r}")
 

@@ -72,7 +72,7 @@ def test_failures_and_versions_are_said(records: list[Record]) -> None:
         Results([*records, record("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     )
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in tables.notes
-    assert tables.notes[-1] == "The rows were made by different versions: torch 1 and 2"
+    assert tables.notes[-1] == "The runs were made with different versions: torch 1 and 2"
     assert "Runs that finished fewer than 100 episodes, so that all count: 10" in tables.notes
     assert version_note(records) is None
 

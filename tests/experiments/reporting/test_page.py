@@ -6,19 +6,7 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from sb3_ppo_variants.experiments.reporting.page import (
-    Bullets,
-    Callout,
-    Code,
-    Folded,
-    Grid,
-    Picture,
-    Pictures,
-    Section,
-    Text,
-    page,
-    svg,
-)
+from sb3_ppo_variants.experiments.reporting.page import render, svg, templates
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from tests.experiments.html_reader import read
 
@@ -31,11 +19,36 @@ def figure() -> Figure:
     return drawn
 
 
+REPORT = """
+{% extends "reporting/page.html" %}
+{% from "reporting/blocks.html" import bullets, callout, code, folded, grid, picture, section with context %}
+{% block title %}{{ nasty }}{% endblock %}
+{% block lead %}<p>lead</p>{% endblock %}
+{% block sections %}
+{% call section(nasty) %}
+<p>{{ nasty }}</p>
+{{ callout(nasty) }}
+{{ bullets([nasty]) }}
+{{ code(nasty) }}
+{% call folded(nasty) %}
+<p>{{ nasty }}</p>
+{% endcall %}
+{{ grid(table) }}
+<div class="pictures">
+{{ picture(figure, nasty, nasty) }}
+{{ picture(figure, "second", "caption") }}
+</div>
+{% endcall %}
+{% call section("Empty") %}
+{% endcall %}
+{% endblock %}
+{% block foot %}{{ nasty }}{% endblock %}
+"""
+
+
 def nasty_page() -> str:
     table = Table(NASTY, ["a", NASTY], [["first", NASTY]])
-    blocks = [Text(NASTY), Callout(NASTY), Bullets([NASTY]), Code(NASTY), Folded(NASTY, [Text(NASTY)]), Grid(table)]
-    pictures = Pictures([Picture(figure(), NASTY, NASTY), Picture(figure(), "second", "caption")])
-    return page(NASTY, [Text("lead")], [Section(NASTY, [*blocks, pictures]), Section("Empty", [Bullets([])])], NASTY)
+    return render(templates().from_string(REPORT), nasty=NASTY, table=table, figure=figure())
 
 
 def test_everything_is_escaped_and_closed() -> None:
@@ -80,6 +93,10 @@ def test_pictures_are_svg_and_the_same_each_time() -> None:
 
 
 def test_a_folded_block_keeps_its_blocks() -> None:
-    html = page("title", [Folded("more", [Text("inside"), Code("x\ny")])], [], "foot")
+    template = templates().from_string(
+        """{% from "reporting/blocks.html" import code, folded with context %}
+        {% call folded("more") %}<p>inside</p>{{ code(text) }}{% endcall %}"""
+    )
+    html = render(template, text="x\ny")
     lines = "".join(line.strip() for line in html.replace("x\ny", "x y").splitlines())
     assert "<details><summary>more</summary><p>inside</p><pre><code>x y</code></pre></details>" in lines
