@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from typing_extensions import Never, TypedDict, Unpack
+from typing_extensions import TypedDict, Unpack
 
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
@@ -23,19 +23,24 @@ from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 UpdateBackend = Literal["auto", "autograd", "closed_form"]
 
 
-class RolloutArguments(TypedDict, total=False):
-    """What every algorithm passes on."""
+class SB3Arguments(TypedDict, total=False):
+    """What ``OnPolicyVariant`` passes on to SB3's base class."""
 
-    normalize_advantage: NormalizeAdvantage
-    use_sde: bool
-    sde_sample_freq: int
     rollout_buffer_class: type[RolloutBuffer] | None
     rollout_buffer_kwargs: dict[str, Any] | None
     stats_window_size: int
     tensorboard_log: str | None
     policy_kwargs: dict[str, Any] | None
-    verbose: int
     seed: int | None
+
+
+class RolloutArguments(SB3Arguments, total=False):
+    """What every algorithm passes on."""
+
+    normalize_advantage: NormalizeAdvantage
+    use_sde: bool
+    sde_sample_freq: int
+    verbose: int
     device: th.device | str
     _init_setup_model: bool
     learning_rate_vf: Coefficient | None
@@ -82,7 +87,7 @@ def _keywords(constructor: Callable[..., Any]) -> inspect.Parameter | None:
 
 def _declared_names(kwargs: inspect.Parameter | None) -> Iterable[str] | None:
     """The names that ``**kwargs`` stands for; ``None`` where it is not annotated (in a user's subclass, say)."""
-    if kwargs is None or kwargs.annotation is Never:
+    if kwargs is None:
         return ()
     if get_origin(kwargs.annotation) is Unpack:
         names: Iterable[str] = get_args(kwargs.annotation)[0].__annotations__

@@ -13,10 +13,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
-from typing_extensions import Never, Self
+from typing_extensions import Self, Unpack
 
 from sb3_ppo_variants import defaults
-from sb3_ppo_variants.algorithms.arguments import UpdateBackend, reject_unknown_arguments
+from sb3_ppo_variants.algorithms.arguments import SB3Arguments, UpdateBackend, reject_unknown_arguments
 from sb3_ppo_variants.algorithms.backend import BackendChoice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
@@ -102,13 +102,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         max_grad_norm: float | None = 0.5,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
-        rollout_buffer_class: type[RolloutBuffer] | None = None,
-        rollout_buffer_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
-        seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         learning_rate_vf: Coefficient | None = None,
@@ -116,9 +110,9 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         measure_kl: bool | None = None,
         update_backend: UpdateBackend = "auto",
         nonfinite_update: NonFiniteUpdate = "raise",
-        **unknown: Never,
+        **kwargs: Unpack[SB3Arguments],
     ):
-        if unknown:
+        if unknown := sorted(kwargs.keys() - SB3Arguments.__annotations__.keys()):
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
         # SB3 uses it at once. All other arguments are checked once they are stored.
@@ -135,16 +129,11 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
             max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
-            rollout_buffer_class=rollout_buffer_class,
-            rollout_buffer_kwargs=rollout_buffer_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
             verbose=verbose,
-            seed=seed,
             device=device,
             _init_setup_model=False,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+            **kwargs,
         )
         self.normalize_advantage = normalize_advantage
         self.learning_rate_vf = learning_rate_vf

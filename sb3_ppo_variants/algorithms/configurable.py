@@ -73,7 +73,8 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            parent = next(base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+            algorithms = (base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+            parent = next(base for base in algorithms if "__init__" in vars(base))
             cls.__signature__ = visible_signature(cls, parent)  # type: ignore[attr-defined]
 
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
