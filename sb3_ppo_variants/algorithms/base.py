@@ -83,7 +83,6 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
     n_epochs: int = 1
     batch_size: int | None = None
     target_kl: Any = None
-    clip_range: Any
     clip_range_vf: Any = None
     kl_coef: Coefficient = 0.0
 

@@ -32,7 +32,6 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     batch_size: int | None
     normalize_advantage: Any
     learning_rate_vf: Coefficient | None
-    update_backend: str
     #: Whether minibatches are only for the critic (TRPO), which needs no advantages.
     uses_batch_for_critic_only: ClassVar[bool] = False
 
