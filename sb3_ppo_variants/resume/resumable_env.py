@@ -121,7 +121,8 @@ class ResumableEnv(gym.Wrapper):
         if self._wait >= 0:
             self._wait -= 1
             if self._wait < 0:
-                self._check = _Check(capture(self.env), self._episode_so_far(), [])
+                begun = self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
+                self._check = _Check(capture(self.env), begun, [])
         if self._beginning is not None:
             self._beginning.actions.append(deepcopy(action))
         random = self._random_if_checking()
@@ -138,9 +139,6 @@ class ResumableEnv(gym.Wrapper):
         self._observation = returned[0] if kind == "step" else returned
         if self._check is not None and random is not None:
             self._check.events.append(Event(kind, deepcopy(given), deepcopy(returned), random))
-
-    def _episode_so_far(self) -> _Beginning | None:
-        return self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
 
     # ---- What the callback calls, through env_method ----
 
