@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from typing_extensions import Self
 
-from sb3_ppo_variants.algorithms.arguments import declares_all_arguments, reject_unknown_arguments, visible_signature
+from sb3_ppo_variants.algorithms.arguments import declared_names, reject_unknown_arguments, visible_signature
 from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, instance, integer, number, optional
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
@@ -79,7 +79,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
         # Before any constructor runs: a name that one of them sets itself, such as gae_lambda in REINFORCE, would not
         # reach the shared one. A subclass that does not say what its ** are may do with them what it likes.
-        if declares_all_arguments(cls.__init__):
+        if declared_names(cls.__init__) is not None:
             reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
