@@ -228,17 +228,15 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
 
     def _run_epochs(self, update: Update) -> None:
         for epoch in range(self.n_epochs):
-            stopped = False
             for number, minibatch in enumerate(update.epoch(self.batch_size)):
                 evaluation = update.evaluate(minibatch)
-                stopped = self.target_kl is not None and self._is_too_far(evaluation.approx_kl)
-                if stopped:
-                    break
+                if self.target_kl is not None and self._is_too_far(evaluation.approx_kl):
+                    # The epoch that is cut short counts.
+                    self._n_updates += 1
+                    return
                 if not update.step(evaluation):
                     self._refuse_step(f"minibatch {number} of epoch {epoch} (both from 0)", evaluation.known_loss)
             self._n_updates += 1
-            if stopped:
-                break
 
     def _is_too_far(self, approx_kl: Any) -> bool:
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""

@@ -63,7 +63,6 @@ def load_safe(
         weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
         moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
         if "policy_kwargs" not in given:
-            _require_kept(document, "policy_kwargs", cls)
             state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
@@ -99,7 +98,7 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     mapping(document, "the document", _KEYS)
     saved_by = text(document["algorithm"], "the algorithm", cls.family)
     mapping(document["versions"], "versions", optional=document["versions"])
-    left_out = sequence(document["left_out"], "left_out", 256)
+    left_out = sequence(document["left_out"], "left_out", 256) + [name for name in KWARGS if document[name] is None]
     state: dict[str, Any] = {"_saved_by": saved_by, "n_envs": whole(document["n_envs"], "n_envs", 1, 2**20)}
     for name in ("observation_space", "action_space"):
         state[name] = space_from_data(document[name], name)
@@ -118,7 +117,7 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
     if "n_steps" not in state:
         state["n_steps"] = given["n_steps"]
-    state |= _rollout_buffer(cls, document, given)
+    state |= _rollout_buffer(document, given)
     counters = mapping(document["counters"], "counters", COUNTERS)
     state |= {name: whole(counters[name], name) for name in COUNTERS}
     state["_current_progress_remaining"] = real(document["progress"], "progress")
@@ -159,23 +158,17 @@ def _policy_class(cls: type[SafeAlgorithm], data: Any) -> Any:
     )
 
 
-def _rollout_buffer(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _rollout_buffer(document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if document["rollout_buffer"] is not None and "rollout_buffer_class" not in given:
         name = text(document["rollout_buffer"], "rollout_buffer")
         raise SafeFileError(f"The rollout buffer is a {name}, which no file brings: pass rollout_buffer_class=...")
     state: dict[str, Any] = {"rollout_buffer_class": None}
     if "rollout_buffer_kwargs" not in given:
-        _require_kept(document, "rollout_buffer_kwargs", cls)
         kwargs = document["rollout_buffer_kwargs"]
         # SB3's own buffers take none.
         allowed = kwargs if "rollout_buffer_class" in given else ()
         state["rollout_buffer_kwargs"] = mapping(kwargs, "rollout_buffer_kwargs", optional=allowed)
     return state
-
-
-def _require_kept(document: dict[str, Any], name: str, cls: type) -> None:
-    if document[name] is None:
-        raise SafeFileError(f"{name} was left out of the file: pass {name}=... to {cls.__name__}.load_safe().")
 
 
 def _episode_buffers(data: Any, window: int) -> dict[str, Any]:
