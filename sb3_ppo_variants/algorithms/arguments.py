@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from typing_extensions import Never, TypedDict, Unpack
+from typing_extensions import TypedDict, Unpack
 
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
@@ -23,19 +23,24 @@ from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 UpdateBackend = Literal["auto", "autograd", "closed_form"]
 
 
-class RolloutArguments(TypedDict, total=False):
-    """What every algorithm passes on."""
+class SB3Arguments(TypedDict, total=False):
+    """What ``OnPolicyVariant`` passes on to SB3's base class."""
 
-    normalize_advantage: NormalizeAdvantage
-    use_sde: bool
-    sde_sample_freq: int
     rollout_buffer_class: type[RolloutBuffer] | None
     rollout_buffer_kwargs: dict[str, Any] | None
     stats_window_size: int
     tensorboard_log: str | None
     policy_kwargs: dict[str, Any] | None
-    verbose: int
     seed: int | None
+
+
+class RolloutArguments(SB3Arguments, total=False):
+    """What every algorithm passes on."""
+
+    normalize_advantage: NormalizeAdvantage
+    use_sde: bool
+    sde_sample_freq: int
+    verbose: int
     device: th.device | str
     _init_setup_model: bool
     learning_rate_vf: Coefficient | None
@@ -74,28 +79,16 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PPO_ORDER = list(inspect.signature(PPO).parameters)
 
 
-def _keywords(constructor: Callable[..., Any]) -> inspect.Parameter | None:
-    """The ``**kwargs`` of a constructor, if it has them."""
-    parameters = inspect.signature(constructor).parameters.values()
-    return next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
-
-
-def _declared_names(kwargs: inspect.Parameter | None) -> Iterable[str] | None:
-    """The names that ``**kwargs`` stands for; ``None`` where it is not annotated (in a user's subclass, say)."""
-    if kwargs is None or kwargs.annotation is Never:
-        return ()
-    if get_origin(kwargs.annotation) is Unpack:
-        names: Iterable[str] = get_args(kwargs.annotation)[0].__annotations__
-        return names
-    return None
-
-
-def declares_all_arguments(constructor: Callable[..., Any]) -> bool:
+def declared_names(constructor: Callable[..., Any]) -> Iterable[str] | None:
     """
     :param constructor: An ``__init__``
-    :return: whether it says by name or type which keyword arguments it takes
+    :return: the names that its ``**kwargs`` stands for; ``None`` where it is not annotated (in a user's subclass, say)
     """
-    return _declared_names(_keywords(constructor)) is not None
+    parameters = inspect.signature(constructor).parameters.values()
+    annotations = [parameter.annotation for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
+    if annotations and get_origin(annotations[0]) is not Unpack:
+        return None
+    return [name for typed in annotations for name in get_args(typed)[0].__annotations__]
 
 
 def visible_signature(cls: type, parent: type) -> inspect.Signature:
@@ -107,14 +100,11 @@ def visible_signature(cls: type, parent: type) -> inspect.Signature:
     :return: its signature, without ``self``; keywords in the order of SB3's ``PPO``, what PPO does not have after them
     """
     constructor: Callable[..., Any] = cls.__init__  # type: ignore[misc]
-    kwargs = _keywords(constructor)
-    shown = dict(list(inspect.signature(constructor).parameters.items())[1:])
-    if kwargs is not None:
-        del shown[kwargs.name]
-        inherited = inspect.signature(parent).parameters
-        declared = _declared_names(kwargs)
-        for name in inherited if declared is None else declared:
-            shown.setdefault(name, inherited[name].replace(kind=_KEYWORD))
+    own = list(inspect.signature(constructor).parameters.values())[1:]
+    shown = {parameter.name: parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD}
+    inherited, declared = inspect.signature(parent).parameters, declared_names(constructor)
+    for name in inherited if declared is None else declared:
+        shown.setdefault(name, inherited[name].replace(kind=_KEYWORD))
     return inspect.Signature(sorted(shown.values(), key=_place))
 
 

@@ -13,10 +13,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
-from typing_extensions import Never, Self
+from typing_extensions import Self, Unpack
 
 from sb3_ppo_variants import defaults
-from sb3_ppo_variants.algorithms.arguments import UpdateBackend, reject_unknown_arguments
+from sb3_ppo_variants.algorithms.arguments import SB3Arguments, UpdateBackend, reject_unknown_arguments
 from sb3_ppo_variants.algorithms.backend import BackendChoice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
@@ -83,7 +83,6 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
     n_epochs: int = 1
     batch_size: int | None = None
     target_kl: Any = None
-    clip_range: Any
     clip_range_vf: Any = None
     kl_coef: Coefficient = 0.0
 
@@ -102,13 +101,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         max_grad_norm: float | None = 0.5,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
-        rollout_buffer_class: type[RolloutBuffer] | None = None,
-        rollout_buffer_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
-        seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         learning_rate_vf: Coefficient | None = None,
@@ -116,9 +109,9 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         measure_kl: bool | None = None,
         update_backend: UpdateBackend = "auto",
         nonfinite_update: NonFiniteUpdate = "raise",
-        **unknown: Never,
+        **kwargs: Unpack[SB3Arguments],
     ):
-        if unknown:
+        if unknown := sorted(kwargs.keys() - SB3Arguments.__annotations__.keys()):
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
         # SB3 uses it at once. All other arguments are checked once they are stored.
@@ -135,16 +128,11 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
             max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
-            rollout_buffer_class=rollout_buffer_class,
-            rollout_buffer_kwargs=rollout_buffer_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
             verbose=verbose,
-            seed=seed,
             device=device,
             _init_setup_model=False,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+            **kwargs,
         )
         self.normalize_advantage = normalize_advantage
         self.learning_rate_vf = learning_rate_vf
@@ -240,17 +228,15 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
 
     def _run_epochs(self, update: Update) -> None:
         for epoch in range(self.n_epochs):
-            stopped = False
             for number, minibatch in enumerate(update.epoch(self.batch_size)):
                 evaluation = update.evaluate(minibatch)
-                stopped = self.target_kl is not None and self._is_too_far(evaluation.approx_kl)
-                if stopped:
-                    break
+                if self.target_kl is not None and self._is_too_far(evaluation.approx_kl):
+                    # The epoch that is cut short counts.
+                    self._n_updates += 1
+                    return
                 if not update.step(evaluation):
                     self._refuse_step(f"minibatch {number} of epoch {epoch} (both from 0)", evaluation.known_loss)
             self._n_updates += 1
-            if stopped:
-                break
 
     def _is_too_far(self, approx_kl: Any) -> bool:
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""

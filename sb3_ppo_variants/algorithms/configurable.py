@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from typing_extensions import Self
 
-from sb3_ppo_variants.algorithms.arguments import declares_all_arguments, reject_unknown_arguments, visible_signature
+from sb3_ppo_variants.algorithms.arguments import declared_names, reject_unknown_arguments, visible_signature
 from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, instance, integer, number, optional
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
@@ -32,7 +32,6 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     batch_size: int | None
     normalize_advantage: Any
     learning_rate_vf: Coefficient | None
-    update_backend: str
     #: Whether minibatches are only for the critic (TRPO), which needs no advantages.
     uses_batch_for_critic_only: ClassVar[bool] = False
 
@@ -73,13 +72,14 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            parent = next(base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+            algorithms = (base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+            parent = next(base for base in algorithms if "__init__" in vars(base))
             cls.__signature__ = visible_signature(cls, parent)  # type: ignore[attr-defined]
 
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
         # Before any constructor runs: a name that one of them sets itself, such as gae_lambda in REINFORCE, would not
         # reach the shared one. A subclass that does not say what its ** are may do with them what it likes.
-        if declares_all_arguments(cls.__init__):
+        if declared_names(cls.__init__) is not None:
             reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 

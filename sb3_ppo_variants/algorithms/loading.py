@@ -24,9 +24,6 @@ from sb3_ppo_variants.safe_files.loading import load_safe
 from sb3_ppo_variants.safe_files.saving import save_safe
 from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
-#: The classes by the name that their files have for them: only these may be named in a file.
-FAMILY: dict[str, type[SafeAlgorithm]] = {}
-
 #: Settings that TRPO and the other classes both have, with different meanings.
 _TRPO_ONLY_MEANINGS = {"target_kl", "learning_rate", "batch_size", "max_grad_norm"}
 
@@ -49,10 +46,10 @@ def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
     for; and, to and from TRPO, the settings that mean something else there.
 
     :param cls: The class that loads
-    :param saved_by: The class that saved: a name in ``FAMILY``, or ``"PPO"`` for SB3's
+    :param saved_by: The class that saved: a name in ``family``, or ``"PPO"`` for SB3's
     :return: names of settings
     """
-    writers: dict[str, type] = {"PPO": PPO, **FAMILY}
+    writers: dict[str, type] = {"PPO": PPO, **cls.family}
     if saved_by not in writers or saved_by == cls.family_name:
         return set()
     own, theirs = (set(inspect.signature(c).parameters) for c in (cls, writers[saved_by]))
@@ -74,7 +71,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         super().__init_subclass__(**kwargs)
         if family_name is not None:
             cls.family_name = family_name
-            FAMILY[family_name] = cls
+            cls.family[family_name] = cls
 
     @classmethod
     def load(
@@ -166,7 +163,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises TypeError: an argument that the constructor does not have
         """
         reject_unknown_arguments(cls, kwargs)
-        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs), FAMILY)
+        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs))
 
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:

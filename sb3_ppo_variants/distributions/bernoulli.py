@@ -26,14 +26,10 @@ class Bernoulli:
         # log(1 − p) = log p − l, so the sum is a·l + log σ(−l).
         return row_sums(actions * logits + log_sigmoid(-logits))
 
-    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
         """∂/∂ l = a − p."""
         (logits,) = parameters
-        return (actions - namespace_of(logits).exp(log_sigmoid(logits)),)
-
-    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """They share too little to be computed together."""
-        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+        return self.log_prob(parameters, actions), (actions - namespace_of(logits).exp(log_sigmoid(logits)),)
 
     def entropy(self, parameters: Parameters) -> Array:
         """Σ_A −p·log p − (1 − p)·log(1 − p)."""

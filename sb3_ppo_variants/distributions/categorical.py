@@ -30,17 +30,13 @@ class Categorical:
         (log_p,) = parameters
         return log_p[namespace_of(log_p).arange(len(log_p)), actions]
 
-    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
+    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
         """∂/∂ logits = onehot(a) − p."""
         (log_p,) = parameters
         xp = namespace_of(log_p)
         slope = -xp.exp(log_p)
         slope[xp.arange(len(log_p)), actions] += 1
-        return (slope,)
-
-    def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """They share too little to be computed together."""
-        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+        return self.log_prob(parameters, actions), (slope,)
 
     def entropy(self, parameters: Parameters) -> Array:
         """H = −Σ_D p·log p."""

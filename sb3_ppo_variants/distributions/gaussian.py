@@ -20,12 +20,8 @@ class Gaussian:
         """Σ_A −½z² − log σ − ½ log 2π, z = (a − μ)/σ."""
         return self.log_prob_and_slope(parameters, actions)[0]
 
-    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
-        """∂/∂μ = z/σ; ∂/∂ log σ = z² − 1."""
-        return self.log_prob_and_slope(parameters, actions)[1]
-
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """Both, computed from the same z."""
+        """Both from the same z; ∂/∂μ = z/σ, ∂/∂ log σ = z² − 1."""
         mean, log_std = parameters
         inverse_std = namespace_of(mean).exp(-log_std)
         z = (actions - mean) * inverse_std

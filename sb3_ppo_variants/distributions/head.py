@@ -23,18 +23,11 @@ class Head(Protocol):
         :return: log π(a|s), summed over action dimensions, shape (B,)
         """
 
-    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
-        """
-        :param parameters: as in ``log_prob``
-        :param actions: as in ``log_prob``
-        :return: ∂ log π / ∂ parameters, row by row
-        """
-
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
         """
         :param parameters: as in ``log_prob``
         :param actions: as in ``log_prob``
-        :return: both of the above
+        :return: log π(a|s), and ∂ log π / ∂ parameters, row by row
         """
 
     def entropy(self, parameters: Parameters) -> Array:

@@ -39,14 +39,11 @@ class MultiCategorical:
         blocks = enumerate(self.blocks(parameters[0]))
         return sum(Categorical().log_prob((block,), actions[:, index]) for index, block in blocks)
 
-    def log_prob_slope(self, parameters: Parameters, actions: Array) -> Parameters:
-        """onehot(a) − p, block by block."""
-        blocks = enumerate(self.blocks(parameters[0]))
-        return self._join([Categorical().log_prob_slope((block,), actions[:, index])[0] for index, block in blocks])
-
     def log_prob_and_slope(self, parameters: Parameters, actions: Array) -> tuple[Array, Parameters]:
-        """They share too little to be computed together."""
-        return self.log_prob(parameters, actions), self.log_prob_slope(parameters, actions)
+        """Σ over choices; ∂/∂ logits = onehot(a) − p, block by block."""
+        blocks = enumerate(self.blocks(parameters[0]))
+        both = [Categorical().log_prob_and_slope((block,), actions[:, index]) for index, block in blocks]
+        return sum(log_prob for log_prob, _ in both), self._join([slope for _, (slope,) in both])
 
     def entropy(self, parameters: Parameters) -> Array:
         """Σ over choices."""

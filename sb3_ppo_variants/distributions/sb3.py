@@ -32,9 +32,8 @@ def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] |
     # SB3's base class only declares the attribute; a distribution of a user's own may lack it.
     inner = getattr(distribution, "distribution", None)
     if isinstance(distribution, MultiCategoricalDistribution):
-        choices: list[torch_distributions.Categorical] = distribution.distribution
         sizes = tuple(int(size) for size in distribution.action_dims)
-        return MultiCategorical(sizes), (th.cat([choice.logits for choice in choices], dim=-1),)
+        return MultiCategorical(sizes), (th.cat([choice.logits for choice in distribution.distribution], dim=-1),)
     if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)) and isinstance(
         inner, torch_distributions.Normal
     ):

@@ -9,7 +9,7 @@ from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef
 from sb3_ppo_variants.objectives.advantages import AdvantageNormalizer
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
-from sb3_ppo_variants.objectives.kl_estimate import k3_estimate, k3_slope
+from sb3_ppo_variants.objectives.kl_estimate import k3_estimate
 from sb3_ppo_variants.objectives.log_likelihood import LogLikelihood
 from sb3_ppo_variants.objectives.objective import Objective
 from sb3_ppo_variants.objectives.surrogate import Surrogate
@@ -30,5 +30,4 @@ __all__ = [
     "ValueLoss",
     "adapt_kl_coef",
     "k3_estimate",
-    "k3_slope",
 ]

@@ -14,13 +14,3 @@ def k3_estimate(log_ratio: Array) -> Array:
     :return: the estimate in nats, shape (B,)
     """
     return namespace_of(log_ratio).expm1(log_ratio) - log_ratio
-
-
-def k3_slope(log_ratio: Array) -> Array:
-    """
-    ∂ k3 / ∂ log_ratio = r − 1.
-
-    :param log_ratio: as in ``k3_estimate``
-    :return: shape (B,)
-    """
-    return namespace_of(log_ratio).expm1(log_ratio)

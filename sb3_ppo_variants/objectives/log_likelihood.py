@@ -15,9 +15,7 @@ class LogLikelihood:
     step per rollout. Source: Williams 1992; Schulman et al. 2017, equations 1 and 2.
     """
 
-    @property
-    def band(self) -> None:
-        return None
+    band = None
 
     def value(self, log_ratio: Array, advantage: Array) -> Array:
         require_equal_shapes(log_ratio=log_ratio, advantage=advantage)

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import gymnasium as gym
+from stable_baselines3.common.env_util import is_wrapped
 
 
 class NewWorldEachEpisode(gym.Wrapper):
@@ -46,7 +47,4 @@ def lacks_new_world(env: gym.Env) -> bool:
     :param env: An environment, wrapped or not
     :return: whether it is a ``BipedalWalker`` that keeps its world from episode to episode
     """
-    layer = env
-    while isinstance(layer, gym.Wrapper) and not isinstance(layer, NewWorldEachEpisode):
-        layer = layer.env
-    return is_walker(env) and not isinstance(layer, NewWorldEachEpisode)
+    return is_walker(env) and not is_wrapped(env, NewWorldEachEpisode)

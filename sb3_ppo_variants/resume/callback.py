@@ -8,16 +8,10 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.algorithms.checks import integer
 from sb3_ppo_variants.files import remove_unfinished
 from sb3_ppo_variants.resume.callback_states import environments_of_callbacks
-from sb3_ppo_variants.resume.environments import (
-    VecEnvState,
-    awaited_states,
-    begin_check,
-    capture_environments,
-    lost_states,
-    make_resumable,
-)
+from sb3_ppo_variants.resume.environments import VecEnvState, begin_check, capture_environments, make_resumable
 from sb3_ppo_variants.resume.files import (
     Checkpoint,
     newest_checkpoint,
@@ -53,10 +47,7 @@ class ResumableCheckpointCallback(BaseCallback):
     def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
         super().__init__(verbose)
         for name, value in (("every", every), ("keep", keep)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number >= 1.")
-            if value < 1:
-                raise ValueError(f"{name}={value} is out of range: it must be >= 1.")
+            integer(at_least=1)(name, value)
         self.path = Path(path)
         self.every, self.keep, self.resume = every, keep, resume
         #: The step from which this process has resumed; ``None``: it began at the beginning.
@@ -172,23 +163,17 @@ class ResumableCheckpointCallback(BaseCallback):
             # Still due at the end of the next update.
             return
         snapshot = take_snapshot(self.model, environments, self._root(), self._iterations)
-        for lost in lost_states(environments):
+        for lost in environments.lost():
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
         steps = self.model.num_timesteps
-        about = {
-            "steps": steps,
-            "iterations": self._iterations,
-            "finished": finished,
-            "run": self._run,
-            "surroundings": surroundings(),
-        }
-        write_checkpoint(self.path, steps, about, snapshot)
+        about = {"steps": steps, "iterations": self._iterations, "finished": finished, "run": self._run}
+        write_checkpoint(self.path, steps, {**about, "surroundings": surroundings()}, snapshot)
         remove_old(self.path, self.keep)
         self._last = steps
 
     def _puts_off(self, environments: VecEnvState) -> bool:
         """Whether to wait, for at most ``every`` steps, for environments to begin an episode that can be kept."""
-        awaited = awaited_states(environments)
+        awaited = environments.awaited()
         if not awaited:
             self._waiting_since = None
             return False

@@ -31,6 +31,18 @@ class VecEnvState(NamedTuple):
     envs: list[EnvState]
     pending: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default)
 
+    def lost(self) -> list[str]:
+        """
+        :return: which environments' states are not kept, and why, one text per reason
+        """
+        return _by_reason(["" if one.kept else one.why_not for one in self.envs])
+
+    def awaited(self) -> list[str]:
+        """
+        :return: which environments' states can be kept only once their next episode has begun, and why
+        """
+        return _by_reason([one.why_not if one.later else "" for one in self.envs])
+
 
 def make_resumable(env: VecEnv) -> None:
     """
@@ -98,22 +110,6 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
         return VecEnvState(wrappers, None, [EnvState(False, _NOT_WRAPPED)] * inner.num_envs, pending)
     envs = inner.env_method("capture_checkpoint", unchecked)
     return None if None in envs else VecEnvState(wrappers, None, envs, pending)
-
-
-def lost_states(state: VecEnvState) -> list[str]:
-    """
-    :param state: What ``capture_environments`` returned
-    :return: which environments' states are not kept, and why, one text per reason
-    """
-    return _by_reason(["" if one.kept else one.why_not for one in state.envs])
-
-
-def awaited_states(state: VecEnvState) -> list[str]:
-    """
-    :param state: What ``capture_environments`` returned
-    :return: which environments' states can be kept only once their next episode has begun, and why
-    """
-    return _by_reason([one.why_not if one.later else "" for one in state.envs])
 
 
 def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor, ResultsWriter
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from sb3_ppo_variants.resume.pickles import can_be_kept, current_name, is_mujoco_object
@@ -75,7 +75,7 @@ def capture_layer(thing: Any) -> Layer:
         left=tuple(present.keys() - kept.keys()),
         simulators=simulators,
         seconds=time.time() - thing.t_start if timed else 0.0,
-        file=_written(thing.results_writer) if timed else None,
+        file=written(thing.results_writer.file_handler) if timed and thing.results_writer else None,
     )
 
 
@@ -100,6 +100,15 @@ def restore_layer(thing: Any, layer: Layer) -> None:
         writer = getattr(thing, "results_writer", None)
         if writer is not None and layer.file is not None:
             rewrite(writer.file_handler, layer.file)
+
+
+def written(file: Any) -> str:
+    """
+    :param file: An open text file
+    :return: its contents
+    """
+    file.flush()
+    return Path(file.name).read_text()
 
 
 def rewrite(file: Any, text: str) -> None:
@@ -133,13 +142,6 @@ def _links(thing: Any) -> set[str]:
 
 def _kind(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
-
-
-def _written(writer: ResultsWriter | None) -> str | None:
-    if writer is None:
-        return None
-    writer.file_handler.flush()
-    return Path(writer.file_handler.name).read_text()
 
 
 # ---- MuJoCo ----

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from stable_baselines3.common.logger import (
     CSVOutputFormat,
-    HumanOutputFormat,
     JSONOutputFormat,
     KVWriter,
     Logger,
     TensorBoardOutputFormat,
 )
 
-from sb3_ppo_variants.resume.layers import rewrite
+from sb3_ppo_variants.resume.layers import rewrite, written
 from sb3_ppo_variants.resume.pickles import can_be_kept
 
 _ITERATIONS = "time/iterations"
@@ -90,34 +89,27 @@ def _writers(logger: Logger) -> list[KVWriter]:
     return [writer for writer in logger.output_formats if not isinstance(writer, IterationOffset)]
 
 
-def _written(writer: KVWriter) -> Any:
+def _written(writer: Any) -> Any:
     if isinstance(writer, TensorBoardOutputFormat):
         writer.writer.flush()
         folder = Path(writer.writer.log_dir)
         return folder, {file.name: file.stat().st_size for file in _event_files(folder)}
     if not _has_file(writer):
         return None
-    writer.file.flush()  # type: ignore[attr-defined]
-    text = Path(writer.file.name).read_text()  # type: ignore[attr-defined]
-    return text, list(writer.keys) if isinstance(writer, CSVOutputFormat) else None
+    return written(writer.file), list(writer.keys) if isinstance(writer, CSVOutputFormat) else None
 
 
-def _rewind(writer: KVWriter, written: Any) -> None:
-    if written is None:
-        return
+def _rewind(writer: Any, contents: Any) -> None:
     if isinstance(writer, TensorBoardOutputFormat):
-        _rewind_events(writer, *written)
-    elif _has_file(writer):
-        text, keys = written
-        rewrite(writer.file, text)  # type: ignore[attr-defined]
+        _rewind_events(writer, *contents)
+    elif contents is not None and _has_file(writer):
+        rewrite(writer.file, contents[0])
         if isinstance(writer, CSVOutputFormat):
-            writer.keys = keys
+            writer.keys = contents[1]
 
 
-def _has_file(writer: KVWriter) -> bool:
-    if isinstance(writer, HumanOutputFormat):
-        return writer.own_file
-    return isinstance(writer, CSVOutputFormat | JSONOutputFormat)
+def _has_file(writer: Any) -> bool:
+    return isinstance(writer, CSVOutputFormat | JSONOutputFormat) or getattr(writer, "own_file", False)
 
 
 def _event_files(folder: Path) -> list[Path]:

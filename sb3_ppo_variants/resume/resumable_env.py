@@ -121,7 +121,8 @@ class ResumableEnv(gym.Wrapper):
         if self._wait >= 0:
             self._wait -= 1
             if self._wait < 0:
-                self._check = _Check(capture(self.env), self._episode_so_far(), [])
+                begun = self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
+                self._check = _Check(capture(self.env), begun, [])
         if self._beginning is not None:
             self._beginning.actions.append(deepcopy(action))
         random = self._random_if_checking()
@@ -138,9 +139,6 @@ class ResumableEnv(gym.Wrapper):
         self._observation = returned[0] if kind == "step" else returned
         if self._check is not None and random is not None:
             self._check.events.append(Event(kind, deepcopy(given), deepcopy(returned), random))
-
-    def _episode_so_far(self) -> _Beginning | None:
-        return self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
 
     # ---- What the callback calls, through env_method ----
 
@@ -211,14 +209,15 @@ class ResumableEnv(gym.Wrapper):
         failures = []
         try:
             if self._means == "copy":
-                failures.append(self._failure_of_copy(check))
+                failures.append(self._failure(check))
                 if failures[-1] and check.beginning is None:
                     # The episode began unseen: check again in the next one.
                     self._awaits_episode = f"{failures[-1]}; {_UNSEEN}"
                     return
             if self._means == "replay" or failures[-1]:
                 self._means = "replay"
-                failures.append(self._failure_of_replay(check))
+                unknown = "the beginning of its episode is not known"
+                failures.append(unknown if check.beginning is None else self._failure(check, check.beginning))
         finally:
             restore_random_states(here)
         self._is_checked = not failures[-1]
@@ -228,26 +227,18 @@ class ResumableEnv(gym.Wrapper):
             if lacks_new_world(self.env):
                 self._why_not += "; put a BipedalWalker into NewWorldEachEpisode (sb3_ppo_variants.checkpoints)"
 
-    def _failure_of_copy(self, check: _Check) -> str:
+    def _failure(self, check: _Check, replayed: _Beginning | None = None) -> str:
+        """Why a second environment, copied or replayed from the beginning, does not do the same; empty if it does."""
+        way = "a copy of its attributes" if replayed is None else "a replay of its actions"
         try:
-            followed = follows(self._second_in(check.layers), check.events, with_random=True)
-            return "" if followed else "a copy of its attributes goes another way"
+            second = self._second_in(check.layers if replayed is None else replayed.layers)
+            if replayed is not None:
+                replay(second, replayed.reset, replayed.actions)
+            return "" if follows(second, check.events, with_random=replayed is None) else f"{way} goes another way"
         except CannotCheck as error:
-            return "" if error.trusted else str(error)
+            return "" if error.trusted and replayed is None else str(error)
         except Exception as error:  # a user's environment may raise anything
-            return f"a copy of its attributes does not work ({_named(error)})"
-
-    def _failure_of_replay(self, check: _Check) -> str:
-        if check.beginning is None:
-            return "the beginning of its episode is not known"
-        try:
-            second = self._second_in(check.beginning.layers)
-            replay(second, check.beginning.reset, check.beginning.actions)
-            return "" if follows(second, check.events) else "a replay of its actions goes another way"
-        except CannotCheck as error:
-            return str(error)
-        except Exception as error:
-            return f"a replay of its actions does not work ({_named(error)})"
+            return f"{way} does not work ({_named(error)})"
 
     def _second_in(self, layers: bytes) -> gym.Env:
         """The second environment, put into a state."""

@@ -122,26 +122,21 @@ def _check_start(path: Path) -> None:
 def _document(text: str | None, path: Path) -> dict[str, Any]:
     if text is None:
         raise SafeFileError(f"{path} is a safetensors file, but save_safe() has not written it.")
-    if _depth(text) > MAX_DEPTH:
-        raise SafeFileError(f"{path}: the document is nested more than {MAX_DEPTH} deep.")
     try:
         document = json.loads(text)
+        depth = _depth(document)
         # A repeated key, or a number that is not finite, has no canonical form.
         same = isinstance(document, dict) and canonical(document) == text
     except (ValueError, RecursionError) as error:
         raise SafeFileError(f"{path}: the document is not valid JSON: {error}") from error
+    if depth > MAX_DEPTH:
+        raise SafeFileError(f"{path}: the document is nested more than {MAX_DEPTH} deep.")
     if not same:
         raise SafeFileError(f"{path}: the document is not in the canonical form that save_safe() writes.")
     return document
 
 
-def _depth(text: str) -> int:
-    # Brackets in strings count too, so the result may be too large but never too small.
-    depth = deepest = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)

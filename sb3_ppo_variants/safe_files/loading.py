@@ -3,7 +3,6 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 
 from sb3_ppo_variants.safe_files.format import read_safe, with_suffix
@@ -30,10 +28,11 @@ from sb3_ppo_variants.safe_files.spaces import space_from_data
 
 #: Bytes of the rollout buffer that a file may ask for; its memory is taken only when it is filled.
 MAX_ROLLOUT = 2**32
-_WRITER_KEYS = ("schema", "algorithm", "class", "versions")
-_POLICY_KEYS = ("policy", "policy_kwargs", "param_groups", "observation_space", "action_space")
-_ROLLOUT_KEYS = ("n_envs", "rollout_buffer", "rollout_buffer_kwargs")
-_TRAINING_KEYS = ("settings", "left_out", "counters", "progress", "skipped", "episodes")
+_KEYS = (
+    *("schema", "algorithm", "class", "versions", "policy", "policy_kwargs", "param_groups", "observation_space"),
+    *("action_space", "n_envs", "rollout_buffer", "rollout_buffer_kwargs", "settings", "left_out", "counters"),
+    *("progress", "skipped", "episodes"),
+)
 
 _Model = TypeVar("_Model", bound=SafeAlgorithm)
 
@@ -41,11 +40,10 @@ _Model = TypeVar("_Model", bound=SafeAlgorithm)
 def load_safe(
     cls: type[_Model],
     path: str | PathLike[str],
-    env: GymEnv | None,
+    env: Any,
     device: th.device | str,
     policy_class: type[ActorCriticPolicy] | None,
     given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
 ) -> _Model:
     """
     :param cls: The class to load
@@ -54,78 +52,58 @@ def load_safe(
     :param device: Device to load to
     :param policy_class: The policy's class, if it is not one of SB3's
     :param given: Checked settings that replace the file's
-    :param family: The classes that may have saved the file, by the name that it has for them
     :return: the model
     :raises SafeFileError: the file is damaged, of another kind, or describes something that it does not hold
     """
     found = Path(path) if Path(path).exists() else with_suffix(path)
     document, tensors = read_safe(found)
     try:
-        return _model(cls, document, tensors, env, device, policy_class, given, family)
+        state = _state(cls, document, given)
+        policy_class = policy_class or _policy_class(cls, document["policy"])
+        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+        moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        if "policy_kwargs" not in given:
+            state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
+            # Copies, because features extractors sample from their spaces.
+            arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
+            arguments |= {"use_sde": bool(given.get("use_sde", state["use_sde"])), **state["policy_kwargs"]}
+            check_fits(policy_class, arguments, weights)
+        if env is not None:
+            env = cls._wrap_env(env, state["verbose"])
+            check_for_correct_spaces(env, state["observation_space"], state["action_space"])
+            state["n_envs"] = env.num_envs
+        if "n_steps" not in given:
+            check_rollout_size(state, MAX_ROLLOUT)
+        # From here on as SB3's load.
+        model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
+        vars(model).update(state)
+        vars(model).update({attribute_of(name): value for name, value in given.items()})
+        model._given_to_load = frozenset(given)
+        model._setup_model()
+        _put_weights(model, weights, document["param_groups"], moments)
     except SafeFileError as error:
         raise SafeFileError(f"{found}: {error}") from error
-
-
-def _model(
-    cls: type[_Model],
-    document: dict[str, Any],
-    tensors: dict[str, th.Tensor],
-    env: Any,
-    device: th.device | str,
-    policy_class: type[ActorCriticPolicy] | None,
-    given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
-) -> _Model:
-    if document.get("schema") != SCHEMA:
-        raise SafeFileError(
-            f"schema {str(document.get('schema'))[:20]}: this version reads schema {SCHEMA}. Load it with the version "
-            "of sb3_ppo_variants that wrote it, or a newer one."
-        )
-    mapping(document, "the document", _WRITER_KEYS + _POLICY_KEYS + _ROLLOUT_KEYS + _TRAINING_KEYS)
-    state = _state(cls, document, given, family)
-    policy_class = policy_class or _policy_class(cls, document["policy"])
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-    moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
-    if "policy_kwargs" not in given:
-        _require_kept(document, "policy_kwargs", cls)
-        state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
-        # Copies, because features extractors sample from their spaces.
-        arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
-        arguments |= {"use_sde": bool(given.get("use_sde", state["use_sde"])), **state["policy_kwargs"]}
-        check_fits(policy_class, arguments, weights)
-    if env is not None:
-        env = cls._wrap_env(env, state["verbose"])
-        check_for_correct_spaces(env, state["observation_space"], state["action_space"])
-        state["n_envs"] = env.num_envs
-    if "n_steps" not in given:
-        check_rollout_size(state, MAX_ROLLOUT)
-    # From here on as SB3's load.
-    model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
-    vars(model).update(state)
-    vars(model).update({attribute_of(name): value for name, value in given.items()})
-    model._given_to_load = frozenset(given)
-    model._setup_model()
-    _put_weights(model, weights, document["param_groups"], moments)
     if model.use_sde:
         model.policy.reset_noise()
     return model
 
 
-def _state(
-    cls: type[SafeAlgorithm],
-    document: dict[str, Any],
-    given: dict[str, Any],
-    family: Mapping[str, type[SafeAlgorithm]],
-) -> dict[str, Any]:
+def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The model's attributes by name, without ``policy_kwargs``."""
-    saved_by = text(document["algorithm"], "the algorithm", family)
+    if document.get("schema") != SCHEMA:
+        raise SafeFileError(
+            f"schema {str(document.get('schema'))[:20]}: this version reads schema {SCHEMA}. Load it with the version "
+            "of sb3_ppo_variants that wrote it, or a newer one."
+        )
+    mapping(document, "the document", _KEYS)
+    saved_by = text(document["algorithm"], "the algorithm", cls.family)
     mapping(document["versions"], "versions", optional=document["versions"])
-    left_out = sequence(document["left_out"], "left_out", 256)
+    left_out = sequence(document["left_out"], "left_out", 256) + [name for name in KWARGS if document[name] is None]
     state: dict[str, Any] = {"_saved_by": saved_by, "n_envs": whole(document["n_envs"], "n_envs", 1, 2**20)}
     for name in ("observation_space", "action_space"):
         state[name] = space_from_data(document[name], name)
     _check_action_space(state["action_space"])
-    writer = family[saved_by]
+    writer = cls.family[saved_by]
     names = {*setting_names(writer), *setting_names(cls)}
     settings = mapping(document["settings"], f"settings (of {text(document['class'], 'the class')})", optional=names)
     for name in left_out:
@@ -139,7 +117,7 @@ def _state(
     state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
     if "n_steps" not in state:
         state["n_steps"] = given["n_steps"]
-    state |= _rollout_buffer(cls, document, given)
+    state |= _rollout_buffer(document, given)
     counters = mapping(document["counters"], "counters", COUNTERS)
     state |= {name: whole(counters[name], name) for name in COUNTERS}
     state["_current_progress_remaining"] = real(document["progress"], "progress")
@@ -180,23 +158,17 @@ def _policy_class(cls: type[SafeAlgorithm], data: Any) -> Any:
     )
 
 
-def _rollout_buffer(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _rollout_buffer(document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if document["rollout_buffer"] is not None and "rollout_buffer_class" not in given:
         name = text(document["rollout_buffer"], "rollout_buffer")
         raise SafeFileError(f"The rollout buffer is a {name}, which no file brings: pass rollout_buffer_class=...")
     state: dict[str, Any] = {"rollout_buffer_class": None}
     if "rollout_buffer_kwargs" not in given:
-        _require_kept(document, "rollout_buffer_kwargs", cls)
         kwargs = document["rollout_buffer_kwargs"]
         # SB3's own buffers take none.
         allowed = kwargs if "rollout_buffer_class" in given else ()
         state["rollout_buffer_kwargs"] = mapping(kwargs, "rollout_buffer_kwargs", optional=allowed)
     return state
-
-
-def _require_kept(document: dict[str, Any], name: str, cls: type) -> None:
-    if document[name] is None:
-        raise SafeFileError(f"{name} was left out of the file: pass {name}=... to {cls.__name__}.load_safe().")
 
 
 def _episode_buffers(data: Any, window: int) -> dict[str, Any]:

@@ -32,13 +32,17 @@ def check_fits(policy_class: type, arguments: dict[str, Any], tensors: dict[str,
             f"{str(error)[:300]}. If that is a fault of the class's own, which has to be built on torch's meta device "
             "here, pass policy_kwargs to load_safe()."
         ) from error
-    _compare({name: tuple(t.shape) for name, t in expected.items()}, {n: tuple(t.shape) for n, t in tensors.items()})
+    if unknown := sorted(tensors.keys() - expected.keys()):
+        raise SafeFileError(f"The file has {unknown[0][:80]!r}, which the policy does not have.")
     is_double = any(tensor.dtype == th.float64 for tensor in tensors.values())
-    for name, tensor in tensors.items():
-        wanted = expected[name].dtype
+    for name, like in expected.items():
+        found = tensors.get(name)
+        if found is None or found.shape != like.shape:
+            has = "the file has none" if found is None else f"the file's has {tuple(found.shape)}"
+            raise SafeFileError(f"The policy's {name} has shape {tuple(like.shape)}; {has}.")
         # policy.double() turns all floating tensors.
-        if tensor.dtype != (th.float64 if is_double and wanted.is_floating_point else wanted):
-            raise SafeFileError(f"{name} is of type {tensor.dtype}: {wanted} was expected.")
+        if found.dtype != (th.float64 if is_double and like.dtype.is_floating_point else like.dtype):
+            raise SafeFileError(f"{name} is of type {found.dtype}: {like.dtype} was expected.")
 
 
 class _KeepingThere(TorchFunctionMode):
@@ -74,16 +78,6 @@ def _row_bytes(space: spaces.Space) -> int:
     if isinstance(space, spaces.Dict):
         return sum(map(_row_bytes, space.spaces.values()))
     return (8 if space.dtype is None else max(4, space.dtype.itemsize)) * math.prod(map(int, space.shape or ()))
-
-
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    for name, shape in expected.items():
-        if found.get(name) != shape:
-            has = f"the file's has {found[name]}" if name in found else "the file has none"
-            raise SafeFileError(f"The policy's {name} has shape {shape}; {has}.")
-    unknown = sorted(found.keys() - expected.keys())
-    if unknown:
-        raise SafeFileError(f"The file has {unknown[0][:80]!r}, which the policy does not have.")
 
 
 def _n_numbers(value: Any) -> int:

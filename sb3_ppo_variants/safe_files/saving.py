@@ -1,5 +1,6 @@
 """Saving a model as a safe file, in which everything is data."""
 
+import math
 import platform
 from collections.abc import Collection
 from os import PathLike
@@ -114,9 +115,6 @@ def _episodes(model: SafeAlgorithm) -> dict[str, Any] | None:
 
 
 def _number(value: Any) -> Any:
-    """The value, if it is a number; anything else that a Monitor was told to keep is left out."""
-    try:
-        number = plain("an episode's statistics", value)
-    except ValueError:
-        return None
-    return number if isinstance(number, int | float) else None
+    """The value, if it is a finite number; anything else that a Monitor was told to keep is left out."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)) else None

@@ -40,6 +40,8 @@ class SafeAlgorithm(OnPolicyAlgorithm):
 
     #: The name that its files have for it.
     family_name: ClassVar[str]
+    #: The classes by that name: only these may be named in a file.
+    family: ClassVar[dict[str, type["SafeAlgorithm"]]] = {}
     #: The settings that may be schedules.
     coefficients: ClassVar[tuple[str, ...]]
     #: The checks of its arguments: functions of name and value that raise ``ValueError`` or ``TypeError``.
@@ -110,9 +112,8 @@ def policy_kwargs_as_data(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
     """
     data = {}
     for name, value in policy_kwargs.items():
-        known = CLASSES.get(name, {})
-        by_class = {cls: key for key, cls in known.items()}
-        data[name] = by_class[value] if isinstance(value, type) and value in by_class else plain("policy_kwargs", value)
+        known = isinstance(value, type) and CLASSES.get(name, {}).get(value.__name__) is value
+        data[name] = value.__name__ if known else plain("policy_kwargs", value)
     return data
 
 

@@ -1,6 +1,7 @@
 """Gymnasium spaces as JSON values, and back."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,10 @@ def space_from_data(data: Any, where: str) -> spaces.Space:
     :raises SafeFileError: they are not what ``space_as_data`` returns
     """
     kind = text(data.get("type") if isinstance(data, dict) else data, f"{where}'s type", _READERS)
+    read, keys = _READERS[kind]
+    mapping(data, where, ("type", *keys))
     try:
-        return _READERS[kind](data, where)
+        return read(data, where)
     except SafeFileError:
         raise
     except (ValueError, TypeError, AssertionError, OverflowError) as error:
@@ -63,7 +66,6 @@ def _bounds_as_data(bounds: np.ndarray) -> Any:
 
 
 def _box(data: Any, where: str) -> spaces.Box:
-    mapping(data, where, ("type", "low", "high", "shape", "dtype"))
     shape = tuple(whole(side, f"{where}'s shape", 0, MAX_ENTRIES) for side in sequence(data["shape"], where, 8))
     dtype = np.dtype(text(data["dtype"], f"{where}'s dtype", _BOX_DTYPES))
     size = math.prod(shape)
@@ -95,7 +97,6 @@ def _bound(data: Any, where: str, dtype: np.dtype) -> float:
 
 
 def _discrete(data: Any, where: str) -> spaces.Discrete:
-    mapping(data, where, ("type", "n", "start", "dtype"))
     dtype = np.dtype(text(data["dtype"], f"{where}'s dtype", _WHOLE_DTYPES))
     start = whole(data["start"], f"{where}'s start", -(2**62), 2**62)
     space = spaces.Discrete(whole(data["n"], f"{where}'s n", 1, MAX_ENTRIES), start=start)
@@ -104,7 +105,6 @@ def _discrete(data: Any, where: str) -> spaces.Discrete:
 
 
 def _multi_discrete(data: Any, where: str) -> spaces.MultiDiscrete:
-    mapping(data, where, ("type", "nvec", "start", "dtype"))
     dtype = np.dtype(text(data["dtype"], f"{where}'s dtype", _WHOLE_DTYPES))
     nvec = _whole_array(data["nvec"], f"{where}'s nvec", 1, MAX_ENTRIES)
     start = _whole_array(data["start"], f"{where}'s start", -(2**62), 2**62)
@@ -121,7 +121,6 @@ def _whole_array(data: Any, where: str, at_least: int, at_most: int) -> np.ndarr
 
 
 def _multi_binary(data: Any, where: str) -> spaces.MultiBinary:
-    mapping(data, where, ("type", "n"))
     if isinstance(data["n"], int):
         return spaces.MultiBinary(whole(data["n"], f"{where}'s n", 1, MAX_ENTRIES))
     sides = [whole(side, f"{where}'s n", 1, MAX_ENTRIES) for side in sequence(data["n"], f"{where}'s n", 8)]
@@ -131,7 +130,6 @@ def _multi_binary(data: Any, where: str) -> spaces.MultiBinary:
 
 
 def _dict(data: Any, where: str) -> spaces.Dict:
-    mapping(data, where, ("type", "spaces"))
     parts = mapping(data["spaces"], f"{where}'s spaces", optional=data["spaces"])
     found: dict[str, spaces.Space] = {}
     n_bytes = 0
@@ -147,10 +145,11 @@ def _dict(data: Any, where: str) -> spaces.Dict:
     return spaces.Dict(found)
 
 
-_READERS = {
-    "Box": _box,
-    "Discrete": _discrete,
-    "MultiDiscrete": _multi_discrete,
-    "MultiBinary": _multi_binary,
-    "Dict": _dict,
+#: Per type: what makes the space, and the keys that its data has.
+_READERS: dict[str, tuple[Callable[[Any, str], spaces.Space], tuple[str, ...]]] = {
+    "Box": (_box, ("low", "high", "shape", "dtype")),
+    "Discrete": (_discrete, ("n", "start", "dtype")),
+    "MultiDiscrete": (_multi_discrete, ("nvec", "start", "dtype")),
+    "MultiBinary": (_multi_binary, ("n",)),
+    "Dict": (_dict, ("spaces",)),
 }

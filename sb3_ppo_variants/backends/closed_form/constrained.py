@@ -70,7 +70,8 @@ class ClosedFormConstrainedUpdate:
     def _gradient(self) -> th.Tensor:
         head, scale = self.network.head, 1 / len(self.rows)
         weight = UnclippedSurrogate().slope(self._log_ratio, self.rows.advantages) * scale
-        slopes = [slope * weight[:, None] for slope in head.log_prob_slope(self._at_old, self.rows.actions)]
+        _, slopes_of_log_prob = head.log_prob_and_slope(self._at_old, self.rows.actions)
+        slopes = [slope * weight[:, None] for slope in slopes_of_log_prob]
         if self.settings.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(self._at_old), strict=True):
                 slope += (scale * self.settings.ent_coef) * of_entropy

@@ -181,14 +181,16 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
         distribution = policy.action_dist.proba_distribution(raw, log_std)
     else:
         distribution = policy.action_dist.proba_distribution(action_logits=raw)
-    for name, value in (
-        ("log_prob", distribution.log_prob(th.from_numpy(rollout.actions))),
-        ("entropy", distribution.entropy()),
+    for value, (found, slopes) in (
+        (
+            distribution.log_prob(th.from_numpy(rollout.actions)),
+            network.head.log_prob_and_slope(parameters, rollout.actions),
+        ),
+        (distribution.entropy(), (network.head.entropy(parameters), network.head.entropy_slope(parameters))),
     ):
-        arguments = (parameters, rollout.actions) if name == "log_prob" else (parameters,)
-        np.testing.assert_allclose(getattr(network.head, name)(*arguments), value.detach(), rtol=1e-12)
+        np.testing.assert_allclose(found, value.detach(), rtol=1e-12)
         gradients = th.autograd.grad(value.sum(), inputs, allow_unused=True, retain_graph=True)
-        for ours, torchs in zip(getattr(network.head, f"{name}_slope")(*arguments), gradients, strict=True):
+        for ours, torchs in zip(slopes, gradients, strict=True):
             expected = np.zeros_like(output) if torchs is None else torchs
             np.testing.assert_allclose(np.broadcast_to(ours, output.shape), expected, atol=1e-12)
 
