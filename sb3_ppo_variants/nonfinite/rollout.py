@@ -111,7 +111,7 @@ class RolloutScanner:
         bad = _bad_rows(rewards)
         if not bad:
             return None
-        info = infos[bad[0]]
+        info = infos[bad[0]] if bad[0] < len(infos) else {}
         fault = None
         if info.get("TimeLimit.truncated", False):
             if not is_finite(info.get("terminal_observation", 0.0)):

@@ -258,8 +258,9 @@ def add_truncated_values(
     """
     finite = True
     for idx, done in enumerate(dones):
-        info = infos[idx]
-        if done and info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
+        # Not before: an environment may leave its infos empty where no episode has ended.
+        info = infos[idx] if done else {}
+        if info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
             rewards[idx] += gamma * actor.terminal_value(info["terminal_observation"])
             finite = finite and math.isfinite(rewards[idx])
     return finite

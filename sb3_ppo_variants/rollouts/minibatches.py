@@ -10,6 +10,9 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, Roll
 
 from sb3_ppo_variants.rollouts.rows import Rows
 
+_DRAWING = ("get", "_get_samples", "swap_and_flatten")
+#: SB3's buffers, and the methods with which they draw: one replaced on the class is a user's.
+_SB3_DRAWING = {kind: tuple(getattr(kind, name) for name in _DRAWING) for kind in (RolloutBuffer, DictRolloutBuffer)}
 #: What ``RolloutBuffer.get`` flattens.
 _FLATTENED = ("actions", "values", "log_probs", "advantages", "returns")
 
@@ -86,9 +89,10 @@ def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     :param buffer: Any rollout buffer
     :return: whether it is exactly one of SB3's, so that its rows can be drawn for it
     """
-    return type(buffer) in (RolloutBuffer, DictRolloutBuffer) and vars(buffer).keys().isdisjoint(
-        ("get", "_get_samples", "swap_and_flatten")
-    )
+    kind = type(buffer)
+    if not vars(buffer).keys().isdisjoint(_DRAWING):
+        return False
+    return _SB3_DRAWING.get(kind) == tuple(getattr(kind, name) for name in _DRAWING)
 
 
 def flatten(buffer: RolloutBuffer) -> None:

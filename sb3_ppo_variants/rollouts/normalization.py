@@ -1,6 +1,5 @@
 """Cheaper running statistics for SB3's VecNormalize."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -44,25 +43,28 @@ class _RunningMeanStd(RunningMeanStd):
         return RunningMeanStd, (), vars(self)
 
 
+#: SB3's own, to see whether somebody has replaced it on the class: then it is the one to be called.
+_SB3_UPDATE = RunningMeanStd.update
+
+
 def ease_normalization(env: VecEnv) -> None:
     """
     Let ``VecNormalize`` update its statistics in a third of the time; they, and what it returns, are the same.
+
+    The statistics stay the objects that they are: a user's script may share them between environments.
 
     :param env: Any vectorised environment; only SB3's own running statistics are changed
     """
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecNormalize):
             for name in ("obs_rms", "ret_rms"):
-                if name in vars(env):
-                    setattr(env, name, _eased(getattr(env, name)))
+                _ease(vars(env).get(name))
         env = env.venv
 
 
-def _eased(statistics: Any) -> Any:
+def _ease(statistics: Any) -> None:
     if type(statistics) is dict:
-        return {key: _eased(value) for key, value in statistics.items()}
-    if type(statistics) is not RunningMeanStd:
-        return statistics
-    eased = copy.copy(statistics)
-    eased.__class__ = _RunningMeanStd
-    return eased
+        for each in statistics.values():
+            _ease(each)
+    elif type(statistics) in (RunningMeanStd, _RunningMeanStd):
+        statistics.__class__ = _RunningMeanStd if RunningMeanStd.update is _SB3_UPDATE else RunningMeanStd

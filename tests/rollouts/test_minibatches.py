@@ -291,3 +291,15 @@ def test_select_of_nothing_keeps_the_shapes() -> None:
         "position": (0, 3),
     }
     assert rows.actions.shape == (0, 1)
+
+
+def test_a_get_replaced_on_the_class_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer, calls, get = make(), [], RolloutBuffer.get
+
+    def counting(self: RolloutBuffer, batch_size: int | None = None) -> Any:
+        calls.append(batch_size)
+        return get(self, batch_size)
+
+    monkeypatch.setattr(RolloutBuffer, "get", counting)
+    assert sum(len(rows) for rows, _ in minibatches(buffer, 4)) == N
+    assert calls == [4]

@@ -99,3 +99,23 @@ def test_a_training(n_envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = VecNormalize(make_vec_env("Pendulum-v1", 1), training=False)
     sync_envs_normalization(fast_env, evaluation)
     assert type(evaluation.obs_rms) is RunningMeanStd
+
+
+def test_shared_statistics_stay_shared() -> None:
+    """A user's evaluation environment that reads the training's statistics goes on reading them."""
+    env = VecNormalize(make_vec_env("Pendulum-v1", 1, seed=1))
+    evaluation = VecNormalize(make_vec_env("Pendulum-v1", 1), training=False)
+    evaluation.obs_rms, statistics = env.obs_rms, env.obs_rms
+    ClipPPO("MlpPolicy", env, n_steps=64, batch_size=64, device="cpu").learn(64)
+    assert evaluation.obs_rms is env.obs_rms is statistics
+    assert statistics.count > 60
+
+
+def test_an_update_replaced_on_the_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Holder(obs_rms=RunningMeanStd(shape=(2,)))
+    ease_normalization(holder)
+    seen = []
+    monkeypatch.setattr(RunningMeanStd, "update", lambda self, arr: seen.append(arr))
+    ease_normalization(holder)
+    holder.obs_rms.update(np.ones((1, 2)))
+    assert len(seen) == 1

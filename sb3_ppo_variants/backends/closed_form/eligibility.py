@@ -12,7 +12,7 @@ from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
 )
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch.nn.modules.module import _has_any_global_hook
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -38,7 +38,24 @@ _POLICY_METHODS = (
     "_get_action_dist_from_latent",
 )
 _DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
-_BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage")
+_BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage", "swap_and_flatten")
+
+# torch wraps the class's step when the first optimiser is made.
+th.optim.Adam([th.nn.Parameter(th.zeros(()))])
+#: The methods that the closed form replaces, as SB3 and torch define them: one put on a class is a user's.
+_ORIGINALS = [
+    (kind, name, getattr(kind, name))
+    for kinds, names in (
+        ((ActorCriticPolicy, BasePolicy, BaseModel), _POLICY_METHODS),
+        (_HEADS, _DISTRIBUTION_METHODS),
+        ((RolloutBuffer,), _BUFFER_METHODS),
+        ((th.optim.Adam,), ("step",)),
+        ((MlpExtractor, FlattenExtractor, th.nn.Linear, th.nn.Sequential, *ACTIVATIONS), _POLICY_METHODS),
+    )
+    for kind in kinds
+    for name in names
+    if hasattr(kind, name)
+]
 
 
 def why_not_closed_form(
@@ -72,6 +89,9 @@ def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str
         (policy.action_dist, _DISTRIBUTION_METHODS),
         *_with_names(policy.modules()),
     )
+    for kind, name, original in _ORIGINALS:
+        if getattr(kind, name) is not original:
+            return f"{kind.__name__}.{name} has been replaced"
     for owner, names in owners:
         for name in names:
             if name in vars(owner):

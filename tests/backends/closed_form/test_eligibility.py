@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch.nn.modules import module
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sb3_ppo_variants import ClipPPO
-from tests.algorithms.models import OwnPolicy, make, parameters_of
+from tests.algorithms.models import ALGORITHMS, OwnPolicy, make, parameters_of
 
 
 class Hooked(th.nn.Tanh):
@@ -165,3 +167,40 @@ def test_hooks_on_everything_are_called(register, reason: str) -> None:
     finally:
         handle.remove()
     assert model.active_backend == "closed_form"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ActorCriticPolicy, "evaluate_actions"),
+        (BasePolicy, "extract_features"),
+        (RolloutBuffer, "compute_returns_and_advantage"),
+        (DiagGaussianDistribution, "log_prob"),
+        (th.optim.Adam, "step"),
+        (th.nn.Linear, "forward"),
+    ],
+)
+def test_what_is_replaced_on_a_class_is_called(kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls, original = make(ClipPPO), [], getattr(kind, name)
+    assert model.active_backend == "closed_form"
+
+    def counting(*args, **kwargs):
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(kind, name, counting)
+    model.learn(64)
+    assert calls
+    assert model.active_backend == "autograd"
+    monkeypatch.undo()
+    assert model.active_backend == "closed_form"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("update_backend", ["closed_form", "autograd"])
+def test_fewer_steps_than_the_buffer_holds_are_refused(algorithm: type, update_backend: str) -> None:
+    """As in SB3, whose buffer asserts that it is full; zeros are never learnt from."""
+    model = make(algorithm, update_backend=update_backend)
+    model.n_steps = 16
+    with pytest.raises((ValueError, AssertionError)):
+        model.learn(64)
