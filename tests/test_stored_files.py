@@ -23,7 +23,7 @@ import sb3_ppo_variants
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.experiments import evaluate
 from sb3_ppo_variants.experiments.engine.storage import GRACE_SECONDS, HEARTBEAT_SECONDS, storage_url
-from sb3_ppo_variants.experiments.engine.work import Job, join
+from sb3_ppo_variants.experiments.engine.work import WorkerConfig, join
 from sb3_ppo_variants.experiments.runs.provenance import processor
 from sb3_ppo_variants.resume import pickles
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
@@ -163,8 +163,8 @@ def test_an_interrupted_study_resumes(tmp_path: Path, monkeypatch: pytest.Monkey
     """By a worker in this process, which finds the study's executor by the name that the study has for it."""
     expected, out = EXPECTED["tune_interrupted"], copied("tune_interrupted", tmp_path, monkeypatch)
     before, wanted = expected["states"]["tune_interrupted"], expected["resumed"]["trials"]
-    job = Job(storage_url(None, out), "tune_interrupted", HEARTBEAT_SECONDS, GRACE_SECONDS)
-    assert join(job, stop=lambda: False) == before["WAITING"]
+    config = WorkerConfig(storage_url(None, out), "tune_interrupted", HEARTBEAT_SECONDS, GRACE_SECONDS)
+    assert join(config, stop=lambda: False) == before["WAITING"]
     assert make.states("tune_interrupted") == {
         "tune_interrupted": {"COMPLETE": before["COMPLETE"] + before["WAITING"], "FAIL": before["FAIL"]}
     }
