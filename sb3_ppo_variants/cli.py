@@ -402,9 +402,8 @@ def speed(
     """
     _use_one_thread()
     with _clear_errors():
-        from sb3_ppo_variants.experiments.speed import Measurement, as_json
+        from sb3_ppo_variants.experiments.speed import Measurement, as_json, speed_table
         from sb3_ppo_variants.experiments.speed import speed as measure_speed
-        from sb3_ppo_variants.experiments.speed_tables import speed_table
         from sb3_ppo_variants.files import write_text
 
         screen, measurements = _screen(), list[Measurement]()
