@@ -66,7 +66,7 @@ def test_the_stopwatch_sees_what_passes_inside(monkeypatch) -> None:
 
 def test_values_left_for_later_count_as_acting(monkeypatch) -> None:
     """The clock is put off by a second where they are computed: no part but the acting may show it."""
-    from sb3_ppo_variants.backends.closed_form import ClosedFormActor
+    from sb3_ppo_variants.backends.closed_form.actor import ClosedFormActor
 
     now = [0.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
