@@ -14,10 +14,7 @@ from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.experiments.models.evaluation import SEED, check_positive, find_model
-from sb3_ppo_variants.experiments.models.saved_models import load_model
-from sb3_ppo_variants.experiments.models.trained_environment import trained_environment
-from sb3_ppo_variants.experiments.runs.environments import check_environment
+from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
 from sb3_ppo_variants.files import atomic
 
 FORMATS = (".gif", ".mp4")
@@ -86,19 +83,13 @@ def record(
             "An mp4 needs imageio-ffmpeg, which is not installed: pip install 'sb3_ppo_variants[video]', or record "
             "a .gif"
         )
-    check_environment(environment)
-    env = trained_environment(model_path, environment, seed, render_mode=RENDER_MODE)
-    try:
-        model = load_model(name, model_path, env)
-        model.set_random_seed(seed)
+    with opened(model_path, environment, name, seed, render_mode=RENDER_MODE) as (model, env):
         given: Any = env.metadata.get("render_fps")
         rate = float(given or USUAL_RATE)
         stride = math.ceil(rate / MOST_PER_SECOND[target.suffix])
         show = Show(model, episodes, max_steps, stride, deterministic)
         with atomic(target) as temporary:
             _write(temporary, iter(show), rate / stride)
-    finally:
-        env.close()
     return Recording(target, name, environment, show.returns, show.steps)
 
 

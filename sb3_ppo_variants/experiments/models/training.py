@@ -11,7 +11,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger, configure
 
-from sb3_ppo_variants.experiments.models.saved_models import VEC_NORMALIZE
+from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, OnProgress, Result, Run, fit
