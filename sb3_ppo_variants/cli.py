@@ -358,25 +358,20 @@ def worker(storage: Annotated[str, typer.Option()], study: str | None = None) ->
     """
     _use_one_thread()
     with _clear_errors(resumable=True):
+        from sb3_ppo_variants.experiments.engine import storage as database
         from sb3_ppo_variants.experiments.engine import work
         from sb3_ppo_variants.experiments.engine.ledger import SUFFIX
-        from sb3_ppo_variants.experiments.engine.storage import (
-            GRACE_SECONDS,
-            HEARTBEAT_SECONDS,
-            storage_url,
-            study_names,
-            without_password,
-        )
 
-        url = storage_url(storage, Path())
+        url = database.storage_url(storage, Path())
         # A confirmation is joined together with its study.
-        names = [study] if study is not None else [n for n in study_names(url) if not n.endswith(SUFFIX)]
+        names = [study] if study is not None else [n for n in database.study_names(url) if not n.endswith(SUFFIX)]
         if len(names) != 1:
             raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): choose one with --study")
         stop = work.stop_on_signals()
         _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
-        done = work.join_with_sequel(work.WorkerConfig(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
-        kept = f"stopped. {without_password(url)} keeps the rest; rerun the command to resume"
+        config = work.WorkerConfig(url, names[0], database.HEARTBEAT_SECONDS, database.GRACE_SECONDS)
+        done = work.join_with_sequel(config, stop)
+        kept = f"stopped. {database.without_password(url)} keeps the rest; rerun the command to resume"
         _say(f"{done} runs done here; " + (kept if stop() else "nothing is left to do"))
     if stop():
         raise typer.Exit(130)

@@ -163,10 +163,9 @@ def _trained_environment(model_path: Path, environment: str, seed: int, env_kwar
         env = make_environment(environment, 1, seed, wrapper=wrapper, env_kwargs=env_kwargs)
         statistics = _trusted_statistics(model_path)
     else:
-        env = make_environment(environment, 1, seed, wrapper=run.wrapper(), env_kwargs=run.env_kwargs | env_kwargs)
-        if wrap := run.wrapper("vec_env_wrapper"):
-            env = wrap(env)
-        frames, statistics = run.frame_stack, run.statistics
+        env = make_environment(environment, 1, seed, wrapper=run.wrap, env_kwargs=run.env_kwargs | env_kwargs)
+        env = run.wrap(env, "vec_env_wrapper")
+        frames, statistics = int(run.config.get("frame_stack") or 0), run.statistics
     # In rl_zoo3's order: single frames are normalised, then stacked.
     if statistics is not None:
         env = _normalized(env, statistics)
