@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -65,7 +65,7 @@ def _clear_errors(resumable: bool = False) -> Iterator[None]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it names only what it uses
             yield
     except KeyboardInterrupt as error:
         _say(str(error) or f"interrupted; rerun the command to {'resume' if resumable else 'start again'}")
@@ -75,19 +75,12 @@ def _clear_errors(resumable: bool = False) -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
     # Path and source line of a warning help developers, not users.
     if issubclass(category, UserWarning):
         _say(f"Warning: {' '.join(str(message).split())}", style="yellow")
     else:
-        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def _say(text: str, style: str = "", console: Console | None = None) -> None:
