@@ -1,14 +1,16 @@
 """The ``ppo-variants`` command. The commands import what they need themselves, so that ``--help`` is fast."""
 
+import inspect
 import json
 import os
+import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -36,8 +38,23 @@ Storage = Annotated[
 Model = Annotated[Path, typer.Argument(help="A run folder, a model zip, or a .safetensors file of save_safe")]
 TrainedOn = Annotated[str | None, typer.Option("--env", help="Gymnasium id (default: the environment of the training)")]
 TrainedWith = Annotated[str | None, typer.Option("--algo", help="Its algorithm (default: that of the training)")]
+Episodes = Annotated[int, typer.Option(help="Number of episodes")]
 PlaySeed = Annotated[int, typer.Option(help="Seed of the environment and of the actions")]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of taking the most likely ones")]
+
+
+def _document_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Make an option's description in the command's docstring (``:param name: text``) its help text.
+
+    Options that several commands have bring their help text with them.
+    """
+    command.__doc__, *described = re.split(r"^:param (\w+): ", inspect.getdoc(command) or "", flags=re.MULTILINE)
+    for name, text in zip(described[::2], described[1::2], strict=True):
+        hint = command.__annotations__[name]
+        if not hasattr(hint, "__metadata__"):  # not Annotated
+            hint = command.__annotations__[name] = Annotated[hint, typer.Option()]
+        hint.__metadata__[0].help = " ".join(text.split())
+    return command
 
 
 @contextmanager
@@ -48,7 +65,7 @@ def _clear_errors(resumable: bool = False) -> Iterator[None]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it names only what it uses
             yield
     except KeyboardInterrupt as error:
         _say(str(error) or f"interrupted; rerun the command to {'resume' if resumable else 'start again'}")
@@ -58,19 +75,12 @@ def _clear_errors(resumable: bool = False) -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
     # Path and source line of a warning help developers, not users.
     if issubclass(category, UserWarning):
         _say(f"Warning: {' '.join(str(message).split())}", style="yellow")
     else:
-        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def _say(text: str, style: str = "", console: Console | None = None) -> None:
@@ -98,62 +108,42 @@ def _command_line() -> str:
 
 
 @app.command()
+@_document_options
 def compare(
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", help="Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)"),
-    ] = None,
-    algo: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--algo",
-            help="clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo, or "
-            "package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). With --preset: "
-            "variants of the preset",
-        ),
-    ] = None,
-    timesteps: Annotated[
-        int | None, typer.Option(help="Training steps per run (default: 50000, or the preset's)")
-    ] = None,
-    wall_time: Annotated[
-        float | None, typer.Option(help="Seconds of training after which each run ends, instead of --timesteps")
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(help="Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)"),
-    ] = None,
+    env: list[str] | None = None,
+    algo: list[str] | None = None,
+    timesteps: int | None = None,
+    wall_time: float | None = None,
+    seeds: int | None = None,
     n_envs: NEnvs = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable"),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part"),
-    ] = None,
-    reading: Annotated[
-        str, typer.Option(help="paper or sb3: whose conventions the preset uses where the paper does not say")
-    ] = "paper",
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+    preset: str | None = None,
+    reading: str = "paper",
     normalize: Normalize = None,
-    peer_defaults: Annotated[
-        bool, typer.Option("--peer-defaults", help="Keep the peers' own defaults instead of our documented ones")
-    ] = False,
+    peer_defaults: Annotated[bool, typer.Option("--peer-defaults")] = False,
     jobs: Jobs = None,
     storage: Storage = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET)"
-        ),
-    ] = None,
-    report_only: Annotated[
-        bool, typer.Option("--report-only", help="Run nothing; report the finished runs and what is missing")
-    ] = False,
+    out: Path | None = None,
+    report_only: Annotated[bool, typer.Option("--report-only")] = False,
 ) -> None:
     """Train every algorithm in every environment with every seed, and report how they compare.
 
     Rerun an interrupted or killed command to resume it.
     The exit code is 1 if a run has failed.
+
+    :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
+    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo, or
+        package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). With --preset: variants of
+        the preset
+    :param timesteps: Training steps per run (default: 50000, or the preset's)
+    :param wall_time: Seconds of training after which each run ends, instead of --timesteps
+    :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
+    :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable
+    :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
+    :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
+    :param peer_defaults: Keep the peers' own defaults instead of our documented ones
+    :param out: Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET)
+    :param report_only: Run nothing; report the finished runs and what is missing
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
@@ -185,51 +175,50 @@ def compare(
 
 
 @app.command()
+@_document_options
 def tune(
     algo: Algorithm,
     env: Environments = ["CartPole-v1"],  # noqa: B006 (typer only reads it)
-    trials: Annotated[int, typer.Option(help="Trials in total; the first has the documented defaults")] = 40,
+    trials: int = 40,
     timesteps: Timesteps = 50_000,
-    seeds: Annotated[int, typer.Option(help="Tuning seeds: runs per trial and environment")] = 3,
+    seeds: int = 3,
     n_envs: NEnvs = 1,
-    sampler: Annotated[str, typer.Option(help="tpe, random or gp")] = "tpe",
-    sampler_seed: Annotated[int, typer.Option(help="Seed of the sampler")] = 0,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Search only this argument, e.g. clip_range; repeatable")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="argument=value of every trial, e.g. clip_range_vf=0.2; repeatable"),
-    ] = None,
-    space: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your own search space, a JSON, YAML or TOML file: argument: [0.1, 0.2], or argument: {kind: real, "
-            "low: 0.1, high: 0.3, log: true}; kinds are real, integer, complement (1 - x on a logarithmic scale), "
-            "choice (values) and band_ratio (a multiple of clip_range)"
-        ),
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="ENV=RANDOM,REFERENCE: the returns that count as 0 and 1; repeatable"),
-    ] = None,
-    pruning: Annotated[
-        bool, typer.Option("--pruning/--no-pruning", help="Stop trials early that fall behind earlier ones")
-    ] = False,
-    trial_timeout: Annotated[float | None, typer.Option(help="Seconds after which a trial fails")] = None,
-    confirm: Annotated[int, typer.Option(help="Number of best settings to run again; 0 for none")] = 3,
-    test_seeds: Annotated[int, typer.Option(help="Seeds of the confirmation, at least 10")] = 10,
+    sampler: str = "tpe",
+    sampler_seed: int = 0,
+    only: list[str] | None = None,
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+    space: Path | None = None,
+    reference: list[str] | None = None,
+    pruning: bool = False,
+    trial_timeout: float | None = None,
+    confirm: int = 3,
+    test_seeds: int = 10,
     jobs: Jobs = None,
     storage: Storage = None,
-    zoo_configs: Annotated[
-        Path | None, typer.Option(help="Folder for ALGO.yml of a confirmed winner (default: OUT/zoo_configs)")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the ledger and report (default: runs/tune-ALGO)")] = None,
+    zoo_configs: Path | None = None,
+    out: Path | None = None,
 ) -> None:
     """Search settings, then run the best and the defaults again on new seeds and test whether the best are better.
 
     Rerun an interrupted or killed command to resume it; with more --trials it extends the study.
     The exit code is 1 if no trial has finished.
+
+    :param trials: Trials in total; the first has the documented defaults
+    :param seeds: Tuning seeds: runs per trial and environment
+    :param sampler: tpe, random or gp
+    :param sampler_seed: Seed of the sampler
+    :param only: Search only this argument, e.g. clip_range; repeatable
+    :param settings: argument=value of every trial, e.g. clip_range_vf=0.2; repeatable
+    :param space: Your own search space, a JSON, YAML or TOML file: argument: [0.1, 0.2], or argument: {kind: real,
+        low: 0.1, high: 0.3, log: true}; kinds are real, integer, complement (1 - x on a logarithmic scale), choice
+        (values) and band_ratio (a multiple of clip_range)
+    :param reference: ENV=RANDOM,REFERENCE: the returns that count as 0 and 1; repeatable
+    :param pruning: Stop trials early that fall behind earlier ones
+    :param trial_timeout: Seconds after which a trial fails
+    :param confirm: Number of best settings to run again; 0 for none
+    :param test_seeds: Seeds of the confirmation, at least 10
+    :param zoo_configs: Folder for ALGO.yml of a confirmed winner (default: OUT/zoo_configs)
+    :param out: Folder for the ledger and report (default: runs/tune-ALGO)
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
@@ -268,28 +257,30 @@ def tune(
 
 
 @app.command()
+@_document_options
 def train(
     algo: Algorithm,
-    env: Annotated[str, typer.Option("--env", help="Gymnasium id")],
+    env: str,
     timesteps: Timesteps = 50_000,
-    seed: Annotated[int, typer.Option(help="Seed of the algorithm and its environments")] = 0,
+    seed: int = 0,
     n_envs: NEnvs = 1,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="argument=value, e.g. clip_range=0.1; repeatable")
-    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     normalize: Normalize = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ALGO-ENV-seedS)")] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints in OUT/checkpoints (default: no checkpoints)")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume from the newest checkpoint, if there is one")
-    ] = False,
+    out: Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: Annotated[bool, typer.Option("--resume")] = False,
 ) -> None:
     """Train one model with its own defaults and save it as OUT/model.zip.
 
     With --checkpoint-every N, rerun an interrupted or killed command with --resume to resume it.
     It ends with exactly the same parameters and curves as without the interruption.
+
+    :param env: Gymnasium id
+    :param seed: Seed of the algorithm and its environments
+    :param settings: argument=value, e.g. clip_range=0.1; repeatable
+    :param out: Run folder (default: runs/ALGO-ENV-seedS)
+    :param checkpoint_every: Steps between checkpoints in OUT/checkpoints (default: no checkpoints)
+    :param resume: Resume from the newest checkpoint, if there is one
     """
     with _clear_errors():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -329,11 +320,12 @@ def train(
 
 
 @app.command()
+@_document_options
 def evaluate(
     path: Model,
     env: TrainedOn = None,
     algo: TrainedWith = None,
-    episodes: Annotated[int, typer.Option(help="Number of episodes")] = 20,
+    episodes: Episodes = 20,
     seed: PlaySeed = 10_000,
     stochastic: Stochastic = False,
 ) -> None:
@@ -350,54 +342,56 @@ def evaluate(
 
 
 @app.command()
-def worker(
-    storage: Annotated[str, typer.Option(help="Database URL or SQLite file of the ledger")],
-    study: Annotated[str | None, typer.Option(help="Name of the study (default: the only one in the ledger)")] = None,
-) -> None:
-    """Join a comparison or a tuning study from another process or machine, until nothing is left to do."""
+@_document_options
+def worker(storage: Annotated[str, typer.Option()], study: str | None = None) -> None:
+    """Join a comparison or a tuning study from another process or machine, until nothing is left to do.
+
+    :param storage: Database URL or SQLite file of the ledger
+    :param study: Name of the study (default: the only one in the ledger)
+    """
     _use_one_thread()
     with _clear_errors(resumable=True):
+        from sb3_ppo_variants.experiments.engine import storage as database
         from sb3_ppo_variants.experiments.engine import work
         from sb3_ppo_variants.experiments.engine.ledger import SUFFIX
-        from sb3_ppo_variants.experiments.engine.storage import (
-            GRACE_SECONDS,
-            HEARTBEAT_SECONDS,
-            storage_url,
-            study_names,
-            without_password,
-        )
 
-        url = storage_url(storage, Path())
+        url = database.storage_url(storage, Path())
         # A confirmation is joined together with its study.
-        names = [study] if study is not None else [n for n in study_names(url) if not n.endswith(SUFFIX)]
+        names = [study] if study is not None else [n for n in database.study_names(url) if not n.endswith(SUFFIX)]
         if len(names) != 1:
             raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): choose one with --study")
         stop = work.stop_on_signals()
         _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
-        done = work.join_with_sequel(work.WorkerConfig(url, names[0], HEARTBEAT_SECONDS, GRACE_SECONDS), stop)
-        kept = f"stopped. {without_password(url)} keeps the rest; rerun the command to resume"
+        config = work.WorkerConfig(url, names[0], database.HEARTBEAT_SECONDS, database.GRACE_SECONDS)
+        done = work.join_with_sequel(config, stop)
+        kept = f"stopped. {database.without_password(url)} keeps the rest; rerun the command to resume"
         _say(f"{done} runs done here; " + (kept if stop() else "nothing is left to do"))
     if stop():
         raise typer.Exit(130)
 
 
 @app.command()
+@_document_options
 def speed(
     env: Environments = ["HalfCheetah-v5", "CartPole-v1"],  # noqa: B006 (typer only reads it)
-    n_envs: Annotated[list[int], typer.Option(help="Environments stepped together; repeatable")] = [1, 8],  # noqa: B006
-    width: Annotated[list[int], typer.Option(help="Units of each hidden layer; repeatable")] = [64],  # noqa: B006
-    peers: Annotated[
-        list[str] | None, typer.Option(help="sb3, contrib or sbx; repeatable (default: those installed)")
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="Measured interleaved rounds, after one warm-up round")] = 5,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the numbers of every round")] = None,
+    n_envs: list[int] = [1, 8],  # noqa: B006
+    width: list[int] = [64],  # noqa: B006
+    peers: list[str] | None = None,
+    rounds: int = 5,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Measure the training speed beside the peers: interleaved rounds, one thread, time of each part."""
+    """Measure the training speed beside the peers: interleaved rounds, one thread, time of each part.
+
+    :param n_envs: Environments stepped together; repeatable
+    :param width: Units of each hidden layer; repeatable
+    :param peers: sb3, contrib or sbx; repeatable (default: those installed)
+    :param rounds: Measured interleaved rounds, after one warm-up round
+    :param json_file: File for the numbers of every round
+    """
     _use_one_thread()
     with _clear_errors():
-        from sb3_ppo_variants.experiments.speed import Measurement, as_json
+        from sb3_ppo_variants.experiments.speed import Measurement, as_json, speed_table
         from sb3_ppo_variants.experiments.speed import speed as measure_speed
-        from sb3_ppo_variants.experiments.speed_tables import speed_table
         from sb3_ppo_variants.files import write_text
 
         screen, measurements = _screen(), list[Measurement]()
@@ -414,10 +408,12 @@ def speed(
 
 
 @app.command()
-def figures(
-    out: Annotated[Path, typer.Option(help="Folder for the pictures")] = Path("runs/figures"),
-) -> None:
-    """Draw the figures of the documentation."""
+@_document_options
+def figures(out: Path = Path("runs/figures")) -> None:
+    """Draw the figures of the documentation.
+
+    :param out: Folder for the pictures
+    """
     with _clear_errors():
         from sb3_ppo_variants.experiments.figures import draw_figures
 
@@ -425,20 +421,22 @@ def figures(
 
 
 @app.command()
+@_document_options
 def record(
     path: Model,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A .gif file, or an .mp4 file with the video extra (default: agent.gif beside the model)"),
-    ] = None,
+    out: Path | None = None,
     env: TrainedOn = None,
     algo: TrainedWith = None,
-    episodes: Annotated[int, typer.Option(help="Number of episodes")] = 1,
-    max_steps: Annotated[int, typer.Option(help="Largest number of steps")] = 1000,
+    episodes: Episodes = 1,
+    max_steps: int = 1000,
     seed: PlaySeed = 10_000,
     stochastic: Stochastic = False,
 ) -> None:
-    """Record a trained model as a GIF or a video."""
+    """Record a trained model as a GIF or a video.
+
+    :param out: A .gif file, or an .mp4 file with the video extra (default: agent.gif beside the model)
+    :param max_steps: Largest number of steps
+    """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         # Set before mujoco and pygame are imported, these make them draw without a display.
         os.environ.setdefault("MUJOCO_GL", "egl")
@@ -455,15 +453,13 @@ def record(
 
 
 @app.command()
-def plot(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Run folders: of train, of compare, or with SB3's monitor.csv or progress.csv")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures (default: the given folder, or runs/plots for several)")
-    ] = None,
-) -> None:
-    """Draw the learning curves and diagnostics of run folders."""
+@_document_options
+def plot(paths: Annotated[list[Path], typer.Argument()], out: Path | None = None) -> None:
+    """Draw the learning curves and diagnostics of run folders.
+
+    :param paths: Run folders: of train, of compare, or with SB3's monitor.csv or progress.csv
+    :param out: Folder for the pictures (default: the given folder, or runs/plots for several)
+    """
     with _clear_errors():
         from sb3_ppo_variants.experiments.models.run_plots import plot_runs
 
@@ -471,16 +467,16 @@ def plot(
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@_document_options
 def zoo(
-    script: Annotated[
-        str,
-        typer.Argument(help="train, enjoy, record_video, record_training, plots, plot_train, plot_from_file, …"),
-    ],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Arguments of rl_zoo3's script; --help lists them", metavar="ARGS")
-    ] = None,
+    script: Annotated[str, typer.Argument()],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS")] = None,
 ) -> None:
-    """Run RL Baselines3 Zoo's scripts with our algorithms: zoo train --algo clip_ppo --env CartPole-v1, zoo enjoy, …"""
+    """Run RL Baselines3 Zoo's scripts with our algorithms: zoo train --algo clip_ppo --env CartPole-v1, zoo enjoy, …
+
+    :param script: train, enjoy, record_video, record_training, plots, plot_train, plot_from_file, …
+    :param arguments: Arguments of rl_zoo3's script; --help lists them
+    """
     with _clear_errors():
         from sb3_ppo_variants.zoo import run
 

@@ -159,11 +159,7 @@ def convert(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampler(algorithm: str, settings: Mapping[str, Any]) -> Callable[[optuna.Trial, int, int, Any], dict[str, Any]]:
     """A sampler in rl_zoo3's form, which is not told the configuration."""
-
-    def sampler(trial: optuna.Trial, _n_actions: int, n_envs: int, _additional_args: Any) -> dict[str, Any]:
-        return sample(algorithm, trial, settings, n_envs)
-
-    return sampler
+    return lambda trial, _n_actions, n_envs, _additional_args: sample(algorithm, trial, settings, n_envs)
 
 
 # ---- rl_zoo3's training ----

@@ -219,7 +219,7 @@ def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.speed", measure)
     monkeypatch.setattr("sb3_ppo_variants.experiments.speed.as_json", lambda measurements: [None] * len(measurements))
-    monkeypatch.setattr("sb3_ppo_variants.experiments.speed_tables.speed_table", lambda measurement: "")
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed.speed_table", lambda measurement: "")
     code, _, err = run("speed", "--json", str(tmp_path / "s.json"))
     assert code == 130
     assert (

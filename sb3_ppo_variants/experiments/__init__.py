@@ -30,23 +30,18 @@ __all__ = [
 
 # No module here is called like a function that it holds: importing the module would put it in the function's place.
 _MODULES = {
-    "Comparison": "comparison.comparison",
-    "compare": "comparison.comparison",
-    "Evaluation": "models.evaluation",
-    "evaluate": "models.evaluation",
-    "Interrupted": "engine.workers",
-    "Result": "runs.run",
-    "Run": "runs.run",
-    "train_run": "runs.run",
-    "train": "models.training",
-    "Sensitivity": "sensitivity_analysis.study",
-    "sensitivity": "sensitivity_analysis.study",
-    "Tuned": "tuning.study",
-    "tune": "tuning.study",
+    "comparison.comparison": ("Comparison", "compare"),
+    "engine.workers": ("Interrupted",),
+    "models.evaluation": ("Evaluation", "evaluate"),
+    "models.training": ("train",),
+    "runs.run": ("Result", "Run", "train_run"),
+    "sensitivity_analysis.study": ("Sensitivity", "sensitivity"),
+    "tuning.study": ("Tuned", "tune"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

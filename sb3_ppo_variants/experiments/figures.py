@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.optimize import brentq
+from scipy.stats import norm
 
 from sb3_ppo_variants.defaults import CLIP_RANGE
 from sb3_ppo_variants.distributions import Gaussian
@@ -42,7 +43,11 @@ def draw_figures(out: Path) -> list[Path]:
         "trust_region.png": _trust_region(),
         "importance_sampling.png": _importance_sampling(),
     }
-    return [_save(figure, out / name) for name, figure in figures.items()]
+    for figure in figures.values():
+        _legend(figure)
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
+    return [save(figure, out / name) for name, figure in figures.items()]
 
 
 # ---- Computation ----
@@ -109,10 +114,7 @@ def kl_allowed_means(old_mean: float, std: float, delta: float) -> tuple[float, 
     def excess(mean: float) -> float:
         return float(gaussian_kl(old_mean, std, np.array([mean]), np.array([std]))[0]) - delta
 
-    # The KL grows with the distance without bound: doubling it soon gives a mean that is too far away.
-    reach = std
-    while excess(old_mean + reach) <= 0:
-        reach *= 2
+    reach = 2 * std * np.sqrt(2 * delta)  # too far away by the closed form
     return float(brentq(excess, old_mean - reach, old_mean)), float(brentq(excess, old_mean, old_mean + reach))
 
 
@@ -191,11 +193,11 @@ def exact_ess(distances: np.ndarray) -> np.ndarray:
 
 
 def _clipping_objective() -> Figure:
-    figure = _figure("PPO's clipped objective for one sample: the smaller of two lines, flat on one side only")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _figure(
+        "PPO's clipped objective for one sample: the smaller of two lines, flat on one side only"
+    )
     _draw_objective(left, advantage=1.0)
     _draw_objective(right, advantage=-1.0)
-    _legend(figure)
     return figure
 
 
@@ -215,13 +217,10 @@ def _draw_objective(axes: Axes, advantage: float) -> None:
     )
     axes.plot([1], [advantage], "o", color=BLACK, markersize=7, label="r = 1: the old policy")
     axes.plot([], [], color=BLACK, linestyle="--", linewidth=1.4, label="dashed: the larger one")
-    axes.set_xlim(0, 2)
-    axes.set_xlabel(f"probability ratio r = π(a|s) / {OLD_POLICY}(a|s)")
-    axes.set_xticks([0, 0.5, 1 - epsilon, 1, 1 + epsilon, 1.5, 2])
-    axes.set_xticklabels(["0", "0.5", "1−ε", "1", "1+ε", "1.5", "2"])
-    axes.set_ylabel("objective at A = 1" if advantage > 0 else "objective at A = −1")
-    axes.set_ylim(min(0, 2 * advantage), max(0, 2 * advantage))
-    axes.set_yticks(advantage * np.linspace(0, 2, 5))
+    axes.set_xticks([0, 0.5, 1 - epsilon, 1, 1 + epsilon, 1.5, 2], ["0", "0.5", "1−ε", "1", "1+ε", "1.5", "2"])
+    axes.set(xlim=(0, 2), xlabel=f"probability ratio r = π(a|s) / {OLD_POLICY}(a|s)")
+    axes.set(ylim=sorted([0, 2 * advantage]), yticks=advantage * np.linspace(0, 2, 5))
+    axes.set_ylabel(f"objective at A = {advantage:.0f}".replace("-", "−"))
     if advantage > 0:
         axes.set_title("A > 0: the action was better than expected")
         _note(axes, "flat: nothing to gain\nby raising r further", (1.6, 1.17), (1.6, 0.72), RED)
@@ -239,11 +238,9 @@ def _trust_region() -> Figure:
     old_mean, std = 0.0, 1.0
     # The new policy is as far as the constraint allows, where a line search would leave it.
     lowest, highest = kl_allowed_means(old_mean, std, TRUST_REGION)
-    figure = _figure("Two ways to keep an update small, at one state: action by action, or as a whole")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _figure("Two ways to keep an update small, at one state: action by action, or as a whole")
     _draw_densities(left, old_mean, (lowest, highest), std)
     _draw_kl_region(right, old_mean, highest, std)
-    _legend(figure)
     return figure
 
 
@@ -252,19 +249,16 @@ def _draw_densities(axes: Axes, old_mean: float, allowed: tuple[float, float], s
     low, high = ratio_band_edges(old_mean, mean, std, epsilon)
     actions = np.linspace(-3.2, 3.2, 500)
     axes.axvspan(low, high, color=GREY, alpha=0.3, linewidth=0, label="actions with r within [1−ε, 1+ε]")
-    axes.plot(actions, _density(actions, old_mean, std), color=BLUE, linewidth=2.4, label="old policy")
-    axes.plot(actions, _density(actions, mean, std), color=GREEN, linewidth=2.4, label="new policy")
-    height = 1.1 * _density(np.array([old_mean]), old_mean, std)[0]
+    axes.plot(actions, norm.pdf(actions, old_mean, std), color=BLUE, linewidth=2.4, label="old policy")
+    axes.plot(actions, norm.pdf(actions, mean, std), color=GREEN, linewidth=2.4, label="new policy")
+    height = 1.1 * norm.pdf(old_mean, old_mean, std)
     axes.plot(allowed, [height, height], color=GREEN, alpha=0.25, linewidth=10, solid_capstyle="butt")
     _dashed_arrow(axes, (old_mean, height), (mean, height))
     axes.annotate("means with\nKL ≤ δ", (old_mean, 1.06 * height), ha="center", va="bottom", color=BLACK)
     axes.annotate("r < 1−ε: flat\nwhere A < 0", (-3.0, 0.33), ha="left", va="bottom", color=BLACK)
     axes.annotate("r > 1+ε: flat\nwhere A > 0", (3.1, 0.33), ha="right", va="bottom", color=BLACK)
-    axes.set_title(f"Clipping: each action's ratio r (ε = {epsilon})")
-    axes.set_xlabel("action a, in standard deviations of the old policy")
-    axes.set_ylabel("density π(a|s)")
-    axes.set_xlim(-3.2, 3.2)
-    axes.set_ylim(0, 1.35 * height)
+    axes.set(title=f"Clipping: each action's ratio r (ε = {epsilon})", xlim=(-3.2, 3.2), ylim=(0, 1.35 * height))
+    axes.set(xlabel="action a, in standard deviations of the old policy", ylabel="density π(a|s)")
 
 
 def _draw_kl_region(axes: Axes, old_mean: float, mean: float, std: float) -> None:
@@ -282,20 +276,16 @@ def _draw_kl_region(axes: Axes, old_mean: float, mean: float, std: float) -> Non
     axes.plot([], [], color=BLACK, linestyle="--", linewidth=1.6, label="direction of the update")
     _dashed_arrow(axes, (old_mean, std), (wanted, std))
     axes.set_title(f"Trust region: KL(old‖new) ≤ δ = {TRUST_REGION} nats")
-    axes.set_xlabel("mean, in standard deviations of the old policy")
-    axes.set_ylabel("standard deviation, new / old")
-
-
-def _density(actions: np.ndarray, mean: float, std: float) -> np.ndarray:
-    return np.exp(-(((actions - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
+    axes.set(xlabel="mean, in standard deviations of the old policy", ylabel="standard deviation, new / old")
 
 
 # ---- Importance sampling ----
 
 
 def _importance_sampling() -> Figure:
-    figure = _figure(f"Judging a new policy by {N_SAMPLES} actions of the old one, weighted with w = π / {OLD_POLICY}")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _figure(
+        f"Judging a new policy by {N_SAMPLES} actions of the old one, weighted with w = π / {OLD_POLICY}"
+    )
     sampled_at = np.linspace(0, FARTHEST, 25)
     summary = importance_weights_summary(sampled_at, N_SAMPLES, N_ESTIMATES, SEED)
     _draw_estimates(left, sampled_at, summary.estimate)
@@ -303,12 +293,13 @@ def _importance_sampling() -> Figure:
     near = float(np.sqrt(2 * TRUST_REGION))
     for axes in (left, right):
         axes.axvspan(0, near, color=GREEN, alpha=0.25, linewidth=0, label=f"KL(old‖new) ≤ {TRUST_REGION} nats")
-        axes.set_xlim(0, FARTHEST)
-        axes.set_xlabel("distance d between the means, in standard deviations")
-        kl_axis = axes.secondary_xaxis("top", functions=(_kl_of_distance, _distance_of_kl))
+        axes.set(xlim=(0, FARTHEST), xlabel="distance d between the means, in standard deviations")
+        # matplotlib also asks for the distances of negative values beyond the axis.
+        kl_axis = axes.secondary_xaxis(
+            "top", functions=(lambda d: np.square(d) / 2, lambda kl: np.sqrt(2 * np.maximum(kl, 0)))
+        )
         kl_axis.set_xticks([TRUST_REGION, 0.5, 1, 2, 3, 4], [f"{TRUST_REGION}", "0.5", "1", "2", "3", "4"])
         kl_axis.set_xlabel("KL(old‖new) = d²/2, in nats")
-    _legend(figure)
     return figure
 
 
@@ -320,9 +311,7 @@ def _draw_estimates(axes: Axes, sampled_at: np.ndarray, estimates: np.ndarray) -
     axes.plot(distances, distances, color=BLACK, linewidth=1.8, label="true value: d")
     _dots(axes, sampled_at, estimates)
     axes.annotate("most fall short: the rare\nlarge weights were not drawn", (1.3, -0.75), ha="center", color=BLACK)
-    axes.set_ylim(-1, 5)
-    axes.set_title("The estimated mean action loses its way")
-    axes.set_ylabel("Σ w·a / N")
+    axes.set(title="The estimated mean action loses its way", ylabel="Σ w·a / N", ylim=(-1, 5))
 
 
 def _draw_ess(axes: Axes, sampled_at: np.ndarray, ess: np.ndarray) -> None:
@@ -330,11 +319,9 @@ def _draw_ess(axes: Axes, sampled_at: np.ndarray, ess: np.ndarray) -> None:
     _dots(axes, sampled_at, ess)
     axes.plot(distances, exact_ess(distances), color=RED, linewidth=2, label="exp(−d²): its limit for large N")
     axes.axhline(1 / N_SAMPLES, color=BLACK, linestyle=":", label="one action has all the weight")
-    axes.set_yscale("log")
-    axes.set_ylim(5e-4, 1.5)
+    axes.set(yscale="log", ylim=(5e-4, 1.5), ylabel="effective sample size (Σw)² / (N·Σw²)")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     axes.set_title("Ever fewer of the actions count")
-    axes.set_ylabel("effective sample size (Σw)² / (N·Σw²)")
 
 
 def _dots(axes: Axes, sampled_at: np.ndarray, measured: np.ndarray) -> None:
@@ -342,22 +329,14 @@ def _dots(axes: Axes, sampled_at: np.ndarray, measured: np.ndarray) -> None:
     axes.plot(points, measured.ravel(), ".", color=BLUE, alpha=0.45, markersize=4, label="measured, each dot N actions")
 
 
-def _kl_of_distance(distances: np.ndarray) -> np.ndarray:
-    return np.asarray(distances) ** 2 / 2
-
-
-def _distance_of_kl(kl: np.ndarray) -> np.ndarray:
-    # matplotlib also calls this for negative values beyond the axis.
-    return np.sqrt(2 * np.maximum(kl, 0))
-
-
 # ---- Drawing ----
 
 
-def _figure(title: str) -> Figure:
+def _figure(title: str) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(9, 5), dpi=150, layout="constrained")  # 1350 pixels wide, shown at about 900 in a README
     figure.suptitle(title)
-    return figure
+    left, right = figure.subplots(1, 2)
+    return figure, left, right
 
 
 def _legend(figure: Figure) -> None:
@@ -378,9 +357,3 @@ def _note(axes: Axes, text: str, point: tuple[float, float], place: tuple[float,
 def _dashed_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     style = {"arrowstyle": "->", "linestyle": "--", "color": BLACK, "linewidth": 1.6, "mutation_scale": 14}
     axes.annotate("", end, start, arrowprops=style | {"shrinkA": 0, "shrinkB": 0})
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    return save(figure, path)

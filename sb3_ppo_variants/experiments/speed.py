@@ -6,14 +6,18 @@ one rollout and does one update, and the environments are stepped alone, which g
 
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import threadpoolctl
+from rich.table import Table
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -47,32 +51,17 @@ COMPARED_WITH = {
 }
 
 
-@dataclass
-class Split:
-    """Microseconds per environment step of one model, one entry per round.
-
-    :param environment: Inside ``VecEnv.step``
-    :param acting: From observations to actions, values and log-probabilities, including those computed at the end of
-        the rollout
-    :param gae: Returns and advantages
-    :param bookkeeping: The rest of the collection: buffer, callbacks, the loop
-    :param update: The rest of the iteration: ``train()`` and the log
-    """
-
-    environment: list[float] = field(default_factory=list)
-    acting: list[float] = field(default_factory=list)
-    gae: list[float] = field(default_factory=list)
-    bookkeeping: list[float] = field(default_factory=list)
-    update: list[float] = field(default_factory=list)
-
-    def add(self, environment: float, acting: float, gae: float, bookkeeping: float, update: float) -> None:
-        """Add a round."""
-        for rounds, part in zip(vars(self).values(), (environment, acting, gae, bookkeeping, update), strict=True):
-            rounds.append(part)
-
-    def totals(self) -> np.ndarray:
-        """Microseconds per step of each round, shape (rounds,)."""
-        return np.sum(list(vars(self).values()), axis=0)
+#: The parts of an iteration, in the table's order.
+#:
+#: - environment: inside ``VecEnv.step``
+#: - acting: from observations to actions, values and log-probabilities, including those computed at the end of the
+#:   rollout
+#: - bookkeeping: the rest of the collection: buffer, callbacks, the loop
+#: - gae: returns and advantages
+#: - update: the rest of the iteration: ``train()`` and the log
+PARTS = ("environment", "acting", "bookkeeping", "gae", "update")
+#: Part → microseconds per environment step of one model, one entry per round.
+Split = Mapping[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -106,47 +95,11 @@ class Measurement:
     ratios: list[Ratio]
 
 
-class _Stopwatch:
-    """Adds up the seconds spent in some methods."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a method such that its time counts.
-
-        :param method: The method
-        :return: The wrapped method
-        """
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            result = method(*args, **kwargs)
-            self.seconds += time.perf_counter() - start
-            return result
-
-        return run
-
-
-class _Clock(BaseCallback):
-    """Records when the rollout starts and ends."""
-
-    reads_step_values = False
+class _OwnCallback(BaseCallback):
+    """A user's own callback, which may read everything: see ``may_read_values``."""
 
     def _on_step(self) -> bool:
         return True
-
-    def _on_rollout_start(self) -> None:
-        self.started = time.perf_counter()
-
-    def _on_rollout_end(self) -> None:
-        self.collected = time.perf_counter()
-
-
-class _UsersClock(_Clock):
-    """The same, as a user's own callback, which may read everything: see ``may_read_values``."""
-
-    reads_step_values = True
 
 
 class _TimedModel:
@@ -154,7 +107,7 @@ class _TimedModel:
 
     def __init__(self, name: str, environment: str, n_envs: int, width: int):
         algorithm, settings = OURS.get(name, (name, {}))
-        self._make_clock = _UsersClock if name == OWN_CALLBACK else _Clock
+        self._callback = _OwnCallback() if name == OWN_CALLBACK else None
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
         make: Callable[..., Any] = algorithm_class(algorithm)
@@ -167,60 +120,60 @@ class _TimedModel:
             policy_kwargs={"net_arch": [width, width]},
             **settings,
         )
-        self.split = Split()
-        self._environment, self._acting, self._gae = _Stopwatch(), _Stopwatch(), _Stopwatch()
-        self._catching_up = _Stopwatch()
-        # Methods are replaced on the instances, not in their classes.
-        _put(env, "step_wait", self._environment.timed(env.step_wait))
+        self.split: dict[str, list[float]] = defaultdict(list)
+        self._seconds: Counter[str] = Counter()
+        self._time("collection", self.model, "collect_rollouts")
+        self._time("environment", env, "step_wait")
         if isinstance(self.model, OnPolicyVariant):
-            _put(self.model, "make_actor", self._timed_actor(self.model.make_actor))
+            make_actor = self.model.make_actor
+            self.model.make_actor = lambda *args: self._timed_actor(make_actor(*args))  # type: ignore[method-assign]
         else:
             # SBX's policies are not torch modules; its loop acts through predict_all.
-            name = "predict_all" if hasattr(self.model.policy, "predict_all") else "forward"
-            _put(self.model.policy, name, self._acting.timed(getattr(self.model.policy, name)))
-            buffer = self.model.rollout_buffer
-            name = "compute_returns_and_advantage"
-            _put(buffer, name, self._gae.timed(buffer.compute_returns_and_advantage))
+            acts = "predict_all" if hasattr(self.model.policy, "predict_all") else "forward"
+            self._time("acting", self.model.policy, acts)
+            self._time("gae", self.model.rollout_buffer, "compute_returns_and_advantage")
 
-    def _timed_actor(self, make_actor: Callable[..., Actor]) -> Callable[..., Actor]:
-        def timed(*args: Any) -> Actor:
-            actor = make_actor(*args)
-            _put(actor, "act", self._acting.timed(actor.act))
-            # finish() calls catch_up(), so both stopwatches count it; iterate() subtracts it from the GAE.
-            _put(actor, "catch_up", self._catching_up.timed(actor.catch_up))
-            _put(actor, "finish", self._gae.timed(actor.finish))
-            return actor
+    def _timed_actor(self, actor: Actor) -> Actor:
+        self._time("acting", actor, "act")
+        # finish() calls catch_up(), so both count it; iterate() subtracts it from the GAE.
+        self._time("catching up", actor, "catch_up")
+        self._time("gae", actor, "finish")
+        return actor
 
-        return timed
+    def _time(self, part: str, target: Any, name: str) -> None:
+        """Replace a method of one object, not of its class, by one whose time counts.
 
-    def iterate(self, keep: bool) -> None:
-        """Collect and update once.
-
-        :param keep: Whether the times count; those of warm-up iterations do not
+        :param part: What its seconds are added to
+        :param target: The object
+        :param name: The method
         """
-        clock = self._make_clock()
-        watches = (self._environment, self._acting, self._gae, self._catching_up)
-        for watch in watches:
-            watch.seconds = 0.0
+        method = getattr(target, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = method(*args, **kwargs)
+            self._seconds[part] += time.perf_counter() - start  # type: ignore[assignment]
+            return result
+
+        # Not setattr: on a torch module it does more than set an attribute.
+        target.__dict__[name] = timed
+
+    def iterate(self) -> None:
+        """Collect and update once, and add a round to the times."""
+        self._seconds.clear()
         start = time.perf_counter()
-        self.model.learn(self.n_rows, clock, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
+        self.model.learn(self.n_rows, self._callback, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         total = time.perf_counter() - start
-        collection = clock.collected - clock.started
-        if keep:
-            environment, acting, gae, late = (watch.seconds for watch in watches)
-            parts = (
-                environment,
-                acting + late,
-                gae - late,
-                collection - environment - acting - gae,
-                total - collection,
-            )
-            self.split.add(*(part / self.n_rows * 1e6 for part in parts))
-
-
-def _put(target: Any, name: str, method: Callable[..., Any]) -> None:
-    # Not setattr: on a torch module it does more than set an attribute.
-    target.__dict__[name] = method
+        seconds = self._seconds
+        parts = {
+            "environment": seconds["environment"],
+            "acting": seconds["acting"] + seconds["catching up"],
+            "gae": seconds["gae"] - seconds["catching up"],
+            "bookkeeping": seconds["collection"] - seconds["environment"] - seconds["acting"] - seconds["gae"],
+            "update": total - seconds["collection"],
+        }
+        for part, spent in parts.items():
+            self.split[part].append(spent / self.n_rows * 1e6)
 
 
 def measure(
@@ -240,17 +193,16 @@ def measure(
     models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
-    for index in range(WARM_UP_ROUNDS + rounds):
-        counts = index >= WARM_UP_ROUNDS
-        alone = _alone(bare, ROLLOUT_ROWS // n_envs)
-        if counts:
-            floor.append(alone)
+    for _ in range(WARM_UP_ROUNDS + rounds):
+        floor.append(_alone(bare, ROLLOUT_ROWS // n_envs))
         for model in models.values():
-            model.iterate(counts)
+            model.iterate()
         tick()
-    splits = {name: model.split for name, model in models.items()}
+    splits: dict[str, Split] = {
+        name: {part: times[WARM_UP_ROUNDS:] for part, times in model.split.items()} for name, model in models.items()
+    }
     ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library]]
-    return Measurement(environment, n_envs, width, floor, splits, ratios)
+    return Measurement(environment, n_envs, width, floor[WARM_UP_ROUNDS:], splits, ratios)
 
 
 def _alone(env: VecEnv, n_steps: int) -> float:
@@ -263,9 +215,14 @@ def _alone(env: VecEnv, n_steps: int) -> float:
     return (time.perf_counter() - start) / (len(actions) * env.num_envs) * 1e6
 
 
-def _ratio(splits: dict[str, Split], ours: str, peer: str) -> Ratio:
-    per_round = splits[peer].totals() / splits[ours].totals()
+def _ratio(splits: Mapping[str, Split], ours: str, peer: str) -> Ratio:
+    per_round = _totals(splits[peer]) / _totals(splits[ours])
     return Ratio(ours, peer, float(np.median(per_round)), float(per_round.min()), float(per_round.max()))
+
+
+def _totals(split: Split) -> np.ndarray:
+    """Microseconds per step of each round, shape (rounds,)."""
+    return np.sum(list(split.values()), axis=0)
 
 
 def installed_peers() -> list[str]:
@@ -299,10 +256,8 @@ def speed(
         if library not in here:
             raise ValueError(f"--peers {library!r} is not installed (it would be imported as {MODULES[library]!r})")
     with threadpoolctl.threadpool_limits(limits=1):
-        for environment in environments:
-            for count in n_envs:
-                for width in widths:
-                    yield measure(environment, count, width, here if peers is None else peers, rounds, tick)
+        for environment, count, width in itertools.product(environments, n_envs, widths):
+            yield measure(environment, count, width, here if peers is None else peers, rounds, tick)
 
 
 def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
@@ -315,3 +270,28 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
     if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
+
+
+def speed_table(measurement: Measurement) -> Table:
+    """Medians over the rounds, in microseconds per environment step.
+
+    :param measurement: The measurement of one configuration
+    """
+    plural = "s" if measurement.n_envs > 1 else ""
+    title = f"{measurement.environment}, {measurement.n_envs} env{plural}, width {measurement.width}"
+    caption = (
+        f"µs per environment step, medians of {len(measurement.floor)} interleaved rounds, one thread; "
+        f"the environments alone with random actions: {statistics.median(measurement.floor):.0f}"
+    )
+    table = Table(title=title, caption=caption)
+    table.add_column("")
+    for name in ("steps/s", "total", *PARTS):
+        table.add_column(name, justify="right")
+    table.add_column("times the peer's speed (range)")
+    for name, split in measurement.splits.items():
+        total = statistics.median(_totals(split))
+        parts = [f"{statistics.median(split[part]):.1f}" for part in PARTS]
+        ratios = [r for r in measurement.ratios if r.ours == name]
+        beside = ", ".join(f"{r.median:.2f} × {r.peer} ({r.low:.2f} to {r.high:.2f})" for r in ratios)
+        table.add_row(name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, beside)
+    return table

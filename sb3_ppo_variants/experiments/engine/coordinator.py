@@ -39,7 +39,7 @@ def do_runs(
     """
     display = Display(runs, console or Console(quiet=True), labels)
     try:
-        with open_ledger(url, study, create=True) as ledger, display.live():
+        with open_ledger(url, study, create=True) as ledger, display.progress:
             if ledger.executor is not None:
                 raise ValueError(
                     f"The study {study!r} in {without_password(url)} is a tuning study: give another --out"

@@ -1,7 +1,6 @@
 """Live display of runs."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +14,8 @@ from sb3_ppo_variants.experiments.runs.run import Run
 class Display:
     """Shows a progress bar for each run under way, and the reason of each failure.
 
-    Without a terminal (a log file) it prints one line per finished run.
+    It is live within a ``with display.progress`` block. Without a terminal (a log file) it prints one line per finished
+    run.
 
     :param runs: Key → run
     :param console: Where to show it
@@ -28,7 +28,7 @@ class Display:
         self._looked = False
         self._settled: set[str] = set()
         self._bars: dict[str, TaskID] = {}
-        self._progress = Progress(
+        self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -37,13 +37,7 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._progress.add_task("all runs", total=len(runs), note="")
-
-    @contextmanager
-    def live(self) -> Iterator["Display"]:
-        """Show the display within a ``with`` block."""
-        with self._progress:
-            yield self
+        self._all = self.progress.add_task("all runs", total=len(runs), note="")
 
     def __call__(self, statuses: Mapping[str, RunStatus]) -> None:
         """Show the current statuses."""
@@ -52,26 +46,26 @@ class Display:
             if status.state == "running":
                 self._show_running(key, status)
             elif key in self._bars:
-                self._progress.remove_task(self._bars.pop(key))
+                self.progress.remove_task(self._bars.pop(key))
             if status.state in ("done", "failed") and key not in self._settled:
                 self._settled.add(key)
                 if not first_look or status.state == "failed":
                     self._say(key, status)
         if first_look and self._settled:
             self._print(f"{len(self._settled)} of {len(self.runs)} runs were done before")
-        self._progress.update(self._all, completed=len(self._settled))
+        self.progress.update(self._all, completed=len(self._settled))
 
     def _show_running(self, key: str, status: RunStatus) -> None:
         run = self.runs[key]
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(
+            self._bars[key] = self.progress.add_task(
                 escape(self.labels[key]), total=run.timesteps if run.wall_time is None else None, note=""
             )
         values = status.trial.intermediate_values if status.trial is not None else {}
         if values:
             step = max(values)
             note = "" if values[step] != values[step] else f"return {values[step]:.1f}"
-            self._progress.update(self._bars[key], completed=min(step, run.timesteps), note=note)
+            self.progress.update(self._bars[key], completed=min(step, run.timesteps), note=note)
 
     def _say(self, key: str, status: RunStatus) -> None:
         label = f"[{len(self._settled)}/{len(self.runs)}] {self.labels[key]}"

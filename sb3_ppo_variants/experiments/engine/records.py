@@ -90,9 +90,11 @@ def version_note(records: Sequence[Record]) -> str | None:
     return f"The runs were made with different versions: {', '.join(mixed)}" if mixed else None
 
 
-def learning_curves(
-    records: Sequence[Record], over: str = "timesteps"
-) -> dict[str, dict[str, list[tuple[list[float], list[float]]]]]:
+#: Environment → variant → timesteps or seconds, and returns, of each run.
+LearningCurves = dict[str, dict[str, list[tuple[list[float], list[float]]]]]
+
+
+def learning_curves(records: Sequence[Record], over: str = "timesteps") -> LearningCurves:
     """Learning curves of the finished runs, from the first point with a return.
 
     :param records: Records of any runs
@@ -101,9 +103,7 @@ def learning_curves(
     """
     finished = [(r.run, r.result.curve) for r in records if r.result is not None]
     variants = dict.fromkeys(r.run.variant for r in records)
-    found: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {
-        run.environment: {variant: [] for variant in variants} for run, _ in finished
-    }
+    found: LearningCurves = {run.environment: {variant: [] for variant in variants} for run, _ in finished}
     for run, curve in finished:
         points = [(float(getattr(p, over)), p.mean_return) for p in curve if p.mean_return is not None]
         if points:

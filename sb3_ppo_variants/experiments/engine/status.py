@@ -62,7 +62,7 @@ class RequestedRuns:
     def _status(self, trials: list[FrozenTrial]) -> RunStatus:
         settled = [t for t in trials if self.ledger.is_settled(t)]
         for trial in sorted(settled, key=lambda t: t.state != TrialState.COMPLETE):
-            return RunStatus(_SETTLED_BY[trial.state], trial, reason(trial))
+            return RunStatus(_STATES[trial.state], trial, reason(trial))
         return _unsettled(trials)
 
     def mend(self, statuses: Mapping[str, RunStatus]) -> None:
@@ -78,10 +78,10 @@ class RequestedRuns:
 
 
 def _unsettled(trials: list[FrozenTrial]) -> RunStatus:
-    for state, name in _UNDER_WAY:
+    for state in (TrialState.RUNNING, TrialState.WAITING):
         for trial in trials:
             if trial.state == state:
-                return RunStatus(name, trial)
+                return RunStatus(_STATES[state], trial)
     failed = [t for t in trials if t.state == TrialState.FAIL]
     for trial in reversed(failed):
         if (text := reason(trial)) is not None:
@@ -99,12 +99,10 @@ def died(times: int) -> str:
     return f"its process died {times} times (out of memory, or a crash)"
 
 
-_SETTLED_BY: dict[TrialState, State] = {
+_STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "done",
     TrialState.FAIL: "failed",
     TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
 }
-_UNDER_WAY: tuple[tuple[TrialState, State], ...] = (
-    (TrialState.RUNNING, "running"),
-    (TrialState.WAITING, "waiting"),
-)

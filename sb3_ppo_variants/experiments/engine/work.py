@@ -226,14 +226,10 @@ def executor(ledger: Ledger, config: WorkerConfig) -> Execute:
     :param ledger: The ledger; if it names an executor, that one is used
     :param config: Names the executor otherwise
     """
-    made = resolve(ledger.executor or config.execute)
-    return made(ledger) if isinstance(made, type) else made
-
-
-def resolve(name: str) -> Any:
-    """The object behind ``module:attribute``, or behind a name in ``EXECUTORS``."""
+    name = ledger.executor or config.execute
     module, _, attribute = EXECUTORS.get(name, name).partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    made = getattr(importlib.import_module(module), attribute)
+    return made(ledger) if isinstance(made, type) else made
 
 
 def stop_on_signals(parent: int | None = None) -> Callable[[], bool]:

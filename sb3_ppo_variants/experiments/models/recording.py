@@ -14,13 +14,9 @@ from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.experiments.models.evaluation import SEED, check_positive, find_model
-from sb3_ppo_variants.experiments.models.saved_models import load_model
-from sb3_ppo_variants.experiments.models.trained_environment import trained_environment
-from sb3_ppo_variants.experiments.runs.environments import check_environment
+from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
 from sb3_ppo_variants.files import atomic
 
-FORMATS = (".gif", ".mp4")
 RENDER_MODE = "rgb_array"
 USUAL_RATE = 30.0  # pictures per second of an environment without render_fps
 # Viewers show each picture of a GIF for whole hundredths of a second, and ignore durations below two.
@@ -79,26 +75,20 @@ def record(
     check_positive("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
     target = Path(out) if out is not None else model_path.parent / "agent.gif"
-    if target.suffix not in FORMATS:
-        raise ValueError(f"A recording is a {' or '.join(FORMATS)} file, got {str(target)!r}")
+    if target.suffix not in MOST_PER_SECOND:
+        raise ValueError(f"A recording is a {' or '.join(MOST_PER_SECOND)} file, got {str(target)!r}")
     if target.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise ModuleNotFoundError(
             "An mp4 needs imageio-ffmpeg, which is not installed: pip install 'sb3_ppo_variants[video]', or record "
             "a .gif"
         )
-    check_environment(environment)
-    env = trained_environment(model_path, environment, seed, render_mode=RENDER_MODE)
-    try:
-        model = load_model(name, model_path, env)
-        model.set_random_seed(seed)
+    with opened(model_path, environment, name, seed, render_mode=RENDER_MODE) as (model, env):
         given: Any = env.metadata.get("render_fps")
         rate = float(given or USUAL_RATE)
         stride = math.ceil(rate / MOST_PER_SECOND[target.suffix])
         show = Show(model, episodes, max_steps, stride, deterministic)
         with atomic(target) as temporary:
             _write(temporary, iter(show), rate / stride)
-    finally:
-        env.close()
     return Recording(target, name, environment, show.returns, show.steps)
 
 
@@ -119,9 +109,7 @@ class Show:
         self.steps = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        env = self.model.get_env()
-        if env is None:
-            raise ValueError("The model has no environment to show: load it with one, or call set_env()")
+        env: Any = self.model.get_env()
         observation: Any = env.reset()
         yield _picture(env)
         while len(self.returns) < self.episodes and self.steps < self.max_steps:

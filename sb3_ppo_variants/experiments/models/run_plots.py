@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +117,7 @@ def _records(folder: Path) -> list[Record]:
         return _of_comparison(folder / COMPARISON)
     if (folder / RUN).is_file() and (folder / CURVE).is_file():
         described = json.loads((folder / RUN).read_text(encoding="utf-8"))["run"]
-        return [_record(_points(_read(folder / CURVE, *_POINT)), **described)]
+        return [_record(_read(folder / CURVE, *_POINT), **described)]
     if monitors := sorted(folder.glob("*monitor.csv")):
         return [_of_monitors(folder, monitors)]
     return [_of_progress(folder)] if (folder / PROGRESS).is_file() else []
@@ -132,7 +132,7 @@ def _of_comparison(path: Path) -> list[Record]:
         table["row"] = table["algorithm"]
     runs = table.groupby(["row", "algorithm", "environment", "seed"], sort=False)
     return [
-        _record(_points(lines), algorithm=algorithm, environment=environment, seed=int(seed), name=name)
+        _record(lines, algorithm=algorithm, environment=environment, seed=int(seed), name=name)
         for (name, algorithm, environment, seed), lines in runs
     ]
 
@@ -151,44 +151,37 @@ def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
         episodes = _read(path, "r", "l", "t", skiprows=1)
         tables.append(episodes.assign(t=episodes["t"] + float(header.get("t_start", 0))))
     environment = environment or UNKNOWN
-    points = _monitor_curve(pd.concat(tables).sort_values(["t", "r", "l"]))
-    return _record(points, algorithm=_algorithm_of(folder, environment), environment=environment)
-
-
-def _monitor_curve(episodes: pd.DataFrame) -> list[CurvePoint]:
-    """Means over the last 100 episodes, as in our own curves, thinned.
-
-    :param episodes: Columns ``t`` (time of its end), ``r`` (return) and ``l`` (length), in the order of ``t``
-    """
-    means = episodes.rolling(SCORE_EPISODES, min_periods=1).mean()
-    columns = (episodes["l"].cumsum(), episodes["t"] - episodes["t"].min(), means["r"], means["l"])
-    count = len(episodes)
-    kept = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(int))
-    return [CurvePoint(int(point[0]), *point[1:]) for point in np.column_stack(columns)[kept].tolist()]
+    episodes = pd.concat(tables).sort_values(["t", "r", "l"])
+    # Means over the last 100 episodes, as in our own curves, thinned.
+    curve = pd.DataFrame(
+        {
+            "timesteps": episodes["l"].cumsum(),
+            "seconds": episodes["t"] - episodes["t"].min(),
+            "mean_return": episodes["r"].rolling(SCORE_EPISODES, min_periods=1).mean(),
+        }
+    )
+    kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).round().astype(int))
+    return _record(curve.iloc[kept], algorithm=_algorithm_of(folder, environment), environment=environment)
 
 
 def _of_progress(folder: Path) -> Record:
-    series = _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
-    points = [CurvePoint(int(steps), 0.0, mean_return, None) for steps, mean_return in series.items()]
-    return _record(points, algorithm=_name(folder), environment=UNKNOWN)
+    returns = _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
+    curve = returns.rename_axis("timesteps").reset_index(name="mean_return").assign(seconds=0.0)
+    return _record(curve, algorithm=_name(folder), environment=UNKNOWN)
 
 
 def _has_return(record: Record) -> bool:
     return record.result is not None and any(point.mean_return is not None for point in record.result.curve)
 
 
-def _record(points: list[CurvePoint], **described: Any) -> Record:
+def _record(curve: pd.DataFrame, **described: Any) -> Record:
+    points = [
+        CurvePoint(int(timesteps), seconds, None if pd.isna(mean_return) else mean_return, None)
+        for timesteps, seconds, mean_return in curve[[*_POINT]].itertuples(index=False)
+    ]
     run = Run(**{"seed": 0, "timesteps": max(1, points[-1].timesteps if points else 1), **described})
     final = points[-1].mean_return if points else None
     return Record(run, "done", Result(final, 0, run.timesteps, 0.0, points, {}))
-
-
-def _points(table: pd.DataFrame) -> list[CurvePoint]:
-    lines = table[list(_POINT)].itertuples(index=False)
-    return [
-        CurvePoint(int(timesteps), seconds, None if pd.isna(mean_return) else mean_return, None)
-        for timesteps, seconds, mean_return in lines
-    ]
 
 
 def _name(folder: Path) -> str:
@@ -234,9 +227,7 @@ def _series(log: pd.DataFrame, key: str) -> pd.Series:
     :param log: SB3's CSV log
     :param key: Log key
     """
-    if not {STEPS, key} <= set(log):
-        return pd.Series(dtype=float)
-    return log.dropna(subset=[STEPS, key]).set_index(STEPS)[key].astype(float)
+    return log.reindex(columns=[STEPS, key]).dropna().set_index(STEPS)[key].astype(float)
 
 
 # ---- Diagnostics ----
@@ -244,7 +235,8 @@ def _series(log: pd.DataFrame, key: str) -> pd.Series:
 
 def _draw_diagnostics(folder: Path, path: Path) -> list[Path]:
     log = _read(folder / PROGRESS)
-    shown = [d for d in DIAGNOSTICS if any(len(_series(log, key)) for key in d.keys)]
+    lines = {d: {key: series for key in d.keys if len(series := _series(log, key))} for d in DIAGNOSTICS}
+    shown = [diagnostic for diagnostic in DIAGNOSTICS if lines[diagnostic]]
     if not shown:
         return []
     columns = 3 if len(shown) > 4 else 2
@@ -252,26 +244,24 @@ def _draw_diagnostics(folder: Path, path: Path) -> list[Path]:
     figure = Figure(figsize=(4.2 * columns, 2.7 * n_rows), dpi=120, layout="constrained")
     figure.suptitle(f"{_name(folder)}: diagnostics of the updates (shaded: needs attention)", x=0.01, ha="left")
     for i, diagnostic in enumerate(shown):
-        _draw_diagnostic(figure.add_subplot(n_rows, columns, i + 1), diagnostic, log)
+        _draw_diagnostic(figure.add_subplot(n_rows, columns, i + 1), diagnostic, lines[diagnostic])
     return [save(figure, path)]
 
 
-def _draw_diagnostic(axes: Axes, diagnostic: Diagnostic, log: pd.DataFrame) -> None:
-    drawn = {key: series for key in diagnostic.keys if len(series := _series(log, key))}
-    for (key, series), colour in zip(drawn.items(), COLOURS, strict=False):
+def _draw_diagnostic(axes: Axes, diagnostic: Diagnostic, lines: Mapping[str, pd.Series]) -> None:
+    for (key, series), colour in zip(lines.items(), COLOURS, strict=False):
         sign = -1 if key == "train/entropy_loss" else 1  # SB3 logs the loss, which is minus the entropy
         marker = "o" if len(series) == 1 else ""
         label = key.removeprefix("train/")
         axes.plot(series.index, sign * series, color=colour, linewidth=1.5, marker=marker, label=label)
     bottom, top = axes.get_ylim()
-    if diagnostic.high is not None and top > diagnostic.high:
-        axes.axhspan(diagnostic.high, top, color=COLOURS[1], alpha=0.12, linewidth=0)
-    if diagnostic.low is not None and bottom < diagnostic.low:
-        axes.axhspan(bottom, diagnostic.low, color=COLOURS[1], alpha=0.12, linewidth=0)
+    for start, end in ((diagnostic.high, top), (bottom, diagnostic.low)):
+        if start is not None and end is not None and start < end:
+            axes.axhspan(start, end, color=COLOURS[1], alpha=0.12, linewidth=0)
     axes.set_ylim(bottom, top)
     axes.set_title(diagnostic.title, loc="left", fontsize=10)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(drawn) > 1:
+    if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.logger import configure
 
-from sb3_ppo_variants.experiments.models.saved_models import VEC_NORMALIZE
+from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, OnProgress, Result, Run, fit
@@ -82,23 +82,21 @@ def train(
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
     checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
-    loggers: list[Logger] = []
     models: list[BaseAlgorithm] = []
 
     def prepare(model: Any) -> None:
-        models.append(model)
         if resume:
             checkpoints[0].check(model, timesteps)  # before the log is started again
-        loggers.append(configure(str(folder), ["csv"]))
-        model.set_logger(loggers[0])
+        model.set_logger(configure(str(folder), ["csv"]))
+        models.append(model)
 
     try:
         model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_keep_what_is_left(folder, run, bool(checkpoints), models)) from None
     finally:
-        for logger in loggers:
-            logger.close()
+        for trained in models:
+            trained.logger.close()
     try:
         _save(folder, run, model, result)
     except OSError as error:

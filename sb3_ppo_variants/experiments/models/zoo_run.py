@@ -3,14 +3,14 @@
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sb3_ppo_variants.experiments.models.saved_models import VEC_NORMALIZE
-
+#: File of the statistics of ``VecNormalize`` beside a model, as rl_zoo3 and ``train`` name it.
+VEC_NORMALIZE = "vecnormalize.pkl"
 CONFIG, ARGUMENTS = "config.yml", "args.yml"
 #: rl_zoo3 names a run <environment>_<number>.
 NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>\d+)")
@@ -58,29 +58,23 @@ class ZooRun:
         return path if path.is_file() else None
 
     @property
-    def frame_stack(self) -> int:
-        """Number of stacked frames in an observation; 0: not stacked."""
-        return int(self.config.get("frame_stack") or 0)
-
-    @property
     def env_kwargs(self) -> dict[str, Any]:
         """Arguments of the environment's constructor; the command line takes precedence over the configuration."""
         return dict(self.arguments.get("env_kwargs") or self.config.get("env_kwargs") or {})
 
-    def wrapper(self, key: str = "env_wrapper") -> Callable[[Any], Any] | None:
-        """The environment's wrapper, ``None`` if it has none.
+    def wrap(self, env: Any, key: str = "env_wrapper") -> Any:
+        """Put an environment into its wrappers, if there are any.
 
+        :param env: The environment
         :param key: ``"env_wrapper"``, or ``"vec_env_wrapper"`` for wrappers of the vectorised environment
         """
         named = self.config.get(key) or []
-        wrappers = [_wrapper(one) for one in (named if isinstance(named, list) else [named])]
-
-        def wrap(env: Any) -> Any:
-            for make, settings in wrappers:
-                env = make(env, **settings)
-            return env
-
-        return wrap if wrappers else None
+        for one in named if isinstance(named, list) else [named]:
+            # package.module.Class, or a mapping from it to its settings
+            name, settings = next(iter(one.items())) if isinstance(one, Mapping) else (one, None)
+            module, _, attribute = name.rpartition(".")
+            env = getattr(importlib.import_module(module), attribute)(env, **(settings or {}))
+        return env
 
     def import_packages(self) -> None:
         """Import the packages of ``--gym-packages``, which register environments."""
@@ -113,12 +107,10 @@ def _ordered_dict(loader: _Loader, node: Any) -> dict[Any, Any]:
     return dict(map(tuple, pairs[0])) if pairs else {}
 
 
-def _tuple(loader: _Loader, node: Any) -> tuple[Any, ...]:
-    return tuple(loader.construct_sequence(node, deep=True))
-
-
 _Loader.add_constructor("tag:yaml.org,2002:python/object/apply:collections.OrderedDict", _ordered_dict)
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,10 +126,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, not settings; use 'ppo-variants zoo enjoy'")
     return found
-
-
-def _wrapper(named: str | Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Class and settings of a wrapper given as ``package.module.Class``, or as a mapping from it to its settings."""
-    name, settings = next(iter(named.items())) if isinstance(named, Mapping) else (named, None)
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute), dict(settings or {})

@@ -32,13 +32,11 @@ def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | No
 
     :param chosen: A key of :data:`NORMALIZE`, the arguments themselves, or ``None`` for no normalisation
     """
-    if chosen is None:
-        return None
     if isinstance(chosen, str):
         if chosen not in NORMALIZE:
             raise ValueError(f"normalize is {chosen!r}: choose {', '.join(NORMALIZE)}, or leave it out")
-        return dict(NORMALIZE[chosen])
-    return dict(chosen)
+        chosen = NORMALIZE[chosen]
+    return None if chosen is None else dict(chosen)
 
 
 def maker(environment: str) -> str | Callable[[], gymnasium.Env]:

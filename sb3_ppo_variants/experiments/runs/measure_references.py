@@ -110,13 +110,12 @@ def main(path: Path = references.FILE, environments: Iterable[str] = ENVIRONMENT
 
 
 def _measure(environment: str) -> dict[str, Any]:
-    returns, untrained = random_returns(environment), untrained_returns(environment)
     threshold = gymnasium.spec(environment).reward_threshold
-    source = f"reward_threshold that Gymnasium registers for {environment}"
-    reference, source = SOURCED[environment] if threshold is None else (float(threshold), source)
+    registered = f"reward_threshold that Gymnasium registers for {environment}"
+    reference, source = SOURCED[environment] if threshold is None else (float(threshold), registered)
     return {
-        **_mean("random", returns),
-        **_mean("untrained", untrained),
+        **_mean("random", random_returns(environment)),
+        **_mean("untrained", untrained_returns(environment)),
         "reference": reference,
         "source": source,
     }
