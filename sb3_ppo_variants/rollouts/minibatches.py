@@ -122,7 +122,7 @@ def flatten(buffer: RolloutBuffer) -> None:
 
 def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
     # By name: a user's buffer may yield more.
-    return Rows(*(getattr(samples, name) for name in RolloutBufferSamples._fields))
+    return Rows(**{name: getattr(samples, name) for name in RolloutBufferSamples._fields})
 
 
 def _drawn_by(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[Minibatch]:

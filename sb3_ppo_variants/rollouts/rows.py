@@ -1,7 +1,13 @@
-"""What a row of a rollout carries, declared once for both backends."""
+"""
+What a row of a rollout carries, named once for both backends.
 
-from collections.abc import Iterator
+A new field is declared here, filled where rows are made (``minibatches._as_rows``, ``flat_rollout`` of the closed form)
+and collected where steps are stored (``Actor.store``).
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -48,16 +54,18 @@ class Rows:
         :return: the parts in order, views; for arrays, not dictionaries
         """
         n_whole = len(self) // size
-
-        def stacked(array: Array) -> Array:
-            # Iterating over an array with one more axis costs a fraction of slicing it again and again.
-            return array[: n_whole * size].reshape(n_whole, size, *array.shape[1:])
-
-        *arrays, old_parameters = vars(self).values()
-        old = zip(*map(stacked, old_parameters), strict=True) if old_parameters else [()] * n_whole
-        yield from map(Rows, *map(stacked, arrays), old)
+        yield from map(Rows, *(_parts(field, n_whole, size) for field in vars(self).values()))
         if n_whole * size < len(self):
             yield self.select(slice(n_whole * size, None))
+
+
+def _parts(field: Any, n_parts: int, size: int) -> Iterable[Any]:
+    """The field of each part, in order."""
+    if isinstance(field, tuple):
+        return zip(*(_parts(array, n_parts, size) for array in field), strict=True) if field else repeat(())
+    # Iterating over an array with one more axis costs a fraction of slicing it again and again.
+    parts: Array = field[: n_parts * size].reshape(n_parts, size, *field.shape[1:])
+    return parts
 
 
 def _select(field: Any, which: Any) -> Any:

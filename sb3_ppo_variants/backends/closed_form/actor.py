@@ -10,7 +10,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
-from sb3_ppo_variants.distributions import Bernoulli, Categorical, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
@@ -144,8 +144,10 @@ class ClosedFormActor:
         if isinstance(head, Bernoulli):
             # torch.bernoulli: uniform < p.
             return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
-        mean, log_std = parameters
-        return mean + np.exp(log_std) * self._noise.normal(mean.shape)
+        if isinstance(head, Gaussian):
+            mean, log_std = parameters
+            return mean + np.exp(log_std) * self._noise.normal(mean.shape)
+        raise TypeError(f"The closed form cannot sample from a {type(head).__name__}.")
 
 
 class _Noise:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
     CategoricalDistribution,
+    DiagGaussianDistribution,
     MultiCategoricalDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -84,7 +85,11 @@ class ClosedFormActorCritic:
             return Categorical()
         if isinstance(distribution, MultiCategoricalDistribution):
             return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
-        return Bernoulli() if isinstance(distribution, BernoulliDistribution) else Gaussian()
+        if isinstance(distribution, BernoulliDistribution):
+            return Bernoulli()
+        if isinstance(distribution, DiagGaussianDistribution):
+            return Gaussian()
+        raise TypeError(f"The closed form has no head for a {type(distribution).__name__}.")
 
     @property
     def actor_parameters(self) -> list[th.nn.Parameter]:

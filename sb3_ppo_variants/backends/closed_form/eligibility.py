@@ -20,7 +20,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
 
-_HEADS = (
+_DISTRIBUTIONS = (
     DiagGaussianDistribution,
     CategoricalDistribution,
     MultiCategoricalDistribution,
@@ -47,7 +47,7 @@ _ORIGINALS = [
     (kind, name, getattr(kind, name))
     for kinds, names in (
         ((ActorCriticPolicy, BasePolicy, BaseModel), _POLICY_METHODS),
-        (_HEADS, _DISTRIBUTION_METHODS),
+        (_DISTRIBUTIONS, _DISTRIBUTION_METHODS),
         ((RolloutBuffer,), _BUFFER_METHODS),
         ((th.optim.Adam,), ("step",)),
         ((MlpExtractor, FlattenExtractor, th.nn.Linear, th.nn.Sequential, *ACTIVATIONS), _POLICY_METHODS),
@@ -114,7 +114,7 @@ def _why_not_networks(policy: ActorCriticPolicy) -> str | None:
             return f"the features extractor is a {type(extractor).__name__}, not a FlattenExtractor"
     if type(policy.mlp_extractor) is not MlpExtractor:
         return f"the network is a {type(policy.mlp_extractor).__name__}, not an MlpExtractor"
-    if type(policy.action_dist) not in _HEADS:
+    if type(policy.action_dist) not in _DISTRIBUTIONS:
         return f"the action distribution is a {type(policy.action_dist).__name__}"
     activations: set[type[th.nn.Module]] = set()
     for net in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):

@@ -71,5 +71,12 @@ def flat_rollout(buffer: RolloutBuffer, network: ClosedFormActorCritic) -> FlatR
         array.ravel().astype(network.dtype, copy=False)
         for array in (buffer.values, buffer.log_probs, buffer.advantages, buffer.returns)
     )
-    actions = network.actions(buffer.actions)
-    return FlatRollout(network, Rows(buffer.observations, actions, values, log_probs, advantages, returns))
+    rows = Rows(
+        observations=buffer.observations,
+        actions=network.actions(buffer.actions),
+        old_values=values,
+        old_log_prob=log_probs,
+        advantages=advantages,
+        returns=returns,
+    )
+    return FlatRollout(network, rows)

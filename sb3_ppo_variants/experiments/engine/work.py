@@ -37,7 +37,9 @@ REPORT_SECONDS = 1.0
 REPORTS = 500  # per run, at most
 RESULT = "result"
 # Names of executors in users' databases, which never change → where the executors are now.
-EXECUTORS = {"sb3_ppo_variants.experiments.tuning_work:Trials": "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"}
+MOVED_EXECUTORS = {
+    "sb3_ppo_variants.experiments.tuning_work:Trials": "sb3_ppo_variants.experiments.tuning.trial_runs:Trials"
+}
 SEQUEL_SECONDS = 30.0  # the coordinator enqueues the sequel's runs once it sees that the study is done
 
 
@@ -227,7 +229,7 @@ def executor(ledger: Ledger, config: WorkerConfig) -> Execute:
     :param config: Names the executor otherwise
     """
     name = ledger.executor or config.execute
-    module, _, attribute = EXECUTORS.get(name, name).partition(":")
+    module, _, attribute = MOVED_EXECUTORS.get(name, name).partition(":")
     made = getattr(importlib.import_module(module), attribute)
     return made(ledger) if isinstance(made, type) else made
 

@@ -38,7 +38,7 @@ from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge, nothing_
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_winner
 from sb3_ppo_variants.files import safe_name
 
-# The executor of its trials, as a study names it; see ``engine.work.EXECUTORS``.
+# The executor of its trials, as a study names it; see ``engine.work.MOVED_EXECUTORS``.
 TRIALS = "sb3_ppo_variants.experiments.tuning_work:Trials"
 
 
