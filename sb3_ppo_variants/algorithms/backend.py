@@ -54,7 +54,7 @@ class BackendChoice(OnPolicyAlgorithm):
         :return: the backend that runs, bound to the policy as it is now
         :raises ValueError: the backend asked for by name cannot run
         """
-        kind, passed_over = self._eligible_backend(rollout_buffer or self.rollout_buffer)
+        kind, passed_over = self._eligible_backend(self.rollout_buffer if rollout_buffer is None else rollout_buffer)
         if passed_over is not None and self.update_backend != "auto":
             raise ValueError(
                 f"update_backend={self.update_backend!r} cannot run: {passed_over}. Pass 'auto' to fall back on "
@@ -64,7 +64,7 @@ class BackendChoice(OnPolicyAlgorithm):
             self._reason_logged = passed_over
             self.logger.info(f"Updates by autograd, not in closed form: {passed_over}")
         if not isinstance(self._backend, kind) or not self._backend.is_current(self.policy):
-            self._backend = kind(self.policy)  # type: ignore[call-arg]
+            self._backend = kind(self.policy)
         return self._backend
 
     def make_actor(self, rollout_buffer: RolloutBuffer) -> Actor:

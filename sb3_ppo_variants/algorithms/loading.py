@@ -94,7 +94,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         classes. The other settings are this class's defaults (see ``settings_not_adopted``).
 
         :param path: The zip
-        :param env: An environment to go on training in
+        :param env: Environment in which training continues
         :param device: Where to load to
         :param custom_objects: Replacements for objects that cannot be unpickled
         :param print_system_info: Show versions
@@ -153,7 +153,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         is treated as in ``load``.
 
         :param path: The file
-        :param env: An environment to go on training in
+        :param env: Environment in which training continues
         :param device: Where to load to
         :param policy_class: The policy's class, if it is one of your own
         :param kwargs: Arguments of the constructor that replace the file's: what was left out of it

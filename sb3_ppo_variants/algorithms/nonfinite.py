@@ -24,7 +24,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
     _n_nonfinite_updates: int = 0
     _rollout_fault: NonFiniteError | None = None
 
-    def report(self, fault: NonFiniteError | None) -> None:
+    def handle_fault(self, fault: NonFiniteError | None) -> None:
         """
         Stop because of a fault in the rollout, or mark the rollout as one not to learn from.
 

@@ -14,13 +14,13 @@ from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.backends import (
     ConstrainedSettings,
+    ConstrainedUpdate,
     CriticSettings,
     PolicyStep,
     natural_gradient_step,
     search_step,
     take_step,
 )
-from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
 from sb3_ppo_variants.objectives import SquaredError
 
 

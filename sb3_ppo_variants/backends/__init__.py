@@ -1,12 +1,19 @@
 """How an objective becomes a change of parameters: one seam (``Backend``), and the backends behind it.
 
-A new backend is a package of its own that implements ``Backend``, and a line in ``BACKENDS``.
+A new backend is a package of its own that implements ``Backend``, a line in ``BACKENDS``, and its name in the types and
+messages of ``algorithms.arguments`` and ``algorithms.backend``.
 """
 
 from sb3_ppo_variants.backends.autograd import AutogradBackend
 from sb3_ppo_variants.backends.backend import Backend, Update
 from sb3_ppo_variants.backends.closed_form import ClosedFormBackend
-from sb3_ppo_variants.backends.constrained import PolicyStep, natural_gradient_step, search_step, take_step
+from sb3_ppo_variants.backends.constrained import (
+    ConstrainedUpdate,
+    PolicyStep,
+    natural_gradient_step,
+    search_step,
+    take_step,
+)
 from sb3_ppo_variants.backends.parameter_groups import separate_critic_rate
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 
@@ -19,6 +26,7 @@ __all__ = [
     "Backend",
     "ClosedFormBackend",
     "ConstrainedSettings",
+    "ConstrainedUpdate",
     "CriticSettings",
     "PolicyStep",
     "Update",

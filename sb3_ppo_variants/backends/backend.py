@@ -76,6 +76,11 @@ class Backend(Protocol):
     #: Whether the exact KL over the rollout costs next to nothing and is measured by default.
     measures_kl_cheaply: ClassVar[bool]
 
+    def __init__(self, policy: ActorCriticPolicy):
+        """
+        :param policy: A policy for which ``why_not`` returns ``None``
+        """
+
     @staticmethod
     def why_not(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
         """

@@ -37,7 +37,7 @@ def conjugate_gradient(
             break
         image = product(direction)
         curvature = direction.dot(image)
-        # Rounding can leave a direction without curvature; going on would divide by it.
+        # Rounding can leave a direction without curvature; continuing would divide by zero.
         if not (th.isfinite(curvature) and curvature > 0):
             break
         alpha = squared / curvature

@@ -74,7 +74,7 @@ class UpdateStatistics:
         if self.band is None:
             return {}
         low, high = (np.asarray(limit, self.ratio.dtype) for limit in self.band)
-        # r − 1 against ε, not r against 1 ± ε: SB3's comparison, to the last bit.
+        # r − 1 against ε, not r against 1 ± ε: SB3's comparison, bit for bit.
         excess = self.ratio - 1
         below, above = excess < -low, excess > high
         return {

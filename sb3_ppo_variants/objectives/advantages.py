@@ -54,7 +54,7 @@ class AdvantageNormalizer:
 
         :param advantages: shape (n,)
         :param size: rows of a minibatch; the last may be shorter
-        :return: the same shape, each minibatch scaled by itself
+        :return: the same shape, each minibatch scaled separately
         """
         if not self.per_minibatch:
             return self(advantages)

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.rollouts.acting import Acted, Actor
-from sb3_ppo_variants.rollouts.copies import ease_copies
-from sb3_ppo_variants.rollouts.normalization import ease_normalization
+from sb3_ppo_variants.rollouts.copies import speed_up_copies
+from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
 
 
 class Learner(Protocol):
@@ -34,7 +34,7 @@ class Learner(Protocol):
     def make_actor(self, rollout_buffer: RolloutBuffer) -> Actor:
         """How to act now; called again where a callback has replaced the policy's weights."""
 
-    def report(self, fault: NonFiniteError | None) -> None:
+    def handle_fault(self, fault: NonFiniteError | None) -> None:
         """Deal with a number that is not finite; ``None``: there was none."""
 
     def get_vec_normalize_env(self) -> VecNormalize | None:
@@ -113,10 +113,10 @@ def collect_rollouts(
 
         learner._update_info_buffer(infos, dones)
         if bootstrap_truncated and not add_truncated_values(actor, learner.gamma, rewards, dones, infos):
-            learner.report(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
+            learner.handle_fault(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
         # Python's sum: for a handful of numbers it takes a fraction of numpy's.
         if watch_rewards and not math.isfinite(sum(rewards.tolist())):
-            learner.report(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
+            learner.handle_fault(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
         actor.store(rollout_buffer, learner._last_obs, acted, rewards, learner._last_episode_starts)
         learner._last_obs = new_obs
         learner._last_episode_starts = dones
@@ -131,8 +131,8 @@ def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer
     # Switches off dropout, and batch norm's running statistics.
     learner.policy.set_training_mode(False)
     rollout_buffer.reset()
-    ease_copies(env)
-    ease_normalization(env)
+    speed_up_copies(env)
+    speed_up_statistics(env)
     if learner.use_sde:
         learner.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
@@ -141,10 +141,10 @@ def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer
 def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:
     """Advantages, a search for what is not finite, and the callback's end of the rollout."""
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
-    # What overflows or is not a number is searched for next.
+    # Overflow and NaN are checked next.
     with np.errstate(over="ignore", invalid="ignore"):
         step_locals["values"] = actor.finish(buffer, step_locals["new_obs"], step_locals["dones"])
-    learner.report(scanner.rollout_fault(buffer, step_locals["new_obs"], learner.num_timesteps))
+    learner.handle_fault(scanner.rollout_fault(buffer, step_locals["new_obs"], learner.num_timesteps))
     if isinstance(learner.action_space, spaces.Discrete):
         # As SB3 leaves them in its locals, having stored them.
         step_locals["actions"] = step_locals["actions"].reshape(-1, 1)

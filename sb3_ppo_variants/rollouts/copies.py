@@ -32,7 +32,7 @@ class _Observations(OrderedDict):
         return OrderedDict((key, array.copy()) for key, array in self.items())
 
 
-def ease_copies(env: VecEnv) -> None:
+def speed_up_copies(env: VecEnv) -> None:
     """
     Let the environment's deep copies take one microsecond instead of ten.
 

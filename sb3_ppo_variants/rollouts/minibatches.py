@@ -8,11 +8,11 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
+from sb3_ppo_variants.rollouts.originals import replaced_method
 from sb3_ppo_variants.rollouts.rows import Rows
 
+_SB3_BUFFERS = (RolloutBuffer, DictRolloutBuffer)
 _DRAWING = ("get", "_get_samples", "swap_and_flatten")
-#: SB3's buffers, and the methods with which they draw: one replaced on the class is a user's.
-_SB3_DRAWING = {kind: tuple(getattr(kind, name) for name in _DRAWING) for kind in (RolloutBuffer, DictRolloutBuffer)}
 #: What ``RolloutBuffer.get`` flattens.
 _FLATTENED = ("actions", "values", "log_probs", "advantages", "returns")
 
@@ -89,10 +89,8 @@ def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     :param buffer: Any rollout buffer
     :return: whether it is exactly one of SB3's, so that its rows can be drawn for it
     """
-    kind = type(buffer)
-    if not vars(buffer).keys().isdisjoint(_DRAWING):
-        return False
-    return _SB3_DRAWING.get(kind) == tuple(getattr(kind, name) for name in _DRAWING)
+    own = not vars(buffer).keys().isdisjoint(_DRAWING)
+    return not own and type(buffer) in _SB3_BUFFERS and replaced_method(type(buffer), _DRAWING) is None
 
 
 def flatten(buffer: RolloutBuffer) -> None:

@@ -7,6 +7,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
+from sb3_ppo_variants.rollouts.originals import replaced_method
+
 _EXACT = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -43,11 +45,7 @@ class _RunningMeanStd(RunningMeanStd):
         return RunningMeanStd, (), vars(self)
 
 
-#: SB3's own, to see whether somebody has replaced it on the class: then it is the one to be called.
-_SB3_UPDATE = RunningMeanStd.update
-
-
-def ease_normalization(env: VecEnv) -> None:
+def speed_up_statistics(env: VecEnv) -> None:
     """
     Let ``VecNormalize`` update its statistics in a third of the time; they, and what it returns, are the same.
 
@@ -58,13 +56,15 @@ def ease_normalization(env: VecEnv) -> None:
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecNormalize):
             for name in ("obs_rms", "ret_rms"):
-                _ease(vars(env).get(name))
+                _speed_up(vars(env).get(name))
         env = env.venv
 
 
-def _ease(statistics: Any) -> None:
+def _speed_up(statistics: Any) -> None:
     if type(statistics) is dict:
         for each in statistics.values():
-            _ease(each)
+            _speed_up(each)
     elif type(statistics) in (RunningMeanStd, _RunningMeanStd):
-        statistics.__class__ = _RunningMeanStd if RunningMeanStd.update is _SB3_UPDATE else RunningMeanStd
+        # An update that somebody has replaced on SB3's class is the one to be called.
+        as_shipped = replaced_method(RunningMeanStd, ("update", "update_from_moments")) is None
+        statistics.__class__ = _RunningMeanStd if as_shipped else RunningMeanStd

@@ -13,17 +13,17 @@ SETTINGS = {"ent_coef": 0.0, "n_steps": 512}
 ENVIRONMENTS = {"CartPole-v1": 20_480, "Acrobot-v1": 20_480, "Pendulum-v1": 20_480}
 #: Three environments at 5 % together (Bonferroni).
 LEVEL = 0.05 / len(ENVIRONMENTS)
-CONTESTANTS = {
+VARIANTS = {
     "closed form": ("clip_ppo", {"update_backend": "closed_form"}),
     "autograd": ("clip_ppo", {"update_backend": "autograd"}),
     "SB3's PPO": ("sb3:ppo", {}),
 }
 
 
-def returns(environment: str, contestant: str) -> np.ndarray:
-    algorithm, extra = CONTESTANTS[contestant]
+def returns(environment: str, variant: str) -> np.ndarray:
+    algorithm, extra = VARIANTS[variant]
     # Each has seeds of its own: with equal seeds the runs are copies of each other, and nothing would be tested.
-    offset = 1000 * list(CONTESTANTS).index(contestant)
+    offset = 1000 * list(VARIANTS).index(variant)
     runs = (
         Run(algorithm, environment, offset + seed, ENVIRONMENTS[environment], 1, SETTINGS | extra) for seed in SEEDS
     )
@@ -32,8 +32,8 @@ def returns(environment: str, contestant: str) -> np.ndarray:
 
 def detectable_difference(samples: list[np.ndarray]) -> float:
     """
-    How far one contestant's mean would have to lie from the others' for the test below, at its own level, to find it
-    with probability 0.8: by simulation, from the spread that was seen around each contestant's mean.
+    How far one variant's mean would have to lie from the others' for the test below, at its own level, to find it
+    with probability 0.8: by simulation, from the spread that was seen around each variant's mean.
     """
     generator = np.random.default_rng(0)
     spread = np.concatenate([sample - sample.mean() for sample in samples])
@@ -52,12 +52,12 @@ def detectable_difference(samples: list[np.ndarray]) -> float:
 @pytest.mark.long
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_returns_are_statistically_indistinguishable(environment: str, capsys) -> None:
-    samples = {contestant: returns(environment, contestant) for contestant in CONTESTANTS}
+    samples = {variant: returns(environment, variant) for variant in VARIANTS}
     result = stats.kruskal(*samples.values())
     with capsys.disabled():
         print(f"\n{environment}, {ENVIRONMENTS[environment]} steps, {len(SEEDS)} seeds each")  # noqa: T201
-        for contestant, sample in samples.items():
-            print(f"  {contestant:12} mean {sample.mean():8.1f}  sd {sample.std(ddof=1):6.1f}")  # noqa: T201
+        for variant, sample in samples.items():
+            print(f"  {variant:12} mean {sample.mean():8.1f}  sd {sample.std(ddof=1):6.1f}")  # noqa: T201
         found = detectable_difference(list(samples.values()))
         print(f"  Kruskal-Wallis p = {result.pvalue:.3f}; found with power 0.8: a difference of {found:.1f}")  # noqa: T201
     assert result.pvalue > LEVEL

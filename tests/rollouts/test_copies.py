@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_ppo_variants import ClipPPO
-from sb3_ppo_variants.rollouts.copies import ease_copies
+from sb3_ppo_variants.rollouts.copies import speed_up_copies
 
 unchangeable = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3),
@@ -54,7 +54,7 @@ SPACES = [box, spaces.Dict({"a": box, "b": box})]
 def played(infos: list[dict[str, Any]], space: spaces.Space, eased: bool) -> tuple[DummyVecEnv, list[Any]]:
     env = DummyVecEnv([lambda: Scripted(copy.deepcopy(infos), space), lambda: Scripted(copy.deepcopy(infos), space)])
     if eased:
-        ease_copies(env)
+        speed_up_copies(env)
     steps: list[Any] = [env.reset()]
     steps += [env.step(np.zeros(2, int)) for _ in infos]
     return env, steps
@@ -106,16 +106,16 @@ def test_only_sb3s_own_class_is_touched() -> None:
         pass
 
     mine = Mine([lambda: gym.make("CartPole-v1")])
-    ease_copies(mine)
+    speed_up_copies(mine)
     assert type(mine.buf_infos) is list
     theirs = VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
-    ease_copies(theirs)
+    speed_up_copies(theirs)
     assert type(theirs.unwrapped.buf_infos) is not list
     before = theirs.unwrapped.buf_infos
-    ease_copies(theirs)
+    speed_up_copies(theirs)
     assert theirs.unwrapped.buf_infos is before
     processes = SubprocVecEnv([lambda: gym.make("CartPole-v1")], start_method="spawn")
-    ease_copies(processes)
+    speed_up_copies(processes)
     processes.close()
 
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, sync_envs_normalization
 
 from sb3_ppo_variants import ClipPPO
-from sb3_ppo_variants.rollouts.normalization import ease_normalization
+from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
 
 shapes = st.tuples(st.integers(1, 5), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
 batches = st.tuples(shapes, st.sampled_from([np.float32, np.float64])).flatmap(
@@ -36,7 +36,7 @@ class Holder(VecNormalize):
 
 def eased(statistics: RunningMeanStd) -> Any:
     holder = Holder(obs_rms=statistics)
-    ease_normalization(holder)
+    speed_up_statistics(holder)
     return holder.obs_rms
 
 
@@ -77,14 +77,14 @@ def test_others_are_left_alone() -> None:
 
     own = Own(shape=(2,))
     assert eased(own) is own
-    ease_normalization(make_vec_env("CartPole-v1", 1))
+    speed_up_statistics(make_vec_env("CartPole-v1", 1))
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_training(n_envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(ease: bool) -> tuple[Any, Any]:
         if not ease:
-            monkeypatch.setattr("sb3_ppo_variants.rollouts.collection.ease_normalization", lambda _: None)
+            monkeypatch.setattr("sb3_ppo_variants.rollouts.collection.speed_up_statistics", lambda _: None)
         env = VecFrameStack(VecNormalize(make_vec_env("Pendulum-v1", n_envs, seed=1)), 2)
         model = ClipPPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=1, device="cpu").learn(64 * n_envs * 3)
         return model, model.get_vec_normalize_env()
@@ -113,9 +113,9 @@ def test_shared_statistics_stay_shared() -> None:
 
 def test_an_update_replaced_on_the_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     holder = Holder(obs_rms=RunningMeanStd(shape=(2,)))
-    ease_normalization(holder)
+    speed_up_statistics(holder)
     seen = []
     monkeypatch.setattr(RunningMeanStd, "update", lambda self, arr: seen.append(arr))
-    ease_normalization(holder)
+    speed_up_statistics(holder)
     holder.obs_rms.update(np.ones((1, 2)))
     assert len(seen) == 1

@@ -67,7 +67,7 @@ class AutogradUpdate:
         self.buffer = buffer
         self.settings = settings
         self.objective = settings.objective
-        advantages = buffer.advantages
+        advantages = np.asarray(buffer.advantages)
         if settings.kept_rows is not None:
             flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
             advantages = flat.ravel()[settings.kept_rows]
@@ -85,7 +85,7 @@ class AutogradUpdate:
             if self.settings.needs_old_policy and self.old is None:
                 # Without row numbers a minibatch's old parameters cannot be found again.
                 self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer, CHUNK_SIZE))
-            if self.old and numbers is not None:
+            if self.old and numbers is not None and self.objective.kl_coef > 0:
                 rows = replace(rows, old_parameters=tuple(parameter[numbers] for parameter in self.old))
             yield rows
 

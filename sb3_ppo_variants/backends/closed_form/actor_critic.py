@@ -31,8 +31,8 @@ def _activation(policy: ActorCriticPolicy) -> Activation:
     return ACTIVATIONS[th.nn.Tanh]
 
 
-#: A pass over a whole rollout takes so many numbers at the widest layer at once, and a number of rows within limits:
-#: fewer would be all overhead, more gain nothing and leave the processor's cache.
+#: Limits of a chunk in a pass over a whole rollout: its widest layer stays in the processor's cache. Smaller chunks are
+#: dominated by overhead.
 CHUNK_NUMBERS, LEAST_ROWS, MOST_ROWS = 1 << 17, 64, 2048
 
 
@@ -42,7 +42,7 @@ def _layers(arrays: list[np.ndarray]) -> list[Layer]:
 
 class ClosedFormActorCritic:
     """
-    Forward and backward passes of a policy that ``why_not_closed_form`` has nothing against.
+    Forward and backward passes of a policy for which ``why_not_closed_form`` returns ``None``.
 
     The actor's parameters (policy network, action layer, log σ) are one vector, the critic's another.
 

@@ -25,7 +25,7 @@ class ClosedFormBackend:
     """
     ``Backend`` by hand, in numpy on the memory of the policy's parameters.
 
-    :param policy: A policy that ``why_not`` has nothing against; its parameters become views of shared memory
+    :param policy: A policy for which ``why_not`` returns ``None``; its parameters become views of shared memory
     """
 
     name: ClassVar[str] = "closed_form"

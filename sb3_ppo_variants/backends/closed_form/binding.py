@@ -34,8 +34,8 @@ class SharedMemory:
 
 class Inventory:
     """
-    Which parameters and submodules a module has, so that a replaced, added or removed one is seen. It is looked at
-    after every step of a rollout with a user's callback, so in a few microseconds.
+    Which parameters and submodules a module has, so that a replaced, added or removed one is seen. It is checked
+    after every step of a rollout with a user's callback, so the check must take only microseconds.
 
     :param module: The module
     """

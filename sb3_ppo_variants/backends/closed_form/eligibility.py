@@ -19,6 +19,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
+from sb3_ppo_variants.rollouts.originals import replaced_method
 
 _DISTRIBUTIONS = (
     DiagGaussianDistribution,
@@ -26,7 +27,7 @@ _DISTRIBUTIONS = (
     MultiCategoricalDistribution,
     BernoulliDistribution,
 )
-#: Methods whose place the closed form takes: one put on an instance (a user's wrapper) would be passed over.
+#: Methods that the closed form replaces: a user's own, on an instance or on a class, would be ignored.
 _POLICY_METHODS = (
     "forward",
     "forward_actor",
@@ -40,22 +41,17 @@ _POLICY_METHODS = (
 _DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
 _BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage", "swap_and_flatten")
 
-# torch wraps the class's step when the first optimiser is made.
-th.optim.Adam([th.nn.Parameter(th.zeros(()))])
-#: The methods that the closed form replaces, as SB3 and torch define them: one put on a class is a user's.
-_ORIGINALS = [
-    (kind, name, getattr(kind, name))
-    for kinds, names in (
-        ((ActorCriticPolicy, BasePolicy, BaseModel), _POLICY_METHODS),
-        (_DISTRIBUTIONS, _DISTRIBUTION_METHODS),
-        ((RolloutBuffer,), _BUFFER_METHODS),
-        ((th.optim.Adam,), ("step",)),
-        ((MlpExtractor, FlattenExtractor, th.nn.Linear, th.nn.Sequential, *ACTIVATIONS), _POLICY_METHODS),
-    )
-    for kind in kinds
-    for name in names
-    if hasattr(kind, name)
-]
+_MODULES: tuple[type[th.nn.Module], ...] = (th.nn.Linear, th.nn.Sequential, *ACTIVATIONS)
+#: The classes whose methods the closed form replaces.
+_REPLACED: tuple[tuple[type, tuple[str, ...]], ...] = (
+    *((kind, _POLICY_METHODS) for kind in (ActorCriticPolicy, MlpExtractor, FlattenExtractor)),
+    *((kind, ("forward",)) for kind in _MODULES),
+    *((kind, _DISTRIBUTION_METHODS) for kind in _DISTRIBUTIONS),
+    (BaseModel, _POLICY_METHODS),
+    (BasePolicy, _POLICY_METHODS),
+    (RolloutBuffer, _BUFFER_METHODS),
+    (th.optim.Adam, ("step",)),
+)
 
 
 def why_not_closed_form(
@@ -89,8 +85,8 @@ def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str
         (policy.action_dist, _DISTRIBUTION_METHODS),
         *_with_names(policy.modules()),
     )
-    for kind, name, original in _ORIGINALS:
-        if getattr(kind, name) is not original:
+    for kind, names in _REPLACED:
+        if (name := replaced_method(kind, names)) is not None:
             return f"{kind.__name__}.{name} has been replaced"
     for owner, names in owners:
         for name in names:

@@ -121,13 +121,13 @@ def compare(
     out = Path(out) if out is not None else Path("runs") / (preset or "compare")
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
-        standings = run_statuses(runs, url, study)
+        statuses = run_statuses(runs, url, study)
     else:
         if storage is not None and console is not None:
             join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
             console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
-        standings = do_runs(runs, url, study, workers, out / "workers.log", console)
-    return write_files(gather(runs, standings), out, chosen, command)
+        statuses = do_runs(runs, url, study, workers, out / "workers.log", console)
+    return write_files(gather(runs, statuses), out, chosen, command)
 
 
 def _preset_variants(

@@ -145,10 +145,13 @@ def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
             first_line = file.readline()
         try:
             header = json.loads(first_line.removeprefix("#"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not a monitor file of SB3: its first line is {first_line:.60}") from error
+        except ValueError:
+            header = None
+        if not isinstance(header, dict):
+            raise ValueError(f"{path} is not a monitor file of SB3: its first line is {first_line:.60}")
         environment = environment or header.get("env_id")
-        episodes = _read(path, "r", "l", "t", skiprows=1)
+        # The last line may be cut short: its writer was killed.
+        episodes = _read(path, "r", "l", "t", skiprows=1).dropna(subset=["r", "l", "t"])
         tables.append(episodes.assign(t=episodes["t"] + float(header.get("t_start", 0))))
     environment = environment or UNKNOWN
     episodes = pd.concat(tables).sort_values(["t", "r", "l"])
@@ -222,12 +225,13 @@ def _read(path: Path, *columns: str, skiprows: int = 0) -> pd.DataFrame:
 
 
 def _series(log: pd.DataFrame, key: str) -> pd.Series:
-    """The values of a log key by steps, from the lines that have both.
+    """The values of a log key by steps, from the lines that have numbers for both.
 
     :param log: SB3's CSV log
     :param key: Log key
     """
-    return log.reindex(columns=[STEPS, key]).dropna().set_index(STEPS)[key].astype(float)
+    numbers = log.reindex(columns=[STEPS, key]).apply(pd.to_numeric, errors="coerce")
+    return numbers.dropna().set_index(STEPS)[key].astype(float)
 
 
 # ---- Diagnostics ----

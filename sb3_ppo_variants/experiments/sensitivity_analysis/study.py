@@ -105,8 +105,8 @@ def sensitivity(
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
     by_key = {run.key(): run for run in runs.values()}
     url, log = storage_url(storage, out), out / "workers.log"
-    standings = do_runs(by_key, url, study_name(out), workers, log, console, labels)
-    rows = gather(by_key, standings)
+    statuses = do_runs(by_key, url, study_name(out), workers, log, console, labels)
+    rows = gather(by_key, statuses)
     found = [
         _point(rows, environment, argument, value, passed, value == defaults.get(argument))
         for environment in names

@@ -48,9 +48,9 @@ class StudyDisplay:
         with self._progress:
             yield self
 
-    def __call__(self, standings: Mapping[str, RunStatus]) -> None:
+    def __call__(self, statuses: Mapping[str, RunStatus]) -> None:
         """Show where the trials stand now."""
-        settled = sum(s.state in SETTLED for s in standings.values())
+        settled = sum(s.state in SETTLED for s in statuses.values())
         if settled != self._settled:
             self._settled = settled
             self._update(self.read(), settled)

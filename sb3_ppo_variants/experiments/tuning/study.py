@@ -215,18 +215,18 @@ def _check(trials: int, trial_timeout: float | None) -> None:
 
 
 def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Path, console: Console) -> None:
-    batch = RequestedRuns(ledger, descriptions(plan, trials))
+    requested = RequestedRuns(ledger, descriptions(plan, trials))
     display = StudyDisplay(trials, lambda: read_trials(ledger, plan), console)
 
-    def watch(standings: Mapping[str, RunStatus]) -> None:
-        display(standings)
+    def watch(statuses: Mapping[str, RunStatus]) -> None:
+        display(statuses)
         settled = [t for t in ledger.trials() if DESCRIPTION in t.user_attrs and ledger.is_settled(t)]
         if (error := repeated_error(settled)) is not None:
             raise RepeatedError(error)
 
     with display.live():
-        standings = coordinate(batch, jobs, log, watch)
-    if any(standing.reason == EXHAUSTED for standing in standings.values()):
+        statuses = coordinate(requested, jobs, log, watch)
+    if any(status.reason == EXHAUSTED for status in statuses.values()):
         console.print("the space is exhausted: every setting in it has been tried, so the study ends here")
 
 

@@ -90,11 +90,11 @@ def test_switching_the_backend_in_mid_training_agrees_with_either(algorithm) -> 
 def test_a_deep_copy_trains_by_itself(algorithm) -> None:
     model = make(algorithm).learn(64)
     kept = parameters_of(model)
-    twin = copy.deepcopy(model)
-    twin.learn(64, reset_num_timesteps=False)
+    copied = copy.deepcopy(model)
+    copied.learn(64, reset_num_timesteps=False)
     np.testing.assert_array_equal(parameters_of(model), kept)
-    assert not np.array_equal(parameters_of(twin), kept)
-    assert bound_addresses(twin)
+    assert not np.array_equal(parameters_of(copied), kept)
+    assert bound_addresses(copied)
     assert bound_addresses(model)
 
 

@@ -1,5 +1,8 @@
 """What the closed form does not cover: it falls back, says why once, and refuses where it was asked for."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch as th
@@ -194,6 +197,18 @@ def test_what_is_replaced_on_a_class_is_called(kind: type, name: str, monkeypatc
     assert model.active_backend == "autograd"
     monkeypatch.undo()
     assert model.active_backend == "closed_form"
+
+
+def test_what_was_replaced_before_the_import_is_called() -> None:
+    code = """
+from stable_baselines3.common.buffers import RolloutBuffer
+original = RolloutBuffer.add
+RolloutBuffer.add = lambda *arguments: original(*arguments)
+from sb3_ppo_variants import ClipPPO
+print(ClipPPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=64).active_backend)
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["autograd"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
