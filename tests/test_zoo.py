@@ -113,7 +113,7 @@ def test_evaluate_and_record_play_as_enjoy_does(tmp_path: Path) -> None:
         assert scored.returns == pytest.approx(expected, abs=0.02)
     assert record(run, tmp_path / "a.gif", seed=7).returns == pytest.approx(expected[:1], abs=0.02)
     (run / "Pendulum-v1/vecnormalize.pkl").unlink()
-    with pytest.raises(ValueError, match=r"the environment was normalised, and .*vecnormalize\.pkl is not there"):
+    with pytest.raises(ValueError, match=r"the environment was normalised, but .*vecnormalize\.pkl does not exist"):
         evaluate(run)
 
 

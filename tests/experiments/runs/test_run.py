@@ -99,7 +99,7 @@ def test_no_episode_is_an_error_that_says_so() -> None:
 
 def test_score_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     diverged = Result(math.nan, 3, 128, 1.0, [], {})
-    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.fit", lambda run, report, on_point: (None, diverged))
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.fit", lambda *_: (None, diverged))
     with pytest.raises(ValueError, match=r"The final return on CartPole-v1 is nan: .* training diverged"):
         train_run(Run("sb3:ppo", "CartPole-v1", 0, 128))
 
