@@ -261,7 +261,7 @@ def _call_with_our_algorithms(command: Sequence[str], **kwargs: Any) -> int:
 
 @contextlib.contextmanager
 def _figures_kept() -> Iterator[None]:
-    """Without a display, write the figures that rl_zoo3 would show into this folder, and say so."""
+    """Without a display, write the figures that rl_zoo3 would show into this folder and print their paths."""
     import matplotlib
     from matplotlib import pyplot
     from matplotlib.backends.registry import BackendFilter, backend_registry

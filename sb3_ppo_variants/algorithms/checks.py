@@ -99,7 +99,7 @@ def coefficient(
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
     :return: a check of a number, of a schedule's value at the start of training, or of a ``Reading`` that an update is
-        about to use. The latter two may equal an exclusive bound: a warm-up starts at zero and a decay ends there
+        about to use. Schedules and readings may equal an exclusive bound: a warm-up starts at zero, a decay ends there
     """
     constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
     touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)

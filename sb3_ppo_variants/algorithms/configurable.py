@@ -78,7 +78,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
 
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
         # Before any constructor runs: a name that one of them sets itself, such as gae_lambda in REINFORCE, would not
-        # reach the shared one. A subclass that does not say what its ** are may do with them what it likes.
+        # reach the shared one. A subclass with unannotated ** may use them freely.
         if declared_names(cls.__init__) is not None:
             reject_unknown_arguments(cls, kwargs)
         return super().__new__(cls)

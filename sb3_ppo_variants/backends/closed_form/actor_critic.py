@@ -75,10 +75,6 @@ class ClosedFormActorCritic:
         space = policy.observation_space
         self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
 
-    def __reduce__(self) -> tuple:
-        # A copy of this object would hold copies of the arrays, not the copied policy's memory: none is better.
-        return (type(None), ())
-
     def _make_head(self) -> Head:
         distribution = self.policy.action_dist
         if isinstance(distribution, CategoricalDistribution):

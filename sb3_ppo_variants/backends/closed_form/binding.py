@@ -170,17 +170,17 @@ class BoundAdam:
         )
 
 
-def clipped_step(adams: list[BoundAdam], max_grad_norm: float | None) -> float:
+def clipped_step(adams: list[BoundAdam], max_grad_norm: float | None) -> float | None:
     """
     Step along a gradient whose norm is limited; it is scaled in place.
 
     :param adams: Adam for each run of parameters that is stepped
     :param max_grad_norm: Largest L2 norm over the runs together; ``None``: unlimited
-    :return: the norm before clipping; if it is not finite, no step has been taken
+    :return: the norm before clipping; ``None`` if it is not finite: no step has been taken
     """
     norm = math.sqrt(sum(float(np.dot(adam.gradient, adam.gradient)) for adam in adams))
     if not math.isfinite(norm):
-        return norm
+        return None
     # torch's factor: max / (norm + 1e-6), at most 1.
     if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
         for adam in adams:

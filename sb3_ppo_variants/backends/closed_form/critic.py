@@ -1,6 +1,5 @@
 """The critic's own steps in closed form."""
 
-import math
 from collections.abc import Iterator
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
@@ -37,4 +36,4 @@ class ClosedFormCriticUpdate:
         arguments = passed[-1][:, 0], minibatch.old_values, minibatch.returns
         loss = float(value_loss.value(*arguments).mean())
         self.network.critic_backward(passed, value_loss.slope(*arguments) / len(minibatch))
-        return loss, math.isfinite(clipped_step(self.adams, self.settings.max_grad_norm))
+        return loss, clipped_step(self.adams, self.settings.max_grad_norm) is not None

@@ -108,7 +108,7 @@ class ClosedFormUpdate:
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
         self.gradient(evaluation)
         norm = clipped_step(self.adams, self.settings.max_grad_norm)
-        if not math.isfinite(norm):
+        if norm is None:
             self._records.forget_last()
             return False
         self._grad_norms.append(norm)

@@ -66,7 +66,7 @@ class WorkerConfig:
     :param execute: ``module:function`` that does one run; the study's own executor takes precedence
     :param wanted: Keys of the runs that this command requested; ``None`` takes all
     :param first: Trials with a lower number are older than this command
-    :param poll: Seconds between two looks at the ledger while other workers are busy
+    :param poll: Seconds between two polls of the ledger while other workers are busy
     :param parent: Process id of the coordinator; the worker stops when it is no longer its parent
     """
 
@@ -214,7 +214,7 @@ class Reporter:
         self._last = now
         self._written += 1
         if self._written % (REPORTS // 2) == 0:
-            self._spacing *= 2  # every look at a running trial reads all its reports
+            self._spacing *= 2  # every poll of a running trial reads all its reports
         with suppress(StorageInternalError):  # a short loss of the database must not end the run
             self.trial.report(value, step)
 

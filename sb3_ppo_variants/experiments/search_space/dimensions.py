@@ -1,7 +1,7 @@
 """The kinds of dimension that a search space is made of, on Optuna's distributions.
 
-A dimension speaks of three things: the *parameter* is what Optuna proposes and stores, the *value* is what people read
-(``1 - gae_lambda`` is proposed, ``gae_lambda`` is read), and the *setting* is what the constructor is given
+A dimension has three representations: the *parameter* is what Optuna proposes and stores, the *value* is what people
+read (``1 - gae_lambda`` is proposed, ``gae_lambda`` is read), and the *setting* is what the constructor is given
 (``clip_range_high`` is searched as a multiple of ``clip_range``). Bounds and scales of parameters are those of
 :attr:`Dimension.distribution`.
 """

@@ -100,8 +100,8 @@ def nothing_to_confirm(trials: Sequence[TrialRecord]) -> Verdict:
     why = "the study offered no other setting."
     if failed:
         why = (
-            f"no other setting has a score; {len(failed)} of the {len(tried)} trials besides the defaults failed, the "
-            f"last with {failed[-1].reason!r}."
+            f"no other setting has a score; {len(failed)} of the {len(tried)} trials other than the defaults failed, "
+            f"the last with {failed[-1].reason!r}."
         )
     table = Table("Confirmation on test seeds", [], [])
     return Verdict(None, NO_WINNER + why, table, [], corrected_level(1), [])
@@ -150,7 +150,7 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
     asked = min(_asked(c, e) for c in candidates for e in plan.environments)
     best = max(found, key=lambda d: d.lower_limit)
     words = NO_WINNER + (
-        f"of the {others} looked at, {best.candidate} comes closest with {amount(best)} {best.metric.unit}"
+        f"of the {others} compared, {best.candidate} comes closest with {amount(best)} {best.metric.unit}"
         if others > 1
         else f"{best.candidate} differs by {amount(best)} {best.metric.unit}"
     )
@@ -178,7 +178,7 @@ def amount(difference: Difference) -> str:
 def _joint(candidates: int) -> str:
     if candidates == 1:
         return "95 % confidence"
-    return f"95 % confidence for all {candidates} settings looked at together"
+    return f"95 % confidence for all {candidates} candidates simultaneously"
 
 
 def _signed(value: float) -> str:
@@ -216,7 +216,7 @@ def _notes(candidates: Sequence[Candidate], metric: Metric, level: float) -> lis
         f"Return: mean of the last 100 training episodes; IQM over runs (mean below {IQM_LEAST}). n and "
         "failed: runs of the setting / of the defaults, all on test seeds that no trial has used.",
         f"Intervals: stratified percentile bootstrap (runs are resampled within each environment and setting), level "
-        f"1 − 0.05/{k} = {100 * level:.3g} % each, so that those of the {k} looked at hold together with 95 % "
+        f"1 − 0.05/{k} = {100 * level:.3g} % each, so that those of the {k} compared hold together with 95 % "
         f"(Bonferroni). The correction is for settings, not for environments: what decides is "
         f"{'the one environment' if len(metric.environments) == 1 else 'the line over all environments'}.",
         "Intervals of P(better) are widened for few runs (Hesterberg 2015, arXiv:1411.5279).",

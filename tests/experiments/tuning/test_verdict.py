@@ -50,7 +50,7 @@ def test_a_clear_winner() -> None:
 def test_nothing_better() -> None:
     found = judge(study(), [candidate("trial 7", LOW), candidate("defaults", LOW), candidate("trial 9", LOW[::-1])])
     assert found.winner is None
-    assert found.words.startswith("no tuned setting is shown to beat the documented defaults: of the 2 looked at")
+    assert found.words.startswith("no tuned setting is shown to beat the documented defaults: of the 2 compared")
     assert "would have been found with probability 0.8" in found.words
     worse = judge(study(), [candidate("trial 7", LOW), candidate("defaults", HIGH)])
     assert worse.winner is None
