@@ -35,7 +35,7 @@ def fussy_study(out: Path, **changes: Any) -> Tuned:
 def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: None, no_report: None) -> None:
     found = fussy_study(tmp_path, trials=3, confirm=2)
     assert found.candidates == []
-    assert "2 of the 2 trials besides the defaults failed" in found.verdict.words
+    assert "2 of the 2 trials other than the defaults failed" in found.verdict.words
     assert found.verdict.winner is None
 
 
