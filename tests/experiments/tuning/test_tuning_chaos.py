@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from sb3_ppo_variants.experiments.engine import workers
 from sb3_ppo_variants.experiments.engine.ledger import Ledger
 from sb3_ppo_variants.experiments.engine.status import RunStatus
 from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate
@@ -41,18 +42,20 @@ def test_a_hundred_kills_lose_nothing(make_ledger: MakeLedger, tmp_path: Path, p
 
 
 def test_an_interrupted_study_keeps_the_parameters_of_what_was_under_way(
-    make_ledger: MakeLedger, tmp_path: Path, pids: list[int]
+    make_ledger: MakeLedger, tmp_path: Path, pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, plan = make_ledger(), cheap_plan(timesteps=400, seeds=1)
-    batch = begin(ledger, plan, 4)
+    # On a slow machine the coordinator would look so seldom that it finds all trials done.
+    monkeypatch.setattr(workers, "LONGEST_LOOK_SECONDS", 0.2)
+    ledger, plan = make_ledger(), cheap_plan(timesteps=2000, seeds=1)
+    requested = begin(ledger, plan, 4)
 
-    def watch(standings: Mapping[str, RunStatus]) -> None:
-        first, second = (standings[trial_key(number)] for number in (0, 1))
+    def watch(statuses: Mapping[str, RunStatus]) -> None:
+        first, second = (statuses[trial_key(number)] for number in (0, 1))
         if first.state == "done" and second.state != "waiting":
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="of 4 runs done; rerun the command to resume"):
-        coordinate(batch, 1, tmp_path / "workers.log", watch, poll=0.2)
+        coordinate(requested, 1, tmp_path / "workers.log", watch, poll=0.2)
     assert not ledger.trials(TrialState.RUNNING)
     finished = {t.number for t in ledger.trials(TrialState.COMPLETE)}
     run_crew(ledger, plan, 4, tmp_path, jobs=1)
