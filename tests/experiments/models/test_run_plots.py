@@ -136,3 +136,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message:
     (tmp_path / "monitor.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         plot_runs([tmp_path])
+
+
+def test_a_cut_last_line_of_a_monitor_file_is_left_out(tmp_path: Path) -> None:
+    lines = ['#{"t_start": 1.0, "env_id": "CartPole-v1"}', "r,l,t", "10.0,10,0.1", "12.0,12,0.2", "20.0,2"]
+    (tmp_path / "monitor.csv").write_text("\n".join(lines))
+    ((_, (record,)),) = find_runs(tmp_path)
+    assert record.result.final_return == 11.0  # the mean of the two whole episodes
+    assert len(record.result.curve) == 2
