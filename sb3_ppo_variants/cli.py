@@ -30,11 +30,21 @@ NEnvs = Annotated[int, typer.Option(help="Environments stepped together in a run
 Normalize = Annotated[
     str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
 ]
-Jobs = Annotated[int | None, typer.Option(help="Worker processes, one thread each (default: all available cores)")]
+Jobs = Annotated[
+    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores)")
+]
+Executor = Annotated[
+    str, typer.Option(help="Where runs are done: local, dask:tcp://HOST:PORT, submitit or submitit:slurm")
+]
 Storage = Annotated[
     str | None,
     typer.Option(help="Database of the ledger, e.g. postgresql://user@host/db (default: OUT/ledger.db)"),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", help="Folder, runs.csv or ledger with finished runs to take over; repeatable"),
+]
+Export = Annotated[Path | None, typer.Option(help="Folder for all finished runs, to be imported elsewhere")]
 Model = Annotated[Path, typer.Argument(help="A run folder, a model zip, or a .safetensors file of save_safe")]
 TrainedOn = Annotated[str | None, typer.Option("--env", help="Gymnasium id (default: the environment of the training)")]
 TrainedWith = Annotated[str | None, typer.Option("--algo", help="Its algorithm (default: that of the training)")]
@@ -115,6 +125,7 @@ def compare(
     timesteps: int | None = None,
     wall_time: float | None = None,
     seeds: int | None = None,
+    seed: list[int] | None = None,
     n_envs: NEnvs = 1,
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     preset: str | None = None,
@@ -122,7 +133,10 @@ def compare(
     normalize: Normalize = None,
     peer_defaults: Annotated[bool, typer.Option("--peer-defaults")] = False,
     jobs: Jobs = None,
+    executor: Executor = "local",
     storage: Storage = None,
+    imports: Imports = None,
+    export: Export = None,
     out: Path | None = None,
     report_only: Annotated[bool, typer.Option("--report-only")] = False,
 ) -> None:
@@ -138,6 +152,7 @@ def compare(
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
+    :param seed: Run this seed, instead of --seeds; repeatable
     :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable
     :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
@@ -149,11 +164,13 @@ def compare(
         from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
+        if seed and seeds is not None:
+            raise ValueError(f"--seeds {seeds} says how many seeds, --seed {seed[0]} which: give one of the two")
         comparison = run_comparison(
             env or None,
             algo or None,
             timesteps=timesteps,
-            seeds=seeds,
+            seeds=seed or seeds,
             n_envs=n_envs,
             settings=parse_assignments(settings or []),
             peer_defaults=peer_defaults,
@@ -162,7 +179,10 @@ def compare(
             normalize=normalize,
             wall_time=wall_time,
             jobs=jobs,
+            executor=executor,
             storage=storage,
+            imports=imports or (),
+            export=export,
             out=out,
             report_only=report_only,
             command=_command_line(),
@@ -194,8 +214,11 @@ def tune(
     confirm: int = 3,
     test_seeds: int = 10,
     jobs: Jobs = None,
+    executor: Executor = "local",
     storage: Storage = None,
     zoo_configs: Path | None = None,
+    imports: Imports = None,
+    export: Export = None,
     out: Path | None = None,
 ) -> None:
     """Search settings, then run the best and the defaults again on new seeds and test whether the best are better.
@@ -214,7 +237,7 @@ def tune(
         (values) and band_ratio (a multiple of clip_range)
     :param reference: ENV=RANDOM,REFERENCE: the returns that count as 0 and 1; repeatable
     :param pruning: Stop trials early that fall behind earlier ones
-    :param trial_timeout: Seconds after which a trial fails
+    :param trial_timeout: Seconds that a trial's runs may take together; after that it fails
     :param confirm: Number of best settings to run again; 0 for none
     :param test_seeds: Seeds of the confirmation, at least 10
     :param zoo_configs: Folder for ALGO.yml of a confirmed winner (default: OUT/zoo_configs)
@@ -234,6 +257,7 @@ def tune(
             seeds=seeds,
             n_envs=n_envs,
             jobs=jobs,
+            executor=executor,
             sampler=sampler,
             sampler_seed=sampler_seed,
             only=only or (),
@@ -246,6 +270,8 @@ def tune(
             test_seeds=test_seeds,
             storage=storage,
             zoo_configs=zoo_configs,
+            imports=imports or (),
+            export=export,
             out=out,
             console=Console(stderr=True),
             command=_command_line(),
@@ -341,33 +367,15 @@ def evaluate(
         _say(f"{found.algorithm} on {found.environment}: {returns} over {how}", console=_screen())
 
 
-@app.command()
-@_document_options
-def worker(storage: Annotated[str, typer.Option()], study: str | None = None) -> None:
-    """Join a comparison or a tuning study from another process or machine, until nothing is left to do.
-
-    :param storage: Database URL or SQLite file of the ledger
-    :param study: Name of the study (default: the only one in the ledger)
-    """
-    _use_one_thread()
-    with _clear_errors(resumable=True):
-        from sb3_ppo_variants.experiments.engine import storage as database
-        from sb3_ppo_variants.experiments.engine import work
-        from sb3_ppo_variants.experiments.engine.ledger import SUFFIX
-
-        url = database.storage_url(storage, Path())
-        # A confirmation is joined together with its study.
-        names = [study] if study is not None else [n for n in database.study_names(url) if not n.endswith(SUFFIX)]
-        if len(names) != 1:
-            raise ValueError(f"The storage holds {len(names)} studies ({', '.join(names)}): choose one with --study")
-        stop = work.stop_on_signals()
-        _say(f"working on study {names[0]}; Ctrl-C puts the current run back and ends")
-        config = work.WorkerConfig(url, names[0], database.HEARTBEAT_SECONDS, database.GRACE_SECONDS)
-        done = work.join_with_sequel(config, stop)
-        kept = f"stopped. {database.without_password(url)} keeps the rest; rerun the command to resume"
-        _say(f"{done} runs done here; " + (kept if stop() else "nothing is left to do"))
-    if stop():
-        raise typer.Exit(130)
+@app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def worker() -> None:
+    """Say what replaces this command."""
+    with _clear_errors():
+        raise ValueError(
+            "There are no workers that join a ledger any more: the command hands its runs out itself. On each machine "
+            "start dask worker tcp://HOST:8786, then give compare or tune --executor dask:tcp://HOST:8786; on SLURM, "
+            "give --executor submitit:slurm"
+        )
 
 
 @app.command()

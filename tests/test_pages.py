@@ -26,7 +26,7 @@ from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
 from tests.experiments.in_process import without_workers
 from tests.pages import PROGRAMS, ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
-from tests.zoo_process import needs_rl_zoo3, python, zoo
+from tests.zoo_process import needs_rl_zoo3, python, skip_without_rl_zoo3, zoo
 
 PAGES = pages()
 every_page = pytest.mark.parametrize("page", PAGES, ids=str)
@@ -217,7 +217,7 @@ def starts_zoo(words: list[str]) -> bool:
 def test_commands_run(page: Path) -> None:
     found = in_blocks(page)
     if any(map(starts_zoo, found)):
-        pytest.importorskip("rl_zoo3", reason="rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'")
+        skip_without_rl_zoo3()
     for words in found:
         run_command(words)
 

@@ -10,10 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-needs_rl_zoo3 = pytest.mark.skipif(
-    importlib.util.find_spec("rl_zoo3") is None,
-    reason="rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'",
-)
+HAS_RL_ZOO3 = importlib.util.find_spec("rl_zoo3") is not None
+WITHOUT_RL_ZOO3 = "rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'"
+
+needs_rl_zoo3 = pytest.mark.skipif(not HAS_RL_ZOO3, reason=WITHOUT_RL_ZOO3)
+
+
+def skip_without_rl_zoo3() -> None:
+    """Skip a test if there is no rl_zoo3. ``pytest.importorskip`` would import it."""
+    if not HAS_RL_ZOO3:
+        pytest.skip(WITHOUT_RL_ZOO3)
 
 
 def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sb3_ppo_variants.experiments.comparison.comparison import Comparison, compare
-    from sb3_ppo_variants.experiments.engine.workers import Interrupted
+    from sb3_ppo_variants.experiments.engine.coordinator import Interrupted
     from sb3_ppo_variants.experiments.models.evaluation import Evaluation, evaluate
     from sb3_ppo_variants.experiments.models.training import train
     from sb3_ppo_variants.experiments.runs.run import Result, Run, train_run
@@ -31,7 +31,7 @@ __all__ = [
 # No module here is called like a function that it holds: importing the module would put it in the function's place.
 _MODULES = {
     "comparison.comparison": ("Comparison", "compare"),
-    "engine.workers": ("Interrupted",),
+    "engine.coordinator": ("Interrupted",),
     "models.evaluation": ("Evaluation", "evaluate"),
     "models.training": ("train",),
     "runs.run": ("Result", "Run", "train_run"),

@@ -10,10 +10,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.comparison import presets
 from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
-from sb3_ppo_variants.experiments.engine.coordinator import do_runs, run_statuses
-from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.workers import worker_count
+from sb3_ppo_variants.experiments.engine.coordinator import do_runs
+from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.progress import say
+from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
@@ -61,17 +64,21 @@ def compare(
     normalize: str | Mapping[str, Any] | None = None,
     wall_time: float | None = None,
     jobs: int | None = None,
+    executor: Any = LOCAL,
     storage: str | None = None,
     out: str | Path | None = None,
+    imports: Iterable[str] = (),
+    export: str | Path | None = None,
     report_only: bool = False,
     command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
     """Train every algorithm on every environment with every seed, and report how they compare.
 
-    Runs are done in worker processes of one thread each and kept in a ledger in ``out``. After an interruption or a
-    kill, the same call resumes the comparison and repeats no finished run. A failed run is reported with its reason and
-    does not stop the others; the next call retries it.
+    Runs are done in processes of one thread each and kept in a ledger in ``out``. After an interruption or a kill, the
+    same call resumes the comparison and repeats no finished run. A failed run is reported with its reason and does not
+    stop the others; the next call retries it. Results do not depend on ``jobs``, ``executor`` or
+    interruptions.
 
     :param environments: Gymnasium ids, or import paths ``package.module:Class``; by default CartPole-v1
     :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import; ``NAME=ALGORITHM``
@@ -87,10 +94,14 @@ def compare(
     :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``. Scores
         are always unnormalised returns
     :param wall_time: Seconds of training after which each run ends. Schedules still run over ``timesteps``
-    :param jobs: Number of worker processes; by default one for each available core
+    :param jobs: How many runs may be under way at once; by default one for each available core
+    :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``; its name also names the study
         in a ledger elsewhere
+    :param imports: Finished runs made elsewhere: folders or files that ``compare`` has written, or ledgers. They are
+        put into the ledger and count as done (see :func:`.transfer.import_runs`)
+    :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param report_only: Run nothing; report the runs in the ledger and those that are missing
     :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
@@ -98,7 +109,7 @@ def compare(
     :raises ValueError: for wrong arguments, before anything runs
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
-    workers = worker_count(jobs)
+    check_jobs(jobs)
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
@@ -119,15 +130,19 @@ def compare(
         to_build=settings or (),
     )
     out = Path(out) if out is not None else Path("runs") / (preset or "compare")
+    console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
-        statuses = run_statuses(runs, url, study)
+        with open_store(url, study, write=False) as store:
+            records = store.records(runs)
     else:
-        if storage is not None and console is not None:
-            join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
-            console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
-        statuses = do_runs(runs, url, study, workers, out / "workers.log", console)
-    return write_files(gather(runs, statuses), out, chosen, command)
+        with open_store(url, study) as store:
+            for note in import_runs(store, imports):
+                say(console, f"imported from {note}")
+            records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console)
+            exported = [] if export is None else export_runs([store], Path(export))
+    comparison = write_files(records, out, chosen, command)
+    return dataclasses.replace(comparison, files=[*comparison.files, *exported])
 
 
 def _preset_variants(
@@ -151,13 +166,12 @@ def plan(
     n_envs: int = 1,
     wall_time: float | None = None,
     to_build: Collection[str] = (),
-) -> dict[str, Run]:
+) -> list[Run]:
     """The runs of a comparison, checked.
 
     :param environments: See :func:`compare`, as the others
     :param compared: The variants
     :param to_build: Names of variants whose settings are the user's. They are checked by building a model
-    :return: Key → run
     """
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names or not compared:
@@ -184,7 +198,7 @@ def plan(
         check_environment(environment)
     for name in to_build:
         check_by_building(next(r for r in runs if r.variant == name))
-    return {run.key(): run for run in runs}
+    return runs
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:

@@ -130,8 +130,7 @@ def _shortcomings(results: Results) -> list[str]:
     few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in results.records)
     notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
     notes += [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]
-    versions = version_note(results.records)
-    return [*notes, versions] if versions is not None else notes
+    return [*notes, *filter(None, (version_note(results.records), import_note(results.records)))]
 
 
 # ---- Settings ----

@@ -1,68 +1,233 @@
-"""Run everything that one command requested: open its ledger, keep workers going, return the status of each run."""
+"""The coordinator: the command itself, which hands runs to an executor and keeps what comes back."""
 
-from collections.abc import Mapping
+import dataclasses
+import hashlib
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
+from sb3_ppo_variants.experiments.engine.executors import FutureOutcome, TaskExecutor
 from sb3_ppo_variants.experiments.engine.progress import Display
-from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
-from sb3_ppo_variants.experiments.engine.storage import lost_database, without_password
-from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate
+from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.storage import without_password
+from sb3_ppo_variants.experiments.engine.store import Store
+from sb3_ppo_variants.experiments.engine.task import Outcome, Progress, Task, has_hung, hung, read_progress
 from sb3_ppo_variants.experiments.runs.run import Run
+
+MAX_RETRIES = 3  # of a run whose process has died
+LOOK_SECONDS = 0.25
+UNDER_WAY = "under_way"  # folder in a command's folder
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command was interrupted; finished runs are kept.
+
+    :param done: Number of finished runs
+    :param total: Number of requested runs
+    :param where: The storage to name in the message
+    :param what: What was counted
+    """
+
+    def __init__(self, done: int, total: int, where: str = "", what: str = "runs"):
+        kept = f"; finished {what} are kept in {where}" if where else ""
+        super().__init__(f"interrupted with {done} of {total} {what} done; rerun the command to resume{kept}")
+        self.done, self.total = done, total
+
+
+class Work(Protocol):
+    """What a command wants done."""
+
+    def next(self) -> tuple[Run, float | None] | None:
+        """The next run to start, with its timeout; ``None`` if there is none until another has ended."""
+
+    def take(self, record: Record) -> None:
+        """A run has ended, done or failed."""
+
+    def show(self, under_way: Mapping[str, Progress | None]) -> None:
+        """Show the runs under way, given by their keys, with their progress where it is known."""
+
+
+@dataclasses.dataclass
+class _Attempt:
+    task: Task
+    lost: int = 0
+
+
+def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
+    """Do what a command wants done, as far as possible at once.
+
+    A run whose process dies is submitted again, up to :data:`MAX_RETRIES` times.
+
+    :param work: Says which runs, and takes what becomes of them
+    :param executor: Does them; it is closed in any case
+    :param folder: The command's folder, in which runs under way keep their checkpoints
+    :raises KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP
+    :raises ChildProcessError: if processes keep dying and no run gets done
+    """
+    under_way: dict[FutureOutcome, _Attempt] = {}
+    ended = threading.Event()
+    lost_in_a_row = 0
+
+    def submit(attempt: _Attempt) -> None:
+        Path(attempt.task.folder).mkdir(parents=True, exist_ok=True)
+        future = executor.submit(attempt.task)
+        under_way[future] = attempt
+        if hasattr(future, "add_done_callback"):  # submitit's jobs have none
+            future.add_done_callback(lambda _: ended.set())
+
+    with _signals_noted(ended) as asked:
+        try:
+            while not asked:
+                while len(under_way) < executor.jobs and (wanted := work.next()) is not None:
+                    run, timeout = wanted
+                    submit(_Attempt(Task(run, str(_folder(folder, run)), timeout)))
+                if not under_way:
+                    return
+                work.show({a.task.run.key(): read_progress(Path(a.task.folder)) for a in under_way.values()})
+                ended.wait(LOOK_SECONDS)
+                ended.clear()
+                for future in [f for f in under_way if f.done()]:
+                    attempt = under_way.pop(future)
+                    outcome = _outcome(future, attempt)
+                    lost_in_a_row = 0 if outcome is not None else lost_in_a_row + 1
+                    if lost_in_a_row > 4 * executor.jobs + 4:  # a run may kill its process four times
+                        raise ChildProcessError(f"{lost_in_a_row} runs died in a row; see {executor.log}")
+                    if outcome is None:
+                        submit(attempt)
+                        continue
+                    shutil.rmtree(attempt.task.folder, ignore_errors=True)
+                    work.take(_record(attempt.task.run, outcome))
+            raise KeyboardInterrupt
+        finally:
+            executor.close()
+            _remove_empty(folder / UNDER_WAY)
+
+
+def _outcome(future: FutureOutcome, attempt: _Attempt) -> Outcome | None:
+    """What became of an attempt; ``None`` if its process died and it has not died too often yet."""
+    try:
+        outcome: Outcome = future.result()
+        return outcome
+    except Exception as error:
+        if has_hung(Path(attempt.task.folder)):
+            return hung(attempt.task)
+        attempt.lost += 1
+        if attempt.lost <= MAX_RETRIES:
+            return None
+        # Executors put the remote traceback or advice after the first line.
+        why = str(error).strip().partition("\n")[0]
+        return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
+
+
+def _record(run: Run, outcome: Outcome) -> Record:
+    return Record(run, "failed" if outcome.result is None else "done", outcome.result, outcome.reason)
+
+
+def _folder(folder: Path, run: Run) -> Path:
+    return folder.resolve() / UNDER_WAY / hashlib.sha256(run.key().encode()).hexdigest()[:16]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and the empty folders in it: those of runs without a checkpoint."""
+    for inner in folder.glob("*"):
+        if not list(inner.glob("*.checkpoint")):
+            shutil.rmtree(inner, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+@contextmanager
+def _signals_noted(wake: threading.Event) -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM and SIGHUP in a list: an exception could interrupt a database transaction."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread may set handlers
+        return
+
+    def note(received: int, _frame: object) -> None:
+        asked.append(received)
+        wake.set()
+
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---- A set of runs ----
+
+
+class RunsToDo:
+    """The runs of a comparison or the like: those that are not done yet, in their order.
+
+    :param runs: All of them
+    :param store: Keeps them
+    :param display: Shows them
+    """
+
+    def __init__(self, runs: Sequence[Run], store: Store, display: Display):
+        self.store, self.display = store, display
+        self.records = {record.run.key(): record for record in store.records(runs)}
+        self._next = iter([r.run for r in self.records.values() if r.state != "done"])
+        display.begin(self.done)
+
+    @property
+    def done(self) -> int:
+        """How many are done."""
+        return sum(record.state == "done" for record in self.records.values())
+
+    def next(self) -> tuple[Run, float | None] | None:
+        run = next(self._next, None)
+        return None if run is None else (run, None)
+
+    def take(self, record: Record) -> None:
+        self.records[record.run.key()] = record
+        self.store.add(record)
+        self.display.ended(record)
+
+    def show(self, under_way: Mapping[str, Progress | None]) -> None:
+        self.display(under_way)
 
 
 def do_runs(
-    runs: Mapping[str, Run],
-    url: str,
-    study: str,
-    jobs: int,
-    log: Path,
+    runs: Iterable[Run],
+    store: Store,
+    executor: Callable[[], TaskExecutor],
+    folder: Path,
     console: Console | None = None,
     labels: Mapping[str, str] | None = None,
-) -> dict[str, RunStatus]:
-    """Do the runs that are not done yet.
+    what: str = "runs",
+) -> list[Record]:
+    """Do the runs that are not done yet. Runs that failed before are tried again.
 
-    :param runs: Key → run, in the order in which they are enqueued
-    :param url: Normalised database URL of the ledger
-    :param study: Name of the study, which is created if it does not exist
-    :param jobs: Number of worker processes
-    :param log: File for the output of the workers
+    :param runs: The runs, in the order in which they are started
+    :param store: Keeps them
+    :param executor: Makes what does them; not called if nothing is left to do
+    :param folder: The command's folder
     :param console: Where to show progress; ``None`` shows nothing
     :param labels: Key → name of the run in the progress display
-    :return: Key → status, each ``"done"`` or ``"failed"``
-    :raises ValueError: if the study's trials are not plain runs
+    :param what: What the runs are, for the message of an interruption
+    :return: One record per run, done or failed
+    :raises ValueError: if the store is that of a tuning study
     :raises Interrupted: on Ctrl-C; finished runs are kept
-    :raises ConnectionError: if the connection to the database is lost
     """
-    display = Display(runs, console or Console(quiet=True), labels)
-    try:
-        with open_ledger(url, study, create=True) as ledger, display.progress:
-            if ledger.executor is not None:
-                raise ValueError(
-                    f"The study {study!r} in {without_password(url)} is a tuning study: give another --out"
-                )
-            return coordinate(_requested(ledger, runs), jobs, log, display)
-    except Interrupted as interrupt:
-        raise Interrupted(interrupt.done, interrupt.total, without_password(url)) from interrupt
-    except StorageInternalError as error:
-        raise lost_database(error) from error
-
-
-def run_statuses(runs: Mapping[str, Run], url: str, study: str) -> dict[str, RunStatus]:
-    """The current status of each run in a ledger. Nothing is run or enqueued.
-
-    :param runs: Key → run
-    :param url: Normalised database URL of the ledger
-    :param study: Name of the study
-    :return: Key → status
-    :raises ValueError: if there is no such study
-    """
-    with open_ledger(url, study, create=False) as ledger:
-        return _requested(ledger, runs).statuses()
-
-
-def _requested(ledger: Ledger, runs: Mapping[str, Run]) -> RequestedRuns:
-    return RequestedRuns(ledger, {key: run.description() for key, run in runs.items()})
+    wanted = list({run.key(): run for run in runs}.values())
+    store.check_is_of_runs()
+    display = Display(wanted, console or Console(quiet=True), labels)
+    work = RunsToDo(wanted, store, display)
+    if work.done < len(wanted):
+        try:
+            with display.progress:
+                do_work(work, executor(), folder)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(work.done, len(wanted), without_password(store.url), what) from interrupt
+    return list(work.records.values())

@@ -1,14 +1,16 @@
-"""Records: what a ledger keeps of runs, and ``runs.csv`` and ``curves.csv`` written from them."""
+"""Records: what is kept of runs, and ``runs.csv`` and ``curves.csv`` written from them."""
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from sb3_ppo_variants.experiments.engine.status import RunStatus, State
-from sb3_ppo_variants.experiments.engine.work import RESULT
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.files import write_csv
+
+State = Literal["done", "failed", "missing"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,33 +18,29 @@ class Record:
     """A run and its outcome.
 
     :param run: The run
-    :param state: ``"done"``, ``"failed"``, or the present state of a run that has not ended
+    :param state: ``"missing"``: it has not ended yet
     :param result: The result of a run that is done
-    :param reason: Why the run failed, if it did
+    :param reason: Why the run failed, if it did: ``"config: …"``, ``"env: …"``, ``"nan: …"``, ``"timeout: …"`` (see
+        :mod:`.runs.guard`) or ``"lost: …"``
+    :param imported_from: Where the run was made, if it was imported
     """
 
     run: Run
     state: State
     result: Result | None = None
     reason: str | None = None
+    imported_from: str | None = None
 
 
-def gather(runs: Mapping[str, Run], statuses: Mapping[str, RunStatus]) -> list[Record]:
-    """The records of runs.
+def conflicts(one: Record, other: Record) -> bool:
+    """Whether two records of equal runs have other results: the wall time aside, these are equal to the bit.
 
-    :param runs: Key → run
-    :param statuses: Key → status
-    :return: One record per run, in the order of ``runs``
+    :param one: A record
+    :param other: Another one with an equal run
     """
-    records = []
-    for key, run in runs.items():
-        status = statuses[key]
-        result = None
-        if status.state == "done" and status.trial is not None:
-            kept = status.trial.user_attrs[RESULT]
-            result = Result(**{**kept, "curve": [CurvePoint(*point) for point in kept["curve"]]})
-        records.append(Record(run, status.state, result, status.reason))
-    return records
+    if one.result is None or other.result is None:
+        return False
+    return (one.result.final_return, one.result.steps) != (other.result.final_return, other.result.steps)
 
 
 def select(records: Sequence[Record], variant: str, environment: str) -> list[Record]:
@@ -90,6 +88,15 @@ def version_note(records: Sequence[Record]) -> str | None:
     return f"The runs were made with different versions: {', '.join(mixed)}" if mixed else None
 
 
+def import_note(records: Sequence[Record]) -> str | None:
+    """Which runs were made elsewhere, ``None`` if all were made here.
+
+    :param records: Records of any runs
+    """
+    sources = Counter(r.imported_from for r in records if r.imported_from is not None)
+    return f"Imported: {', '.join(f'{n} runs from {where}' for where, n in sources.items())}" if sources else None
+
+
 #: Environment → variant → timesteps or seconds, and returns, of each run.
 LearningCurves = dict[str, dict[str, list[tuple[list[float], list[float]]]]]
 
@@ -133,8 +140,9 @@ def write_runs(path: Path, records: Sequence[Record]) -> None:
             speed, seconds = round(result.steps_per_second, 1), round(result.seconds, 3)
             values = [result.final_return, result.episodes, result.steps, speed, seconds]
             versions = json.dumps(result.versions)
-        lines.append([*identity, settings, normalize, run.wall_time, *values, record.state, record.reason, versions])
-    write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions"], lines)
+        ended = [record.state, record.reason, versions, record.imported_from]
+        lines.append([*identity, settings, normalize, run.wall_time, *values, *ended])
+    write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions", "imported_from"], lines)
 
 
 def write_curves(path: Path, records: Sequence[Record]) -> None:

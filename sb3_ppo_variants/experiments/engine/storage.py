@@ -1,6 +1,8 @@
-"""The database of the ledgers, SQLite or PostgreSQL, opened in a way that is safe for Optuna's transactions."""
+"""The databases that keep finished work: SQLite, PostgreSQL or another one that Optuna's RDBStorage can use."""
 
 import importlib.util
+import os
+import socket
 import sqlite3
 import time
 import warnings
@@ -11,14 +13,10 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 
 from sb3_ppo_variants.files import safe_name
-
-HEARTBEAT_SECONDS = 10
-GRACE_SECONDS = 60
-MAX_RETRIES = 3  # of a run whose process has died
 
 T = TypeVar("T")
 
@@ -33,19 +31,23 @@ def storage_url(storage: str | None, out: Path) -> str:
     if storage is None or "://" not in storage:
         return f"sqlite:///{Path(storage or out / 'ledger.db').resolve()}"
     scheme, _, rest = storage.partition("://")
-    if scheme == "sqlite" and rest not in ("", "/", "/:memory:"):
-        return storage
-    if scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        if importlib.util.find_spec("psycopg") is None:
+            raise ValueError(
+                "A PostgreSQL storage needs the driver psycopg: pip install 'sb3_ppo_variants[postgresql]', "
+                "or leave --storage out to use an SQLite file"
+            )
+        return f"postgresql+psycopg://{rest}"
+    if scheme == "sqlite" and rest in ("", "/", "/:memory:"):
+        raise ValueError("A storage in memory keeps nothing: give a path to an SQLite file, or a database URL")
+    try:
+        sqlalchemy.create_engine(storage)
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         raise ValueError(
-            f"--storage {without_password(storage)!r} is not supported: give postgresql://user@host:port/database, "
-            f"sqlite:///path, or a path to an SQLite file"
-        )
-    if importlib.util.find_spec("psycopg") is None:
-        raise ValueError(
-            "A PostgreSQL storage needs the driver psycopg: pip install 'sb3_ppo_variants[postgresql]', "
-            "or leave --storage out to use an SQLite file"
-        )
-    return f"postgresql+psycopg://{rest}"
+            f"--storage {without_password(storage)!r} cannot be used ({error}): give "
+            "postgresql://user@host:port/database, sqlite:///path, or a path to an SQLite file"
+        ) from error
+    return storage
 
 
 def study_name(out: Path) -> str:
@@ -92,70 +94,60 @@ def patiently(action: Callable[[], T], seconds: float = 30.0) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress Optuna's warnings about experimental features (heartbeats) and its message for each opened study."""
+    """Suppress Optuna's message for each opened study, and its warnings about experimental features."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
 
 
-def open_storage(url: str, heartbeat: int, grace: int) -> RDBStorage:
+def open_storage(url: str) -> RDBStorage:
     """Open a database for Optuna and create its tables.
 
     :param url: Normalised database URL (:func:`storage_url`)
-    :param heartbeat: Seconds between signs of life of a running trial
-    :param grace: Seconds without one after which its process counts as dead
     """
     sqlite = url.startswith("sqlite")
     if sqlite:
-        Path(sqlalchemy.make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
+        _file(url).parent.mkdir(parents=True, exist_ok=True)
+    # Check before each use of a connection that the server still answers; wait long for SQLite's lock, which
+    # optuna-dashboard may hold.
+    options = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
     with quiet():
-        storage = RDBStorage(
-            url,
-            # One failed write ends Optuna's heartbeat thread: so wait long for SQLite's lock, and check before each
-            # use of a connection that PostgreSQL still answers.
-            engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
-            heartbeat_interval=heartbeat,
-            grace_period=grace,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES),
-        )
+        storage = RDBStorage(url, engine_kwargs=options)
     if sqlite:
-        # Optuna claims a trial with SELECT ... FOR UPDATE, which SQLite ignores: two workers could claim the same one.
-        # Here every transaction takes the write lock when it begins (SQLAlchemy's recipe for pysqlite).
-        sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
-        sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
-        storage.engine.dispose()  # close the connections opened before the listeners
+        sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
+        storage.engine.dispose()  # close the connections opened before the listener
     return storage
 
 
-def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    # A trial takes about twenty transactions, and each sync takes tens of milliseconds on a busy disk. With a
-    # write-ahead log SQLite need not sync every one: a killed process loses nothing, a power cut at most the last
-    # transactions, and the file stays intact. On a file system that cannot have one, SQLite keeps its rollback journal.
-    with suppress(sqlite3.OperationalError):  # an older process may hold the file in the other mode
+def _write_ahead(connection: Any, _record: Any) -> None:
+    # Each sync takes tens of milliseconds on a busy disk. With a write-ahead log SQLite need not sync every one: a
+    # killed process loses nothing, a power cut at most the last transactions, and the file stays intact. On a file
+    # system that cannot have one, SQLite keeps its rollback journal.
+
+    with suppress(sqlite3.OperationalError):  # a process may hold the file in the other mode
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
             connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _begin_immediate(connection: sqlalchemy.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _file(url: str) -> Path:
+    return Path(sqlalchemy.make_url(url).database or "")
 
 
 def study_names(url: str) -> list[str]:
     """Names of the studies in an existing storage.
 
     :param url: Normalised database URL
+    :raises ValueError: if there is no storage, or it cannot be opened
     """
-    database = Path(sqlalchemy.make_url(url).database or "")
-    if url.startswith("sqlite") and not database.is_file():
-        raise ValueError(f"There is no ledger at {database}")
+    if url.startswith("sqlite") and not _file(url).is_file():
+        raise ValueError(f"There is no ledger at {_file(url)}")
     try:
-        storage = open_storage(url, HEARTBEAT_SECONDS, GRACE_SECONDS)
+        storage = open_storage(url)
         names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
         close_storage(storage)
     except (sqlalchemy.exc.DatabaseError, StorageInternalError) as error:
@@ -173,3 +165,79 @@ def cannot_open(url: str, error: Exception) -> ValueError:
     """The error to raise when a database cannot be opened."""
     cause = getattr(error if hasattr(error, "orig") else error.__cause__, "orig", error)
     return ValueError(f"Cannot open the storage {without_password(url)}: {cause}")
+
+
+@contextmanager
+def locked(url: str, study: str) -> Iterator[None]:
+    """A context in which no other command can write to a study.
+
+    The lock dies with its holder: it is the operating system's lock on a file beside an SQLite file, PostgreSQL's
+    advisory lock of a connection elsewhere. Other databases, and Windows, have none.
+
+    :param url: Normalised database URL
+    :param study: Name of the study
+    :raises ValueError: if another command holds it; the message says which
+    """
+    me = f"process {os.getpid()} on {socket.gethostname()}"
+    if url.startswith("sqlite"):
+        with _locked_file(_file(url).with_name(f"{_file(url).name}.{study}.lock"), study, me):
+            yield
+    elif url.startswith("postgresql"):
+        with _advisory_lock(url, study, me):
+            yield
+    else:
+        yield
+
+
+def _refuse(study: str, holder: str) -> ValueError:
+    return ValueError(
+        f"Another command is at work on the study {study!r}: {holder}. Wait for it or stop it, then rerun this one; or "
+        "give another --out"
+    )
+
+
+@contextmanager
+def _locked_file(path: Path, study: str, me: str) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise _refuse(study, file.read()) from None
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # its holder has just removed it
+            file.truncate(0)
+            file.write(me)
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+@contextmanager
+def _advisory_lock(url: str, study: str, me: str) -> Iterator[None]:
+    engine = sqlalchemy.create_engine(url, connect_args={"application_name": f"ppo-variants {me}"[:63]})
+    key = {"key": f"ppo-variants {study}"}
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if not connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(hashtext(:key))"), key):
+                holder = sqlalchemy.text(
+                    "SELECT application_name || ', connected from ' || coalesce(host(client_addr), 'the server') "
+                    "FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                    "WHERE locktype = 'advisory' AND granted AND objid = (hashtext(:key)::bigint & 4294967295)"
+                )
+                raise _refuse(study, str(connection.scalar(holder, key)))
+            yield
+    except sqlalchemy.exc.DatabaseError as error:
+        raise cannot_open(url, error) from error
+    finally:
+        engine.dispose()

@@ -9,10 +9,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -130,6 +129,15 @@ class Result:
     seconds: float
     curve: list[CurvePoint]
     versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values; :meth:`from_json` reads it."""
+        return {**dataclasses.asdict(self), "curve": [list(point) for point in self.curve]}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Result":
+        """The result that :meth:`to_json` wrote."""
+        return cls(**{**found, "curve": [CurvePoint(*point) for point in found["curve"]]})
 
     @property
     def steps_per_second(self) -> float:
@@ -314,6 +322,7 @@ def train_run(
     report: OnProgress | None = None,
     on_point: OnPoint | None = None,
     prepare: Callable[[BaseAlgorithm], None] | None = None,
+    callbacks: Sequence[BaseCallback] = (),
 ) -> Result:
     """Train one model for its curve and score.
 
@@ -321,10 +330,11 @@ def train_run(
     :param report: See :class:`Recorder`
     :param on_point: See :class:`Recorder`
     :param prepare: See :func:`fit`
+    :param callbacks: See :func:`fit`
     :return: Curve and score; the model is discarded
     :raises ValueError: if the run has no score: no episode finished, or the score is not finite
     """
-    _, result = fit(run, report, on_point, prepare)
+    _, result = fit(run, report, on_point, prepare, callbacks)
     if result.final_return is None:
         raise ValueError(
             f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
@@ -336,16 +346,3 @@ def train_run(
             f"not finite, or the training diverged"
         )
     return result
-
-
-def execute(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
-    """Do a run of a ledger in a worker process, with one thread.
-
-    :param description: See :meth:`Run.description`
-    :param report: See :class:`Recorder`
-    :return: The score, and the result as the JSON values that the ledger keeps
-    """
-    th.set_num_threads(1)
-    result = train_run(Run(**description), report)
-    kept = {**dataclasses.asdict(result), "curve": [list(point) for point in result.curve]}
-    return cast(float, result.final_return), kept  # train_run raises if there is no score

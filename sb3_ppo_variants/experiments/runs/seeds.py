@@ -24,6 +24,16 @@ def test_seeds(count: int) -> list[int]:
     return [FIRST_TEST_SEED + SPACING * i for i in range(_checked("test_seeds", count, 0))]
 
 
+def is_test_seed(seed: int) -> bool:
+    """Whether a seed is one of :func:`test_seeds`."""
+    return seed >= FIRST_TEST_SEED
+
+
+def is_tuning_seed(seed: int) -> bool:
+    """Whether a seed can be one of :func:`tuning_seeds`."""
+    return seed < FIRST_TEST_SEED
+
+
 def check_n_envs(n_envs: int) -> None:
     """Raise an error if two environments of a study would get the same seed.
 

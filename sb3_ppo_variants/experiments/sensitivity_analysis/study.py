@@ -12,9 +12,10 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
-from sb3_ppo_variants.experiments.engine.records import Record, gather, write_runs
+from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.records import Record, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.workers import worker_count
+from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
@@ -57,6 +58,7 @@ def sensitivity(
     n_envs: int = 1,
     settings: Mapping[str, Any] | None = None,
     jobs: int | None = None,
+    executor: Any = LOCAL,
     storage: str | None = None,
     out: str | Path = "runs/sensitivity",
     console: Console | None = None,
@@ -74,7 +76,8 @@ def sensitivity(
     :param seeds: Runs of each point
     :param n_envs: Environments stepped together in each run
     :param settings: Constructor argument → value in every run; they replace the class's defaults
-    :param jobs: Worker processes; by default one for each available core
+    :param jobs: How many runs may be under way at once; by default one for each available core
+    :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the ledger and the results
     :param console: Where to show progress; ``None`` shows nothing
@@ -85,7 +88,7 @@ def sensitivity(
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names:
         raise ValueError("A sensitivity study needs an environment, got none")
-    workers = worker_count(jobs)
+    check_jobs(jobs)
     check_n_envs(n_envs)
     passed = run_settings(name, settings or {})
     values = grid(name, passed, parameters, points or {})
@@ -103,10 +106,8 @@ def sensitivity(
     for i in range(len(chosen)):
         check_by_building(runs[names[0], wanted[0], i])
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
-    by_key = {run.key(): run for run in runs.values()}
-    url, log = storage_url(storage, out), out / "workers.log"
-    statuses = do_runs(by_key, url, study_name(out), workers, log, console, labels)
-    rows = gather(by_key, statuses)
+    with open_store(storage_url(storage, out), study_name(out)) as store:
+        rows = do_runs(runs.values(), store, lambda: task_executor(executor, jobs, out), out, console, labels)
     found = [
         _point(rows, environment, argument, value, passed, value == defaults.get(argument))
         for environment in names

@@ -8,19 +8,21 @@ is that of the first confirmation. The intervals of one confirmation hold togeth
 again, one more setting each time, and stops at the first winner errs up to 5 % × (1 + 1/2 + 1/3 + …) of the time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
-from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, RUN, SUFFIX, Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.records import Record, gather
-from sb3_ppo_variants.experiments.engine.storage import study_names
+from sb3_ppo_variants.experiments.engine.executors import TaskExecutor
+from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, Store
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked
 from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, LEAST_SEEDS
+
+SUFFIX = "-confirmation"  # of the second study's name
 
 
 def check_confirmation(confirm: int, seeds: int) -> None:
@@ -62,17 +64,13 @@ def best_settings(
     return {f"trial {t.number}": t for place, t in enumerate(candidates) if place < count or t.number in confirmed}
 
 
-def check_test_seeds(url: str, study: str, seeds: int) -> None:
+def check_test_seeds(store: Store, seeds: int) -> None:
     """Raise when a study has been confirmed on another number of test seeds.
 
-    :param url: Storage of the ledger
-    :param study: Name of the tuning study
+    :param store: The confirmation's
     :param seeds: Test seeds asked for
     """
-    if study + SUFFIX not in study_names(url):
-        return
-    with open_ledger(url, study + SUFFIX, create=False) as ledger:
-        before = len(_confirmed_seeds(ledger))
+    before = len(_confirmed_seeds(store))
     if before not in (0, seeds):
         raise ValueError(
             f"This study has been confirmed on {before} test seeds, and {seeds} are asked for: to choose their number "
@@ -80,20 +78,20 @@ def check_test_seeds(url: str, study: str, seeds: int) -> None:
         )
 
 
-def _confirmed_seeds(ledger: Ledger) -> list[int]:
-    described = [t.user_attrs[DESCRIPTION] for t in ledger.trials() if DESCRIPTION in t.user_attrs]
+def _confirmed_seeds(store: Store) -> list[int]:
+    described = [t.user_attrs[DESCRIPTION] for t in store.trials() if DESCRIPTION in t.user_attrs]
     return sorted({description["seed"] for description in described})
 
 
-def confirmed_before(ledger: Ledger, plan: StudyPlan, trials: Sequence[TrialRecord]) -> list[int]:
+def confirmed_before(store: Store, plan: StudyPlan, trials: Sequence[TrialRecord]) -> list[int]:
     """Numbers of the trials whose settings have been run on test seeds.
 
-    :param ledger: The confirmation's
+    :param store: The confirmation's
     :param plan: The study
     :param trials: Its trials
     """
-    seeds = _confirmed_seeds(ledger)
-    known = {t.user_attrs.get(RUN) for t in ledger.trials()}
+    seeds = _confirmed_seeds(store)
+    known = {t.user_attrs.get(RUN) for t in store.trials()}
     return [t.number for t in trials if any(run.key() in known for run in plan.runs(t.settings, seeds[:1]))]
 
 
@@ -103,10 +101,9 @@ def confirm_candidates(
     count: int,
     seeds: int,
     *,
-    url: str,
-    study: str,
-    jobs: int,
-    log: Path,
+    store: Store,
+    executor: Callable[[], TaskExecutor],
+    folder: Path,
     console: Console,
 ) -> list[Candidate]:
     """Run the best settings and the defaults on the test seeds.
@@ -115,26 +112,24 @@ def confirm_candidates(
     :param trials: Its trials
     :param count: How many of the best
     :param seeds: Test seeds
-    :param url: Storage of the ledger
-    :param study: Name of the tuning study
-    :param jobs: Worker processes
-    :param log: What the workers say
+    :param store: The confirmation's
+    :param executor: Makes what does the runs
+    :param folder: The study's folder
     :param console: Where to show progress
     :return: The defaults, then the best and whatever was confirmed before; empty if there is nothing but the defaults
     """
-    with open_ledger(url, study + SUFFIX, create=True) as ledger:
-        chosen = best_settings(plan, trials, count, confirmed_before(ledger, plan, trials))
+    chosen = best_settings(plan, trials, count, confirmed_before(store, plan, trials))
     if not chosen:
         return []
     passed = {DEFAULTS: plan.passed(0, {})} | {name: dict(trial.settings) for name, trial in chosen.items()}
     values = {DEFAULTS: plan.default_values()} | {name: dict(trial.values) for name, trial in chosen.items()}
     wanted = {name: plan.runs(given, test_seeds(seeds)) for name, given in passed.items()}
     # Seeds outside settings: an unfinished confirmation has all settings alike.
-    by_key = {run.key(): run for group in zip(*wanted.values(), strict=True) for run in group}
+    runs = [run for group in zip(*wanted.values(), strict=True) for run in group]
     labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
-    statuses = do_runs(by_key, url, study + SUFFIX, jobs, log, console, labels)
-    records = {name: gather({run.key(): run for run in group}, statuses) for name, group in wanted.items()}
-    return [_candidate(name, passed[name], values[name], records[name]) for name in passed]
+    what = "runs of the confirmation"
+    by_key = {r.run.key(): r for r in do_runs(runs, store, executor, folder, console, labels, what)}
+    return [_candidate(name, passed[name], values[name], [by_key[r.key()] for r in wanted[name]]) for name in passed]
 
 
 def _candidate(

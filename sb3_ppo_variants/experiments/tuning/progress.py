@@ -1,14 +1,11 @@
 """What a tuning study shows on the terminal: its progress while it runs, its best trials and the verdict at the end."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from sb3_ppo_variants.experiments.engine.status import SETTLED, RunStatus
+from sb3_ppo_variants.experiments.engine.progress import RunBars, TimeLeft, duration, say
 from sb3_ppo_variants.experiments.reporting.tables import Table, number
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, counts, ranked
 
@@ -19,69 +16,49 @@ SHOWN = 5  # trials at the end
 
 
 class StudyDisplay:
-    """Shows the progress of a study: a moving bar on a terminal, elsewhere one line per finished trial.
+    """Shows the progress of a study: bars on a terminal, elsewhere one line per settled trial.
+
+    It is live within a ``with display.progress`` block.
 
     :param total: Trials asked for
-    :param read: Reads the settled trials from the ledger
     :param console: Where to show it
     """
 
-    def __init__(self, total: int, read: Callable[[], Sequence[TrialRecord]], console: Console):
-        self.total, self.read, self.console = total, read, console
-        self._shown: set[int] | None = None  # numbers of the trials shown; None before the first call
-        self._before = 0
-        self._settled = -1
-        self._start = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._bar = self._progress.add_task("trials", total=total, note="")
+    def __init__(self, total: int, console: Console):
+        self.total, self.console = total, console
+        self._shown: set[int] = set()  # numbers of trials
+        self._left = TimeLeft(total)
+        self._bars = RunBars("trials", total, console)
+        self.progress = self._bars.progress
+        self.show = self._bars.show
 
-    @contextmanager
-    def live(self) -> Iterator["StudyDisplay"]:
-        """Show while the block runs."""
-        with self._progress:
-            yield self
+    def begin(self, trials: Sequence[TrialRecord]) -> None:
+        """To be called first.
 
-    def __call__(self, statuses: Mapping[str, RunStatus]) -> None:
-        """Show where the trials stand now."""
-        settled = sum(s.state in SETTLED for s in statuses.values())
-        if settled != self._settled:
-            self._settled = settled
-            self._update(self.read(), settled)
-        self._progress.update(self._bar, completed=settled)
+        :param trials: The trials that were settled before
+        """
+        self._shown = {t.number for t in trials}
+        self._left.done_before = len(trials)
+        if trials:
+            say(self.console, f"{len(trials)} of {self.total} trials were done before")
+        self._bars.update(len(trials), None)
 
-    def _update(self, trials: Sequence[TrialRecord], settled: int) -> None:
-        if self._shown is None:
-            self._shown, self._before = {t.number for t in trials}, settled
-            if settled:
-                _print(self.console, f"{settled} of {self.total} trials were done before")
-        note = " · ".join([*best_against_defaults(trials), *self._time_left(settled)])
+    def update(self, trials: Sequence[TrialRecord]) -> None:
+        """To be called when a trial has been settled.
+
+        :param trials: All settled trials
+        """
+        left, settled = self._left(len(trials)), len(trials)
+        note = " · ".join([*best_against_defaults(trials), *([left] if left else [])])
         for trial in trials:
             if trial.number not in self._shown:
                 self._shown.add(trial.number)
+                line = f"[{settled}/{self.total}] trial {trial.number}"
                 if trial.state == "failed":
-                    _print(
-                        self.console,
-                        f"[{settled}/{self.total}] trial {trial.number} failed: {trial.reason}",
-                        style="red",
-                    )
+                    say(self.console, f"{line} failed: {trial.reason}", style="red")
                 elif not self.console.is_terminal:
-                    _print(self.console, f"[{settled}/{self.total}] trial {trial.number}: {_outcome(trial)} · {note}")
-        self._progress.update(self._bar, note=note)
-
-    def _time_left(self, settled: int) -> list[str]:
-        """Estimated from the mean pace of this command."""
-        new = settled - self._before
-        if new < 1 or settled >= self.total:
-            return []
-        seconds = (time.monotonic() - self._start) / new * (self.total - settled)
-        return [f"about {_duration(seconds)} left"]
+                    say(self.console, f"{line}: {_outcome(trial)} · {note}")
+        self._bars.update(settled, note)
 
 
 def best_against_defaults(trials: Sequence[TrialRecord]) -> list[str]:
@@ -99,14 +76,8 @@ def best_against_defaults(trials: Sequence[TrialRecord]) -> list[str]:
 def _outcome(trial: TrialRecord) -> str:
     if trial.state == "pruned":
         return str(trial.reason)
-    how = f"in {_duration(trial.seconds)}" if trial.reused is None else f"(settings of trial {trial.reused})"
+    how = f"in {duration(trial.seconds)}" if trial.reused is None else f"(settings of trial {trial.reused})"
     return f"score {trial.score:.4g} {how}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def show(tuned: "Tuned", console: Console) -> None:
@@ -117,21 +88,21 @@ def show(tuned: "Tuned", console: Console) -> None:
     """
     reused = sum(t.reused is not None for t in tuned.trials)
     note = f"; {reused} reused a score" if reused else ""
-    _print(console, f"{len(tuned.trials)} trials: {counts(tuned.trials)}{note}")
+    say(console, f"{len(tuned.trials)} trials: {counts(tuned.trials)}{note}")
     _trials(tuned).show(console)
     for trial in tuned.trials:
         if trial.state == "failed":
-            _print(console, f"FAILED trial {trial.number}: {trial.reason}")
+            say(console, f"FAILED trial {trial.number}: {trial.reason}")
     if tuned.verdict is None:
-        _print(console, "Not confirmed: the scores above flatter the best, which were chosen because they looked good.")
+        say(console, "Not confirmed: the scores above flatter the best, which were chosen because they looked good.")
         return
     if tuned.verdict.table.body:
         tuned.verdict.table.show(console)
     for note in tuned.verdict.notes:
-        _print(console, note)
-    _print(console, f"Verdict: {tuned.verdict.words}")
+        say(console, note)
+    say(console, f"Verdict: {tuned.verdict.words}")
     for why in tuned.without_entry:
-        _print(console, why)
+        say(console, why)
 
 
 def _trials(tuned: "Tuned") -> Table:
@@ -146,7 +117,3 @@ def _trials(tuned: "Tuned") -> Table:
 
 def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _print(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -211,3 +211,7 @@ def _replayed(trial: TrialRecord, timesteps: int, others: Sequence[Curves]) -> t
             of_environment.append(curve)
             index += 1
     return so_far, None
+
+
+def objection(number, returns, earlier, plan):
+    return None

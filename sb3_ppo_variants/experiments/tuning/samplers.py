@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION
 from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 from sb3_ppo_variants.experiments.search_space.spaces import Space
 

@@ -2,44 +2,37 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, EXECUTOR, FOLLOWED_BY, SUFFIX, Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.status import RequestedRuns, RunStatus
-from sb3_ppo_variants.experiments.engine.storage import lost_database, storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.workers import Interrupted, coordinate, worker_count
+from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
+from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.progress import say
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
+from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store
+from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
+from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed
 from sb3_ppo_variants.experiments.search_space.spaces import Space
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
+    SUFFIX,
     check_confirmation,
     check_test_seeds,
     confirm_candidates,
 )
-from sb3_ppo_variants.experiments.tuning.failures import RepeatedError, repeated_error
+from sb3_ppo_variants.experiments.tuning.failures import RepeatedError
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan, first_difference, make_plan, without_update
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
-from sb3_ppo_variants.experiments.tuning.trials import (
-    EXHAUSTED,
-    PLAN,
-    TIMEOUT,
-    Candidate,
-    TrialRecord,
-    descriptions,
-    ranked,
-    read_trials,
-)
+from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked, read_trials
 from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge, nothing_to_confirm
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_winner
 from sb3_ppo_variants.files import safe_name
-
-# The executor of its trials, as a study names it; see ``engine.work.MOVED_EXECUTORS``.
-TRIALS = "sb3_ppo_variants.experiments.tuning_work:Trials"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +69,7 @@ def tune(
     seeds: int = 3,
     n_envs: int = 1,
     jobs: int | None = None,
+    executor: Any = LOCAL,
     sampler: str = "tpe",
     sampler_seed: int = 0,
     only: Iterable[str] = (),
@@ -88,6 +82,8 @@ def tune(
     test_seeds: int = 10,
     storage: str | None = None,
     zoo_configs: str | Path | None = None,
+    imports: Iterable[str] = (),
+    export: str | Path | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
     command: str | None = None,
@@ -108,7 +104,9 @@ def tune(
     :param timesteps: Training steps of each run
     :param seeds: Tuning seeds: runs of a trial in each environment
     :param n_envs: Environments stepped together in each run
-    :param jobs: Worker processes, one thread each; by default one for each available core
+    :param jobs: How many runs may be under way at once; by default one for each available core. With several, what
+        the sampler proposes depends on which trials have finished by then
+    :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
     :param sampler_seed: What the sampler draws depends on it and on the number of the trial
     :param only: Arguments to search, by default the whole space
@@ -118,12 +116,15 @@ def tune(
     :param references: Environment → (random policy's return, reference return), for environments that
         :mod:`.references` does not know; without one for each, several environments are compared by ranks
     :param pruning: End trials early that fall behind the earlier ones (see :mod:`.pruning`)
-    :param trial_timeout: Seconds after which a trial fails
+    :param trial_timeout: Seconds that the runs of a trial may take together; after that it fails
     :param confirm: How many of the best settings to confirm; 0 leaves the confirmation out
     :param test_seeds: Test seeds of the confirmation, at least 10
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param zoo_configs: Folder with a YAML file for each algorithm, which a confirmed winner is written to, for the
         environments in which it is shown to be better; by default ``out/zoo_configs``
+    :param imports: Finished runs made elsewhere (see :func:`.transfer.import_runs`); whatever trial or candidate wants
+        one of them need not train it
+    :param export: Folder to which all finished runs are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param out: Where the ledger and the results go, by default ``runs/tune-<algorithm>``
     :param console: Where to show progress; nowhere by default
     :param command: The command that the report shows
@@ -134,7 +135,7 @@ def tune(
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
     _check(trials, trial_timeout)
-    workers = worker_count(jobs)
+    check_jobs(jobs)
     check_confirmation(confirm, test_seeds)
     plan = make_plan(
         algorithm,
@@ -151,60 +152,57 @@ def tune(
         pruning=pruning,
     )
     if (note := without_update(plan)) is not None:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(console, note)
     url, study = storage_url(storage, out), study_name(out)
-    log = out / "workers.log"
-    if storage is not None:
-        join = f"ppo-variants worker --storage {without_password(url)} --study {study}"
-        console.print(f"others can join with: {join}", markup=False, highlight=False, soft_wrap=True)
-    phase = "trials"
-    try:
-        with open_ledger(url, study, create=True) as ledger:
-            keep_plan(ledger, plan, trial_timeout)
-            if confirm:
-                check_test_seeds(url, study, test_seeds)  # before any trial runs
-            ledger.keep(FOLLOWED_BY, study + SUFFIX if confirm else None)
-            try:
-                _run_trials(ledger, plan, trials, workers, log, console)
-            except RepeatedError as error:
-                found = _conclude(plan, read_trials(ledger, plan), None, out, out, command)
-                written = ", ".join(map(str, found.files))
-                raise RepeatedError(f"{error}. What has finished is in {written}") from None
-            records = read_trials(ledger, plan)
-        candidates, phase = [], "runs of the confirmation"
+
+    def make() -> TaskExecutor:
+        return task_executor(executor, jobs, out)
+
+    with ExitStack() as stores:
+        store, tuning_runs, test_runs = (
+            stores.enter_context(open_store(url, study + suffix)) for suffix in ("", RUNS_SUFFIX, SUFFIX)
+        )
+        keep_plan(store, plan)
+        for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
+            say(console, f"imported from {note}")
+        if confirm:
+            check_test_seeds(test_runs, test_seeds)  # before any trial runs
+        display = StudyDisplay(trials, console)
+        try:
+            _run_trials(TrialsToDo(store, tuning_runs, plan, trials, trial_timeout, display), make, out)
+        except RepeatedError as error:
+            found = _conclude(plan, read_trials(store, plan), None, out, out, command)
+            written = ", ".join(map(str, found.files))
+            raise RepeatedError(f"{error}. What has finished is in {written}") from None
+        records, candidates = read_trials(store, plan), list[Candidate]()
         if confirm:
             candidates = confirm_candidates(
-                plan, records, confirm, test_seeds, url=url, study=study, jobs=workers, log=log, console=console
+                plan, records, confirm, test_seeds, store=test_runs, executor=make, folder=out, console=console
             )
-    except Interrupted as interrupt:
-        raise Interrupted(interrupt.done, interrupt.total, without_password(url), phase) from interrupt
-    except StorageInternalError as error:
-        raise lost_database(error) from error
+        exported = [] if export is None else export_runs([tuning_runs, test_runs], Path(export))
     folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
-    return _conclude(plan, records, candidates if confirm else None, out, folder, command)
+    tuned = _conclude(plan, records, candidates if confirm else None, out, folder, command)
+    return dataclasses.replace(tuned, files=[*tuned.files, *exported])
 
 
-def keep_plan(ledger: Ledger, plan: StudyPlan, trial_timeout: float | None) -> None:
-    """Write a study's plan into its ledger, or raise when there is another one.
+def keep_plan(store: Store, plan: StudyPlan) -> None:
+    """Write a study's plan into its store, or raise when there is another one.
 
-    :param ledger: The study
+    :param store: The study
     :param plan: The plan
-    :param trial_timeout: Seconds after which a trial fails; not part of the plan, the newest command's holds
     """
-    attributes = ledger.attributes()
+    kept = store.attributes.get(PLAN)
     remedy = "give another --out (and another folder name, if the storage is shared), or the command as it was"
-    if PLAN in attributes:
-        difference = first_difference(StudyPlan.from_json(attributes[PLAN]), plan)
+    if kept is not None:
+        difference = first_difference(StudyPlan.from_json(kept), plan)
         if difference is not None:
             raise ValueError(
-                f"The study {ledger.name!r} has another plan: {difference}. {remedy[0].upper()}{remedy[1:]}"
+                f"The study {store.name!r} has another plan: {difference}. {remedy[0].upper()}{remedy[1:]}"
             )
-    elif ledger.trials():
-        raise ValueError(f"The study {ledger.name!r} is a comparison: {remedy}")
+    elif store.trials():
+        raise ValueError(f"The study {store.name!r} is a comparison: {remedy}")
     else:
-        ledger.keep(PLAN, plan.to_json())
-    ledger.keep(TIMEOUT, trial_timeout)
-    ledger.keep(EXECUTOR, attributes.get(EXECUTOR, TRIALS))
+        store.keep(PLAN, plan.to_json())
 
 
 def _check(trials: int, trial_timeout: float | None) -> None:
@@ -214,20 +212,16 @@ def _check(trials: int, trial_timeout: float | None) -> None:
         raise ValueError(f"The trial timeout is a positive number of seconds, got {trial_timeout!r}")
 
 
-def _run_trials(ledger: Ledger, plan: StudyPlan, trials: int, jobs: int, log: Path, console: Console) -> None:
-    requested = RequestedRuns(ledger, descriptions(plan, trials))
-    display = StudyDisplay(trials, lambda: read_trials(ledger, plan), console)
-
-    def watch(statuses: Mapping[str, RunStatus]) -> None:
-        display(statuses)
-        settled = [t for t in ledger.trials() if DESCRIPTION in t.user_attrs and ledger.is_settled(t)]
-        if (error := repeated_error(settled)) is not None:
-            raise RepeatedError(error)
-
-    with display.live():
-        statuses = coordinate(requested, jobs, log, watch)
-    if any(status.reason == EXHAUSTED for status in statuses.values()):
-        console.print("the space is exhausted: every setting in it has been tried, so the study ends here")
+def _run_trials(work: TrialsToDo, executor: Callable[[], TaskExecutor], out: Path) -> None:
+    if work.is_to_do:
+        try:
+            with work.display.progress:
+                do_work(work, executor(), out)
+        except KeyboardInterrupt as interrupt:
+            where = without_password(work.store.url)
+            raise Interrupted(work.done, work.total, where, "trials") from interrupt
+    if work.done < work.total:
+        say(work.display.console, "the space is exhausted: every setting in it has been tried, so the study ends here")
 
 
 def _conclude(

@@ -1,77 +1,241 @@
-"""The executor of a tuning study: what a worker does for one trial.
+"""The trials of a tuning study as sets of runs: what is started next, and when a trial is told.
 
-It lets the sampler propose settings, trains one run for each environment and tuning seed (environments outside, seeds
-inside), and scores them. Runs are deterministic in their settings, so a trial whose settings have already been scored
-reuses the returns.
+The sampler proposes the settings of a trial, one run is done for each environment and tuning seed (environments
+outside, seeds inside), and the trial is told its score. With several jobs the runs of one trial are spread first, so
+that the sampler sees as many finished trials as possible.
+
+Runs are kept in a study of their own beside that of the trials. A run that is kept is never repeated, whichever trial
+wants it. A trial that was under way when a command ended keeps its settings, and goes on when the command is rerun.
 """
 
 import copy
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import optuna
-import torch as th
 from optuna.trial import FrozenTrial, Trial, TrialState
-from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, Ledger
+from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import patiently
-from sb3_ppo_variants.experiments.engine.work import RESULT, Failure, Reporter, StudyStopped
-from sb3_ppo_variants.experiments.runs.provenance import versions
-from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run, train_run
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, Store
+from sb3_ppo_variants.experiments.engine.task import Progress
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Run
 from sb3_ppo_variants.experiments.runs.seeds import tuning_seeds
 from sb3_ppo_variants.experiments.search_space.spaces import finite_size
-from sb3_ppo_variants.experiments.tuning.failures import Guard, ended_when_stuck, repeated_error
+from sb3_ppo_variants.experiments.tuning.failures import RepeatedError, repeated_error
+from sb3_ppo_variants.experiments.tuning.metric import Returns
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.pruning import PruningRule, RunPruner
+from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
+from sb3_ppo_variants.experiments.tuning.pruning import objection
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER, TrialSampler
-from sb3_ppo_variants.experiments.tuning.trials import EXHAUSTED, PLAN, TIMEOUT, Curves, proposed
+from sb3_ppo_variants.experiments.tuning.trials import number_of, proposed, read_trials, settled
 
 KEPT_POINTS = 50  # of a run's learning curve
+RUNS_SUFFIX = "-runs"  # of the name of the study that keeps the runs of a study's trials
 
 
-class Trials:
-    """Does the trials of a tuning study: the executor that stands in the study's attributes.
+@dataclasses.dataclass
+class OpenTrial:
+    """A trial that has settings and is not told yet.
 
-    :param ledger: The study; its sampler is set
+    :param trial: Optuna's trial
+    :param number: Its place in the study
+    :param settings: What the constructor is given
+    :param runs: Key → run, in the order in which they are done
     """
 
-    def __init__(self, ledger: Ledger):
-        attributes = ledger.attributes()
-        self.ledger = ledger
-        self.plan = StudyPlan.from_json(attributes[PLAN])
-        self.timeout: float | None = attributes.get(TIMEOUT)
-        self.size = finite_size(self.plan.space)
-        self.versions = versions()  # reading them takes longer than a transaction
-        view = self._rescored if self.plan.metric.relative else lambda study: study
-        ledger.study.sampler = TrialSampler(self.plan.sampler, self.plan.sampler_seed, self.plan.space, view)
-        th.set_num_threads(1)  # results depend on the thread count
+    trial: Trial
+    number: int
+    settings: Mapping[str, Any]
+    runs: Mapping[str, Run]
 
-    def __call__(self, description: Mapping[str, Any], reporter: Reporter) -> tuple[float, dict[str, Any]]:
-        """Do one trial.
 
-        :param description: Of the trial: its number
-        :param reporter: Writes the trial's progress into the ledger
-        :return: Its score against the trials that have finished by now, and what the ledger keeps
-        """
-        number = description[NUMBER]
-        settled = [t for t in reporter.trials if self.ledger.is_settled(t)]
-        if (error := repeated_error(settled)) is not None:
-            raise StudyStopped(error)
-        if self._is_exhausted(settled):
-            raise optuna.TrialPruned(EXHAUSTED)
-        values = suggest(reporter.trial, self.plan)
-        settings = self.plan.passed(number, values)
-        identity = self.plan.identity(settings)
-        done = [t for t in settled if t.state == TrialState.COMPLETE]
-        equal = next((t for t in done if t.user_attrs[RESULT]["identity"] == identity), None)
-        if equal is not None:
-            result = {**equal.user_attrs[RESULT], "reused": equal.user_attrs[DESCRIPTION][NUMBER]}
-        else:
-            with ended_when_stuck(self.ledger, reporter.trial, self.timeout):
-                result = self._train(number, settings, earlier_curves(settled), reporter)
-        others = [t.user_attrs[RESULT]["returns"] for t in done if t is not equal]
-        return self.plan.metric.score(result["returns"], others), result
+class TrialsToDo:
+    """The trials of a study that are not settled yet.
+
+    :param store: Keeps the trials
+    :param run_store: Keeps their runs
+    :param plan: The study's plan
+    :param trials: How many trials are wanted
+    :param timeout: Seconds that the runs of a trial may take together; ``None`` for any time
+    :param display: Shows them
+    """
+
+    def __init__(
+        self, store: Store, run_store: Store, plan: StudyPlan, trials: int, timeout: float | None, display: StudyDisplay
+    ):
+        self.store, self.run_store, self.plan, self.timeout, self.display = store, run_store, plan, timeout, display
+        view = self._rescored if plan.metric.relative else lambda study: study
+        store.study.sampler = TrialSampler(plan.sampler, plan.sampler_seed, plan.space, view)
+        self.total = trials
+        self._size = finite_size(plan.space)
+        self._settled = settled(store.trials())
+        self._ended: dict[str, Record] = {}  # the runs of open trials that have ended
+        self._started: set[str] = set()
+        self._open: list[OpenTrial] = []
+        self._missing = sorted(set(range(trials)) - set(map(number_of, self._settled)), reverse=True)
+        display.begin(read_trials(store, plan))
+        self._take_up_what_was_under_way()
+
+    @property
+    def done(self) -> int:
+        """How many trials are settled."""
+        return len(self._settled)
+
+    @property
+    def is_to_do(self) -> bool:
+        """Whether anything is left to do."""
+        return self.done < self.total and not self.is_exhausted
+
+    # ---- What the coordinator calls ----
+
+    def next(self) -> tuple[Run, float | None] | None:
+        while True:
+            for trial in self._open:
+                for key, run in trial.runs.items():
+                    if key not in self._ended and key not in self._started:
+                        self._started.add(key)
+                        return run, self._time_left(trial)
+            if not self._missing or self.is_exhausted:
+                return None
+            self._ask(self._missing.pop())
+
+    def take(self, record: Record) -> None:
+        key = record.run.key()
+        self._started.discard(key)
+        self.run_store.add(record)
+        self._ended[key] = record
+        for trial in [t for t in self._open if key in t.runs]:
+            self._tell_if_decided(trial)
+
+    def show(self, under_way: Mapping[str, Progress | None]) -> None:
+        runs = {key: (trial, run) for trial in self._open for key, run in trial.runs.items()}
+        labels = {key: f"trial {trial.number} {run.environment} seed {run.seed}" for key, (trial, run) in runs.items()}
+        self.display.show({labels[key]: (runs[key][1], at) for key, at in under_way.items() if key in runs})
+
+    # ---- Asking ----
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every setting in the space has been tried or is under way."""
+        if self._size is None:
+            return False
+        tried = {self.plan.identity(trial.settings) for trial in self._open}
+        for trial in self._settled:
+            if (values := proposed(trial, self.plan)) is not None:
+                tried.add(self.plan.identity(self.plan.passed(number_of(trial), values)))
+        return len(tried) >= self._size
+
+    def _take_up_what_was_under_way(self) -> None:
+        study = self.store.study
+        for left in self.store.trials(TrialState.RUNNING, TrialState.WAITING):
+            number = left.user_attrs.get(DESCRIPTION, {}).get(NUMBER)
+            if left.state == TrialState.RUNNING and number in self._missing:
+                self._missing.remove(number)
+                self._begin(patiently(lambda left=left: Trial(study, left._trial_id)), number)  # type: ignore[misc]
+            else:
+                # Left by a kill between two transactions, or by the queue of an earlier version.
+                patiently(lambda left=left: study._storage.set_trial_state_values(left._trial_id, TrialState.FAIL))  # type: ignore[misc]
+
+    def _ask(self, number: int) -> None:
+        study = self.store.study
+        values = self.plan.default_values() if number == 0 else {}
+        fixed = {d.parameter_name(a): d.parameter(values[a]) for a, d in self.plan.space.items() if a in values}
+        attributes = {RUN: f"trial {number}", DESCRIPTION: {NUMBER: number}}
+        patiently(lambda: study.enqueue_trial(fixed, attributes))
+        self._begin(patiently(study.ask), number)
+
+    def _begin(self, trial: Trial, number: int) -> None:
+        settings = self.plan.passed(number, suggest(trial, self.plan))
+        runs = {run.key(): run for run in self.plan.runs(settings, tuning_seeds(self.plan.seeds))}
+        opened = OpenTrial(trial, number, settings, runs)
+        self._open.append(opened)
+        if self._equal(opened) is None:
+            kept = self.run_store.records(list(runs.values()))
+            self._ended |= {record.run.key(): record for record in kept if record.state == "done"}
+        self._tell_if_decided(opened)
+
+    def _time_left(self, trial: OpenTrial) -> float | None:
+        return None if self.timeout is None else max(self.timeout - self._seconds(trial), 0.1)
+
+    def _seconds(self, trial: OpenTrial) -> float:
+        results = [self._ended[key].result for key in trial.runs if key in self._ended]
+        return sum(result.seconds for result in results if result is not None)
+
+    # ---- Telling ----
+
+    def _tell_if_decided(self, trial: OpenTrial) -> None:
+        if (equal := self._equal(trial)) is not None:
+            self._tell(trial, {**equal.user_attrs[RESULT], "reused": number_of(equal)})
+            return
+        ended = [self._ended[key] for key in trial.runs if key in self._ended]
+        if failed := [record for record in ended if record.result is None]:
+            self._tell(trial, None, TrialState.FAIL, str(failed[0].reason))
+        elif self.timeout is not None and self._seconds(trial) > self.timeout:
+            why = f"timeout: its runs took longer than {self.timeout:g} s together; allow more with --trial-timeout"
+            self._tell(trial, None, TrialState.FAIL, why)
+        elif len(ended) == len(trial.runs):
+            self._tell(trial, self._result(trial, ended))
+        elif self.plan.pruning:
+            in_order = list(itertools.takewhile(lambda key: key in self._ended, trial.runs))
+            result = self._result(trial, [self._ended[key] for key in in_order])
+            if (why := objection(trial.number, result["returns"], self._returns(trial), self.plan)) is not None:
+                self._tell(trial, result, TrialState.PRUNED, why)
+
+    def _tell(
+        self,
+        trial: OpenTrial,
+        result: Mapping[str, Any] | None,
+        state: TrialState | None = None,
+        why: str | None = None,
+    ) -> None:
+        asked = trial.trial
+        if result is not None:
+            patiently(lambda: asked.set_user_attr(RESULT, dict(result)))
+        if why is not None:
+            patiently(lambda: asked.set_user_attr(REASON, {"text": why, "trial": asked.number}))
+        score = None
+        if state is None and result is not None:
+            score = self.plan.metric.score(result["returns"], self._returns(trial))
+        patiently(lambda: self.store.study.tell(asked, score, state))
+        self._open.remove(trial)
+        self._settled.append(self.store.trials()[asked.number])
+        wanted = {key for other in self._open for key in other.runs}
+        self._ended = {key: record for key, record in self._ended.items() if key in wanted}
+        self.display.update(read_trials(self.store, self.plan))
+        if (error := repeated_error(self._settled)) is not None:
+            raise RepeatedError(error)
+
+    def _equal(self, trial: OpenTrial) -> FrozenTrial | None:
+        """A finished trial with equal settings: as runs are deterministic, it would come out the same."""
+        identity = self.plan.identity(trial.settings)
+        done = [t for t in self._settled if t.state == TrialState.COMPLETE]
+        return next((t for t in done if t.user_attrs[RESULT]["identity"] == identity), None)
+
+    def _returns(self, trial: OpenTrial) -> list[Returns]:
+        """The returns of the settled trials that have other settings and were trained."""
+        identity = self.plan.identity(trial.settings)
+        results = [t.user_attrs[RESULT] for t in self._settled if RESULT in t.user_attrs]
+        return [r["returns"] for r in results if r["reused"] is None and r["identity"] != identity]
+
+    def _result(self, trial: OpenTrial, records: Sequence[Record]) -> dict[str, Any]:
+        """What the study keeps of a trial."""
+        returns: dict[str, list[float | None]] = {environment: [] for environment in self.plan.environments}
+        curves: dict[str, list[Any]] = {environment: [] for environment in self.plan.environments}
+        results = [record.result for record in records if record.result is not None]
+        for record, result in zip(records, results, strict=True):
+            returns[record.run.environment].append(result.final_return)
+            curves[record.run.environment].append(thinned(result.curve, self.plan.timesteps))
+        return {
+            "settings": dict(trial.settings),
+            "identity": self.plan.identity(trial.settings),
+            "returns": returns,
+            "curves": curves,
+            "versions": results[0].versions if results else {},
+            "reused": None,
+        }
 
     def _rescored(self, study: optuna.Study) -> optuna.Study:
         """The study with scores against all finished trials; the ledger has those against the trials before."""
@@ -87,70 +251,6 @@ class Trials:
             seen.add_trial(rescored)
         return seen
 
-    def _is_exhausted(self, settled: Sequence[FrozenTrial]) -> bool:
-        if self.size is None:
-            return False
-        tried = set()
-        for trial in settled:
-            if (values := proposed(trial, self.plan)) is not None:
-                tried.add(self.plan.identity(self.plan.passed(trial.user_attrs[DESCRIPTION][NUMBER], values)))
-        return len(tried) >= self.size
-
-    def _train(
-        self, number: int, settings: Mapping[str, Any], earlier: Sequence[Curves], reporter: Reporter
-    ) -> dict[str, Any]:
-        guard = Guard(reporter, self.timeout)
-        curves: dict[str, list[Any]] = {environment: [] for environment in self.plan.environments}
-        returns: dict[str, list[float]] = {environment: [] for environment in self.plan.environments}
-        result = {
-            "settings": dict(settings),
-            "identity": self.plan.identity(settings),
-            "returns": returns,
-            "curves": curves,
-            "versions": self.versions,
-            "reused": None,
-        }
-        rule = PruningRule(number, self.plan.timesteps, earlier)
-        for index, run in enumerate(self.plan.runs(settings, tuning_seeds(self.plan.seeds))):
-            seed = len(returns[run.environment])
-            pruner = RunPruner(rule, run.environment, seed, curves) if self.plan.pruning else None
-            try:
-                trained = self.train_run(run, guard, pruner)
-            except optuna.TrialPruned:
-                if pruner is not None:
-                    curves[run.environment].append(pruner.curve)
-                    self._keep_pruned(reporter.trial, result, index, pruner)
-                raise
-            returns[run.environment].append(cast(float, trained.final_return))
-            curves[run.environment].append(thinned(trained.curve, self.plan.timesteps))
-        return result
-
-    def train_run(self, run: Run, guard: Guard, pruner: RunPruner | None) -> Result:
-        """Train one run; the reason of a failure begins with its kind.
-
-        :param run: The run
-        :param guard: Watches over it
-        :param pruner: Watches its curve; ``None`` without pruning
-        """
-
-        def on_point(model: BaseAlgorithm, point: CurvePoint) -> None:
-            guard.look_at(model)
-            if pruner is not None:
-                pruner.look_at(point)
-
-        try:
-            return train_run(run, guard.report, on_point, guard.watch)
-        except (Failure, optuna.TrialPruned):
-            raise
-        except Exception as error:
-            raise Failure(f"{guard.kind_of(error)}: {type(error).__name__}: {error}") from error
-
-    def _keep_pruned(self, trial: Trial, result: Mapping[str, Any], index: int, pruner: RunPruner) -> None:
-        patiently(lambda: trial.set_user_attr(RESULT, dict(result)))
-        # TPE ranks pruned trials by their last step and its value.
-        value, step = cast(float, pruner.curve[-1][1]), index * self.plan.timesteps + pruner.curve[-1][0]
-        patiently(lambda: trial.report(value, step))
-
 
 def _bare(trial: FrozenTrial) -> FrozenTrial:
     """A copy without what samplers do not read, which Optuna would copy again and again."""
@@ -159,17 +259,8 @@ def _bare(trial: FrozenTrial) -> FrozenTrial:
     return copied
 
 
-def earlier_curves(settled: Sequence[FrozenTrial]) -> list[Curves]:
-    """The learning curves that pruning compares with: of trials that trained, to their end or until they were pruned.
-
-    :param settled: The settled trials
-    """
-    results = [t.user_attrs[RESULT] for t in settled if RESULT in t.user_attrs]
-    return [result["curves"] for result in results if result["reused"] is None]
-
-
 def suggest(trial: Trial, plan: StudyPlan) -> dict[str, Any]:
-    """Let Optuna propose a value for each dimension; a trial that is repeated gets the values that it had.
+    """Let Optuna propose a value for each dimension; a trial that is taken up again keeps the values that it has.
 
     :param trial: The trial
     :param plan: The study
@@ -179,7 +270,7 @@ def suggest(trial: Trial, plan: StudyPlan) -> dict[str, Any]:
 
 
 def thinned(curve: Sequence[CurvePoint], timesteps: int) -> list[list[Any]]:
-    """At most :data:`KEPT_POINTS` points of a curve and its last; those that pruning reads are among them.
+    """At most :data:`KEPT_POINTS` points of a curve and its last.
 
     :param curve: The curve
     :param timesteps: Training steps of the run

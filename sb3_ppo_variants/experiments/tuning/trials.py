@@ -7,15 +7,10 @@ from typing import Any, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sb3_ppo_variants.experiments.engine.ledger import ACTIVE, DESCRIPTION, FIXED, RUN, Ledger, reason
-from sb3_ppo_variants.experiments.engine.status import died
-from sb3_ppo_variants.experiments.engine.work import RESULT
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RESULT, RUN, Store, reason
 from sb3_ppo_variants.experiments.tuning.metric import Returns
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
-
-# User attributes of the study.
-PLAN, TIMEOUT = "plan", "trial_timeout"
 
 EXHAUSTED = "space exhausted"  # why a trial is pruned when every setting has been tried
 
@@ -101,62 +96,43 @@ def proposed(trial: FrozenTrial, plan: StudyPlan) -> dict[str, Any] | None:
     return {a: d.value(trial.params[d.parameter_name(a)]) for a, d in plan.space.items()}
 
 
-def trial_key(number: int) -> str:
-    """A trial's identity in the ledger.
+def settled(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of a study that are never done again: those that are complete, or failed or were pruned with a reason.
 
-    :param number: Its place in the study
+    In old studies other trials belong to processes that died, or were left over when two processes raced.
+
+    :param trials: Optuna's trials
+    :return: In their order; of trials with the same place in the study, one
     """
-    return f"trial {number}"
+    found: dict[str, FrozenTrial] = {}
+    for trial in trials:
+        ended = trial.state in (TrialState.FAIL, TrialState.PRUNED) and reason(trial) not in (None, EXHAUSTED)
+        if RUN in trial.user_attrs and (ended or trial.state == TrialState.COMPLETE):
+            found.setdefault(trial.user_attrs[RUN], trial)
+    return list(found.values())
 
 
-def descriptions(plan: StudyPlan, trials: int) -> dict[str, dict[str, Any]]:
-    """The trials of a study: the first is given the defaults, the others are the sampler's.
-
-    :param plan: The study
-    :param trials: How many
-    :return: Key → description
-    """
-    values = plan.default_values()
-    defaults = {d.parameter_name(a): d.parameter(values[a]) for a, d in plan.space.items()}
-    return {trial_key(n): {NUMBER: n, **({FIXED: defaults} if n == 0 else {})} for n in range(trials)}
+def number_of(trial: FrozenTrial) -> int:
+    """A trial's place in its study; 0 is the documented defaults. Optuna's number may be another."""
+    number: int = trial.user_attrs[DESCRIPTION][NUMBER]
+    return number
 
 
-def read_trials(ledger: Ledger, plan: StudyPlan) -> list[TrialRecord]:
+def read_trials(store: Store, plan: StudyPlan) -> list[TrialRecord]:
     """The settled trials of a study.
 
-    Trials that were left when the space was exhausted are not among them.
-
-    :param ledger: The study
+    :param store: The study
     :param plan: Its plan
     :return: Ordered by number
     """
-    by_key: dict[str, list[FrozenTrial]] = {}
-    for trial in ledger.trials():
-        if RUN in trial.user_attrs:
-            by_key.setdefault(trial.user_attrs[RUN], []).append(trial)
-    records = []
-    for key, trials in by_key.items():
-        chosen = _settling(ledger, key, trials)
-        if chosen is not None and reason(chosen) != EXHAUSTED:
-            records.append(_record(chosen, plan, len(trials)))
-    records.sort(key=lambda record: record.number)
+    records = sorted((_record(trial, plan) for trial in settled(store.trials())), key=lambda record: record.number)
     finished = [r for r in records if r.state == "done"]
     scores = dict(zip((r.number for r in finished), plan.metric.scores([r.returns for r in finished]), strict=True))
     return [dataclasses.replace(r, score=scores.get(r.number)) for r in records]
 
 
-def _settling(ledger: Ledger, key: str, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that settles a key: the one that is done, or that failed or was pruned, or the last that died."""
-    settled = sorted((t for t in trials if ledger.is_settled(t)), key=lambda t: t.state != TrialState.COMPLETE)
-    if settled:
-        return settled[0]
-    given_up = ledger.given_up(key) and not any(t.state in ACTIVE for t in trials)
-    return trials[-1] if given_up else None
-
-
-def _record(trial: FrozenTrial, plan: StudyPlan, times: int) -> TrialRecord:
-    number: int = trial.user_attrs[DESCRIPTION][NUMBER]
-    result = trial.user_attrs.get(RESULT, {})
+def _record(trial: FrozenTrial, plan: StudyPlan) -> TrialRecord:
+    number, result = number_of(trial), trial.user_attrs.get(RESULT, {})
     values = proposed(trial, plan)
     state = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
     return TrialRecord(
@@ -167,7 +143,7 @@ def _record(trial: FrozenTrial, plan: StudyPlan, times: int) -> TrialRecord:
         settings=plan.passed(number, values) if values is not None else {},
         returns={} if state == "failed" else result["returns"],
         score=None,
-        reason=None if state == "done" else reason(trial) or f"config: {died(times)}",
+        reason=None if state == "done" else reason(trial),
         seconds=trial.duration.total_seconds() if trial.duration is not None else 0.0,
         reused=result.get("reused"),
         curves=result.get("curves", {}),

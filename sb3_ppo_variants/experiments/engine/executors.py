@@ -1,0 +1,209 @@
+"""Where runs are done: on this machine (loky), on a Dask cluster, as SLURM jobs (submitit), or by any ``submit``."""
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, end_with
+
+LOCAL = "local"
+FORMS = "local, dask:tcp://HOST:PORT, submitit or submitit:slurm"
+
+
+class FutureOutcome(Protocol):
+    """What ``submit`` returns: the part of ``concurrent.futures.Future`` that submitit's jobs have, too."""
+
+    def done(self) -> bool: ...
+
+    def result(self) -> Any: ...
+
+    def cancel(self) -> Any: ...
+
+
+@runtime_checkable
+class SubmitsCalls(Protocol):
+    """An executor of the user: a ``concurrent.futures.Executor``, a Dask client, a submitit executor, …"""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
+
+
+class TaskExecutor(Protocol):
+    """Does tasks.
+
+    :ivar jobs: How many runs may be under way at once
+    :ivar log: Where the output of the runs is, for messages
+    """
+
+    jobs: int
+    log: str
+
+    def submit(self, task: Task) -> FutureOutcome:
+        """Start a task. The future's result is its outcome; an exception means that its process died."""
+
+    def close(self) -> None:
+        """End what is still under way."""
+
+
+class LocalExecutor:
+    """Worker processes on this machine, with one thread each.
+
+    Each is an executor of loky's with a single worker: when one dies, all futures of its executor fail. A script needs
+    no ``if __name__ == "__main__"``.
+
+    :param jobs: Number of processes
+    :param log: File for their output
+    :param function: Does a task
+    """
+
+    def __init__(self, jobs: int, log: Path, function: Callable[[Task], Outcome] = do_run):
+        self.jobs, self.log, self.function = jobs, str(log), function
+        self._pools: dict[Any, Future[Outcome]] = {}  # each with what it did last
+
+    def submit(self, task: Task) -> FutureOutcome:
+        for pool, last in list(self._pools.items()):
+            if last.done():
+                try:
+                    if last.exception() is None:
+                        self._pools[pool] = pool.submit(self.function, task)
+                        return self._pools[pool]
+                except BrokenExecutor:
+                    pass  # its worker has died since
+                self._end(pool)
+        pool = self._start()
+        self._pools[pool] = pool.submit(self.function, task)
+        return self._pools[pool]
+
+    def close(self) -> None:
+        for pool in list(self._pools):
+            self._end(pool)
+
+    def _start(self) -> Any:
+        from loky.process_executor import ProcessPoolExecutor
+
+        Path(self.log).parent.mkdir(parents=True, exist_ok=True)
+        return ProcessPoolExecutor(1, env=ONE_THREAD, initializer=_begin_worker, initargs=(os.getpid(), self.log))
+
+    def _end(self, pool: Any) -> None:
+        del self._pools[pool]
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _begin_worker(parent: int, log: str) -> None:
+    # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+class RemoteExecutor:
+    """Hands runs to the executor of someone else; there, each is a process of its own.
+
+    :param executor: The executor
+    :param jobs: How many runs may be under way at once
+    """
+
+    log = "the executor's own logs"
+
+    def __init__(self, executor: SubmitsCalls, jobs: int):
+        self.executor, self.jobs = executor, jobs
+        self._futures: list[FutureOutcome] = []
+        # The current folder and the like; a worker that has none of these folders has to have the modules installed.
+        self._paths = [str(Path(path or ".").resolve()) for path in sys.path]
+
+    def submit(self, task: Task) -> FutureOutcome:
+        future: FutureOutcome = self.executor.submit(do_run_in_subprocess, task, self._paths)
+        self._futures = [f for f in self._futures if not f.done()] + [future]
+        return future
+
+    def close(self) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.cancel()
+
+
+def task_executor(executor: Any, jobs: int | None, folder: Path) -> TaskExecutor:
+    """The executor of a command.
+
+    :param executor: ``"local"``, ``"dask:tcp://host:port"``, ``"submitit"`` (jobs on this machine or, where SLURM is
+        installed, SLURM's), ``"submitit:slurm"``, or any object with ``submit``
+    :param jobs: How many runs may be under way at once; ``None``: as many as there are cores here or threads in the
+        Dask cluster, 100 SLURM jobs
+    :param folder: Folder for logs
+    :raises ValueError: if there is no such executor, or its package is missing
+    """
+    check_jobs(jobs)
+    if isinstance(executor, str):
+        kind, _, where = executor.partition(":")
+        if executor == LOCAL:
+            return LocalExecutor(jobs or available_cores(), folder / "workers.log")
+        if kind == "dask" and where:
+            return _dask(where, jobs)
+        if kind == "submitit":
+            return _submitit(where, jobs, folder / "submitit")
+        raise ValueError(f"There is no executor {executor!r}: give {FORMS}")
+    if hasattr(executor, "get_executor"):  # a Dask client
+        return RemoteExecutor(executor.get_executor(pure=False), jobs or sum(executor.nthreads().values()))
+    if not isinstance(executor, SubmitsCalls):
+        raise TypeError(f"An executor is a name ({FORMS}) or an object with submit(function, *args), got {executor!r}")
+    return RemoteExecutor(executor, jobs or getattr(executor, "_max_workers", None) or available_cores())
+
+
+def _dask(address: str, jobs: int | None) -> TaskExecutor:
+    _needs("distributed", "dask")
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Cannot reach a Dask scheduler at {address}: {error}. Start one with: dask scheduler"
+        ) from error
+    workers = sum(client.nthreads().values())
+    if not workers:
+        client.close()
+        raise ValueError(f"The Dask scheduler at {address} has no workers. Start some with: dask worker {address}")
+    # pure=False: equal calls are two calls, as when a run is submitted again.
+    remote = RemoteExecutor(client.get_executor(pure=False), jobs or workers)
+    remote.log = "the logs of the Dask workers"
+    return remote
+
+
+def _submitit(cluster: str, jobs: int | None, folder: Path) -> TaskExecutor:
+    _needs("submitit", "submitit")
+    import submitit
+
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster or None)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"submitit has no cluster {cluster!r} here: {error}") from error
+    # SLURM's own variables (SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT, …) say the rest.
+    executor.update_parameters(name="ppo-variants", timeout_min=7 * 24 * 60, cpus_per_task=1, tasks_per_node=1)
+    remote = RemoteExecutor(executor, jobs or (100 if executor.cluster == "slurm" else available_cores()))
+    remote.log = str(folder)
+    return remote
+
+
+def _needs(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"--executor {extra} needs {module}: pip install 'sb3_ppo_variants[{extra}]'")
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_jobs(jobs: int | None) -> None:
+    """
+    :param jobs: How many runs may be under way at once; ``None``: the executor's own number
+    :raises ValueError: unless it is a positive integer
+    """
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")

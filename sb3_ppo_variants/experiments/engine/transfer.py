@@ -1,0 +1,182 @@
+"""Runs that outlive their store: read from CSV files and ledgers made elsewhere, and written for others."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sb3_ppo_variants.experiments.engine.records import (
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    Record,
+    conflicts,
+    write_curves,
+    write_runs,
+)
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_names, without_password
+from sb3_ppo_variants.experiments.engine.store import Store, open_store
+from sb3_ppo_variants.experiments.runs.provenance import versions
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
+
+RUNS, CURVES = "runs.csv", "curves.csv"
+_LATER = ("row", "normalize", "wall_time")  # columns that the first versions did not write
+_IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files
+
+
+def import_runs(store: Store, sources: Iterable[str], wants: Callable[[Run], bool] = lambda _run: True) -> list[str]:
+    """Put finished runs made elsewhere into a store. Of runs with equal keys the first is kept.
+
+    :param store: The store
+    :param sources: Folders with ``runs.csv`` and ``curves.csv`` (or with ``.gz``), such files, or ledgers (a database
+        file or URL)
+    :param wants: Whether the store takes a run
+    :return: For each source, in words: how many runs came from it, and how they differ from those of the store and from
+        what this machine would make
+    :raises ValueError: if a source is not readable
+    """
+    have = {record.run.key(): record for record in store.all_records()}
+    notes = []
+    for source in sources:
+        found = [record for record in read_runs(source) if record.state == "done" and wants(record.run)]
+        new = {r.run.key(): r for r in reversed(found) if r.run.key() not in have}
+        differing = [r for r in found if r.run.key() in have and conflicts(r, have[r.run.key()])]
+        for record in new.values():
+            store.add(record)
+        have |= new
+        note = f"{without_password(source)}: {len(found)} finished runs, {len(new)} of them new"
+        if differing:
+            labels = ", ".join(r.run.label() for r in differing)
+            note += f"; other returns than those in the store, which are kept: {labels}"
+        notes.append(note + _made_with(list(new.values())))
+    return notes
+
+
+def _made_with(records: Sequence[Record]) -> str:
+    here, parts = versions(), []
+    for name in here:
+        there = {r.result.versions.get(name) for r in records if r.result is not None} - {here[name], None}
+        if there:
+            parts.append(f"{name} {' and '.join(sorted(map(str, there)))}, here {here[name]}")
+    return f"; made with {'; '.join(parts)}" if parts else ""
+
+
+def export_runs(stores: Iterable[Store], folder: Path) -> list[Path]:
+    """Write all finished runs of stores as ``runs.csv.gz`` and ``curves.csv.gz``.
+
+    :param stores: The stores
+    :param folder: The folder to write to
+    :return: The files
+    """
+    records = {r.run.key(): r for store in stores for r in store.all_records() if r.state == "done"}
+    files = []
+    for name, write in ((RUNS, write_runs), (CURVES, write_curves)):
+        path = folder / name
+        write(path, list(records.values()))
+        packed = path.with_name(f"{name}.gz")
+        with path.open("rb") as plain, gzip.GzipFile(packed, "wb", mtime=0) as compressed:
+            shutil.copyfileobj(plain, compressed)
+        path.unlink()
+        files.append(packed)
+    return files
+
+
+def read_runs(source: str) -> list[Record]:
+    """The runs in a folder, file or ledger.
+
+    :param source: See :func:`import_runs`
+    :raises ValueError: if it is not readable
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = [path / name for name in (RUNS, f"{RUNS}.gz") if (path / name).is_file()]
+        if files:
+            return _read_files(files[0])
+        if (path / "ledger.db").is_file():
+            return _read_ledger(str(path / "ledger.db"))
+        raise ValueError(f"{path} holds neither {RUNS} nor {RUNS}.gz nor ledger.db: give a folder with finished runs")
+    if "://" not in source and not path.is_file():
+        raise ValueError(f"There is nothing to import at {source}: give a folder, a {RUNS}, a ledger or a database URL")
+    return _read_files(path) if path.name.endswith((".csv", ".csv.gz")) else _read_ledger(source)
+
+
+def _read_ledger(source: str) -> list[Record]:
+    url = storage_url(source, Path())
+    records = []
+    for name in study_names(url):
+        with open_store(url, name, write=False) as store:
+            records += store.all_records()
+    return [_from(record, source) for record in records]
+
+
+def _from(record: Record, source: str) -> Record:
+    return Record(record.run, record.state, record.result, record.reason, without_password(source))
+
+
+def _read_files(path: Path) -> list[Record]:
+    # Newer files have further columns; text, because pandas would guess types and round.
+    table = _table(path, [*(c for c in RUN_COLUMNS if c not in _LATER), *RESULT_COLUMNS, "state", "versions"])
+    table = table.assign(**{column: "" for column in _LATER if column not in table.columns})
+    beside = path.with_name(path.name.replace("runs", "curves", 1))
+    curves: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
+    if beside != path and beside.is_file():
+        curves = _curves(_table(beside, [*_IDENTITY, *CurvePoint._fields]))
+    records = []
+    for number, line in enumerate(table.to_dict("records"), 2):
+        try:
+            of_run = curves.get(tuple(str(line[column]) for column in _IDENTITY), [])
+            records.append(_record(line, of_run, str(path)))
+        except (ValueError, TypeError, KeyError) as error:  # noqa: PERF203 (it names the line)
+            raise ValueError(f"{path}, line {number}, is not a run: {error}") from error
+    return records
+
+
+def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is not readable as a CSV file: {error}") from error
+    if missing := [column for column in columns if column not in table.columns]:
+        raise ValueError(f"{path} has no columns {', '.join(missing)}: give files that compare has written")
+    return table
+
+
+def _curves(table: pd.DataFrame) -> dict[tuple[str, ...], list[list[CurvePoint]]]:
+    """(row, algorithm, environment, seed) → its curves in the order of the file: a new one begins where steps fall."""
+    found: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
+    for line in table.to_dict("records"):
+        number = lambda name: float(line[name]) if line[name] else None  # noqa: B023, E731 (used at once)
+        point = CurvePoint(int(line["timesteps"]), float(line["seconds"]), number("mean_return"), number("mean_length"))
+        curves = found.setdefault(tuple(str(line[column]) for column in _IDENTITY), [])
+        if not curves or point.timesteps <= curves[-1][-1].timesteps:
+            curves.append([])
+        curves[-1].append(point)
+    return found
+
+
+def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str) -> Record:
+    run = Run(
+        line["algorithm"],
+        line["environment"],
+        int(line["seed"]),
+        int(line["timesteps"]),
+        int(line["n_envs"]),
+        json.loads(line["settings"]),
+        None if line["row"] in ("", line["algorithm"]) else line["row"],
+        json.loads(line["normalize"]) if line["normalize"] else None,
+        float(line["wall_time"]) if line["wall_time"] else None,
+    )
+    if line["state"] != "done":
+        return Record(run, "missing")
+    result = Result(
+        float(line["final_return"]),
+        int(line["episodes"]),
+        int(line["steps_trained"]),
+        float(line["seconds"]),
+        curves.pop(0) if curves else [],
+        json.loads(line["versions"]),
+    )
+    return Record(run, "done", result, imported_from=line.get("imported_from") or source)

@@ -1,0 +1,114 @@
+"""What ends a run early, and why a run has failed.
+
+The reason of a failed run begins with its kind:
+
+- ``config``: the model or the environment could not be made, or the training raised;
+- ``env``: the environment raised in ``step`` or ``reset``;
+- ``nan``: parameters, observations, rewards or the final return are not finite;
+- ``timeout``: it took longer than allowed.
+"""
+
+import time
+from typing import Any
+
+import gymnasium
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, NonFiniteScoreError
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import is_finite
+
+
+class Failure(Exception):  # noqa: N818 (reports call it a failure)
+    """A run has failed. The message is the complete reason."""
+
+
+class Guard:
+    """Watches over a run: its time, its environments, numbers that are not finite.
+
+    :param timeout: Seconds that it may take; ``None`` for any time
+    """
+
+    def __init__(self, timeout: float | None):
+        self.timeout = timeout
+        self.environment_raised = False
+        self._start = time.monotonic()
+        self._model: BaseAlgorithm | None = None
+
+    def watch(self, model: BaseAlgorithm) -> None:
+        """To be called before a model is trained, so that :meth:`reason` can tell where an error comes from.
+
+        :param model: The untrained model
+        """
+        self._model = model
+        environments = model.get_env()
+        inner = None if environments is None else environments.unwrapped
+        if isinstance(inner, DummyVecEnv):
+            inner.envs = [_WatchedEnv(env, self) for env in inner.envs]
+
+    def check_time(self) -> None:
+        """To be called a few times a second.
+
+        :raises Failure: when the run takes too long
+        """
+        if self.timeout is not None and time.monotonic() - self._start > self.timeout:
+            raise Failure(f"timeout: it took longer than {self.timeout:g} s; allow more time")
+
+    def look_at(self, model: BaseAlgorithm, _point: CurvePoint) -> None:
+        """To be called with each new point of the learning curve.
+
+        :raises Failure: when numbers are not finite
+        """
+        if (where := not_finite(model)) is not None:
+            raise Failure(f"nan: {where} are not finite after {model.num_timesteps} steps")
+
+    def reason(self, error: Exception) -> str:
+        """Why a run has failed, beginning with the kind.
+
+        :param error: What the training raised
+        """
+        if isinstance(error, Failure):
+            return str(error)
+        # First: a policy that is not finite makes the environment or torch raise.
+        diverged = self._model is not None and not_finite(self._model) is not None
+        if diverged or isinstance(error, NonFiniteScoreError | NonFiniteError):
+            kind = "nan"
+        else:
+            kind = "env" if self.environment_raised else "config"
+        return f"{kind}: {type(error).__name__}: {error}"
+
+
+class _WatchedEnv(gymnasium.Wrapper):
+    """Tells the guard when the environment raises."""
+
+    def __init__(self, env: gymnasium.Env, guard: Guard):
+        super().__init__(env)
+        self._guard = guard
+
+    def step(self, action: Any) -> Any:
+        try:
+            return self.env.step(action)
+        except Exception:
+            self._guard.environment_raised = True
+            raise
+
+    def reset(self, **options: Any) -> Any:
+        try:
+            return self.env.reset(**options)
+        except Exception:
+            self._guard.environment_raised = True
+            raise
+
+
+def not_finite(model: BaseAlgorithm) -> str | None:
+    """Which of a model's numbers are not finite, ``None`` if all are.
+
+    :param model: The model
+    """
+    if not all(bool(th.isfinite(p).all()) for p in model.policy.parameters()):
+        return "the policy's parameters"
+    rewards = getattr(getattr(model, "rollout_buffer", None), "rewards", None)
+    held = {"observations": getattr(model, "_last_obs", None), "rewards": rewards}
+    return next((f"the {name}" for name, found in held.items() if not is_finite(found)), None)
