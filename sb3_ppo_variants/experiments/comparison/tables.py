@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.engine.records import version_note
+from sb3_ppo_variants.experiments.engine.records import import_note, version_note
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
 from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings

@@ -59,7 +59,9 @@ def study_name(out: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database URL without its password, for messages."""
+    """A database URL without its password, for messages; a path stays as it is."""
+    if "://" not in url:
+        return url
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:

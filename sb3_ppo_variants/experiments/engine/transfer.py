@@ -27,13 +27,13 @@ _LATER = ("row", "normalize", "wall_time")  # columns that the first versions di
 _IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files
 
 
-def import_runs(store: Store, sources: Iterable[str], wants: Callable[[Run], bool] = lambda _run: True) -> list[str]:
+def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], bool] = lambda _seed: True) -> list[str]:
     """Put finished runs made elsewhere into a store. Of runs with equal keys the first is kept.
 
     :param store: The store
     :param sources: Folders with ``runs.csv`` and ``curves.csv`` (or with ``.gz``), such files, or ledgers (a database
         file or URL)
-    :param wants: Whether the store takes a run
+    :param wants: Whether the store takes the runs with a seed
     :return: For each source, in words: how many runs came from it, and how they differ from those of the store and from
         what this machine would make
     :raises ValueError: if a source is not readable
@@ -41,7 +41,7 @@ def import_runs(store: Store, sources: Iterable[str], wants: Callable[[Run], boo
     have = {record.run.key(): record for record in store.all_records()}
     notes = []
     for source in sources:
-        found = [record for record in read_runs(source) if record.state == "done" and wants(record.run)]
+        found = [record for record in read_runs(source) if record.state == "done" and wants(record.run.seed)]
         new = {r.run.key(): r for r in reversed(found) if r.run.key() not in have}
         differing = [r for r in found if r.run.key() in have and conflicts(r, have[r.run.key()])]
         for record in new.values():
