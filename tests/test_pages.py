@@ -66,7 +66,7 @@ def shortened(code: str) -> str:
 @pytest.fixture
 def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of their own: rollouts of at most ``LEARN`` steps, of any on-policy algorithm, and comparisons and
-    studies without worker processes (starting them takes seconds, and test_workers.py does that)."""
+    studies without worker processes (starting them takes seconds, and the engine's tests do that)."""
     construct = OnPolicyAlgorithm.__init__
 
     def construct_small(self: OnPolicyAlgorithm, *args: Any, n_steps: int, **kwargs: Any) -> None:
@@ -109,7 +109,6 @@ SHORT = {
     "record": {"--max-steps": "5"},
     "plot": {},
     "figures": {},
-    "worker": {},
     "speed": {"--rounds": "1"},
 }
 SHORT_ZOO = {

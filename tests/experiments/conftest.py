@@ -1,20 +1,15 @@
-"""A PostgreSQL server of the tests' own, and ledgers with short heartbeats."""
+"""A PostgreSQL server of the tests' own, and commands without worker processes."""
 
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
-from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.workers import Crew
-from tests.experiments.engine.chaos import alive
 from tests.experiments.in_process import without_workers
 
 
@@ -59,33 +54,6 @@ def postgresql() -> Iterator[str]:
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database URL of each kind."""
     return request.getfixturevalue("postgresql") if request.param == "postgresql" else str(tmp_path / "ledger.db")
-
-
-@pytest.fixture
-def make_ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ledger]]:
-    """Opens the test's ledger; opened again it is what another process would see."""
-    with ExitStack() as opened:
-
-        def make(storage: str | None = None) -> Ledger:
-            url = storage_url(storage, tmp_path)
-            return opened.enter_context(open_ledger(url, request.node.name, create=True, heartbeat=1, grace=2))
-
-        yield make
-
-
-@pytest.fixture
-def pids(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Process ids of all workers started; none may be left at the end."""
-    started: list[int] = []
-    start = Crew.start
-
-    def recorded(self: Crew) -> None:
-        start(self)
-        started.append(self._processes[-1].pid)
-
-    monkeypatch.setattr(Crew, "start", recorded)
-    yield started
-    assert not [pid for pid in started if alive(pid)]
 
 
 @pytest.fixture

@@ -1,40 +1,60 @@
-"""Cheap runs for the tests of the ledger, importable from worker processes."""
+"""Cheap runs, importable from worker processes. The environment's name says what becomes of them."""
 
 import os
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sb3_ppo_variants.experiments.runs.run import OnProgress
+from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 
 
-def note(description: Mapping[str, Any], text: str) -> None:
+def make_run(name: str, seconds: float = 0.0, log: Path | None = None, seed: int = 0) -> Run:
+    """A run for :func:`quick` or :func:`troubled`."""
+    return Run("sb3:ppo", name, seed, 1, settings={"seconds": seconds, "log": None if log is None else str(log)})
+
+
+def make_result(final_return: float, **changes: Any) -> Result:
+    """A result with a curve of two points."""
+    curve = [CurvePoint(1, 0.1, final_return / 2, 5.0), CurvePoint(2, 0.2, final_return, 7.0)]
+    return Result(
+        **{"final_return": final_return, "episodes": 1, "steps": 2, "seconds": 0.2, "curve": curve, "versions": {}}
+        | changes
+    )
+
+
+def make_record(run: Run, final_return: float = 1.0) -> Record:
+    """The record of a finished run."""
+    return Record(run, "done", make_result(final_return))
+
+
+def note(run: Run, text: str) -> None:
     """One line, appended in one write, so that several processes can share the file."""
-    with Path(description["log"]).open("a") as log:
-        log.write(f"{text} {description['name']}\n")
+    if run.settings["log"] is not None:
+        with Path(run.settings["log"]).open("a") as log:
+            log.write(f"{text} {run.environment} {run.seed} {os.getpid()}\n")
 
 
-def quick(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
-    """A run of no length, or of the length that its description gives."""
-    note(description, "start")
-    end = time.monotonic() + description.get("seconds", 0.0)
-    while time.monotonic() < end:
-        time.sleep(0.02)
-        report(1, 0.0)
-    note(description, "end")
-    return float(len(description["name"])), {"name": description["name"]}
+def quick(task: Task) -> Outcome:
+    """A run of no length, or of the length that its settings give."""
+    note(task.run, "start")
+    time.sleep(task.run.settings["seconds"])
+    note(task.run, "end")
+    return Outcome(make_result(float(len(task.run.environment) + task.run.seed)))
 
 
-def troubled(description: Mapping[str, Any], report: OnProgress) -> tuple[float, dict[str, Any]]:
+def troubled(task: Task) -> Outcome:
     """Runs named after the trouble that they make."""
-    if description["name"] == "raises":
-        raise RuntimeError("the reason")
-    if description["name"] == "nan":
-        return float("nan"), {}
-    if description["name"] == "dies":
+    if task.run.environment == "fails":
+        return Outcome(reason="env: RuntimeError: the reason")
+    if task.run.environment == "dies":
+        note(task.run, "start")
         os.kill(os.getpid(), signal.SIGKILL)
-    if description["name"] == "deaf":
-        time.sleep(60)
-    return quick(description, report)
+    return quick(task)
+
+
+def cannot_start(_task: Task) -> Outcome:
+    """As if every process died at once."""
+    os._exit(3)

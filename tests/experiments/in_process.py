@@ -1,46 +1,46 @@
-"""Runs in the test's own process: starting worker processes takes seconds, and test_workers.py does that."""
+"""Runs in the test's own process: starting worker processes takes seconds, and the engine's tests do that."""
 
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
-from sb3_ppo_variants.experiments.engine import workers
-from sb3_ppo_variants.experiments.engine.ledger import open_ledger
-from sb3_ppo_variants.experiments.engine.work import Worker, WorkerConfig, executor
+from sb3_ppo_variants.experiments.engine import executors
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task, do_run
 
 
-def work(config: WorkerConfig) -> None:
-    """Do the waiting runs of a ledger."""
-    with open_ledger(config.url, config.study, create=False, heartbeat=config.heartbeat, grace=config.grace) as ledger:
-        Worker(ledger, executor(ledger, config), lambda: False, config).work()
+class InProcess:
+    """An executor that does a task before ``submit`` returns.
+
+    :param function: Does a task
+    """
+
+    jobs, log = 1, "nowhere"
+
+    def __init__(self, function: Callable[[Task], Outcome] = do_run):
+        self.function = function
+        self.tasks: list[Task] = []
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        self.tasks.append(task)
+        future: Future[Outcome] = Future()
+        future.set_result(self.function(task))
+        return future
+
+    def close(self) -> None:
+        pass
 
 
-def without_workers(monkeypatch: pytest.MonkeyPatch) -> list[WorkerConfig]:
+def without_workers(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     """Let every command do its runs in this process.
 
-    :return: Grows by what each command would have given to its workers
+    :return: The executor of all commands
     """
-    configs: list[WorkerConfig] = []
+    executor = InProcess()
 
-    class CrewHere:
-        """Stands in for :class:`.workers.Crew`: a started worker does all waiting runs before ``start`` returns."""
+    def here(*_: Any) -> InProcess:
+        return executor
 
-        def __init__(self, config: WorkerConfig, log: Path):
-            self.config, self.names = config, list[str]()
-            configs.append(config)
-
-        def __len__(self) -> int:
-            return 0
-
-        def start(self) -> None:
-            work(self.config)
-
-        def bury(self) -> list[str]:
-            return []
-
-        def stop(self) -> None:
-            pass
-
-    monkeypatch.setattr(workers, "Crew", CrewHere)
-    monkeypatch.setattr(workers, "LONGEST_LOOK_SECONDS", 0.0)
-    return configs
+    monkeypatch.setattr(executors, "LocalExecutor", here)
+    return executor

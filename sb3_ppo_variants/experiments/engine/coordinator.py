@@ -94,13 +94,20 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
                 ended.clear()
                 for future in [f for f in under_way if f.done()]:
                     attempt = under_way.pop(future)
-                    outcome = _outcome(future, attempt)
-                    lost_in_a_row = 0 if outcome is not None else lost_in_a_row + 1
-                    if lost_in_a_row > 4 * executor.jobs + 4:  # a run may kill its process four times
-                        raise ChildProcessError(f"{lost_in_a_row} runs died in a row; see {executor.log}")
-                    if outcome is None:
-                        submit(attempt)
-                        continue
+                    try:
+                        outcome: Outcome = future.result()
+                        lost_in_a_row = 0
+                    except Exception as error:
+                        lost_in_a_row += 1
+                        if lost_in_a_row > 4 * executor.jobs + 4:  # a run may kill its process four times
+                            raise ChildProcessError(
+                                f"{lost_in_a_row} runs died in a row; see {executor.log}"
+                            ) from error
+                        attempt.lost += 1
+                        if attempt.lost <= MAX_RETRIES and not has_hung(Path(attempt.task.folder)):
+                            submit(attempt)
+                            continue
+                        outcome = _lost(attempt, error)
                     shutil.rmtree(attempt.task.folder, ignore_errors=True)
                     work.take(_record(attempt.task.run, outcome))
             raise KeyboardInterrupt
@@ -109,20 +116,13 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
             _remove_empty(folder / UNDER_WAY)
 
 
-def _outcome(future: FutureOutcome, attempt: _Attempt) -> Outcome | None:
-    """What became of an attempt; ``None`` if its process died and it has not died too often yet."""
-    try:
-        outcome: Outcome = future.result()
-        return outcome
-    except Exception as error:
-        if has_hung(Path(attempt.task.folder)):
-            return hung(attempt.task)
-        attempt.lost += 1
-        if attempt.lost <= MAX_RETRIES:
-            return None
-        # Executors put the remote traceback or advice after the first line.
-        why = str(error).strip().partition("\n")[0]
-        return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
+def _lost(attempt: _Attempt, error: Exception) -> Outcome:
+    """The outcome of a run that is not submitted again."""
+    if has_hung(Path(attempt.task.folder)):
+        return hung(attempt.task)
+    # Executors put the remote traceback or advice after the first line.
+    why = str(error).strip().partition("\n")[0]
+    return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
 
 
 def _record(run: Run, outcome: Outcome) -> Record:

@@ -20,6 +20,8 @@ from sb3_ppo_variants.experiments.runs.run import CurvePoint, NonFiniteScoreErro
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
 
+TOO_LONG = "timeout: the run took longer than"
+
 
 class Failure(Exception):  # noqa: N818 (reports call it a failure)
     """A run has failed. The message is the complete reason."""
@@ -54,7 +56,7 @@ class Guard:
         :raises Failure: when the run takes too long
         """
         if self.timeout is not None and time.monotonic() - self._start > self.timeout:
-            raise Failure(f"timeout: it took longer than {self.timeout:g} s; allow more time")
+            raise Failure(f"{TOO_LONG} {self.timeout:g} s")
 
     def look_at(self, model: BaseAlgorithm, _point: CurvePoint) -> None:
         """To be called with each new point of the learning curve.

@@ -21,6 +21,7 @@ from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import patiently
 from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, Store
 from sb3_ppo_variants.experiments.engine.task import Progress
+from sb3_ppo_variants.experiments.runs.guard import TOO_LONG
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Run
 from sb3_ppo_variants.experiments.runs.seeds import tuning_seeds
 from sb3_ppo_variants.experiments.search_space.spaces import finite_size
@@ -171,11 +172,13 @@ class TrialsToDo:
             self._tell(trial, {**equal.user_attrs[RESULT], "reused": number_of(equal)})
             return
         ended = [self._ended[key] for key in trial.runs if key in self._ended]
-        if failed := [record for record in ended if record.result is None]:
-            self._tell(trial, None, TrialState.FAIL, str(failed[0].reason))
-        elif self.timeout is not None and self._seconds(trial) > self.timeout:
-            why = f"timeout: its runs took longer than {self.timeout:g} s together; allow more with --trial-timeout"
-            self._tell(trial, None, TrialState.FAIL, why)
+        reasons = [str(record.reason) for record in ended if record.result is None]
+        if self.timeout is not None and (
+            self._seconds(trial) > self.timeout or any(r.startswith(TOO_LONG) for r in reasons)
+        ):
+            reasons = [f"timeout: the trial took longer than {self.timeout:g} s; allow more with --trial-timeout"]
+        if reasons:
+            self._tell(trial, None, TrialState.FAIL, reasons[0])
         elif len(ended) == len(trial.runs):
             self._tell(trial, self._result(trial, ended))
         elif self.plan.pruning:

@@ -13,8 +13,8 @@ from sb3_ppo_variants import experiments
 from sb3_ppo_variants.experiments import Comparison, compare
 from sb3_ppo_variants.experiments.comparison.comparison import plan
 from sb3_ppo_variants.experiments.comparison.variants import variants
-from sb3_ppo_variants.experiments.engine.ledger import open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.store import open_store
 from tests.experiments.in_process import without_workers
 from tests.experiments.mine import MyPPO
 
@@ -47,8 +47,8 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "4 of 4 runs were done before" in shown
     third, shown = call(seeds=1)
     assert third.rows == first.rows[:2]
-    with open_ledger(storage_url(None, tmp_path), study_name(tmp_path), create=False) as ledger:
-        assert [t.state.name for t in ledger.trials()] == ["COMPLETE"] * 4
+    with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:
+        assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
 
 
 def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_plan() -> None:
     compared = variants(["narrow=sb3:ppo", MyPPO], {"narrow": {"n_steps": 64}}, peer_defaults=True)
-    runs = list(plan(["CartPole-v1", "Acrobot-v1"], compared, 100, 2, 3, to_build=["narrow"]).values())
+    runs = plan(["CartPole-v1", "Acrobot-v1"], compared, 100, 2, 3, to_build=["narrow"])
     assert len(runs) == 2 * 2 * 2
     assert runs[0].settings == {"n_steps": 64}
     assert {(r.timesteps, r.n_envs) for r in runs} == {(100, 3)}
@@ -72,7 +72,7 @@ def test_plan() -> None:
         ("tests.experiments.mine:MyPPO", "tests.experiments.mine:MyPPO"),
     ]
     assert [r.seed for r in runs] == [0] * 4 + [1] * 4  # every cell has one run before any has two
-    fair = list(plan("CartPole-v1", variants(["sb3:ppo"], {}), 100, [7, 9]).values())
+    fair = plan("CartPole-v1", variants(["sb3:ppo"], {}), 100, [7, 9])
     assert [r.seed for r in fair] == [7, 9]
     assert fair[0].settings["ent_coef"] == 0.01
 

@@ -10,8 +10,7 @@ from rich.console import Console
 from sb3_ppo_variants.experiments.comparison.comparison import write_files
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
-from sb3_ppo_variants.experiments.engine.records import Record, gather, learning_curves, version_note
-from sb3_ppo_variants.experiments.engine.status import RunStatus
+from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
 from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
@@ -147,12 +146,6 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
     assert styles == [("#000000", "-"), ("#D55E00", "-"), ("#009E73", "--")]
     assert len(axes.collections) == 2  # a band for each variant with several runs
     assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % bootstrap band, n = 1 to 5"
-
-
-def test_gather_reads_what_a_run_keeps() -> None:
-    run = Run("sb3:ppo", "CartPole-v1", 0, 10)
-    rows = gather({"key": run}, {"key": RunStatus("failed", reason="because")})
-    assert rows == [Record(run, "failed", None, "because")]
 
 
 def test_numbers() -> None:

@@ -1,22 +1,24 @@
 import importlib.util
-import sqlite3
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 
-from sb3_ppo_variants.experiments.engine.ledger import Ledger, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import (
-    HEARTBEAT_SECONDS,
+    locked,
     lost_database,
-    open_storage,
     patiently,
     storage_url,
     study_name,
     study_names,
     without_password,
 )
+from sb3_ppo_variants.experiments.engine.store import open_store
 
 
 def test_a_lost_database_is_described_in_its_own_words() -> None:
@@ -55,9 +57,11 @@ def test_missing_driver_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
         storage_url("postgresql://user@host/db", Path())
 
 
-@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "sqlite://", "sqlite:///:memory:", "redis://host"])
+@pytest.mark.parametrize(
+    "url", ["mysql+nodriver://user:secret@host/db", "sqlite://", "sqlite:///:memory:", "redis://host"]
+)
 def test_other_urls_are_rejected_without_showing_a_password(url: str) -> None:
-    with pytest.raises(ValueError, match="is not supported: give postgresql") as caught:
+    with pytest.raises(ValueError, match=r"give (postgresql|a path)") as caught:
         storage_url(url, Path())
     assert "secret" not in str(caught.value)
     assert "secret" not in without_password("postgresql://user:secret@host/db")
@@ -66,40 +70,68 @@ def test_other_urls_are_rejected_without_showing_a_password(url: str) -> None:
 def test_what_is_no_database_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("garbage" * 100)
     with pytest.raises(ValueError, match=r"Cannot open the storage .*file is not a database"):
-        open_ledger(storage_url(None, tmp_path), "study", create=True)
+        open_store(storage_url(None, tmp_path), "study").__enter__()
 
 
 def test_unreachable_server_is_one_clear_error() -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(ValueError, match=r"Cannot open the storage .*@127\.0\.0\.1:1/db: connection failed") as caught:
-        open_ledger(storage_url("postgresql://user:secret@127.0.0.1:1/db", Path()), "study", create=True)
+        open_store(storage_url("postgresql://user:secret@127.0.0.1:1/db", Path()), "study").__enter__()
     assert "secret" not in str(caught.value)
 
 
-def test_joining_makes_nothing(tmp_path: Path) -> None:
+def test_reading_makes_nothing(tmp_path: Path) -> None:
     url = storage_url(None, tmp_path)
     with pytest.raises(ValueError, match="There is no ledger at"):
         study_names(url)
     assert not (tmp_path / "ledger.db").exists()
-    open_ledger(url, "there", create=True)
+    with open_store(url, "there"):
+        pass
     with pytest.raises(ValueError, match=r"There is no study 'elsewhere' .* it holds \['there'\]"):
-        open_ledger(url, "elsewhere", create=False)
+        open_store(url, "elsewhere", write=False).__enter__()
     assert study_names(url) == ["there"]
 
 
-def test_sqlite_transactions_take_the_write_lock_when_they_begin(tmp_path: Path) -> None:
-    """So that two workers cannot both read that a trial waits, and both claim it."""
-    storage = open_storage(storage_url(None, tmp_path), HEARTBEAT_SECONDS, 60)
-    with storage.engine.connect() as connection:
-        connection.execute(sqlalchemy.text("SELECT 1"))  # only reads
-        other = sqlite3.connect(tmp_path / "ledger.db", timeout=0.1, isolation_level=None)
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.execute("BEGIN IMMEDIATE")
-    other.execute("BEGIN IMMEDIATE")
-    other.close()
+def test_a_second_command_is_told_who_is_at_work(storage: str, tmp_path: Path) -> None:
+    url = storage_url(storage, tmp_path)
+    script = (
+        "import sys, time\n"
+        "from sb3_ppo_variants.experiments.engine.storage import locked\n"
+        "with locked(sys.argv[1], 'busy'):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "held\n"
+        message = rf"at work on the study 'busy': .*process {process.pid} on {socket.gethostname()}"
+        with pytest.raises(ValueError, match=message), locked(url, "busy"):
+            pass
+        with locked(url, "another"):
+            pass
+        process.kill()  # -9: the lock dies with its holder
+        process.wait()
+    wait_for(lambda: can_lock(url, "busy"))
+    assert not list(tmp_path.glob("*.lock"))
 
 
-def test_patiently_tries_again_for_a_while(make_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+def can_lock(url: str, study: str) -> bool:
+    try:
+        with locked(url, study):
+            return True
+    except ValueError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_patiently_tries_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     from optuna.exceptions import StorageInternalError
 
     calls = []

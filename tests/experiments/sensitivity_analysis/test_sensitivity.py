@@ -8,31 +8,28 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from sb3_ppo_variants.experiments.engine.work import WorkerConfig
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.search_space.axis import ticks
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid
 from sb3_ppo_variants.experiments.sensitivity_analysis.study import sensitivity
-from tests.experiments.in_process import without_workers
+from tests.experiments.in_process import InProcess, without_workers
 
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 128, "n_epochs": 1}}
 
 
 @pytest.fixture
-def configs(monkeypatch: pytest.MonkeyPatch) -> list[WorkerConfig]:
-    """Runs in this process; what each call would have given to its workers."""
+def executor(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """Does the runs of each call in this process."""
     return without_workers(monkeypatch)
 
 
-def test_from_end_to_end_and_again(tmp_path: Path, configs: list[WorkerConfig]) -> None:
+def test_from_end_to_end_and_again(tmp_path: Path, executor: InProcess) -> None:
     points = {"clip_range": [0.1], "ent_coef": [0.0]}
     arguments: dict[str, Any] = {"parameters": list(points), "points": points, "seeds": 2, "out": tmp_path} | TINY
     found = sensitivity("clip_ppo", "CartPole-v1", **arguments)
-    assert [len(config.wanted or ()) for config in configs] == [
-        3 * 2
-    ]  # the defaults once, and one point beside them for each parameter
+    assert len(executor.tasks) == 3 * 2  # the defaults once, and one point beside them for each parameter
     assert [(p.argument, p.value, p.default) for p in found.points] == [
         ("clip_range", 0.1, False), ("clip_range", 0.2, True), ("ent_coef", 0.0, False), ("ent_coef", 0.01, True),
     ]  # fmt: skip
@@ -54,7 +51,7 @@ def test_from_end_to_end_and_again(tmp_path: Path, configs: list[WorkerConfig]) 
     assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
 
 
-def test_a_failed_point_is_reported(tmp_path: Path, configs: list[WorkerConfig]) -> None:
+def test_a_failed_point_is_reported(tmp_path: Path, executor: InProcess) -> None:
     tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
     points = {"n_epochs": [2]}
     found = sensitivity(

@@ -1,30 +1,32 @@
-"""Cheap trials of a tuning study, importable from worker processes, and studies made of them."""
+"""Cheap runs of tuning studies, importable from worker processes, and studies made of them."""
 
 import math
 import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from stable_baselines3 import PPO
 
-from sb3_ppo_variants.experiments.engine.ledger import EXECUTOR, Ledger
-from sb3_ppo_variants.experiments.engine.status import RequestedRuns
-from sb3_ppo_variants.experiments.engine.work import Worker, WorkerConfig, executor
+from sb3_ppo_variants.experiments.engine.coordinator import do_work
+from sb3_ppo_variants.experiments.engine.executors import TaskExecutor
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.store import PLAN, open_store
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.experiments.search_space.dimensions import Integer, Real
-from sb3_ppo_variants.experiments.tuning.failures import Guard
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.pruning import RunPruner
-from sb3_ppo_variants.experiments.tuning.study import keep_plan
-from sb3_ppo_variants.experiments.tuning.trial_runs import Trials
-from sb3_ppo_variants.experiments.tuning.trials import descriptions
+from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
+from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, read_trials
+from tests.experiments.in_process import InProcess
 
-CHEAP = "tests.experiments.tuning.fake_trials:CheapTrials"
 SPACE = {
     "clip_range": Real(0.05, 0.4, log=True),
     "n_epochs": Integer(3, 10),
     "learning_rate": Real(1e-4, 1e-3, log=True),
 }
+STUDY = "study"
 
 
 class Picky(PPO):
@@ -36,19 +38,12 @@ class Picky(PPO):
         super().__init__(*args, **kwargs)
 
 
-class CheapTrials(Trials):
-    """A run takes as many milliseconds as it has timesteps, and its return is a formula."""
-
-    def train_run(self, run: Run, guard: Guard, pruner: RunPruner | None) -> Result:
-        end = time.monotonic() + run.timesteps / 1000
-        while time.monotonic() < end:
-            time.sleep(0.01)
-            guard.report(1, 0.0)
-        final = cheap_return(run)
-        curve = [CurvePoint(i * run.timesteps // 10, 0.0, final * i / 10, 1.0) for i in range(1, 11)]
-        for point in curve if pruner is not None else []:
-            pruner.look_at(point)
-        return Result(final, 1, run.timesteps, 0.001, curve, {"cheap": "1"})
+def cheap(task: Task) -> Outcome:
+    """A run that takes as many milliseconds as it has timesteps, and whose return is a formula."""
+    time.sleep(task.run.timesteps / 1000)
+    final, steps = cheap_return(task.run), task.run.timesteps
+    curve = [CurvePoint(i * steps // 10, 0.0, final * i / 10, 1.0) for i in range(1, 11)]
+    return Outcome(Result(final, 1, steps, steps / 1000, curve, {"cheap": "1"}))
 
 
 def cheap_return(run: Run) -> float:
@@ -77,20 +72,22 @@ def cheap_plan(**changes: Any) -> StudyPlan:
     return StudyPlan(**{**plan, **changes})
 
 
-def begin(
-    ledger: Ledger, plan: StudyPlan, trials: int, timeout: float | None = None, execute: str = CHEAP
-) -> RequestedRuns:
-    """Make a study, or extend it, as the command does."""
-    ledger.keep(EXECUTOR, execute)
-    keep_plan(ledger, plan, timeout)
-    batch = RequestedRuns(ledger, descriptions(plan, trials))
-    batch.fill()
-    return batch
+def do_trials(
+    folder: Path,
+    plan: StudyPlan,
+    trials: int,
+    executor: TaskExecutor | None = None,
+    timeout: float | None = None,
+    storage: str | None = None,
+) -> list[TrialRecord]:
+    """Do the trials of a study that are not settled yet, as the command does.
 
-
-def work_here(ledger: Ledger, stop: Callable[[], bool] = lambda: False) -> int:
-    """Do what waits in this process."""
-    job = WorkerConfig(ledger.url, ledger.name, 1, 2, poll=0.1)
-    worker = Worker(ledger, executor(ledger, job), stop, job)
-    worker.work()
-    return worker.done
+    :return: All settled trials
+    """
+    url = storage_url(storage, folder)
+    with open_store(url, STUDY) as store, open_store(url, STUDY + RUNS_SUFFIX) as runs:
+        store.keep(PLAN, plan.to_json())
+        work = TrialsToDo(store, runs, plan, trials, timeout, StudyDisplay(trials, Console(quiet=True)))
+        if work.is_to_do:
+            do_work(work, executor or InProcess(cheap), folder)
+        return read_trials(store, plan)

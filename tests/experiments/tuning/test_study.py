@@ -3,33 +3,41 @@
 import csv
 import io
 import json
-import subprocess
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import compare
-from sb3_ppo_variants.experiments.engine.ledger import CLAIM, EXECUTOR, Ledger, open_ledger, worker_name
-from sb3_ppo_variants.experiments.engine.status import SETTLED
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, open_store
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Integer, Real
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import best_settings
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.study import TRIALS, tune
-from sb3_ppo_variants.experiments.tuning.trial_runs import Trials
-from sb3_ppo_variants.experiments.tuning.trials import EXHAUSTED, read_trials
-from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, work_here
+from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
+from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
+from sb3_ppo_variants.experiments.tuning.study import tune
+from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from tests.experiments.fakes import make_record
+from tests.experiments.in_process import InProcess
+from tests.experiments.tuning.fake_trials import STUDY, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
-MakeLedger = Callable[..., Ledger]
+
+def states(folder: Path, study: str = STUDY) -> dict[str, int]:
+    """How many trials a study has in each of Optuna's states."""
+    with open_store(storage_url(None, folder), study, write=False) as store:
+        return dict(Counter(t.state.name for t in store.trials()))
+
+
 test_seeds.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
 
 
@@ -97,8 +105,8 @@ def test_a_study_and_a_comparison_do_not_share_a_ledger(tmp_path: Path, here: No
     small(tmp_path / "a", trials=1)
     with pytest.raises(ValueError, match="is a tuning study: give another --out"):
         compare("CartPole-v1", ["sb3:ppo"], seeds=1, timesteps=128, out=tmp_path / "a")
-    with open_ledger(f"sqlite:///{tmp_path / 'b' / 'ledger.db'}", "b", create=True) as ledger:
-        ledger.fill({"x": {}})
+    with open_store(f"sqlite:///{tmp_path / 'b' / 'ledger.db'}", "b") as store:
+        store.add(make_record(Run("sb3:ppo", "CartPole-v1", 0, 128)))
     with pytest.raises(ValueError, match="is a comparison: give another --out"):
         small(tmp_path / "b")
 
@@ -155,36 +163,26 @@ def test_own_space_and_peers(tmp_path: Path, here: None, no_report: None) -> Non
 # ---- small spaces ----
 
 
-def test_settings_that_have_been_scored_are_not_run_again_and_an_exhausted_space_ends_the_study(
-    make_ledger: MakeLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, plan = make_ledger(), cheap_plan(space={"n_epochs": Integer(8, 10)}, seeds=1)
-    trained: list[Run] = []
-    monkeypatch.setattr("tests.experiments.tuning.fake_trials.cheap_return", lambda run: trained.append(run) or 1.0)
-    batch = begin(ledger, plan, 30)
-    work_here(ledger)
-    records = read_trials(ledger, plan)
+def test_settings_that_have_been_scored_are_not_run_again_and_an_exhausted_space_ends_the_study(tmp_path: Path) -> None:
+    plan, executor = cheap_plan(space={"n_epochs": Integer(8, 10)}, seeds=1), InProcess(cheap)
+    records = do_trials(tmp_path, plan, 30, executor)
     # The defaults have 10 epochs: an explicit 10 is the same call.
-    assert sorted(run.settings.get("n_epochs", 10) for run in trained) == [8, 9, 10]
+    assert sorted(task.run.settings.get("n_epochs", 10) for task in executor.tasks) == [8, 9, 10]
     reused = [t for t in records if t.reused is not None]
     assert len(records) == 3 + len(reused) < 30
     for trial in reused:
         equal = next(t for t in records if t.number == trial.reused)
         assert trial.values == equal.values
         assert (trial.returns, trial.score) == (equal.returns, equal.score)
-    standings = batch.statuses()
-    assert Counter(s.state for s in standings.values()) == {"done": len(records), "pruned": 30 - len(records)}
-    assert {s.reason for s in standings.values() if s.state == "pruned"} == {EXHAUSTED}
-    begin(ledger, plan, 30)
-    assert work_here(ledger) == 0
-    assert not ledger.trials(TrialState.WAITING)
+    again = InProcess(cheap)
+    assert do_trials(tmp_path, plan, 30, again) == records
+    assert not again.tasks
+    assert states(tmp_path) == {"COMPLETE": len(records)}
 
 
-def test_the_confirmed_settings_are_distinct_and_not_the_defaults(make_ledger: MakeLedger) -> None:
-    ledger, plan = make_ledger(), cheap_plan(space={"n_epochs": Integer(7, 10)}, seeds=1)
-    begin(ledger, plan, 12)
-    work_here(ledger)
-    chosen = best_settings(plan, read_trials(ledger, plan), 3)
+def test_the_confirmed_settings_are_distinct_and_not_the_defaults(tmp_path: Path) -> None:
+    plan = cheap_plan(space={"n_epochs": Integer(7, 10)}, seeds=1)
+    chosen = best_settings(plan, do_trials(tmp_path, plan, 12), 3)
     assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
 
 
@@ -201,8 +199,7 @@ def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, here:
     message = "has been confirmed on 10 test seeds, and 12 are asked for.*Give --test-seeds 10, or another --out"
     with pytest.raises(ValueError, match=message):
         small(tmp_path, trials=20, confirm=3, test_seeds=12)
-    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
-        assert len(ledger.trials(TrialState.COMPLETE)) == 9  # said before any of the eleven others ran
+    assert states(tmp_path, tmp_path.name) == {"COMPLETE": 9}  # said before any of the eleven others ran
 
 
 def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, no_report: None) -> None:
@@ -218,83 +215,84 @@ def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, n
 # ---- interruptions ----
 
 
-def test_a_stopped_trial_runs_again_with_the_parameters_that_it_had(make_ledger: MakeLedger) -> None:
-    ledger, plan = make_ledger(), cheap_plan(timesteps=200, seeds=1)
-    begin(ledger, plan, 3)
-    work_here(ledger, lambda: any(t.params for t in ledger.trials(TrialState.RUNNING) if t.number == 1))
-    before = ledger.trials()
-    assert [t.state.name for t in before] == ["COMPLETE", "FAIL", "WAITING", "WAITING"]
-    assert before[3].params == before[1].params
-    assert before[1].params
-    work_here(make_ledger())
-    after = read_trials(ledger, plan)
-    assert [(t.number, t.optuna_number) for t in after] == [(0, 0), (1, 3), (2, 2)]
-    assert after[1].values == {**before[1].params}
+class Killed(BaseException):
+    """Ends the command as kill -9 does: nothing is told afterwards."""
 
 
-def claimed(ledger: Ledger, pid: int, parameters: Mapping[str, Any]) -> FrozenTrial:
-    """What a killed worker leaves: a running trial with its claim and what had been proposed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # asking outside optimize() has no heartbeat
-        trial = ledger.study.ask()
-    trial.set_user_attr(CLAIM, {"name": worker_name(pid), "trial": trial.number})
-    for name, (value, distribution) in parameters.items():
-        internal = distribution.to_internal_repr(value)
-        ledger.study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
-    return ledger.trials()[trial.number]
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("runs", [1, 4, 5, 24])
+def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, sampler: str, runs: int) -> None:
+    plan, executor = cheap_plan(sampler=sampler), InProcess(cheap)
 
+    def killed(task: Task) -> Outcome:
+        if len(executor.tasks) > runs:
+            raise Killed
+        return cheap(task)
 
-@pytest.mark.parametrize("how", ["rescue", "fill", "stale"])
-def test_a_killed_trial_runs_again_with_the_parameters_that_it_had(make_ledger: MakeLedger, how: str) -> None:
-    ledger, plan = make_ledger(), cheap_plan(space={"clip_range": SPACE["clip_range"], "n_epochs": SPACE["n_epochs"]})
-    begin(ledger, plan, 2)
-    process = subprocess.Popen(["true"])
-    process.wait()
-    had = {name: (value, SPACE[name].distribution) for name, value in (("clip_range", 0.123), ("n_epochs", 4))}
-    claimed(ledger, process.pid, {"clip_range": (0.2, had["clip_range"][1]), "n_epochs": (10, had["n_epochs"][1])})
-    dead = claimed(ledger, process.pid, had)
-    if how == "fill":
-        assert ledger.release(dead)  # and then this process is killed, too
-        begin(ledger, plan, 2)
-    if how == "stale":
-        ledger.study._storage.record_heartbeat(dead._trial_id)  # type: ignore[attr-defined]
-        ledger.study._storage.set_trial_user_attr(
-            dead._trial_id, CLAIM, {"name": "elsewhere/1:1", "trial": dead.number}
-        )
-    work_here(ledger)
-    assert [(t.state, dict(t.values)) for t in read_trials(ledger, plan)] == [
-        ("done", {"clip_range": 0.2, "n_epochs": 10}),
-        ("done", {"clip_range": 0.123, "n_epochs": 4}),
+    executor.function = killed
+    with pytest.raises(Killed):
+        do_trials(tmp_path, plan, 13, executor)
+    assert states(tmp_path) == {"RUNNING": 1, **({"COMPLETE": runs // 2} if runs > 1 else {})}
+    rest = InProcess(cheap)
+    found = do_trials(tmp_path, plan, 13, rest)
+    assert len(rest.tasks) == 26 - runs  # nothing finished is repeated
+    assert states(tmp_path) == {"COMPLETE": 13}
+    alone = do_trials(tmp_path / "alone", plan, 13)
+    assert [(t.number, t.values, t.returns, t.score) for t in found] == [
+        (t.number, t.values, t.returns, t.score) for t in alone
     ]
+
+
+def test_what_a_kill_leaves_between_two_transactions_is_not_a_trial(tmp_path: Path) -> None:
+    plan = cheap_plan()
+    do_trials(tmp_path, plan, 2)
+    with open_store(storage_url(None, tmp_path), STUDY) as store:
+        store.study.enqueue_trial({}, {RUN: "trial 2", DESCRIPTION: {NUMBER: 2}})
+        store.study.ask()  # it has its place in the study and no settings yet
+        store.study.enqueue_trial({}, {RUN: "trial 3", DESCRIPTION: {NUMBER: 3}})
+        store.study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+    found = do_trials(tmp_path, plan, 4)
+    assert [(t.number, t.state) for t in found] == [(n, "done") for n in range(4)]
+    assert found == do_trials(tmp_path, plan, 4)
+    assert states(tmp_path) == {"COMPLETE": 4, "FAIL": 2}
+
+
+def test_the_runs_of_one_trial_are_spread_first(tmp_path: Path) -> None:
+    """So that TPE sees as many finished trials as possible."""
+    plan = cheap_plan(seeds=3)
+    with open_store(storage_url(None, tmp_path), STUDY) as store, open_store(store.url, STUDY + RUNS_SUFFIX) as runs:
+        work = TrialsToDo(store, runs, plan, 3, None, StudyDisplay(3, Console(quiet=True)))
+        started = [work.next() for _ in range(4)]
+        settings = [run.settings for run, _ in filter(None, started)]
+        assert settings[0] == settings[1] == settings[2] == {}
+        assert settings[3] != {}
+        assert [run.seed for run, _ in filter(None, started)] == [0, 1000, 2000, 0]
+
+
+def test_failed_runs_end_their_trial_and_the_rest_of_it_is_not_started(tmp_path: Path) -> None:
+    executor = InProcess(lambda task: Outcome(reason=f"env: seed {task.run.seed}"))
+    (trial,) = do_trials(tmp_path, cheap_plan(seeds=3), 1, executor)
+    assert (trial.state, trial.reason) == ("failed", "env: seed 0")
+    assert len(executor.tasks) == 1
 
 
 # ---- scores ----
 
 
-def test_with_ranks_the_sampler_sees_what_the_report_will_say(make_ledger: MakeLedger) -> None:
+def test_with_ranks_the_sampler_sees_what_the_report_will_say(tmp_path: Path) -> None:
     plan = cheap_plan(environments=("CartPole-v1", "Acrobot-v1"), aggregation="ranks")
-    ledger = make_ledger()
-    begin(ledger, plan, 8)
-    work_here(ledger)
-    seen = Trials(ledger)._rescored(ledger.study)
-    said = sorted(read_trials(ledger, plan), key=lambda t: t.number)
+    said = do_trials(tmp_path, plan, 8)
+    with open_store(storage_url(None, tmp_path), STUDY) as store, open_store(store.url, STUDY + RUNS_SUFFIX) as runs:
+        work = TrialsToDo(store, runs, plan, 8, None, StudyDisplay(8, Console(quiet=True)))
+        seen, told = work._rescored(store.study), store.trials(TrialState.COMPLETE)
     assert [t.value for t in seen.get_trials()] == [t.score for t in said]
-    assert [t.params for t in seen.get_trials()] == [t.params for t in ledger.trials(TrialState.COMPLETE)]
-    # In the ledger stand the ranks of the time; the first trial had nobody to compare with.
-    assert ledger.trials(TrialState.COMPLETE)[0].value == 0.5
-
-
-def test_the_sampler_is_told_ranks_against_what_has_finished(make_ledger: MakeLedger) -> None:
-    ledger = make_ledger()
-    plan = cheap_plan(environments=("CartPole-v1", "Acrobot-v1"), aggregation="ranks")
-    begin(ledger, plan, 8)
-    work_here(ledger)
-    told = [t.value for t in ledger.trials(TrialState.COMPLETE)]
-    centers = [np.mean(t.returns["CartPole-v1"]) for t in read_trials(ledger, plan)]  # in both environments the same
+    assert [t.params for t in seen.get_trials()] == [t.params for t in told]
+    # The ledger has the ranks of the time; the first trial had nobody to compare with.
+    centers = [np.mean(t.returns["CartPole-v1"]) for t in said]  # in both environments the same
     expected = [0.5] + [np.mean([c > other for other in centers[:i]]) for i, c in enumerate(centers) if i]
-    assert told == pytest.approx(expected)
+    assert [t.value for t in told] == pytest.approx(expected)
     ranks = [np.mean([c > other for j, other in enumerate(centers) if j != i]) for i, c in enumerate(centers)]
-    assert [t.score for t in read_trials(ledger, plan)] == pytest.approx(ranks)
+    assert [t.score for t in said] == pytest.approx(ranks)
 
 
 def test_aggregation_follows_the_references(tmp_path: Path, here: None, no_report: None) -> None:
@@ -309,11 +307,3 @@ def test_aggregation_follows_the_references(tmp_path: Path, here: None, no_repor
     expected = (first.returns["Troubled-none-v0"][0] / 20 + first.returns["CartPole-v1"][0] / 100) / 2
     assert first.score == pytest.approx(expected)
     assert first.returns["Troubled-none-v0"] == [10.0]
-
-
-def test_what_a_worker_needs_stands_in_the_study(tmp_path: Path, here: None, no_report: None) -> None:
-    small(tmp_path, trials=1)
-    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
-        assert ledger.attributes()[EXECUTOR] == TRIALS
-        assert StudyPlan.from_json(ledger.attributes()["plan"]).environments == ("CartPole-v1",)
-        assert SETTLED == ("done", "failed", "pruned")

@@ -2,20 +2,20 @@
 
 import dataclasses
 import json
-import warnings
-from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+from pathlib import Path
 
 import pytest
 
-from sb3_ppo_variants.experiments.engine.ledger import RUN, Ledger
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Choice, Complement
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.trials import Candidate, read_trials, trial_key
-from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, cheap_return, work_here
+from sb3_ppo_variants.experiments.tuning.trials import Candidate
+from tests.experiments.in_process import InProcess
+from tests.experiments.tuning.fake_trials import SPACE, cheap, cheap_plan, cheap_return, do_trials
 
-MakeLedger = Callable[..., Ledger]
 test_seeds.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
 
 
@@ -33,11 +33,8 @@ def test_plan_comes_back_from_json() -> None:
     assert list(StudyPlan.from_json(plan.to_json()).space) == list(space)
 
 
-def test_records_say_what_each_trial_was(make_ledger: MakeLedger) -> None:
-    ledger, plan = make_ledger(), cheap_plan(fixed={"n_steps": 64})
-    begin(ledger, plan, 4)
-    work_here(ledger)
-    records = read_trials(ledger, plan)
+def test_records_say_what_each_trial_was(tmp_path: Path) -> None:
+    records = do_trials(tmp_path, cheap_plan(fixed={"n_steps": 64}), 4)
     assert [t.number for t in records] == [0, 1, 2, 3]
     first = records[0]
     assert first.settings == {"n_steps": 64}
@@ -47,31 +44,23 @@ def test_records_say_what_each_trial_was(make_ledger: MakeLedger) -> None:
         assert trial.returns == {"CartPole-v1": [cheap_return(run) for run in runs]}
         assert trial.score == pytest.approx(sum(trial.returns["CartPole-v1"]) / 2)
         assert trial.settings == ({"n_steps": 64} if trial.number == 0 else {"n_steps": 64, **trial.values})
-        assert "torch" in trial.versions
+        assert trial.versions == {"cheap": "1"}
         assert trial.reason is None
         assert len(trial.curves["CartPole-v1"]) == 2
         assert json.loads(json.dumps(dataclasses.asdict(trial)))["number"] == trial.number
 
 
-def test_a_trial_whose_process_dies_again_and_again_has_failed_and_is_tried_by_the_next_command(
-    make_ledger: MakeLedger,
-) -> None:
-    ledger, plan = make_ledger(), cheap_plan()
-    batch = begin(ledger, plan, 1)
-    for times in range(4):
-        assert read_trials(ledger, plan) == []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # asking outside optimize() has no heartbeat
-            dead = ledger.study.ask().number
-        ledger.redo(ledger.trials()[dead])
-        assert [t.user_attrs[RUN] for t in ledger.trials()] == [trial_key(0)] * (times + 2 if times < 3 else 4)
-    assert batch.statuses()[trial_key(0)].state == "failed"
-    (record,) = read_trials(ledger, plan)
+def test_a_trial_whose_run_is_lost_again_and_again_has_failed(tmp_path: Path) -> None:
+    def dies(_task: Task) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        future.set_exception(BrokenExecutor("a worker died"))
+        return future
+
+    executor = InProcess(cheap)
+    executor.submit = dies  # type: ignore[method-assign]
+    (record,) = do_trials(tmp_path, cheap_plan(), 1, executor)
     assert record.state == "failed"
-    assert record.reason == "config: its process died 4 times (out of memory, or a crash)"
-    begin(ledger, plan, 1)
-    work_here(ledger)
-    assert [t.state for t in read_trials(ledger, plan)] == ["done"]
+    assert record.reason == "lost: its process died 4 times (out of memory, or a crash): a worker died"
 
 
 def test_candidate_as_json() -> None:

@@ -3,7 +3,6 @@
 import csv
 import datetime
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,16 @@ import pytest
 from gymnasium import spaces
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sb3_ppo_variants.experiments.engine.ledger import DESCRIPTION, REASON, Ledger, open_ledger
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, open_store
+from sb3_ppo_variants.experiments.runs.guard import not_finite
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Real
-from sb3_ppo_variants.experiments.tuning.failures import not_finite, repeated_error
+from sb3_ppo_variants.experiments.tuning.failures import repeated_error
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
-from sb3_ppo_variants.experiments.tuning.study import TRIALS, Tuned, tune
-from sb3_ppo_variants.experiments.tuning.trials import read_trials
-from tests.experiments.tuning.fake_trials import SPACE, begin, cheap_plan, work_here
+from sb3_ppo_variants.experiments.tuning.study import Tuned, tune
+from tests.experiments.in_process import InProcess
+from tests.experiments.tuning.fake_trials import SPACE, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
-
-MakeLedger = Callable[..., Ledger]
 
 
 def fussy_study(out: Path, **changes: Any) -> Tuned:
@@ -89,32 +88,33 @@ BOTH = [
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_failed_trial_says_of_which_kind(
-    make_ledger: MakeLedger, algorithm: str, environment: str, settings: dict[str, Any], reason: str
+    tmp_path: Path, algorithm: str, environment: str, settings: dict[str, Any], reason: str
 ) -> None:
     fixed = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, **settings}
     space = {"clip_range": SPACE["clip_range"]}
     plan = cheap_plan(algorithm=algorithm, environments=(environment,), timesteps=128, fixed=fixed, space=space)
-    ledger = make_ledger()
-    batch = begin(ledger, plan, 2, execute=TRIALS)
-    work_here(ledger)
-    records = read_trials(ledger, plan)
+    records = do_trials(tmp_path, plan, 2, InProcess())
     assert [t.state for t in records] == ["failed", "failed"]
     for trial in records:
         assert str(trial.reason).startswith(reason)
         assert trial.returns == {}
         assert trial.score is None
-    assert [t.state.name for t in ledger.trials()] == ["FAIL", "FAIL"]
-    begin(ledger, plan, 2, execute=TRIALS)
-    assert work_here(ledger) == 0  # it counts, and is not tried again
-    assert all(s.state == "failed" for s in batch.statuses().values())
+    again = InProcess()
+    assert do_trials(tmp_path, plan, 2, again) == records
+    assert not again.tasks  # it counts, and is not tried again
 
 
-def test_a_trial_that_takes_too_long_fails(make_ledger: MakeLedger) -> None:
-    ledger, plan = make_ledger(), cheap_plan(timesteps=300)
-    begin(ledger, plan, 1, timeout=0.4)  # of two runs of 0.3 s
-    work_here(ledger)
-    (trial,) = read_trials(ledger, plan)
+def test_a_trial_that_takes_too_long_fails(tmp_path: Path) -> None:
+    executor = InProcess(cheap)
+    (trial,) = do_trials(tmp_path, cheap_plan(timesteps=300), 1, executor, timeout=0.4)  # two runs of 0.3 s
+    assert [task.timeout for task in executor.tasks] == [0.4, pytest.approx(0.1)]
     assert trial.reason == "timeout: the trial took longer than 0.4 s; allow more with --trial-timeout"
+
+
+def test_a_run_that_takes_too_long_ends_itself(tmp_path: Path) -> None:
+    plan = cheap_plan(timesteps=10**6, fixed={"n_steps": 32, "batch_size": 32})
+    (trial,) = do_trials(tmp_path, plan, 1, InProcess(), timeout=1.0)
+    assert trial.reason == "timeout: the trial took longer than 1 s; allow more with --trial-timeout"
 
 
 def test_finite_models_are_finite() -> None:
@@ -136,9 +136,9 @@ def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Pat
     message = r"The last 3 trials failed with the same error, 'config: ValueError: picky'.* is stopped\..*another --out"
     with pytest.raises(ValueError, match=message):
         study()
-    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path.name, create=False) as ledger:
-        states = Counter(t.state.name for t in ledger.trials())
-    assert states == {"COMPLETE": 1, "FAIL": 3 + 1, "WAITING": 16}  # the one that saw it was put back
+    with open_store(storage_url(None, tmp_path), tmp_path.name, write=False) as store:
+        states = Counter(t.state.name for t in store.trials())
+    assert states == {"COMPLETE": 1, "FAIL": 3}
     with pytest.raises(ValueError, match=message) as raised:  # and it stays so
         study()
     # What had finished is not lost.
@@ -193,9 +193,7 @@ def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_
     )
 
 
-def test_different_errors_do_not_stop_it(make_ledger: MakeLedger) -> None:
+def test_different_errors_do_not_stop_it(tmp_path: Path) -> None:
     fixed = {"n_steps": 32, "batch_size": 32}
-    ledger, plan = make_ledger(), cheap_plan(environments=("Troubled-step-v0",), timesteps=128, fixed=fixed)
-    begin(ledger, plan, 5, execute=TRIALS)
-    work_here(ledger)
-    assert [t.state for t in read_trials(ledger, plan)] == ["failed"] * 5  # env, not config
+    plan = cheap_plan(environments=("Troubled-step-v0",), timesteps=128, fixed=fixed)
+    assert [t.state for t in do_trials(tmp_path, plan, 5, InProcess())] == ["failed"] * 5  # env, not config

@@ -1,0 +1,151 @@
+"""The coordinator with real worker processes: interrupted, and with runs that fail, die, raise or hang."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from sb3_ppo_variants.experiments.engine import coordinator
+from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, RunsToDo, do_runs, do_work
+from sb3_ppo_variants.experiments.engine.executors import LocalExecutor
+from sb3_ppo_variants.experiments.engine.progress import Display
+from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.task import Outcome, Task, do_run
+from sb3_ppo_variants.experiments.runs.run import Run, train_run
+from tests.experiments import fakes
+from tests.experiments.fakes import make_run
+from tests.experiments.in_process import InProcess
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No process outlives a command."""
+    yield
+    psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    # loky's resource tracker serves the whole process.
+    left = [p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(p.cmdline())]
+    assert not left
+
+
+def do(folder: Path, runs: list[Run], function: Callable[[Task], Outcome] = fakes.quick, jobs: int = 2) -> list[Record]:
+    with open_store(storage_url(None, folder), "study") as store:
+        return do_runs(runs, store, lambda: LocalExecutor(jobs, folder / "workers.log", function), folder)
+
+
+def test_each_run_is_done_once_by_two_processes_and_never_again(tmp_path: Path) -> None:
+    runs = [make_run("run", log=tmp_path / "log", seed=seed) for seed in range(30)]
+    records = do(tmp_path, runs)
+    assert [r.run for r in records] == runs
+    assert [r.result and r.result.final_return for r in records] == [3.0 + seed for seed in range(30)]
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(int(seed) for what, _, seed, _ in lines if what == "end") == list(range(30))
+    assert len({pid for *_, pid in lines}) <= 2
+    assert do(tmp_path, runs + runs[:1]) == records
+    assert len((tmp_path / "log").read_text().splitlines()) == len(lines)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.db", "log", "workers.log"]
+
+
+def test_a_process_that_dies_costs_its_own_run_alone(tmp_path: Path) -> None:
+    names = ["a", "dies", "fails", "bb", "ccc"]
+    records = do(tmp_path, [make_run(name, 0.05, tmp_path / "log") for name in names], fakes.troubled)
+    found = {r.run.environment: r.reason or "done" for r in records}
+    assert found["dies"].startswith("lost: its process died 4 times (out of memory, or a crash): ")
+    assert found["fails"] == "env: RuntimeError: the reason"
+    starts = [line.split()[1] for line in (tmp_path / "log").read_text().splitlines() if line.startswith("start")]
+    assert {name: starts.count(name) for name in set(starts)} == {"dies": 4, "a": 1, "bb": 1, "ccc": 1}
+
+
+def test_what_failed_is_tried_again_by_the_next_command_and_nothing_else(tmp_path: Path) -> None:
+    runs, executor = [make_run(name) for name in ("a", "fails", "bb")], InProcess(fakes.troubled)
+    for expected in (3, 4):
+        with open_store(storage_url(None, tmp_path), "study") as store:
+            records = do_runs(runs, store, lambda: executor, tmp_path)
+        assert [r.state for r in records] == ["done", "failed", "done"]
+        assert len(executor.tasks) == expected
+
+
+def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match=r"9 runs died in a row; see .*workers\.log"):
+        do(tmp_path, [make_run(name) for name in "abcdef"], fakes.cannot_start, jobs=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    runs = [make_run("a"), make_run("bb"), make_run("long", 60.0)]
+    start = time.monotonic()
+    with open_store(storage_url(None, tmp_path), "study") as store:
+
+        class Interrupting(RunsToDo):
+            def take(self, record: Record) -> None:
+                super().take(record)
+                if self.done == 2:
+                    os.kill(os.getpid(), number)
+
+        work = Interrupting(runs, store, Display(runs, Console(quiet=True)))
+        with pytest.raises(KeyboardInterrupt):
+            do_work(work, LocalExecutor(2, tmp_path / "workers.log", fakes.quick), tmp_path)
+        assert [r.state for r in store.records(runs)] == ["done", "done", "missing"]
+        assert [t.state.name for t in store.trials()] == ["COMPLETE", "COMPLETE"]
+    assert time.monotonic() - start < 30
+    assert signal.getsignal(number) is before
+    assert not (tmp_path / "under_way").exists()
+
+
+def test_the_message_of_an_interruption_says_what_is_kept_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(coordinator, "do_work", interrupted)
+    message = r"interrupted with 0 of 1 runs done; rerun the command to resume; finished runs are kept in sqlite://.*db"
+    with pytest.raises(Interrupted, match=message):
+        do(tmp_path, [make_run("a")])
+
+
+def test_a_run_that_hangs_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run("sb3:ppo", "tests.experiments.mine:Hangs", 0, 128, settings={"n_steps": 64})
+
+    class Timed(RunsToDo):
+        def next(self) -> tuple[Run, float | None] | None:
+            wanted = super().next()
+            return wanted and (wanted[0], 1.0)
+
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        work = Timed([run], store, Display([run], Console(quiet=True)))
+        do_work(work, LocalExecutor(1, tmp_path / "workers.log", do_run), tmp_path)
+    (record,) = work.records.values()
+    assert str(record.reason).startswith(
+        "timeout: the run hung: it was to end after 1 s and did not come back for 10 s"
+    )
+
+
+def test_a_comparisons_runs_equal_those_in_this_process(tmp_path: Path) -> None:
+    runs = [Run("clip_ppo", "CartPole-v1", seed, 256, settings={"n_steps": 64}) for seed in (0, 1)]
+    for record in do(tmp_path, runs, do_run):
+        alone = train_run(record.run)
+        assert record.result is not None
+        assert (record.result.final_return, record.result.episodes) == (alone.final_return, alone.episodes)
+        assert [p[::2] for p in record.result.curve] == [p[::2] for p in alone.curve]
+        assert record.result.versions == alone.versions
+
+
+def test_labels_and_time_left_are_shown(tmp_path: Path) -> None:
+    runs = [make_run("a", seed=seed) for seed in range(3)]
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        console = Console(record=True, width=100, force_terminal=False, quiet=False)
+        do_runs(
+            runs, store, lambda: InProcess(fakes.quick), tmp_path, console, {r.key(): f"run {r.seed}" for r in runs}
+        )
+    first, second, third = console.export_text().splitlines()
+    assert first.startswith("[1/3] run 0: return 1.0, 10 steps/s, about ")
+    assert first.endswith("left")
+    assert third == "[3/3] run 2: return 3.0, 10 steps/s"

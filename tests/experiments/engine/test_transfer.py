@@ -1,0 +1,116 @@
+"""Runs carried from store to store: by CSV files, packed or not, and by ledgers of this and the earlier kind."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sb3_ppo_variants.experiments.engine.records import Record, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.store import Store, open_store
+from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs, read_runs
+from sb3_ppo_variants.experiments.runs.run import Run
+from tests.experiments.fakes import make_result
+
+STORED = Path(__file__).parents[2] / "stored"
+RESULTS = Path(__file__).parents[3] / "zoo_configs/results"
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    """Of several variants, budgets and seeds; the third differs from the first in its budget alone."""
+    runs = [
+        Run("sb3:ppo", "CartPole-v1", 0, 128, settings={"n_steps": 64}, name="narrow"),
+        Run("clip_ppo", "A-v1", 7, 128, 3, normalize={"norm_obs": True}),
+        Run("sb3:ppo", "CartPole-v1", 0, 256, settings={"n_steps": 64}, name="narrow"),
+        Run("reinforce", "B-v1", 1, 10**9, wall_time=2.5),
+    ]
+    returns = (0.1 + 0.2, -1e-17, 3.0, 1e300)
+    versions = {"torch": "1"}
+    return [Record(r, "done", make_result(x, versions=versions)) for r, x in zip(runs, returns, strict=True)]
+
+
+def filled(folder: Path, records: list[Record]) -> Path:
+    """A ledger with runs."""
+    with open_store(storage_url(None, folder), "study") as store:
+        for record in records:
+            store.add(record)
+    return folder / "ledger.db"
+
+
+def results(store: Store) -> dict[str, object]:
+    return {r.run.key(): r.result for r in store.all_records()}
+
+
+@pytest.mark.parametrize("form", ["packed folder", "plain folder", "packed file", "plain file", "ledger", "url"])
+def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record], tmp_path: Path) -> None:
+    ledger = filled(tmp_path / "a", [*records, Record(Run("clip_ppo", "C-v1", 0, 1), "failed", reason="env: x")])
+    with open_store(storage_url(str(ledger), Path()), "study", write=False) as store:
+        files = export_runs([store], tmp_path / "out")
+    assert [f.name for f in files] == ["runs.csv.gz", "curves.csv.gz"]
+    if form.startswith("plain"):
+        for path in files:
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+            path.unlink()
+    source = {
+        "packed folder": tmp_path / "out", "plain folder": tmp_path / "out", "packed file": files[0],
+        "plain file": files[0].with_suffix(""), "ledger": ledger, "url": f"sqlite:///{ledger}",
+    }[form]  # fmt: skip
+    with open_store(storage_url(None, tmp_path / "b"), "other") as store:
+        (note,) = import_runs(store, [str(source)])
+        assert "4 finished runs, 4 of them new" in note
+        assert results(store) == {r.run.key(): r.result for r in records}
+        assert all(r.imported_from for r in store.all_records())
+        assert "4 finished runs, 0 of them new" in import_runs(store, [str(source)])[0]
+
+
+def test_of_equal_keys_the_first_is_kept_and_another_result_is_reported(records: list[Record], tmp_path: Path) -> None:
+    other = [Record(records[0].run, "done", make_result(99.0)), Record(records[1].run, "done", records[1].result)]
+    write_runs(tmp_path / "runs.csv", other)
+    write_curves(tmp_path / "curves.csv", other)
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        store.add(records[0])
+        (note,) = import_runs(store, [str(tmp_path)])
+        assert "2 finished runs, 1 of them new; other returns than those in the store" in note
+        assert "narrow CartPole-v1 seed 0" in note
+        assert results(store)[records[0].run.key()] == records[0].result
+
+
+def test_other_versions_are_named(records: list[Record], tmp_path: Path) -> None:
+    ledger = filled(tmp_path / "a", records)
+    with open_store(storage_url(None, tmp_path / "b"), "study") as store:
+        (note,) = import_runs(store, [str(ledger)])
+    assert "made with torch 1, here 2" in note
+
+
+def test_ledgers_and_tables_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    shutil.copytree(STORED / "compare", tmp_path / "compare")
+    from_ledger = [r for r in read_runs(str(tmp_path / "compare/ledger.db")) if r.state == "done"]
+    from_tables = [r for r in read_runs(str(tmp_path / "compare")) if r.state == "done"]
+    assert len(from_ledger) > 2
+    assert {r.run.key(): r.result and (r.result.final_return, r.result.curve) for r in from_ledger} == {
+        r.run.key(): r.result and (r.result.final_return, r.result.curve) for r in from_tables
+    }
+    first = read_runs(str(RESULTS / "cartpole"))  # from before variants had names
+    assert {r.run.variant for r in first} >= {"clip_ppo", "sb3:ppo"}
+    assert all(r.result is not None and r.result.curve for r in first)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not readable as a CSV file"),
+        ("a,b\n1,2\n", "has no columns algorithm, environment"),
+        (None, "There is nothing to import at"),
+        ("HEADER\nclip_ppo,clip_ppo,A,x,1,1,{},,,1,1,1,1,1,done,,{}\n", r"runs\.csv, line 2, is not a run: .*'x'"),
+    ],
+)
+def test_what_is_not_readable_is_named(text: str | None, message: str, tmp_path: Path, records: list[Record]) -> None:
+    path = tmp_path / "runs.csv"
+    if text is not None:
+        write_runs(path, records)
+        header = path.read_text().splitlines()[0]
+        path.write_text(text.replace("HEADER", header))
+    with pytest.raises(ValueError, match=message), open_store(storage_url(None, tmp_path), "study") as store:
+        import_runs(store, [str(path)])
