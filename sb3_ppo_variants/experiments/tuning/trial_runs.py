@@ -22,10 +22,11 @@ from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run, train
 from sb3_ppo_variants.experiments.runs.seeds import tuning_seeds
 from sb3_ppo_variants.experiments.search_space.spaces import finite_size
 from sb3_ppo_variants.experiments.tuning.failures import Guard, ended_when_stuck, repeated_error
+from sb3_ppo_variants.experiments.tuning.metric import Returns
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.pruning import PruningRule, RunPruner
+from sb3_ppo_variants.experiments.tuning.pruning import objection
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER, TrialSampler
-from sb3_ppo_variants.experiments.tuning.trials import EXHAUSTED, PLAN, TIMEOUT, Curves, proposed
+from sb3_ppo_variants.experiments.tuning.trials import EXHAUSTED, PLAN, TIMEOUT, proposed
 
 KEPT_POINTS = 50  # of a run's learning curve
 
@@ -69,7 +70,7 @@ class Trials:
             result = {**equal.user_attrs[RESULT], "reused": equal.user_attrs[DESCRIPTION][NUMBER]}
         else:
             with ended_when_stuck(self.ledger, reporter.trial, self.timeout):
-                result = self._train(number, settings, earlier_curves(settled), reporter)
+                result = self._train(number, settings, earlier_returns(settled), reporter)
         others = [t.user_attrs[RESULT]["returns"] for t in done if t is not equal]
         return self.plan.metric.score(result["returns"], others), result
 
@@ -97,7 +98,7 @@ class Trials:
         return len(tried) >= self.size
 
     def _train(
-        self, number: int, settings: Mapping[str, Any], earlier: Sequence[Curves], reporter: Reporter
+        self, number: int, settings: Mapping[str, Any], earlier: Sequence[Returns], reporter: Reporter
     ) -> dict[str, Any]:
         guard = Guard(reporter, self.timeout)
         curves: dict[str, list[Any]] = {environment: [] for environment in self.plan.environments}
@@ -110,33 +111,28 @@ class Trials:
             "versions": self.versions,
             "reused": None,
         }
-        rule = PruningRule(number, self.plan.timesteps, earlier)
-        for index, run in enumerate(self.plan.runs(settings, tuning_seeds(self.plan.seeds))):
-            seed = len(returns[run.environment])
-            pruner = RunPruner(rule, run.environment, seed, curves) if self.plan.pruning else None
-            try:
-                trained = self.train_run(run, guard, pruner)
-            except optuna.TrialPruned:
-                if pruner is not None:
-                    curves[run.environment].append(pruner.curve)
-                    self._keep_pruned(reporter.trial, result, index, pruner)
-                raise
+        for run in self.plan.runs(settings, tuning_seeds(self.plan.seeds)):
+            trained = self.train_run(run, guard)
             returns[run.environment].append(cast(float, trained.final_return))
             curves[run.environment].append(thinned(trained.curve, self.plan.timesteps))
+            why = objection(number, returns, earlier, self.plan) if self.plan.pruning else None
+            if why is not None:
+                patiently(lambda: reporter.trial.set_user_attr(RESULT, result))
+                # TPE ranks pruned trials by their last step and its value.
+                score, runs = self.plan.metric.score(returns, ()), sum(map(len, returns.values()))
+                patiently(lambda score=score, runs=runs: reporter.trial.report(score, runs))  # type: ignore[misc]
+                raise optuna.TrialPruned(why)
         return result
 
-    def train_run(self, run: Run, guard: Guard, pruner: RunPruner | None) -> Result:
+    def train_run(self, run: Run, guard: Guard) -> Result:
         """Train one run; the reason of a failure begins with its kind.
 
         :param run: The run
         :param guard: Watches over it
-        :param pruner: Watches its curve; ``None`` without pruning
         """
 
-        def on_point(model: BaseAlgorithm, point: CurvePoint) -> None:
+        def on_point(model: BaseAlgorithm, _point: CurvePoint) -> None:
             guard.look_at(model)
-            if pruner is not None:
-                pruner.look_at(point)
 
         try:
             return train_run(run, guard.report, on_point, guard.watch)
@@ -144,12 +140,6 @@ class Trials:
             raise
         except Exception as error:
             raise Failure(f"{guard.kind_of(error)}: {type(error).__name__}: {error}") from error
-
-    def _keep_pruned(self, trial: Trial, result: Mapping[str, Any], index: int, pruner: RunPruner) -> None:
-        patiently(lambda: trial.set_user_attr(RESULT, dict(result)))
-        # TPE ranks pruned trials by their last step and its value.
-        value, step = cast(float, pruner.curve[-1][1]), index * self.plan.timesteps + pruner.curve[-1][0]
-        patiently(lambda: trial.report(value, step))
 
 
 def _bare(trial: FrozenTrial) -> FrozenTrial:
@@ -159,13 +149,13 @@ def _bare(trial: FrozenTrial) -> FrozenTrial:
     return copied
 
 
-def earlier_curves(settled: Sequence[FrozenTrial]) -> list[Curves]:
-    """The learning curves that pruning compares with: of trials that trained, to their end or until they were pruned.
+def earlier_returns(settled: Sequence[FrozenTrial]) -> list[Returns]:
+    """The returns that pruning compares with: of trials that trained, to their end or until they were pruned.
 
     :param settled: The settled trials
     """
     results = [t.user_attrs[RESULT] for t in settled if RESULT in t.user_attrs]
-    return [result["curves"] for result in results if result["reused"] is None]
+    return [result["returns"] for result in results if result["reused"] is None]
 
 
 def suggest(trial: Trial, plan: StudyPlan) -> dict[str, Any]:
@@ -179,7 +169,7 @@ def suggest(trial: Trial, plan: StudyPlan) -> dict[str, Any]:
 
 
 def thinned(curve: Sequence[CurvePoint], timesteps: int) -> list[list[Any]]:
-    """At most :data:`KEPT_POINTS` points of a curve and its last; those that pruning reads are among them.
+    """At most :data:`KEPT_POINTS` points of a curve and its last.
 
     :param curve: The curve
     :param timesteps: Training steps of the run
