@@ -236,7 +236,7 @@ def tune(
         low: 0.1, high: 0.3, log: true}; kinds are real, integer, complement (1 - x on a logarithmic scale), choice
         (values) and band_ratio (a multiple of clip_range)
     :param reference: ENV=RANDOM,REFERENCE: the returns that count as 0 and 1; repeatable
-    :param pruning: Stop trials early that fall behind earlier ones
+    :param pruning: After each run, end a trial that scores below most of the earlier ones
     :param trial_timeout: Seconds that a trial's runs may take together; after that it fails
     :param confirm: Number of best settings to run again; 0 for none
     :param test_seeds: Seeds of the confirmation, at least 10

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +14,10 @@ import typer
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from sb3_ppo_variants.cli import app, main
+from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import RUN, open_store
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
-from sb3_ppo_variants.experiments.tuning.trials import read_trials
 from tests.experiments.in_process import without_workers
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]

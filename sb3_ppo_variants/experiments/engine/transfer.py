@@ -118,8 +118,7 @@ def _from(record: Record, source: str) -> Record:
 
 def _read_files(path: Path) -> list[Record]:
     # Newer files have further columns; text, because pandas would guess types and round.
-    table = _table(path, [*(c for c in RUN_COLUMNS if c not in _LATER), *RESULT_COLUMNS, "state", "versions"])
-    table = table.assign(**{column: "" for column in _LATER if column not in table.columns})
+    table = _table(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "versions"])
     beside = path.with_name(path.name.replace("runs", "curves", 1))
     curves: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
     if beside != path and beside.is_file():
@@ -139,6 +138,7 @@ def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is not readable as a CSV file: {error}") from error
+    table = table.assign(**{column: "" for column in _LATER if column not in table.columns})
     if missing := [column for column in columns if column not in table.columns]:
         raise ValueError(f"{path} has no columns {', '.join(missing)}: give files that compare has written")
     return table

@@ -117,8 +117,8 @@ class StudyPlan:
         """
         return [
             Run(self.algorithm, environment, seed, self.timesteps, self.n_envs, settings)
-            for environment in self.environments
             for seed in seeds
+            for environment in self.environments
         ]
 
 

@@ -96,7 +96,7 @@ def write_report(
         failed=failed,
         kinds=Counter((t.reason or "unknown").partition(":")[0] for t in failed).most_common(),
         shown_failures=SHOWN_FAILURES,
-        audit=audit(trials, plan.timesteps),
+        audit=audit(trials, plan),
         candidates=candidates,
         verdict=verdict,
         winner=winner,

@@ -1,7 +1,7 @@
 """The trials of a tuning study as sets of runs: what is started next, and when a trial is told.
 
-The sampler proposes the settings of a trial, one run is done for each environment and tuning seed (environments
-outside, seeds inside), and the trial is told its score. With several jobs the runs of one trial are spread first, so
+The sampler proposes the settings of a trial, one run is done for each tuning seed and environment (seeds
+outside, so that pruning can compare early), and the trial is told its score. With several jobs the runs of one trial are spread first, so
 that the sampler sees as many finished trials as possible.
 
 Runs are kept in a study of their own beside that of the trials. A run that is kept is never repeated, whichever trial
@@ -184,7 +184,11 @@ class TrialsToDo:
         elif self.plan.pruning:
             in_order = list(itertools.takewhile(lambda key: key in self._ended, trial.runs))
             result = self._result(trial, [self._ended[key] for key in in_order])
-            if (why := objection(trial.number, result["returns"], self._returns(trial), self.plan)) is not None:
+            earlier = self._returns(trial)
+            if (why := objection(trial.number, result["returns"], earlier, self.plan)) is not None:
+                # TPE ranks pruned trials by their last step and its value.
+                score = self.plan.metric.score(result["returns"], earlier)
+                patiently(lambda: trial.trial.report(score, len(in_order)))
                 self._tell(trial, result, TrialState.PRUNED, why)
 
     def _tell(

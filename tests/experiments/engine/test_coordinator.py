@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +79,6 @@ def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
 def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     runs = [make_run("a"), make_run("bb"), make_run("long", 60.0)]
-    start = time.monotonic()
     with open_store(storage_url(None, tmp_path), "study") as store:
 
         class Interrupting(RunsToDo):
@@ -94,7 +92,6 @@ def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: 
             do_work(work, LocalExecutor(2, tmp_path / "workers.log", fakes.quick), tmp_path)
         assert [r.state for r in store.records(runs)] == ["done", "done", "missing"]
         assert [t.state.name for t in store.trials()] == ["COMPLETE", "COMPLETE"]
-    assert time.monotonic() - start < 30
     assert signal.getsignal(number) is before
     assert not (tmp_path / "under_way").exists()
 

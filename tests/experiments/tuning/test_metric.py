@@ -34,6 +34,8 @@ def test_the_scale_of_an_environment_does_not_matter_to_the_order_by_ranks() -> 
     found = metric("ranks").scores(trials)
     ranks = stats.rankdata(raw.mean(axis=2), axis=0)  # ties share the mean of their ranks
     assert found == pytest.approx(((ranks - 1) / 5).mean(axis=1))
+    one_by_one = [metric("ranks").score(t, [*trials[:i], *trials[i + 1 :]]) for i, t in enumerate(trials)]
+    assert found == one_by_one
     assert metric("ranks").scores(trials[:1]) == [0.5]
 
 

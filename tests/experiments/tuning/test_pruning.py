@@ -1,92 +1,99 @@
-"""Pruning and its audit, by hand."""
+"""Pruning and its audit, by hand and on the committed studies."""
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sb3_ppo_variants.experiments.engine.ledger import Ledger
-from sb3_ppo_variants.experiments.tuning.pruning import PruningRule, audit, checkpoint_values, share_beaten
-from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, read_trials
-from tests.experiments.tuning.fake_trials import begin, cheap_plan, work_here
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.pruning import audit, objection
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
+from tests.experiments.in_process import InProcess
+from tests.experiments.tuning.fake_trials import cheap, cheap_plan, do_trials
 
-MakeLedger = Callable[..., Ledger]
-
-
-def line(final: float) -> list[tuple[int, float | None]]:
-    """A curve of ten points, 0 to ``final``; nothing had finished at the first."""
-    return [(10 * i, None if i == 1 else final * i / 10) for i in range(1, 11)]
-
-
-def record(number: int, *finals: float) -> TrialRecord:
-    score = sum(finals) / len(finals)
-    curves = {"A": [line(final) for final in finals]}
-    return TrialRecord(number, number, "done", {}, {}, {"A": finals}, score, None, 1.0, None, curves, {})
+STUDIES = Path(__file__).parents[3] / "zoo_configs" / "results" / "tuning"
+ONE = cheap_plan(environments=("A",), seeds=2)
+TWO = cheap_plan(
+    environments=("A", "B"), seeds=2, aggregation="normalised", references={"A": (0.0, 10.0), "B": (0.0, 1000.0)}
+)
 
 
-def test_values_are_those_of_the_first_point_that_reaches_the_checkpoint() -> None:
-    curve = [(25, 1.0), (50, None), (75, 3.0), (100, 4.0)]
-    assert checkpoint_values(curve, 100) == [1.0, 1.0, None, None, None, 3.0, 3.0, 4.0, 4.0, 4.0]
-    assert checkpoint_values(curve[:1], 100) == [1.0, 1.0, *[None] * 8]
+def record(number: int, *returns: float) -> TrialRecord:
+    score = sum(returns) / len(returns)
+    return TrialRecord(number, number, "done", {}, {}, {"A": returns}, score, None, 1.0, None, {}, {})
 
 
-def test_the_share_of_at_least_five_that_is_beaten() -> None:
-    assert share_beaten(2.9, [1.0, 2.0, 3.0, 4.0, 5.0]) == 0.4
-    assert share_beaten(3.0, [1.0, 2.0, 3.0, 4.0, 5.0]) == 0.5  # of equals, half
-    assert share_beaten(0.0, [1.0, 2.0, 3.0, 4.0]) is None
-    assert share_beaten(0.0, [1.0, 2.0, 3.0, 4.0, None]) is None
-    assert share_beaten(None, [1.0, 2.0, 3.0, 4.0, 5.0]) is None
+def committed(name: str) -> tuple[StudyPlan, list[TrialRecord]]:
+    study = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
+    return StudyPlan.from_json(study["plan"]), [TrialRecord(**trial) for trial in study["trials"]]
+
+
+def in_order(trials: Sequence[TrialRecord], order: Sequence[int]) -> list[TrialRecord]:
+    return [dataclasses.replace(trials[old], number=new) for new, old in enumerate(order)]
 
 
 @pytest.mark.parametrize(("number", "prunes"), [(0, False), (5, False), (6, True)])
 def test_the_defaults_and_the_five_after_them_are_never_pruned(number: int, prunes: bool) -> None:
-    rule = PruningRule(number, 100, [record(i, float(i)).curves for i in range(1, 6)])
-    said = [rule.objection("A", 0, line(1.5)[:end], {"A": []}) for end in range(1, 11)]
-    # Of five with finals 1 to 5 it beats one, a fifth, from the first point; tested from checkpoint 3.
-    assert [text is not None for text in said] == [False, False, *[prunes] * 8]
-    if prunes:
-        where = "checkpoint 3 of 10 of A, seed 0: 30 steps, where its runs beat 20 % of the earlier trials"
-        assert said[2] == where
-    assert all(rule.objection("A", 0, line(2.5)[:end], {"A": []}) is None for end in range(1, 11))  # two fifths
+    earlier = [{"A": [float(i), float(i)]} for i in range(1, 6)]
+    # Of five with returns 1 to 5 it beats one, a fifth.
+    said = objection(number, {"A": [1.5]}, earlier, ONE)
+    assert said == ("pruned after 1 of 2 runs: it beats 20 % of 5 earlier trials" if prunes else None)
 
 
-def test_runs_are_paired_over_environments_and_seeds() -> None:
-    others = [{"A": [line(1.0), line(9.0)], "B": [line(5.0), line(5.0)]}] * 5
-    rule = PruningRule(6, 100, others)
-    assert rule.objection("A", 0, line(2.0), {}) is None
-    assert rule.objection("A", 1, line(2.0), {}) is not None
-    assert rule.objection("B", 0, line(2.0), {}) is not None
+def test_a_trial_goes_on_that_beats_two_fifths_of_at_least_five() -> None:
+    earlier = [{"A": [float(i), float(i)]} for i in range(1, 6)]
+    assert objection(6, {"A": [2.5]}, earlier, ONE) is None  # two of five
+    assert objection(6, {"A": [2.0]}, earlier, ONE) is not None  # one and, of equals, half
+    assert objection(6, {"A": [0.0]}, earlier[:4], ONE) is None
+    assert objection(6, {"A": []}, earlier, ONE) is None
+    assert objection(6, {}, earlier, ONE) is None
+    assert objection(6, {"A": [0.0, 0.0]}, earlier, ONE) is None  # it has finished
 
 
-def test_a_bad_run_among_good_ones_does_not_end_a_trial() -> None:
-    rule = PruningRule(6, 100, [record(i, float(i), float(i), float(i)).curves for i in range(1, 6)])
-    assert rule.objection("A", 1, line(0.5), {"A": [line(9.0)]}) is None  # (1 + 0) / 2
-    assert rule.objection("A", 2, line(0.5), {"A": [line(1.5), line(2.5)]}) is not None  # (1 + 2 + 0) / 15
-    # On any scale: what counts is how many are beaten.
-    assert rule.objection("A", 1, line(-1e9), {"A": [line(1e9)]}) is None
+def test_a_score_so_far_is_compared_on_the_same_seeds_once_every_environment_has_a_run() -> None:
+    earlier = [{"A": [float(i), 99.0], "B": [100.0 * i, 99.0]} for i in range(1, 6)]  # so far 0.1 to 0.5
+    assert objection(6, {"A": [-99.0], "B": []}, earlier, TWO) is None
+    # (0.00 + 0.52) / 2 = 0.26 beats 0.1 and 0.2; (0.00 + 0.38) / 2 = 0.19 beats 0.1.
+    assert objection(6, {"A": [0.0], "B": [520.0]}, earlier, TWO) is None
+    said = objection(6, {"A": [0.0], "B": [380.0]}, earlier, TWO)
+    assert said == "pruned after 2 of 4 runs: it beats 20 % of 5 earlier trials"
+    # With A's second seed the others' scores so far are above 2.5.
+    said = objection(6, {"A": [0.0, 0.0], "B": [380.0]}, earlier, TWO)
+    assert said == "pruned after 3 of 4 runs: it beats 0 % of 5 earlier trials"
+
+
+def test_ranks_need_no_common_scale() -> None:
+    plan = dataclasses.replace(TWO, aggregation="ranks", references={})
+    earlier = [{"A": [float(i)], "B": [1e6 * i]} for i in range(1, 7)]
+    # Shares among seven: the trial has (5/6 + 0) / 2, which beats the three with the lowest shares.
+    assert objection(6, {"A": [5.5], "B": [0.0]}, earlier, plan) is None
+    # (1/6 + 1/6) / 2 beats one of six.
+    said = objection(6, {"A": [1.5], "B": [1.5e6]}, earlier, plan)
+    assert said == "pruned after 2 of 4 runs: it beats 17 % of 6 earlier trials"
 
 
 def test_trials_that_were_pruned_are_beaten_as_far_as_they_came() -> None:
-    cut = {"A": [line(9.0)[:4]]}
-    others = [record(i, float(i)).curves for i in range(1, 5)]
-    rule = PruningRule(6, 100, [*others, cut])
-    assert rule.objection("A", 0, line(0.5)[:4], {}) is not None
-    assert rule.objection("A", 0, line(0.5)[:5], {}) is None  # four are left, one too few
+    whole = [{"A": [float(i)], "B": [0.0]} for i in range(1, 5)]
+    pruned = {"A": [9.0], "B": []}
+    assert objection(6, {"A": [0.0], "B": [0.0]}, [*whole, pruned], TWO) is None  # four are left, one too few
+    assert objection(6, {"A": [0.0], "B": [0.0]}, [*whole, {"A": [9.0], "B": [0.0]}], TWO) is not None
+    assert objection(6, {"A": [0.0], "B": [0.0]}, [*whole, {}, {"A": [9.0]}], TWO) is None  # failed, or another space
 
 
 def test_audit_by_hand() -> None:
     trials = [record(i, float(i), float(i)) for i in range(1, 6)]
     trials += [record(6, 9.0, 9.0), record(7, 1.0, 9.0), record(8, 3.5, 1.0), record(9, 0.0, 10.0)]
-    found = audit(trials, 100)
+    found = audit(trials, ONE)
     assert found is not None
-    # 7 equals one of six at checkpoint 3 of its first run, a twelfth. 8 beats four of the seven that came as far, then
-    # goes on alone against the six of checkpoint 4 on (three of them: a half); its second run equals one of six:
-    # (½ + 1/12) / 2. 9 beats none. 30, 130 and 30 of 200 steps.
-    assert found.pruned == [7, 8, 9]
-    assert found.steps_saved == pytest.approx((0.85 + 0.35 + 0.85) / 9)
+    # 7 equals one of six, a twelfth; 8 beats four of seven (1, 1, 2, 3); 9 beats none of eight.
+    assert found.pruned == [7, 9]
+    assert found.steps_saved == pytest.approx((0.5 + 0.5) / 9)
     assert not found.best_lost
     assert found.best_survivor_rank == 1
-    lost = audit([*trials[:6], record(7, 1.0, 100.0)], 100)
+    lost = audit([*trials[:6], record(7, 1.0, 100.0)], ONE)
     assert lost is not None
     assert lost.best_lost
     assert lost.best_survivor_rank == 2
@@ -94,24 +101,49 @@ def test_audit_by_hand() -> None:
 
 
 def test_audit_leaves_out_what_did_not_run_to_the_end() -> None:
-    assert audit([], 100) is None
+    assert audit([], ONE) is None
     pruned = dataclasses.replace(record(7, 0.0), state="pruned", score=None)
-    reused = dataclasses.replace(record(8, 0.0), reused=1)
-    found = audit([*(record(i, float(i)) for i in range(6)), pruned, reused], 100)
+    reused = dataclasses.replace(record(8, 0.0, 0.0), reused=1)
+    found = audit([*(record(i, float(i), float(i)) for i in range(6)), pruned, reused], ONE)
     assert found is not None
     assert (found.trials, found.pruned, found.steps_saved) == (6, [], 0.0)
 
 
-def test_pruned_trials_count_with_a_reason_and_the_study_repeats(
-    make_ledger: MakeLedger, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "trials", "pruned", "saved"),
+    [
+        ("clip_ppo", 40, [6, 7, 10, 11, 12, 14, 18, 26, 36, 39], 93 / 600),
+        ("kl_penalty_ppo", 18, [6, 7, 8, 9, 10, 11, 12], 63 / 270),
+    ],
+)
+def test_the_committed_studies(name: str, trials: int, pruned: list[int], saved: float) -> None:
+    plan, records = committed(name)
+    found = audit(records, plan)
+    assert found is not None
+    assert (found.trials, found.pruned) == (trials, pruned)
+    assert found.steps_saved == pytest.approx(saved)
+    assert not found.best_lost
+
+
+@pytest.mark.parametrize("orders", [3, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("name", "saved"), [("clip_ppo", 0.33), ("kl_penalty_ppo", 0.25)])
+def test_the_committed_studies_in_random_orders_keep_their_best(name: str, saved: float, orders: int) -> None:
+    plan, records = committed(name)
+    rng = np.random.default_rng(0)
+    shuffled = [in_order(records, [0, *(1 + rng.permutation(len(records) - 1))]) for _ in range(orders)]
+    found = [audit(trials, plan) for trials in shuffled]
+    assert not any(a is None or a.best_lost for a in found)
+    mean = np.mean([a.steps_saved for a in found if a is not None])
+    assert mean == pytest.approx(saved, abs=0.005 if orders == 200 else 0.12)
+
+
+def test_pruned_trials_count_with_a_reason_and_the_study_repeats(tmp_path: Path) -> None:
     plan, studies = cheap_plan(pruning=True, sampler="tpe", timesteps=10), []
-    for _ in range(2):
-        ledger = make_ledger(str(tmp_path_factory.mktemp("study") / "ledger.db"))
-        begin(ledger, plan, 20)
-        work_here(ledger)
-        studies.append([(t.values, t.state, t.reason, t.returns) for t in read_trials(ledger, plan)])
-        assert work_here(ledger) == 0
+    for name in "ab":
+        executor = InProcess(cheap)
+        records = do_trials(tmp_path / name, plan, 20, executor)
+        studies.append([(t.values, t.state, t.reason, t.returns) for t in records])
+        assert len(executor.tasks) == 40 - sum(t.state == "pruned" for t in records)
     assert studies[0] == studies[1]
     states = [state for _, state, _, _ in studies[0]]
     assert len(states) == 20
@@ -119,20 +151,15 @@ def test_pruned_trials_count_with_a_reason_and_the_study_repeats(
     assert {"done", "pruned"} == set(states)
     for _, state, reason, returns in studies[0]:
         if state == "pruned":
-            assert str(reason).startswith("pruned at checkpoint ")
-            assert len(returns["CartPole-v1"]) < 2
+            assert str(reason).startswith("pruned after 1 of 2 runs: it beats ")
+            assert len(returns["CartPole-v1"]) == 1
 
 
-def test_audit_agrees_with_what_pruning_does(make_ledger: MakeLedger, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_audit_agrees_with_what_pruning_does(tmp_path: Path) -> None:
     """Random search proposes the same whatever is pruned: so the audit of the one is the other."""
-    found = {}
-    for pruning in (False, True):
-        ledger = make_ledger(str(tmp_path_factory.mktemp("study") / "ledger.db"))
-        plan = cheap_plan(pruning=pruning, timesteps=10)
-        begin(ledger, plan, 16)
-        work_here(ledger)
-        found[pruning] = read_trials(ledger, plan)
-    audited = audit(found[False], 10)
+    plans = {pruning: cheap_plan(pruning=pruning, timesteps=10) for pruning in (False, True)}
+    found = {pruning: do_trials(tmp_path / str(pruning), plan, 16) for pruning, plan in plans.items()}
+    audited = audit(found[False], plans[False])
     assert audited is not None
     assert audited.pruned == [t.number for t in found[True] if t.state == "pruned"]
     assert audited.pruned
