@@ -34,7 +34,7 @@ def note(run: Run, text: str) -> None:
     """One line, appended in one write, so that several processes can share the file."""
     if run.settings["log"] is not None:
         with Path(run.settings["log"]).open("a") as log:
-            log.write(f"{text} {run.environment} {run.seed} {os.getpid()}\n")
+            log.write(f"{text} {run.environment} {run.seed} {os.getpid()} {time.monotonic()}\n")
 
 
 def quick(task: Task) -> Outcome:

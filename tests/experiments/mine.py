@@ -48,3 +48,12 @@ class Hangs(Line):
         if self.steps == 5:
             time.sleep(3600)
         return super().step(action)
+
+
+class Raises(Line):
+    """A simulator that breaks."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.steps == 5:
+            raise RuntimeError("the motor burned")
+        return super().step(action)

@@ -1,8 +1,8 @@
 """The trials of a tuning study as sets of runs: what is started next, and when a trial is told.
 
-The sampler proposes the settings of a trial, one run is done for each tuning seed and environment (seeds
-outside, so that pruning can compare early), and the trial is told its score. With several jobs the runs of one trial are spread first, so
-that the sampler sees as many finished trials as possible.
+The sampler proposes the settings of a trial, one run is done for each tuning seed and environment (seeds outside, so
+that pruning can compare early), and the trial is told its score. With several jobs the runs of one trial are spread
+first, so that the sampler sees as many finished trials as possible.
 
 Runs are kept in a study of their own beside that of the trials. A run that is kept is never repeated, whichever trial
 wants it. A trial that was under way when a command ended keeps its settings, and goes on when the command is rerun.

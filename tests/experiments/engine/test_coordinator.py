@@ -44,8 +44,8 @@ def test_each_run_is_done_once_by_two_processes_and_never_again(tmp_path: Path) 
     assert [r.run for r in records] == runs
     assert [r.result and r.result.final_return for r in records] == [3.0 + seed for seed in range(30)]
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    assert sorted(int(seed) for what, _, seed, _ in lines if what == "end") == list(range(30))
-    assert len({pid for *_, pid in lines}) <= 2
+    assert sorted(int(seed) for what, _, seed, *_ in lines if what == "end") == list(range(30))
+    assert len({pid for *_, pid, _ in lines}) <= 2
     assert do(tmp_path, runs + runs[:1]) == records
     assert len((tmp_path / "log").read_text().splitlines()) == len(lines)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.db", "log", "workers.log"]
@@ -142,7 +142,7 @@ def test_labels_and_time_left_are_shown(tmp_path: Path) -> None:
         do_runs(
             runs, store, lambda: InProcess(fakes.quick), tmp_path, console, {r.key(): f"run {r.seed}" for r in runs}
         )
-    first, second, third = console.export_text().splitlines()
+    first, _, third = console.export_text().splitlines()
     assert first.startswith("[1/3] run 0: return 1.0, 10 steps/s, about ")
     assert first.endswith("left")
     assert third == "[3/3] run 2: return 3.0, 10 steps/s"
