@@ -124,6 +124,7 @@ def compare(
     algo: list[str] | None = None,
     timesteps: int | None = None,
     wall_time: float | None = None,
+    timeout: float | None = None,
     seeds: int | None = None,
     seed: list[int] | None = None,
     n_envs: NEnvs = 1,
@@ -151,6 +152,7 @@ def compare(
         the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
+    :param timeout: Seconds after which a run fails, for environments that may hang
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
     :param seed: Run this seed, instead of --seeds; repeatable
     :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable
@@ -178,6 +180,7 @@ def compare(
             reading=reading,
             normalize=normalize,
             wall_time=wall_time,
+            timeout=timeout,
             jobs=jobs,
             executor=executor,
             storage=storage,

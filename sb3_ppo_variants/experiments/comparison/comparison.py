@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from sb3_ppo_variants.experiments.comparison import presets
 from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
-from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
@@ -63,6 +63,7 @@ def compare(
     reading: str = "paper",
     normalize: str | Mapping[str, Any] | None = None,
     wall_time: float | None = None,
+    timeout: float | None = None,
     jobs: int | None = None,
     executor: Any = LOCAL,
     storage: str | None = None,
@@ -94,6 +95,7 @@ def compare(
     :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of SB3's ``VecNormalize``. Scores
         are always unnormalised returns
     :param wall_time: Seconds of training after which each run ends. Schedules still run over ``timesteps``
+    :param timeout: Seconds after which a run fails, for environments that may hang
     :param jobs: How many runs may be under way at once; by default one for each available core
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
@@ -110,6 +112,7 @@ def compare(
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
     check_jobs(jobs)
+    check_timeout("timeout", timeout)
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
@@ -139,7 +142,7 @@ def compare(
         with open_store(url, study) as store:
             for note in import_runs(store, imports):
                 say(console, f"imported from {note}")
-            records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console)
+            records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout)
             exported = [] if export is None else export_runs([store], Path(export))
     comparison = write_files(records, out, chosen, command)
     return dataclasses.replace(comparison, files=[*comparison.files, *exported])

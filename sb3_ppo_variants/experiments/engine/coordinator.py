@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.executors import FutureOutcome, TaskExecutor
 from sb3_ppo_variants.experiments.engine.progress import Display
-from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.records import Record, State
 from sb3_ppo_variants.experiments.engine.storage import without_password
 from sb3_ppo_variants.experiments.engine.store import Store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Progress, Task, has_hung, hung, read_progress
@@ -53,12 +53,6 @@ class Work(Protocol):
         """Show the runs under way, given by their keys, with their progress where it is known."""
 
 
-@dataclasses.dataclass
-class _Attempt:
-    task: Task
-    lost: int = 0
-
-
 def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
     """Do what a command wants done, as far as possible at once.
 
@@ -70,76 +64,108 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
     :raises KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP
     :raises ChildProcessError: if processes keep dying and no run gets done
     """
-    under_way: dict[FutureOutcome, _Attempt] = {}
-    ended = threading.Event()
-    lost_in_a_row = 0
+    with closing(UnderWay(executor, folder)) as under_way, _signals_noted(under_way.ended) as asked:
+        while not asked:
+            while len(under_way) < executor.jobs and (wanted := work.next()) is not None:
+                under_way.start(*wanted)
+            if not len(under_way):
+                return
+            work.show(under_way.progress())
+            for record in under_way.wait():
+                work.take(record)
+        raise KeyboardInterrupt
 
-    def submit(attempt: _Attempt) -> None:
+
+@dataclasses.dataclass
+class _Attempt:
+    task: Task
+    lost: int = 0  # how often its process has died
+
+
+class UnderWay:
+    """The runs that an executor is doing.
+
+    :param executor: The executor
+    :param folder: See :func:`do_work`
+    """
+
+    def __init__(self, executor: TaskExecutor, folder: Path):
+        self.executor = executor
+        self.folder = folder.resolve() / UNDER_WAY
+        #: Set when a run has ended, to end :meth:`wait`.
+        self.ended = threading.Event()
+        self._attempts: dict[FutureOutcome, _Attempt] = {}
+        self._lost_in_a_row = 0
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def start(self, run: Run, timeout: float | None) -> None:
+        """Start a run.
+
+        :param run: The run
+        :param timeout: Seconds after which it fails
+        """
+        folder = self.folder / hashlib.sha256(run.key().encode()).hexdigest()[:16]
+        self._submit(_Attempt(Task(run, str(folder), timeout)))
+
+    def progress(self) -> dict[str, Progress | None]:
+        """Key → progress of each run, where it is known."""
+        return {a.task.run.key(): read_progress(Path(a.task.folder)) for a in self._attempts.values()}
+
+    def wait(self) -> list[Record]:
+        """Wait a moment for runs to end, and start those again whose processes have died.
+
+        :return: The runs that have ended, done or failed
+        """
+        self.ended.wait(LOOK_SECONDS)
+        self.ended.clear()
+        attempts = {future: self._attempts.pop(future) for future in list(self._attempts) if future.done()}
+        return [record for future, attempt in attempts.items() if (record := self._end(future, attempt)) is not None]
+
+    def close(self) -> None:
+        """End what is still under way. Checkpoints stay for the next command."""
+        self.executor.close()
+        for folder in self.folder.glob("*"):
+            if not list(folder.glob("*.checkpoint")):
+                shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _submit(self, attempt: _Attempt) -> None:
         Path(attempt.task.folder).mkdir(parents=True, exist_ok=True)
-        future = executor.submit(attempt.task)
-        under_way[future] = attempt
+        future = self.executor.submit(attempt.task)
+        self._attempts[future] = attempt
         if hasattr(future, "add_done_callback"):  # submitit's jobs have none
-            future.add_done_callback(lambda _: ended.set())
+            future.add_done_callback(lambda _: self.ended.set())
 
-    with _signals_noted(ended) as asked:
+    def _end(self, future: FutureOutcome, attempt: _Attempt) -> Record | None:
         try:
-            while not asked:
-                while len(under_way) < executor.jobs and (wanted := work.next()) is not None:
-                    run, timeout = wanted
-                    submit(_Attempt(Task(run, str(_folder(folder, run)), timeout)))
-                if not under_way:
-                    return
-                work.show({a.task.run.key(): read_progress(Path(a.task.folder)) for a in under_way.values()})
-                ended.wait(LOOK_SECONDS)
-                ended.clear()
-                for future in [f for f in under_way if f.done()]:
-                    attempt = under_way.pop(future)
-                    try:
-                        outcome: Outcome = future.result()
-                        lost_in_a_row = 0
-                    except Exception as error:
-                        lost_in_a_row += 1
-                        if lost_in_a_row > 4 * executor.jobs + 4:  # a run may kill its process four times
-                            raise ChildProcessError(
-                                f"{lost_in_a_row} runs died in a row; see {executor.log}"
-                            ) from error
-                        attempt.lost += 1
-                        if attempt.lost <= MAX_RETRIES and not has_hung(Path(attempt.task.folder)):
-                            submit(attempt)
-                            continue
-                        outcome = _lost(attempt, error)
-                    shutil.rmtree(attempt.task.folder, ignore_errors=True)
-                    work.take(_record(attempt.task.run, outcome))
-            raise KeyboardInterrupt
-        finally:
-            executor.close()
-            _remove_empty(folder / UNDER_WAY)
+            outcome: Outcome = future.result()
+            self._lost_in_a_row = 0
+        except Exception as error:
+            found = self._lost(attempt, error)
+            if found is None:
+                self._submit(attempt)
+                return None
+            outcome = found
+        shutil.rmtree(attempt.task.folder, ignore_errors=True)
+        state: State = "failed" if outcome.result is None else "done"
+        return Record(attempt.task.run, state, outcome.result, outcome.reason)
 
-
-def _lost(attempt: _Attempt, error: Exception) -> Outcome:
-    """The outcome of a run that is not submitted again."""
-    if has_hung(Path(attempt.task.folder)):
-        return hung(attempt.task)
-    # Executors put the remote traceback or advice after the first line.
-    why = str(error).strip().partition("\n")[0]
-    return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
-
-
-def _record(run: Run, outcome: Outcome) -> Record:
-    return Record(run, "failed" if outcome.result is None else "done", outcome.result, outcome.reason)
-
-
-def _folder(folder: Path, run: Run) -> Path:
-    return folder.resolve() / UNDER_WAY / hashlib.sha256(run.key().encode()).hexdigest()[:16]
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder and the empty folders in it: those of runs without a checkpoint."""
-    for inner in folder.glob("*"):
-        if not list(inner.glob("*.checkpoint")):
-            shutil.rmtree(inner, ignore_errors=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    def _lost(self, attempt: _Attempt, error: Exception) -> Outcome | None:
+        """The outcome of a run whose process has died; ``None`` if it is to be started again."""
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row > 4 * self.executor.jobs + 4:  # a run may kill its process four times
+            raise ChildProcessError(f"{self._lost_in_a_row} runs died in a row; see {self.executor.log}") from error
+        if has_hung(Path(attempt.task.folder)):
+            return hung(attempt.task)
+        attempt.lost += 1
+        if attempt.lost <= MAX_RETRIES:
+            return None
+        # Executors put the remote traceback or advice after the first line.
+        why = str(error).strip().partition("\n")[0]
+        return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
 
 
 @contextmanager
@@ -172,10 +198,11 @@ class RunsToDo:
     :param runs: All of them
     :param store: Keeps them
     :param display: Shows them
+    :param timeout: Seconds after which a run fails; ``None`` for any time
     """
 
-    def __init__(self, runs: Sequence[Run], store: Store, display: Display):
-        self.store, self.display = store, display
+    def __init__(self, runs: Sequence[Run], store: Store, display: Display, timeout: float | None = None):
+        self.store, self.display, self.timeout = store, display, timeout
         self.records = {record.run.key(): record for record in store.records(runs)}
         self._next = iter([r.run for r in self.records.values() if r.state != "done"])
         display.begin(self.done)
@@ -187,7 +214,7 @@ class RunsToDo:
 
     def next(self) -> tuple[Run, float | None] | None:
         run = next(self._next, None)
-        return None if run is None else (run, None)
+        return None if run is None else (run, self.timeout)
 
     def take(self, record: Record) -> None:
         self.records[record.run.key()] = record
@@ -206,6 +233,7 @@ def do_runs(
     console: Console | None = None,
     labels: Mapping[str, str] | None = None,
     what: str = "runs",
+    timeout: float | None = None,
 ) -> list[Record]:
     """Do the runs that are not done yet. Runs that failed before are tried again.
 
@@ -216,6 +244,7 @@ def do_runs(
     :param console: Where to show progress; ``None`` shows nothing
     :param labels: Key → name of the run in the progress display
     :param what: What the runs are, for the message of an interruption
+    :param timeout: Seconds after which a run fails; ``None`` for any time
     :return: One record per run, done or failed
     :raises ValueError: if the store is that of a tuning study
     :raises Interrupted: on Ctrl-C; finished runs are kept
@@ -223,7 +252,7 @@ def do_runs(
     wanted = list({run.key(): run for run in runs}.values())
     store.check_is_of_runs()
     display = Display(wanted, console or Console(quiet=True), labels)
-    work = RunsToDo(wanted, store, display)
+    work = RunsToDo(wanted, store, display, timeout)
     if work.done < len(wanted):
         try:
             with display.progress:

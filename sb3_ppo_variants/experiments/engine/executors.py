@@ -1,6 +1,7 @@
 """Where runs are done: on this machine (loky), on a Dask cluster, as SLURM jobs (submitit), or by any ``submit``."""
 
 import importlib.util
+import math
 import os
 import signal
 import sys
@@ -198,6 +199,16 @@ def _needs(module: str, extra: str) -> None:
 def available_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_timeout(name: str, seconds: float | None) -> None:
+    """
+    :param name: What it limits, for the message
+    :param seconds: The time; ``None``: any
+    :raises ValueError: unless it is a positive number
+    """
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"The {name} is a positive number of seconds, got {seconds!r}")
 
 
 def check_jobs(jobs: int | None) -> None:

@@ -1,7 +1,6 @@
 """Tune an algorithm's settings: trials over seeds, then the best and the defaults again on seeds never used before."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
-from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
 from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store
@@ -208,8 +207,7 @@ def keep_plan(store: Store, plan: StudyPlan) -> None:
 def _check(trials: int, trial_timeout: float | None) -> None:
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ValueError(f"trials must be a positive integer, got {trials!r}: the first is the defaults")
-    if trial_timeout is not None and not (math.isfinite(trial_timeout) and trial_timeout > 0):
-        raise ValueError(f"The trial timeout is a positive number of seconds, got {trial_timeout!r}")
+    check_timeout("trial timeout", trial_timeout)
 
 
 def _run_trials(work: TrialsToDo, executor: Callable[[], TaskExecutor], out: Path) -> None:
