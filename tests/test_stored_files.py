@@ -147,7 +147,7 @@ def test_finished_runs_of_comparisons_are_read(folder: str, tmp_path: Path, monk
     run(f"{expected['command']} --report-only")
     # Runs that waited in the queue of that time are missing now.
     waiting = {"waiting": "missing", "running": "missing"}
-    wanted = [{**r, "state": waiting.get(r["state"], r["state"])} for r in expected["runs"]]
+    wanted = [[*run[:3], waiting.get(run[3], run[3]), run[4]] for run in expected["runs"]]
     assert make.runs_of(folder) == wanted
     assert make.states(folder) == expected["states"]  # nothing was run
 
@@ -157,7 +157,7 @@ def test_a_finished_study_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (out / "study.json").unlink()
     run(expected["command"])
     assert make.study_of("tune") == {key: expected[key] for key in ("trials", "candidates")}
-    assert make.states("tune") == {**expected["states"], "tune-runs": {}}  # nothing was run
+    assert make.states("tune") == expected["states"]  # nothing was run
 
 
 def test_an_interrupted_study_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
