@@ -57,3 +57,15 @@ class Raises(Line):
         if self.steps == 5:
             raise RuntimeError("the motor burned")
         return super().step(action)
+
+
+class Opaque(Line):
+    """A simulator whose state Python does not see: a generator, which can be neither copied nor pickled."""
+
+    def __init__(self) -> None:
+        self.simulator = (i for i in range(10**9))
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        observation[0] = np.sin(next(self.simulator))
+        return observation, reward, terminated, truncated, info

@@ -9,7 +9,6 @@ import dataclasses
 import faulthandler
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import Result, Run, train_run
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.environments import VecEnvState
-from sb3_ppo_variants.resume.files import newest_checkpoint
+from sb3_ppo_variants.resume.files import checkpoint_paths, newest_checkpoint
 from sb3_ppo_variants.resume.identity import differences, surroundings
 
 STUCK_SECONDS = 10.0  # after the timeout; until then a run that steps its environment ends itself
@@ -166,6 +165,8 @@ class RunCheckpoints(ResumableCheckpointCallback):
     :param folder: Folder for the checkpoints of this run
     """
 
+    reads_step_values = False  # a subclass has to say so itself; values read step by step have other last bits
+
     def __init__(self, folder: Path):
         super().__init__(folder, every=1, keep=1, resume=True)
         self._written = time.monotonic()
@@ -174,7 +175,8 @@ class RunCheckpoints(ResumableCheckpointCallback):
     def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
         found, faults = newest_checkpoint(self.path)
         if faults or (found is not None and differences(found.about["surroundings"], surroundings())):
-            shutil.rmtree(self.path)
+            for path in checkpoint_paths(self.path):
+                path.unlink()
         super().check(model, total_timesteps)
 
     def _is_due(self, steps: int, iterations: int | None = None) -> bool:

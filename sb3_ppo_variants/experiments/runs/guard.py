@@ -103,6 +103,14 @@ class _WatchedEnv(gymnasium.Wrapper):
             self._guard.environment_raised = True
             raise
 
+    # ---- Protocol of sb3_ppo_variants.resume: nothing in here belongs to the environment's state ----
+
+    def get_checkpoint_state(self) -> None:
+        """Nothing."""
+
+    def set_checkpoint_state(self, _state: None) -> None:
+        """Nothing."""
+
 
 def not_finite(model: BaseAlgorithm) -> str | None:
     """Which of a model's numbers are not finite, ``None`` if all are.

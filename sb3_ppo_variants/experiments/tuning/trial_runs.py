@@ -78,6 +78,7 @@ class TrialsToDo:
         self._open: list[OpenTrial] = []
         self._missing = sorted(set(range(trials)) - set(map(number_of, self._settled)), reverse=True)
         display.begin(read_trials(store, plan))
+        self._stop_if_all_fail_alike()
         self._take_up_what_was_under_way()
 
     @property
@@ -212,6 +213,9 @@ class TrialsToDo:
         wanted = {key for other in self._open for key in other.runs}
         self._ended = {key: record for key, record in self._ended.items() if key in wanted}
         self.display.update(read_trials(self.store, self.plan))
+        self._stop_if_all_fail_alike()
+
+    def _stop_if_all_fail_alike(self) -> None:
         if (error := repeated_error(self._settled)) is not None:
             raise RepeatedError(error)
 

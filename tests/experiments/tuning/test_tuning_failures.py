@@ -189,7 +189,7 @@ def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_
     (trial,) = found.trials
     assert trial.state == "failed"
     assert str(trial.reason).startswith(
-        "timeout: the trial hung: it was to end after 1 s and did not come back for 10 s"
+        "timeout: the run hung: it was to end after 1 s and did not come back for 10 s"
     )
 
 

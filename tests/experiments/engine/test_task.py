@@ -1,0 +1,107 @@
+"""One task in this process: its progress, and its checkpoints, which change no result."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sb3_ppo_variants.experiments.engine import task as engine_task
+from sb3_ppo_variants.experiments.engine.task import Outcome, Progress, RunCheckpoints, Task, do_run, read_progress
+from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
+
+SMALL = {"n_steps": 64, "batch_size": 32, "n_epochs": 2}
+RUNS = {
+    "ours": Run("clip_ppo", "CartPole-v1", 3, 640, 2, SMALL),
+    "VecNormalize": Run("paper_trpo", "Pendulum-v1", 0, 640, 2, {"n_steps": 64}, normalize={"norm_obs": True}),
+    "SB3's": Run("sb3:ppo", "CartPole-v1", 1, 640, 1, SMALL),
+    # The state of its simulator cannot be kept.
+    "without a state": Run("clip_ppo", "tests.experiments.mine:Opaque", 0, 640, 1, SMALL),
+    "off-policy": Run("stable_baselines3:DQN", "CartPole-v1", 0, 640, 1, {"learning_starts": 100}),
+}
+
+
+class Killed(BaseException):
+    """Ends a run as kill -9 would."""
+
+
+def numbers(outcome: Outcome) -> list[Any]:
+    """Everything but the clocks."""
+    assert outcome.result is not None, outcome.reason
+    curve = [(p.timesteps, p.mean_return, p.mean_length) for p in outcome.result.curve]
+    return [outcome.result.final_return, outcome.result.episodes, outcome.result.steps, curve]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", RUNS)
+def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = do_run(Task(RUNS[name], str(tmp_path / "nowhere")))
+    assert not (tmp_path / "nowhere").exists()
+    monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
+    resumed_at: list[int | None] = []
+    train_run = engine_task.train_run
+
+    def killed(run: Run, report: Any, on_point: Any, *rest: Any) -> Any:
+        def die(model: Any, point: Any) -> None:
+            on_point(model, point)
+            if model.num_timesteps >= 400:
+                raise Killed
+
+        return train_run(run, report, die, *rest)
+
+    monkeypatch.setattr(engine_task, "train_run", killed)
+    with pytest.raises(Killed):
+        do_run(Task(RUNS[name], str(tmp_path)))
+    left = [read_checkpoint(path).about["steps"] for path in checkpoint_paths(tmp_path)]
+
+    def noted(run: Run, report: Any, on_point: Any, prepare: Any, callbacks: Any) -> Any:
+        result = train_run(run, report, on_point, prepare, callbacks)
+        resumed_at.extend(callback.resumed_at for callback in callbacks)
+        return result
+
+    monkeypatch.setattr(engine_task, "train_run", noted)
+    assert numbers(do_run(Task(RUNS[name], str(tmp_path)))) == numbers(alone)
+    if name in ("without a state", "off-policy"):
+        assert not left
+        assert resumed_at in ([], [None])
+    else:
+        assert resumed_at == left[-1:]
+
+
+def test_a_checkpoint_of_other_software_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
+    do_run(Task(RUNS["ours"], str(tmp_path)))
+    assert checkpoint_paths(tmp_path)
+    monkeypatch.setattr(engine_task, "surroundings", lambda: {"torch": "another"})
+    seen: list[RunCheckpoints] = []
+    make = engine_task._checkpoints
+    monkeypatch.setattr(engine_task, "_checkpoints", lambda *given: seen.extend(make(*given)) or seen)  # type: ignore[arg-type, func-returns-value]
+    do_run(Task(RUNS["ours"], str(tmp_path)))
+    assert [callback.resumed_at for callback in seen] == [None]
+
+
+def test_progress_is_written_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    assert read_progress(tmp_path) is None
+    do_run(Task(RUNS["ours"], str(tmp_path)))
+    found = read_progress(tmp_path)
+    assert found is not None
+    assert 0 < found.steps <= 640
+    (tmp_path / "progress").write_text("12 nan")
+    assert read_progress(tmp_path) == Progress(12, pytest.approx(math.nan, nan_ok=True))
+    (tmp_path / "progress").write_text("")  # read while it is written
+    assert read_progress(tmp_path) is None
+
+
+def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path) -> None:
+    outcome = do_run(Task(Run("clip_ppo", "CartPole-v1", 0, 64, settings={"n_steps": "x"}), str(tmp_path)))
+    assert outcome.result is None
+    assert str(outcome.reason).startswith("config: ")
+
+
+def test_tasks_and_results_survive_json() -> None:
+    outcome = do_run(Task(RUNS["ours"], "nowhere"))
+    assert outcome.result is not None
+    assert type(outcome.result).from_json(json.loads(json.dumps(outcome.result.to_json()))) == outcome.result
