@@ -282,7 +282,7 @@ def test_rl_zoo3_takes_the_zoo_commands_of_all_pages(tmp_path: Path) -> None:
 
 
 #: Programs of development, and what of them :func:`test_commands_of_development_run` leaves to ``test_first_use.py``.
-OF_DEVELOPMENT = {"source", "cd", "git", "ruff", "mypy", "python3"}
+OF_DEVELOPMENT = {"source", "cd", "git", "ruff", "mypy", "python3", "sphinx-build"}
 DEVELOPMENT = {
     " ".join(words): words
     for page in PAGES
