@@ -78,10 +78,20 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
 
 
+HUB = Path("sb3_ppo_variants/HUB.md")
+#: What the code of a page needs: an extra, and modules that it brings.
+NEEDS = {HUB: ("zoo", ["huggingface_hub"])}
+
+
 @every_page
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 @pytest.mark.usefixtures("small_runs")
-def test_python_runs(page: Path) -> None:
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra, modules = NEEDS.get(page, ("", []))
+    for module in modules:
+        pytest.importorskip(module, reason=f"{module} is not installed: pip install 'sb3_ppo_variants[{extra}]'")
+    if page == HUB:
+        importlib.import_module("tests.hub").hub_in_folder(monkeypatch, tmp_path / "the_hub")
     names: dict[str, Any] = {"__name__": "page"} | SKELETONS.get(str(page), {})
     for block in blocks(page):
         if block.language == "python" and block.quoted is None:
