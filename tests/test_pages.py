@@ -78,9 +78,9 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
 
 
-HUB = Path("sb3_ppo_variants/HUB.md")
+HUB, TRACKING = Path("sb3_ppo_variants/HUB.md"), Path("sb3_ppo_variants/TRACKING.md")
 #: What the code of a page needs: an extra, and modules that it brings.
-NEEDS = {HUB: ("zoo", ["huggingface_hub"])}
+NEEDS = {HUB: ("zoo", ["huggingface_hub"]), TRACKING: ("tracking", ["mlflow", "wandb", "optuna_dashboard"])}
 
 
 @every_page
@@ -92,6 +92,9 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.importorskip(module, reason=f"{module} is not installed: pip install 'sb3_ppo_variants[{extra}]'")
     if page == HUB:
         importlib.import_module("tests.hub").hub_in_folder(monkeypatch, tmp_path / "the_hub")
+    # Making MLflow's database takes longer than everything else on its page.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     names: dict[str, Any] = {"__name__": "page"} | SKELETONS.get(str(page), {})
     for block in blocks(page):
         if block.language == "python" and block.quoted is None:
@@ -196,6 +199,9 @@ def run_command(words: list[str]) -> None:
     elif program in ("pytest", "python"):
         files = [word.partition("::")[0] for word in arguments if "/" in word or word.endswith(".py")]
         assert all((ROOT / file).exists() for file in files if not file.startswith("your_")), words
+    elif program == "optuna-dashboard":  # a server; test_tracking.py gives it a ledger
+        assert arguments == ["sqlite:///runs/study/ledger.db"]
+        assert Path("runs/study/ledger.db").is_file()
     else:
         assert program in OF_DEVELOPMENT, f"no check for {' '.join(words)}"
 
