@@ -33,5 +33,7 @@ linkcode_resolve = pages_in_place.source_of
 
 html_theme = "furo"
 html_title = f"sb3_ppo_variants {release}"
+html_static_path = ["static"]
+html_css_files = ["width.css"]
 html_copy_source = False
 html_show_copyright = False

@@ -80,7 +80,7 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 HUB, TRACKING = Path("sb3_ppo_variants/HUB.md"), Path("sb3_ppo_variants/TRACKING.md")
 #: What the code of a page needs: an extra, and modules that it brings.
-NEEDS = {HUB: ("zoo", ["huggingface_hub"]), TRACKING: ("tracking", ["mlflow", "wandb", "optuna_dashboard"])}
+NEEDS = {HUB: ("zoo", ["huggingface_hub"]), TRACKING: ("tracking", ["mlflow", "wandb"])}
 
 
 @every_page
@@ -199,9 +199,6 @@ def run_command(words: list[str]) -> None:
     elif program in ("pytest", "python"):
         files = [word.partition("::")[0] for word in arguments if "/" in word or word.endswith(".py")]
         assert all((ROOT / file).exists() for file in files if not file.startswith("your_")), words
-    elif program == "optuna-dashboard":  # a server; test_tracking.py gives it a ledger
-        assert arguments == ["sqlite:///runs/study/ledger.db"]
-        assert Path("runs/study/ledger.db").is_file()
     else:
         assert program in OF_DEVELOPMENT, f"no check for {' '.join(words)}"
 
