@@ -32,7 +32,7 @@ PAGE = """<!DOCTYPE html>
 <link rel="stylesheet" href="{top}_static/pygments.css">
 <style>body {{ font-family: sans-serif; margin: 2em; }} .linenos {{ color: gray; padding-right: 1em; }}</style>
 </head>
-<body>
+<body data-theme="light">
 <p><a href="{top}index.html">{project}</a> / {trail}</p>
 {body}
 </body>
