@@ -78,10 +78,23 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
 
 
+HUB, TRACKING = Path("sb3_ppo_variants/HUB.md"), Path("sb3_ppo_variants/TRACKING.md")
+#: What the code of a page needs: an extra, and modules that it brings.
+NEEDS = {HUB: ("zoo", ["huggingface_hub"]), TRACKING: ("tracking", ["mlflow", "wandb"])}
+
+
 @every_page
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 @pytest.mark.usefixtures("small_runs")
-def test_python_runs(page: Path) -> None:
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra, modules = NEEDS.get(page, ("", []))
+    for module in modules:
+        pytest.importorskip(module, reason=f"{module} is not installed: pip install 'sb3_ppo_variants[{extra}]'")
+    if page == HUB:
+        importlib.import_module("tests.hub").hub_in_folder(monkeypatch, tmp_path / "the_hub")
+    # Making MLflow's database takes longer than everything else on its page.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     names: dict[str, Any] = {"__name__": "page"} | SKELETONS.get(str(page), {})
     for block in blocks(page):
         if block.language == "python" and block.quoted is None:
@@ -281,7 +294,7 @@ def test_rl_zoo3_takes_the_zoo_commands_of_all_pages(tmp_path: Path) -> None:
 
 
 #: Programs of development, and what of them :func:`test_commands_of_development_run` leaves to ``test_first_use.py``.
-OF_DEVELOPMENT = {"source", "cd", "git", "ruff", "mypy", "python3"}
+OF_DEVELOPMENT = {"source", "cd", "git", "ruff", "mypy", "python3", "sphinx-build"}
 DEVELOPMENT = {
     " ".join(words): words
     for page in PAGES
