@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, end_with
+from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, ends_with
 
 LOCAL = "local"
 FORMS = "local, dask:tcp://HOST:PORT, submitit or submitit:slurm"
@@ -87,20 +87,26 @@ class LocalExecutor:
         from loky.process_executor import ProcessPoolExecutor
 
         Path(self.log).parent.mkdir(parents=True, exist_ok=True)
-        return ProcessPoolExecutor(1, env=ONE_THREAD, initializer=_begin_worker, initargs=(os.getpid(), self.log))
+        return ProcessPoolExecutor(1, env=ONE_THREAD, initializer=_worker_start(os.getpid(), self.log))
 
     def _end(self, pool: Any) -> None:
         del self._pools[pool]
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _begin_worker(parent: int, log: str) -> None:
-    # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(parent)
-    with open(log, "a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def _worker_start(parent: int, log: str) -> Callable[[], None]:
+    """What a worker does first; nested for the reason that :func:`.task.ends_with` gives."""
+    end_with_parent = ends_with(parent)
+
+    def begin() -> None:
+        # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_with_parent()
+        with open(log, "a") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+
+    return begin
 
 
 class RemoteExecutor:

@@ -252,24 +252,30 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     given = json.load(sys.stdin)
-    end_with(given.pop("parent"))
+    ends_with(given.pop("parent"))()
     outcome = do_run(Task(Run(**given.pop("run")), **given))
     json.dump({"result": outcome.result and outcome.result.to_json(), "reason": outcome.reason}, out)
     out.close()
 
 
-def end_with(parent: int) -> None:
-    """End this process when its parent dies.
+def ends_with(parent: int) -> Callable[[], None]:
+    """A function that lets the process that calls it end when its parent dies.
+
+    It is a nested function because cloudpickle sends these by value: a worker watches its parent before it has imported
+    torch.
 
     :param parent: Process id of the parent
     """
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
+    def begin() -> None:
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(1.0)
+            os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=watch, daemon=True).start()
+
+    return begin
 
 
 def _wanted_by_dask() -> Callable[[], bool]:

@@ -188,9 +188,7 @@ def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_
     found = small(tmp_path, environments=hangs, trials=1, trial_timeout=1.0, jobs=1)
     (trial,) = found.trials
     assert trial.state == "failed"
-    assert str(trial.reason).startswith(
-        "timeout: the run hung: it was to end after 1 s and did not come back for 10 s"
-    )
+    assert str(trial.reason).startswith("timeout: the run hung: it was to end after 1 s and did not come back for 10 s")
 
 
 def test_different_errors_do_not_stop_it(tmp_path: Path) -> None:
