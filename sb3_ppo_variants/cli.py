@@ -1,5 +1,6 @@
 """The ``ppo-variants`` command. The commands import what they need themselves, so that ``--help`` is fast."""
 
+import functools
 import inspect
 import json
 import os
@@ -10,16 +11,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from sb3_ppo_variants.terminal import make_streams_safe
 
 app = typer.Typer(
     help="Compare, tune, train and evaluate PPO variants. Rerun an interrupted comparison or study to resume it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes [words] in brackets for markup, and breaks words in narrow terminals
+    context_settings={"max_content_width": 100},
 )
 
 # Options that several commands have.
@@ -46,7 +51,8 @@ Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample actions i
 def _document_options(command: Callable[..., None]) -> Callable[..., None]:
     """Make an option's description in the command's docstring (``:param name: text``) its help text.
 
-    Options that several commands have bring their help text with them.
+    Options that several commands have bring their help text with them. ``~`` in paths is the home folder, also where
+    no shell has replaced it (``--out=~/runs``).
     """
     command.__doc__, *described = re.split(r"^:param (\w+): ", inspect.getdoc(command) or "", flags=re.MULTILINE)
     for name, text in zip(described[::2], described[1::2], strict=True):
@@ -54,7 +60,20 @@ def _document_options(command: Callable[..., None]) -> Callable[..., None]:
         if not hasattr(hint, "__metadata__"):  # not Annotated
             hint = command.__annotations__[name] = Annotated[hint, typer.Option()]
         hint.__metadata__[0].help = " ".join(text.split())
-    return command
+
+    @functools.wraps(command)
+    def with_home(*args: Any, **options: Any) -> None:
+        command(*args, **{name: _with_home(name, value) for name, value in options.items()})
+
+    return with_home
+
+
+def _with_home(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_home(name, one) for one in value]
+    if isinstance(value, Path) or (name == "storage" and value):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 @contextmanager
@@ -89,12 +108,33 @@ def _say(text: str, style: str = "", console: Console | None = None) -> None:
 
 
 def _say_written(files: list[Path]) -> None:
-    _say("written: " + ", ".join(map(str, files)))
+    for path in files:
+        _say(f"written: {path}")
 
 
 def _screen() -> Console:
-    """The console for results: as wide as the terminal, or wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    """The console for results: as wide as the terminal or ``COLUMNS``, otherwise wide enough for the tables."""
+    if sys.stdout.isatty():
+        return Console()
+    columns = os.environ.get("COLUMNS", "")
+    return Console(width=int(columns) if columns.isdecimal() and int(columns) else 140)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from sb3_ppo_variants import __version__
+
+        _say(f"sb3_ppo_variants {__version__}", console=_screen())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _use_one_thread() -> None:
@@ -138,7 +178,7 @@ def compare(
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
-    :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable
+    :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; argument=value for all variants; repeatable
     :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
     :param peer_defaults: Keep the peers' own defaults instead of our documented ones
@@ -277,7 +317,7 @@ def train(
 
     :param env: Gymnasium id
     :param seed: Seed of the algorithm and its environments
-    :param settings: argument=value, e.g. clip_range=0.1; repeatable
+    :param settings: argument=value, e.g. clip_range=0.1 or policy_kwargs.activation_fn=ReLU; repeatable
     :param out: Run folder (default: runs/ALGO-ENV-seedS)
     :param checkpoint_every: Steps between checkpoints in OUT/checkpoints (default: no checkpoints)
     :param resume: Resume from the newest checkpoint, if there is one
@@ -483,8 +523,14 @@ def zoo(
         run(script, arguments or [])
 
 
+for _command in app.registered_commands:
+    # The list of commands shows these whole; a text taken from the docstring would be cut.
+    _command.short_help = (_command.callback.__doc__ or "").partition("\n\n")[0]
+
+
 def main() -> None:
     """Entry point of the ``ppo-variants`` command."""
+    make_streams_safe()
     # Your own package.module:Class is found in the current folder, after all installed packages.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -15,7 +15,8 @@ import typer
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from sb3_ppo_variants.cli import app, main
+from sb3_ppo_variants import __version__
+from sb3_ppo_variants.cli import _document_options, app, main
 from sb3_ppo_variants.experiments.engine.ledger import RUN, open_ledger
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
@@ -35,14 +36,53 @@ def run(*arguments: str) -> tuple[int, str, str]:
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
+def joined(text: str) -> str:
+    """A text without what a terminal's width decides."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_explains_every_option_and_argument(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "1000", "TERMINAL_WIDTH": "1000"})
+def test_help_explains_every_option_and_argument(command: str, width: int) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], terminal_width=width)
     assert result.exit_code == 0
-    assert COMMANDS[command].help.splitlines()[0] in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= width
+    shown = joined(result.stdout)
+    assert joined(COMMANDS[command].help) in shown
     for parameter in COMMANDS[command].params:
-        assert parameter.help in result.stdout  # not changed by Rich, which takes [words] in brackets for markup
-        assert parameter.opts[0] in result.stdout or parameter.param_type_name == "argument"
+        assert joined(parameter.help) in shown
+        assert parameter.opts[0] in shown or parameter.param_type_name == "argument"
+
+
+def test_the_list_of_commands_is_whole() -> None:
+    shown = joined(run("--help")[1])
+    for command in COMMANDS.values():
+        assert joined(command.help.partition("\n\n")[0]) in shown
+
+
+def test_help_keeps_words_in_brackets() -> None:
+    def own(settings: str = "") -> None:
+        """Search [values].
+
+        :param settings: argument: [values], or [0.1, 0.2]
+        """
+
+    mine = typer.Typer(rich_markup_mode=app.rich_markup_mode)
+    mine.command()(_document_options(own))
+    shown = CliRunner().invoke(mine, ["--help"]).stdout
+    assert "Search [values]." in shown
+    assert "argument: [values], or [0.1, 0.2]" in shown
+
+
+def test_version() -> None:
+    assert run("--version") == (0, f"sb3_ppo_variants {__version__}\n", "")
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = run("plot", "--out=~/x", "~/nowhere")[2]
+    assert f"There is no folder {tmp_path}/nowhere" in given
+    assert run("worker", "--storage=~/x.db")[2].startswith(f"Error: There is no ledger at {tmp_path}/x.db")
 
 
 @pytest.mark.parametrize(
@@ -51,13 +91,19 @@ def test_help_explains_every_option_and_argument(command: str) -> None:
         (["compare", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
         (["compare", "--algo", "sb3:ppo", "--env", "CartPol-v1"], "Cannot make the environment 'CartPol-v1'"),
         (["compare", "--algo", "sb3:ppo", "--set", "sb3:ppo.n_step=1"], "Did you mean 'n_steps'"),
-        (["compare", "--algo", "sb3:ppo", "--set", "n_steps=1"], "written algorithm.argument=value"),
+        (["compare", "--algo", "sb3:ppo", "--set", "n-steps=1"], "written argument=value or variant.argument=value"),
         (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
         (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' is not supported"),
         (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
         (
             ["train", "--algo", "clip_ppo", "--env", "Blackjack-v1"],
             "cannot be trained on Blackjack-v1: Tuple(",
+        ),
+        (["train", "--algo", "ClipPPO", "--env", "CartPole-v1"], "Did you mean 'clip_ppo'"),
+        (["train", "--algo", "trpo", "--env", "CartPole-v1"], "'contrib:trpo' is sb3-contrib's (rl_zoo3's 'trpo')"),
+        (
+            ["compare", "--algo", "clip_ppo", "--algo", "reinforce", "--set", "clip_range=0.1"],
+            "write VARIANT.ARGUMENT=VALUE for one",
         ),
         (["tune", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
         (["tune", "--algo", "clip_ppo", "--only", "clip_rang"], "Did you mean 'clip_range'"),
@@ -105,7 +151,7 @@ def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     assert code == 1
     assert "sb3:a2c CartPole-v1 seed 0: failed: ValueError: No episode of CartPole-v1 finished within 5" in err
     assert "FAILED sb3:a2c CartPole-v1 seed 0" in out
-    assert re.search(r"sb3:ppo +[\d.]+ \(mean\)", out)
+    assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(mean\)", out)
 
 
 def trials(out: Path) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
@@ -247,7 +248,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     :return: The model, on the CPU
     :raises UnfitError: if the algorithm does not support the environment's spaces
     """
-    settings = dict(run.settings)
+    settings = with_classes(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
     if "stats_window_size" in all_parameters(run.algorithm):
         settings["stats_window_size"] = SCORE_EPISODES
