@@ -138,7 +138,49 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     assert re.search(r"model\.zip: final return \d+\.\d\d, 256 steps", out)
     code, out, _ = run("evaluate", str(tmp_path), "--episodes", "2", "--stochastic")
     assert code == 0
-    assert re.match(r"sb3:ppo on CartPole-v1: return [\d.]+ ± [\d.]+ .* over 2 stochastic episodes, seed 10000", out)
+    how = "over 2 stochastic episodes, seed 10000, observations not normalised"
+    assert re.match(rf"sb3:ppo on CartPole-v1: return [\d.]+ ± [\d.]+ .* {how}", out)
+
+
+def test_train_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--algo", "clip_ppo", "--env", "Pendulum-v1", "--timesteps", "256", "--set", "n_steps=128"]
+    command += ["--set", "policy_kwargs.activation_fn=ReLU", "--normalize", "both"]
+    code, out, _ = run(*command, "--eval-every", "128", "--eval-episodes", "1", "--tensorboard", "tb", "--out", "a")
+    assert code == 0
+    assert re.search(r"^a/best/best_model.zip: mean return -[\d.]+ at step (128|256)$", out, re.MULTILINE)
+    assert (tmp_path / "tb/a_1").is_dir()
+    code, out, _ = run("evaluate", "a/best", "--episodes", "1")
+    assert "observations normalised by a/best/vecnormalize.pkl" in out
+    assert run("evaluate", "a", "--episodes", "1", "--normalization", "none")[1].strip().endswith("not normalised")
+    code, _, err = run(*command, "--out", "a")
+    assert code == 2
+    assert "a holds another run (with evaluation=" in err
+    assert "--overwrite" in err
+    assert run(*command, "--out", "a", "--overwrite")[0] == 0
+    assert not (tmp_path / "a/best").exists()
+    code, _, err = run(*command, "--out", "a")
+    assert code == 0
+    assert "The run was already finished; --overwrite trains it again" in err
+    command[command.index("256")] = "512"
+    code, out, err = run(*command, "--out", "a", "--resume")
+    assert code == 0
+    assert "resumed at step 256" in err
+    assert "512 steps" in out
+    code, out, _ = run(*command, "--from", "a", "--out=b")
+    assert code == 0
+    assert json.loads((tmp_path / "b/run.json").read_text())["from"] == "a/model.zip"
+
+
+def test_the_progress_of_a_training_is_shown_in_a_pipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.cli.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    command = ["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--timesteps", "256", "--set", "n_steps=128"]
+    _, _, err = run(*command, "--out", str(tmp_path))
+    lines = err.splitlines()
+    assert len(lines) > 10
+    assert re.fullmatch(r"2 of 256 steps, no episode yet, about \d+ s left", lines[0])
+    assert re.fullmatch(r"25\d of 256 steps, return [\d.]+, about 0 s left", lines[-2])
 
 
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(

@@ -36,7 +36,7 @@ class ResumableCheckpointCallback(BaseCallback):
         episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state
     :param keep: How many of the newest checkpoints to keep, ≥ 1
     :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the arguments of the
-        first time; it trains up to the total that was asked for then
+        first time; it trains up to the total that was asked for then. A finished run is extended by a larger total
     :param verbose: SB3's verbosity
     :raises ValueError: the folder holds checkpoints and ``resume`` is not set
     """
@@ -121,7 +121,10 @@ class ResumableCheckpointCallback(BaseCallback):
         for fault in faults:
             self._say(f"Passed over: {fault}")
         if self._found is not None:
-            check_same_run(self._found.about["run"], describe(model, total_timesteps), str(self._found.path))
+            before = self._found.about["run"]
+            if self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
+                before = {**before, "total_timesteps": total_timesteps}  # a finished run may be extended
+            check_same_run(before, describe(model, total_timesteps), str(self._found.path))
             if differing := differences(self._found.about["surroundings"], surroundings()):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
         elif faults:
@@ -192,7 +195,10 @@ class ResumableCheckpointCallback(BaseCallback):
         return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
-        for fault in put_snapshot(found.snapshot, self.model, self._root()):
+        total = self.model._total_timesteps
+        faults = put_snapshot(found.snapshot, self.model, self._root())
+        self.model._total_timesteps = total  # more than in the snapshot where a finished run is extended
+        for fault in faults:
             self._say(f"Not restored: {fault}. All environments begin a new episode.")
         self._found = None
         self.resumed_at = self._last = found.about["steps"]
