@@ -36,20 +36,23 @@ class ResumableCheckpointCallback(BaseCallback):
         episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state
     :param keep: How many of the newest checkpoints to keep, ≥ 1
     :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the arguments of the
-        first time; it trains up to the total that was asked for then. A finished run is extended by a larger total
+        first time; it trains up to the total that was asked for then
     :param verbose: SB3's verbosity
+    :param extend: Whether a finished run is extended by a larger total; otherwise that is refused
     :raises ValueError: the folder holds checkpoints and ``resume`` is not set
     """
 
     reads_step_values = False
     model: OnPolicyAlgorithm
 
-    def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
+    def __init__(
+        self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0, extend: bool = False
+    ):
         super().__init__(verbose)
         for name, value in (("every", every), ("keep", keep)):
             integer(at_least=1)(name, value)
         self.path = Path(path)
-        self.every, self.keep, self.resume = every, keep, resume
+        self.every, self.keep, self.resume, self.extend = every, keep, resume, extend
         #: The step from which this process has resumed; ``None``: it began at the beginning.
         self.resumed_at: int | None = None
         self._found: Checkpoint | None = None
@@ -122,8 +125,8 @@ class ResumableCheckpointCallback(BaseCallback):
             self._say(f"Passed over: {fault}")
         if self._found is not None:
             before = self._found.about["run"]
-            if self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
-                before = {**before, "total_timesteps": total_timesteps}  # a finished run may be extended
+            if self.extend and self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
+                before = {**before, "total_timesteps": total_timesteps}
             check_same_run(before, describe(model, total_timesteps), str(self._found.path))
             if differing := differences(self._found.about["surroundings"], surroundings()):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")

@@ -206,7 +206,7 @@ def _checkpoints(folder: Path, every: int | None, resume: bool, needed: bool) ->
     if not resume:
         refuse_earlier_run(folder)
     if every is not None:
-        return [ResumableCheckpointCallback(folder, every, resume=resume)]
+        return [ResumableCheckpointCallback(folder, every, resume=resume, extend=True)]
     if resume and needed:
         raise ValueError(
             "resume needs checkpoint_every (--checkpoint-every N): give the same value as in the first run"

@@ -64,6 +64,27 @@ def _class(key: str, name: str) -> Any:
     )
 
 
+def in_rl_zoo3(value: Any) -> Any:
+    """A setting as a configuration of rl_zoo3 has it: with Python code in the place of a dictionary with classes.
+
+    :param value: The setting, with names of classes
+    :raises ValueError: for a class that has no name in rl_zoo3
+    """
+    return _code(with_classes(value)) if isinstance(value, Mapping) and with_classes(value) != value else value
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"dict({', '.join(f'{key}={_code(one)}' for key, one in value.items())})"
+    if not isinstance(value, type):
+        return repr(value)
+    modules: tuple[tuple[Any, str], ...] = ((th.nn, "nn"), (th.optim, "th.optim"))
+    for module, prefix in modules:
+        if getattr(module, value.__name__, None) is value:
+            return f"{prefix}.{value.__name__}"
+    raise ValueError(f"{value.__module__}.{value.__qualname__} has no name in the configurations of rl_zoo3")
+
+
 def class_name(value: Any) -> str:
     """The name from which :func:`with_classes` finds a class again.
 

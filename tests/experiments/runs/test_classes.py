@@ -9,10 +9,10 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import NatureCNN
 
-from sb3_ppo_variants.experiments.runs.classes import class_name, with_classes
+from sb3_ppo_variants.experiments.runs.classes import class_name, in_rl_zoo3, with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.run import Run, build
-from sb3_ppo_variants.experiments.runs.settings import check_settings
+from sb3_ppo_variants.experiments.runs.settings import check_settings, parse_value
 from tests.experiments.mine import MyPPO
 
 
@@ -68,6 +68,18 @@ def test_classes_are_kept_by_name() -> None:
 
     with pytest.raises(TypeError, match="the ledger keeps them as JSON"):
         check_settings("sb3:ppo", {"policy_kwargs": {"activation_fn": Local}})
+
+
+def test_a_configuration_of_rl_zoo3_has_code() -> None:
+    kept = {"activation_fn": "ReLU", "net_arch": {"pi": [8], "vf": [8]}, "optimizer_class": "SGD", "ortho_init": False}
+    code = in_rl_zoo3(kept)
+    assert code.startswith("dict(activation_fn=nn.ReLU, ")
+    assert eval(code, {"nn": th.nn, "th": th}) == with_classes(kept)  # as rl_zoo3 does it
+    assert parse_value(code) == {**kept, "activation_fn": "nn.ReLU", "optimizer_class": "th.optim.SGD"}
+    assert in_rl_zoo3({"net_arch": [8]}) == {"net_arch": [8]}
+    assert in_rl_zoo3(0.1) == 0.1
+    with pytest.raises(ValueError, match="has no name in the configurations of rl_zoo3"):
+        in_rl_zoo3({"features_extractor_class": "NatureCNN"})
 
 
 @pytest.mark.parametrize("algorithm", ["sb3:ppo", "clip_ppo"])
