@@ -79,6 +79,15 @@ def with_settings(chosen: Iterable[Variant], settings: Mapping[str, Mapping[str,
     ]
 
 
+def with_own_settings(compared: Iterable[Variant], settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the variants that have settings of the user's.
+
+    :param compared: The variants
+    :param settings: Variant, or ``"*"`` for all of them, → constructor argument → value
+    """
+    return [variant.name for variant in compared if variant.name in settings or EVERY in settings]
+
+
 def _refuse_unknown(settings: Mapping[str, Any], names: Iterable[str]) -> None:
     known = list(names)
     for owner in settings:

@@ -102,7 +102,8 @@ def _natural_width(cells: Sequence[str]) -> int:
 def _least_width(cells: Sequence[str]) -> int:
     """The width in which no number, interval or word is broken."""
     header, *body = cells
-    words = [*header.split(), *(word for cell in body for word in (cell.split() if _is_text(cell) else [cell]))]
+    names = [header] if cell_len(header) <= SHORTEST_NAME else header.split()  # "95 %" is not broken
+    words = [*names, *(word for cell in body for word in (cell.split() if _is_text(cell) else [cell]))]
     return max(map(cell_len, words), default=1)
 
 

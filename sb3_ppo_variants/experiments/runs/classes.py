@@ -78,10 +78,10 @@ def _code(value: Any) -> str:
         return f"dict({', '.join(f'{key}={_code(one)}' for key, one in value.items())})"
     if not isinstance(value, type):
         return repr(value)
-    modules: tuple[tuple[Any, str], ...] = ((th.nn, "nn"), (th.optim, "th.optim"))
-    for module, prefix in modules:
-        if getattr(module, value.__name__, None) is value:
-            return f"{prefix}.{value.__name__}"
+    name = value.__name__
+    for module, prefix in ((th.nn, "nn"), (th.optim, "th.optim")):
+        if vars(module).get(name) is value:
+            return f"{prefix}.{name}"
     raise ValueError(f"{value.__module__}.{value.__qualname__} has no name in the configurations of rl_zoo3")
 
 

@@ -48,6 +48,7 @@ def test_an_interval_stays_beside_what_it_is_of() -> None:
         headers = [line.split() for line in shown(RESULTS, width).splitlines() if "95" in line]
         assert headers
         assert not any(words[1:2] == ["95"] for words in headers)
+        assert all(words.count("95") == words.count("%") for words in headers)
 
 
 def test_a_table_that_fits_is_one() -> None:
