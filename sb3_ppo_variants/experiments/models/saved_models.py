@@ -269,11 +269,12 @@ class EpisodeGuard(gymnasium.Wrapper):
 
     :param env: The environment
     :param longest: Steps that an episode may have
+    :param otherwise: What else than a time limit of the environment would help, for the message
     """
 
-    def __init__(self, env: gymnasium.Env, longest: int):
+    def __init__(self, env: gymnasium.Env, longest: int, otherwise: str = "raise --max-steps"):
         super().__init__(env)
-        self.longest, self._steps = longest, 0
+        self.longest, self.otherwise, self._steps = longest, otherwise, 0
 
     def reset(self, **options: Any) -> Any:
         self._steps = 0
@@ -285,7 +286,7 @@ class EpisodeGuard(gymnasium.Wrapper):
         if self._steps >= self.longest and not (stepped[2] or stepped[3]):
             raise ValueError(
                 f"An episode has not ended within {self.longest} steps: give the environment a time limit "
-                "(gymnasium.wrappers.TimeLimit), or raise --max-steps"
+                f"(gymnasium.wrappers.TimeLimit), or {self.otherwise}"
             )
         return stepped
 

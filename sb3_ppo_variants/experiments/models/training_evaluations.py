@@ -78,7 +78,7 @@ def evaluation_callbacks(
 
 def _environment(run: Run, start: Start | None) -> VecEnv:
     def guarded(env: gymnasium.Env) -> gymnasium.Env:
-        return EpisodeGuard(env, LONGEST_EPISODE)
+        return EpisodeGuard(env, LONGEST_EPISODE, "train without --eval-every")
 
     normalize = run.normalize if start is None else None  # start.wrap does it
     env = make_environment(run.environment, 1, SEED + run.seed, normalize, wrapper=guarded)

@@ -417,6 +417,12 @@ def test_an_environment_that_never_ends(trained: Path) -> None:
         evaluate(trained, episodes=1, max_steps=5)
 
 
+def test_evaluations_in_an_environment_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.models.training_evaluations.LONGEST_EPISODE", 5)
+    with pytest.raises(ValueError, match=r"has not ended within 5 steps: .*train without --eval-every"):
+        small(tmp_path, eval_every=64)
+
+
 STATISTICS = {
     "ours": "vecnormalize.pkl",
     "SB3's documentation": "vec_normalize.pkl",
