@@ -1,25 +1,32 @@
 """The ``ppo-variants`` command. The commands import what they need themselves, so that ``--help`` is fast."""
 
+import functools
 import inspect
 import json
+import math
 import os
 import re
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from sb3_ppo_variants.terminal import make_streams_safe
 
 app = typer.Typer(
     help="Compare, tune, train and evaluate PPO variants. Rerun an interrupted comparison or study to resume it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes [words] in brackets for markup, and breaks words in narrow terminals
+    context_settings={"max_content_width": 100},
 )
 
 # Options that several commands have.
@@ -50,13 +57,24 @@ TrainedOn = Annotated[str | None, typer.Option("--env", help="Gymnasium id (defa
 TrainedWith = Annotated[str | None, typer.Option("--algo", help="Its algorithm (default: that of the training)")]
 Episodes = Annotated[int, typer.Option(help="Number of episodes")]
 PlaySeed = Annotated[int, typer.Option(help="Seed of the environment and of the actions")]
+Statistics = Annotated[
+    str | None,
+    typer.Option(
+        "--normalization",
+        help="File of VecNormalize's statistics, or none (default: searched for where train, rl_zoo3 and SB3 leave it)",
+    ),
+]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of taking the most likely ones")]
+
+
+PROGRESS_SECONDS = 10.0  # between two lines about a training whose progress is not shown on a terminal
 
 
 def _document_options(command: Callable[..., None]) -> Callable[..., None]:
     """Make an option's description in the command's docstring (``:param name: text``) its help text.
 
-    Options that several commands have bring their help text with them.
+    Options that several commands have bring their help text with them. ``~`` in paths is the home folder, also where
+    no shell has replaced it (``--out=~/runs``).
     """
     command.__doc__, *described = re.split(r"^:param (\w+): ", inspect.getdoc(command) or "", flags=re.MULTILINE)
     for name, text in zip(described[::2], described[1::2], strict=True):
@@ -64,7 +82,20 @@ def _document_options(command: Callable[..., None]) -> Callable[..., None]:
         if not hasattr(hint, "__metadata__"):  # not Annotated
             hint = command.__annotations__[name] = Annotated[hint, typer.Option()]
         hint.__metadata__[0].help = " ".join(text.split())
-    return command
+
+    @functools.wraps(command)
+    def with_home(*args: Any, **options: Any) -> None:
+        command(*args, **{name: _with_home(name, value) for name, value in options.items()})
+
+    return with_home
+
+
+def _with_home(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_home(name, one) for one in value]
+    if isinstance(value, Path) or (name == "storage" and value):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 @contextmanager
@@ -99,12 +130,33 @@ def _say(text: str, style: str = "", console: Console | None = None) -> None:
 
 
 def _say_written(files: list[Path]) -> None:
-    _say("written: " + ", ".join(map(str, files)))
+    for path in files:
+        _say(f"written: {path}")
 
 
 def _screen() -> Console:
-    """The console for results: as wide as the terminal, or wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    """The console for results: as wide as the terminal or ``COLUMNS``, otherwise wide enough for the tables."""
+    if sys.stdout.isatty():
+        return Console()
+    columns = os.environ.get("COLUMNS", "")
+    return Console(width=int(columns) if columns.isdecimal() and int(columns) else 140)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from sb3_ppo_variants import __version__
+
+        _say(f"sb3_ppo_variants {__version__}", console=_screen())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _use_one_thread() -> None:
@@ -155,7 +207,7 @@ def compare(
     :param timeout: Seconds after which a run fails, for environments that may hang
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
     :param seed: Run this seed, instead of --seeds; repeatable
-    :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; repeatable
+    :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; argument=value for all variants; repeatable
     :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
     :param peer_defaults: Keep the peers' own defaults instead of our documented ones
@@ -298,33 +350,36 @@ def train(
     out: Path | None = None,
     checkpoint_every: int | None = None,
     resume: Annotated[bool, typer.Option("--resume")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    start_from: Annotated[Path | None, typer.Option("--from")] = None,
+    eval_every: int | None = None,
+    eval_episodes: int = 10,
+    tensorboard: Path | None = None,
 ) -> None:
     """Train one model with its own defaults and save it as OUT/model.zip.
 
     With --checkpoint-every N, rerun an interrupted or killed command with --resume to resume it.
     It ends with exactly the same parameters and curves as without the interruption.
+    With --resume and more --timesteps, a finished run is extended.
 
     :param env: Gymnasium id
     :param seed: Seed of the algorithm and its environments
-    :param settings: argument=value, e.g. clip_range=0.1; repeatable
-    :param out: Run folder (default: runs/ALGO-ENV-seedS)
+    :param settings: argument=value, e.g. clip_range=0.1 or policy_kwargs.activation_fn=ReLU; repeatable
+    :param out: Run folder (default: runs/ALGO-ENV-seedS, numbered if that holds another run)
     :param checkpoint_every: Steps between checkpoints in OUT/checkpoints (default: no checkpoints)
-    :param resume: Resume from the newest checkpoint, if there is one
+    :param resume: Resume from the newest checkpoint, if there is one, or extend a finished run to more --timesteps
+    :param overwrite: Replace another run in OUT
+    :param start_from: Start from this model: a run folder, a zip or a .safetensors file, with its policy, optimizer,
+        settings and normalisation; --set replaces settings
+    :param eval_every: Steps between evaluations; the best model is kept as OUT/best/best_model.zip (default: none)
+    :param eval_episodes: Episodes of an evaluation
+    :param tensorboard: Folder for a TensorBoard log of the run
     """
     with _clear_errors():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         from sb3_ppo_variants.experiments.models.training import train as train_one
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-            bar = progress.add_task("training", total=timesteps)
-
-            def report(steps: int, mean_return: float) -> None:
-                progress.update(bar, completed=min(steps, timesteps), description=f"return {mean_return:.1f}")
-
+        with _training_progress(timesteps) as report:
             trained = train_one(
                 algo,
                 env,
@@ -337,15 +392,50 @@ def train(
                 report=report,
                 checkpoint_every=checkpoint_every,
                 resume=resume,
+                overwrite=overwrite,
+                start_from=start_from,
+                eval_every=eval_every,
+                eval_episodes=eval_episodes,
+                tensorboard=tensorboard,
             )
         result = trained.result
         if trained.resumed_at == result.steps:
-            _say("The run was already finished")
+            _say("The run was already finished; --overwrite trains it again, --resume with more --timesteps extends it")
         elif trained.resumed_at is not None:
             _say(f"resumed at step {trained.resumed_at}")
         score = "no episode finished" if result.final_return is None else f"final return {result.final_return:.2f}"
         speed = f"{result.steps} steps, {result.steps_per_second:.0f} steps/s"
         _say(f"{trained.out / 'model.zip'}: {score}, {speed}", console=_screen())
+        if trained.best is not None:
+            best, step = trained.best
+            _say(f"{trained.out / 'best/best_model.zip'}: mean return {best:.2f} at step {step}", console=_screen())
+
+
+@contextmanager
+def _training_progress(timesteps: int) -> Iterator[Callable[[int, float], None]]:
+    """Show how far a training is and the time left: a bar on a terminal, elsewhere a line every few seconds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    said = began = time.monotonic()
+    first: int | None = None  # steps at the first report: a resumed training does not begin at 0
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("training", total=timesteps)
+
+        def report(steps: int, mean_return: float) -> None:
+            nonlocal said, began, first
+            done, now = min(steps, timesteps), time.monotonic()
+            shown = "no episode yet" if math.isnan(mean_return) else f"return {mean_return:.1f}"
+            progress.update(bar, completed=done, description=shown)
+            if first is None:
+                first, began = done, now
+            if not console.is_terminal and now - said >= PROGRESS_SECONDS and done > first:
+                left = (timesteps - done) * (now - began) / (done - first)
+                _say(f"{done:,} of {timesteps:,} steps, {shown}, about {left:.0f} s left")
+                said = now
+
+        yield report
 
 
 @app.command()
@@ -357,17 +447,32 @@ def evaluate(
     episodes: Episodes = 20,
     seed: PlaySeed = 10_000,
     stochastic: Stochastic = False,
+    normalization: Statistics = None,
+    max_steps: int = 100_000,
 ) -> None:
-    """Evaluate a trained model."""
+    """Evaluate a trained model.
+
+    :param max_steps: Steps after which an episode that does not end is an error
+    """
     with _clear_errors():
         from sb3_ppo_variants.experiments.models.evaluation import evaluate as evaluate_model
 
-        found = evaluate_model(path, env, algo, episodes=episodes, seed=seed, deterministic=not stochastic)
+        found = evaluate_model(
+            path,
+            env,
+            algo,
+            episodes=episodes,
+            seed=seed,
+            deterministic=not stochastic,
+            normalization=normalization,
+            max_steps=max_steps,
+        )
         returns = (
             f"return {found.mean:.2f} ± {found.std:.2f} (min {min(found.returns):.2f}, max {max(found.returns):.2f})"
         )
         how = f"{episodes} {'stochastic' if stochastic else 'deterministic'} episodes, seed {seed}"
-        _say(f"{found.algorithm} on {found.environment}: {returns} over {how}", console=_screen())
+        what = f"{found.algorithm} on {found.environment}"
+        _say(f"{what}: {returns} over {how}, {found.normalization}", console=_screen())
 
 
 @app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -442,6 +547,7 @@ def record(
     max_steps: int = 1000,
     seed: PlaySeed = 10_000,
     stochastic: Stochastic = False,
+    normalization: Statistics = None,
 ) -> None:
     """Record a trained model as a GIF or a video.
 
@@ -456,11 +562,19 @@ def record(
         from sb3_ppo_variants.experiments.models.recording import record as record_model
 
         made = record_model(
-            path, out, env, algo, episodes=episodes, max_steps=max_steps, seed=seed, deterministic=not stochastic
+            path,
+            out,
+            env,
+            algo,
+            episodes=episodes,
+            max_steps=max_steps,
+            seed=seed,
+            deterministic=not stochastic,
+            normalization=normalization,
         )
         ended = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns) or "no episode ended"
         text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, return {ended}"
-        _say(text, console=_screen())
+        _say(f"{text}, {made.normalization}", console=_screen())
 
 
 @app.command()
@@ -494,8 +608,14 @@ def zoo(
         run(script, arguments or [])
 
 
+for _command in app.registered_commands:
+    # The list of commands shows these whole; a text taken from the docstring would be cut.
+    _command.short_help = (_command.callback.__doc__ or "").partition("\n\n")[0]
+
+
 def main() -> None:
     """Entry point of the ``ppo-variants`` command."""
+    make_streams_safe()
     # Your own package.module:Class is found in the current folder, after all installed packages.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

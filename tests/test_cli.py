@@ -14,7 +14,8 @@ import typer
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from sb3_ppo_variants.cli import app
+from sb3_ppo_variants import __version__
+from sb3_ppo_variants.cli import _document_options, app
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import RUN, open_store
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
@@ -32,14 +33,53 @@ def run(*arguments: str) -> tuple[int, str, str]:
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
+def joined(text: str) -> str:
+    """A text without what a terminal's width decides."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_explains_every_option_and_argument(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "1000", "TERMINAL_WIDTH": "1000"})
+def test_help_explains_every_option_and_argument(command: str, width: int) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], terminal_width=width)
     assert result.exit_code == 0
-    assert COMMANDS[command].help.splitlines()[0] in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= width
+    shown = joined(result.stdout)
+    assert joined(COMMANDS[command].help) in shown
     for parameter in COMMANDS[command].params:
-        assert parameter.help in result.stdout  # not changed by Rich, which takes [words] in brackets for markup
-        assert parameter.opts[0] in result.stdout or parameter.param_type_name == "argument"
+        assert joined(parameter.help) in shown
+        assert parameter.opts[0] in shown or parameter.param_type_name == "argument"
+
+
+def test_the_list_of_commands_is_whole() -> None:
+    shown = joined(run("--help")[1])
+    for command in COMMANDS.values():
+        assert joined(command.help.partition("\n\n")[0]) in shown
+
+
+def test_help_keeps_words_in_brackets() -> None:
+    def own(settings: str = "") -> None:
+        """Search [values].
+
+        :param settings: argument: [values], or [0.1, 0.2]
+        """
+
+    mine = typer.Typer(rich_markup_mode=app.rich_markup_mode)
+    mine.command()(_document_options(own))
+    shown = CliRunner().invoke(mine, ["--help"]).stdout
+    assert "Search [values]." in shown
+    assert "argument: [values], or [0.1, 0.2]" in shown
+
+
+def test_version() -> None:
+    assert run("--version") == (0, f"sb3_ppo_variants {__version__}\n", "")
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = run("plot", "--out=~/x", "~/nowhere")[2]
+    assert f"There is no folder {tmp_path}/nowhere" in given
+    assert run("worker", "--storage=~/x.db")[2].startswith(f"Error: There is no ledger at {tmp_path}/x.db")
 
 
 @pytest.mark.parametrize(
@@ -48,13 +88,19 @@ def test_help_explains_every_option_and_argument(command: str) -> None:
         (["compare", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
         (["compare", "--algo", "sb3:ppo", "--env", "CartPol-v1"], "Cannot make the environment 'CartPol-v1'"),
         (["compare", "--algo", "sb3:ppo", "--set", "sb3:ppo.n_step=1"], "Did you mean 'n_steps'"),
-        (["compare", "--algo", "sb3:ppo", "--set", "n_steps=1"], "written algorithm.argument=value"),
+        (["compare", "--algo", "sb3:ppo", "--set", "n-steps=1"], "written argument=value or variant.argument=value"),
         (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
         (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' cannot be used"),
         (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
         (
             ["train", "--algo", "clip_ppo", "--env", "Blackjack-v1"],
             "cannot be trained on Blackjack-v1: Tuple(",
+        ),
+        (["train", "--algo", "ClipPPO", "--env", "CartPole-v1"], "Did you mean 'clip_ppo'"),
+        (["train", "--algo", "trpo", "--env", "CartPole-v1"], "'contrib:trpo' is sb3-contrib's (rl_zoo3's 'trpo')"),
+        (
+            ["compare", "--algo", "clip_ppo", "--algo", "reinforce", "--set", "clip_range=0.1"],
+            "write VARIANT.ARGUMENT=VALUE for one",
         ),
         (["tune", "--algo", "clip_pp"], "Did you mean 'clip_ppo'"),
         (["tune", "--algo", "clip_ppo", "--only", "clip_rang"], "Did you mean 'clip_range'"),
@@ -88,7 +134,49 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     assert re.search(r"model\.zip: final return \d+\.\d\d, 256 steps", out)
     code, out, _ = run("evaluate", str(tmp_path), "--episodes", "2", "--stochastic")
     assert code == 0
-    assert re.match(r"sb3:ppo on CartPole-v1: return [\d.]+ ± [\d.]+ .* over 2 stochastic episodes, seed 10000", out)
+    how = "over 2 stochastic episodes, seed 10000, observations not normalised"
+    assert re.match(rf"sb3:ppo on CartPole-v1: return [\d.]+ ± [\d.]+ .* {how}", out)
+
+
+def test_train_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--algo", "clip_ppo", "--env", "Pendulum-v1", "--timesteps", "256", "--set", "n_steps=128"]
+    command += ["--set", "policy_kwargs.activation_fn=ReLU", "--normalize", "both"]
+    code, out, _ = run(*command, "--eval-every", "128", "--eval-episodes", "1", "--tensorboard", "tb", "--out", "a")
+    assert code == 0
+    assert re.search(r"^a/best/best_model.zip: mean return -[\d.]+ at step (128|256)$", out, re.MULTILINE)
+    assert (tmp_path / "tb/a_1").is_dir()
+    code, out, _ = run("evaluate", "a/best", "--episodes", "1")
+    assert "observations normalised by a/best/vecnormalize.pkl" in out
+    assert run("evaluate", "a", "--episodes", "1", "--normalization", "none")[1].strip().endswith("not normalised")
+    code, _, err = run(*command, "--out", "a")
+    assert code == 2
+    assert "a holds another run (with evaluation=" in err
+    assert "--overwrite" in err
+    assert run(*command, "--out", "a", "--overwrite")[0] == 0
+    assert not (tmp_path / "a/best").exists()
+    code, _, err = run(*command, "--out", "a")
+    assert code == 0
+    assert "The run was already finished; --overwrite trains it again" in err
+    command[command.index("256")] = "512"
+    code, out, err = run(*command, "--out", "a", "--resume")
+    assert code == 0
+    assert "resumed at step 256" in err
+    assert "512 steps" in out
+    code, out, _ = run(*command, "--from", "a", "--out=b")
+    assert code == 0
+    assert json.loads((tmp_path / "b/run.json").read_text())["from"] == "a/model.zip"
+
+
+def test_the_progress_of_a_training_is_shown_in_a_pipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.cli.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    command = ["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--timesteps", "256", "--set", "n_steps=128"]
+    _, _, err = run(*command, "--out", str(tmp_path))
+    lines = err.splitlines()
+    assert len(lines) > 10
+    assert re.fullmatch(r"2 of 256 steps, no episode yet, about \d+ s left", lines[0])
+    assert re.fullmatch(r"25\d of 256 steps, return [\d.]+, about 0 s left", lines[-2])
 
 
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
@@ -101,7 +189,7 @@ def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     assert code == 1
     assert "sb3:a2c CartPole-v1 seed 0: failed: config: ValueError: No episode of CartPole-v1 finished within 5" in err
     assert "FAILED sb3:a2c CartPole-v1 seed 0" in out
-    assert re.search(r"sb3:ppo +[\d.]+ \(mean\)", out)
+    assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(mean\)", out)
 
 
 def trials(out: Path) -> dict[str, list[str]]:

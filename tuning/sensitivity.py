@@ -8,6 +8,7 @@ Interrupt it when you like, and rerun it to resume.
 from rich.console import Console
 
 from sb3_ppo_variants.experiments import sensitivity
+from sb3_ppo_variants.terminal import make_streams_safe
 
 STUDY = {
     "algorithm": "clip_ppo",
@@ -31,4 +32,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_streams_safe()  # whatever the encoding of the terminal or file
     main()

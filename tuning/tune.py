@@ -12,6 +12,7 @@ from rich.console import Console
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import tune
 from sb3_ppo_variants.experiments.search_space.dimensions import Complement, Integer, Real
+from sb3_ppo_variants.terminal import make_streams_safe
 
 STUDY = {
     "algorithm": ClipPPO,  # or any class that worker processes can import, or a name such as "kl_penalty_ppo"
@@ -49,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_streams_safe()  # whatever the encoding of the terminal or file
     main()

@@ -6,7 +6,6 @@ below, which type checkers read. ``visible_signature`` reads them too, so ``help
 argument of every class. Defaults and meanings are those of the class that declares the argument.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args, get_origin
@@ -17,6 +16,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from typing_extensions import TypedDict, Unpack
 
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 
@@ -115,15 +115,15 @@ def _place(parameter: inspect.Parameter) -> int:
     return _PPO_ORDER.index(parameter.name) if parameter.name in _PPO_ORDER else len(_PPO_ORDER)
 
 
-def reject_unknown_arguments(cls: type, names: Iterable[str]) -> None:
+def reject_unknown_arguments(cls: Any, names: Iterable[str]) -> None:
     """
-    :param cls: The class whose constructor was called
+    :param cls: The class whose constructor was called, one of ``SafeAlgorithm``'s subclasses
     :param names: The keyword arguments passed
-    :raises TypeError: for the first that the constructor does not take, with the nearest that it does
+    :raises TypeError: for the first that the constructor does not take; it says whose argument that is and what to use
+        in its place, or names the nearest argument
     """
     known = list(inspect.signature(cls).parameters)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}."
+            hint = argument_hint(cls, name, known, cls.family) or f"it takes {', '.join(known)}."
             raise TypeError(f"{cls.__name__} has no argument {name!r}: {hint}")

@@ -37,6 +37,19 @@ def _say_that_zips_run_code() -> None:
     )
 
 
+#: Zips that are loaded for a function or command that says itself whose files to give it.
+announced_zips: set[pathlib.Path] = set()
+
+
+def _is_of_unknown_origin(path: str | pathlib.Path | io.BufferedIOBase) -> bool:
+    """Whether a zip exists, and does not lie in a run folder of ``ppo-variants train``."""
+    if not isinstance(path, str | pathlib.Path):
+        return True
+    given = pathlib.Path(path)
+    file = next((p for p in (given, given.with_name(f"{given.name}.zip")) if p.is_file()), None)
+    return file is not None and file not in announced_zips and not (file.parent / "run.json").is_file()
+
+
 def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
     """
     The settings that a class takes from its own defaults although a file of another class may have them.
@@ -104,7 +117,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises ValueError: a setting to change is out of its range
         :raises TypeError: a setting to change is of the wrong type, or its name is a misspelt argument
         """
-        _say_that_zips_run_code()
+        if _is_of_unknown_origin(path):
+            _say_that_zips_run_code()
         given = cls._checked_overrides(kwargs)
         return super().load(
             path,

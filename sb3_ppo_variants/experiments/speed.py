@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import threadpoolctl
-from rich.table import Table
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import processor, versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
@@ -278,20 +278,16 @@ def speed_table(measurement: Measurement) -> Table:
     :param measurement: The measurement of one configuration
     """
     plural = "s" if measurement.n_envs > 1 else ""
-    title = f"{measurement.environment}, {measurement.n_envs} env{plural}, width {measurement.width}"
-    caption = (
-        f"µs per environment step, medians of {len(measurement.floor)} interleaved rounds, one thread; "
-        f"the environments alone with random actions: {statistics.median(measurement.floor):.0f}"
+    title = (
+        f"{measurement.environment}, {measurement.n_envs} env{plural}, width {measurement.width}: µs per environment "
+        f"step, medians of {len(measurement.floor)} interleaved rounds, one thread; the environments alone with random "
+        f"actions: {statistics.median(measurement.floor):.0f}"
     )
-    table = Table(title=title, caption=caption)
-    table.add_column("")
-    for name in ("steps/s", "total", *PARTS):
-        table.add_column(name, justify="right")
-    table.add_column("times the peer's speed (range)")
+    body = []
     for name, split in measurement.splits.items():
         total = statistics.median(_totals(split))
         parts = [f"{statistics.median(split[part]):.1f}" for part in PARTS]
         ratios = [r for r in measurement.ratios if r.ours == name]
         beside = ", ".join(f"{r.median:.2f} × {r.peer} ({r.low:.2f} to {r.high:.2f})" for r in ratios)
-        table.add_row(name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, beside)
-    return table
+        body.append([name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, beside])
+    return Table(title, ["model", "steps/s", "total", *PARTS, "times the peer's speed (range)"], body)

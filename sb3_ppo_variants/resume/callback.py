@@ -38,18 +38,21 @@ class ResumableCheckpointCallback(BaseCallback):
     :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the arguments of the
         first time; it trains up to the total that was asked for then
     :param verbose: SB3's verbosity
+    :param extend: Whether a finished run is extended by a larger total; otherwise that is refused
     :raises ValueError: the folder holds checkpoints and ``resume`` is not set
     """
 
     reads_step_values = False
     model: OnPolicyAlgorithm
 
-    def __init__(self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0):
+    def __init__(
+        self, path: str | Path, every: int, keep: int = 3, resume: bool = False, verbose: int = 0, extend: bool = False
+    ):
         super().__init__(verbose)
         for name, value in (("every", every), ("keep", keep)):
             integer(at_least=1)(name, value)
         self.path = Path(path)
-        self.every, self.keep, self.resume = every, keep, resume
+        self.every, self.keep, self.resume, self.extend = every, keep, resume, extend
         #: The step from which this process has resumed; ``None``: it began at the beginning.
         self.resumed_at: int | None = None
         self._found: Checkpoint | None = None
@@ -121,7 +124,10 @@ class ResumableCheckpointCallback(BaseCallback):
         for fault in faults:
             self._say(f"Passed over: {fault}")
         if self._found is not None:
-            check_same_run(self._found.about["run"], describe(model, total_timesteps), str(self._found.path))
+            before = self._found.about["run"]
+            if self.extend and self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
+                before = {**before, "total_timesteps": total_timesteps}
+            check_same_run(before, describe(model, total_timesteps), str(self._found.path))
             if differing := differences(self._found.about["surroundings"], surroundings()):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
         elif faults:
@@ -192,7 +198,10 @@ class ResumableCheckpointCallback(BaseCallback):
         return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
-        for fault in put_snapshot(found.snapshot, self.model, self._root()):
+        total = self.model._total_timesteps
+        faults = put_snapshot(found.snapshot, self.model, self._root())
+        self.model._total_timesteps = total  # more than in the snapshot where a finished run is extended
+        for fault in faults:
             self._say(f"Not restored: {fault}. All environments begin a new episode.")
         self._found = None
         self.resumed_at = self._last = found.about["steps"]

@@ -126,6 +126,26 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         UnclippedPPO("MlpPolicy", make_env(), xyzzy=3)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "argument", "message"),
+    [
+        (KLPenaltyPPO, "clip_range", "an argument of ClipPPO; kl_coef and adaptive_kl_target restrain its steps"),
+        (KLPenaltyPPO, "clip_rnage", "did you mean 'clip_range'. That is an argument of ClipPPO; kl_coef"),
+        (UnclippedPPO, "clip_range", "an argument of ClipPPO; nothing restrains its steps"),
+        (TRPO, "n_epochs", "n_critic_updates is the number of epochs of its critic"),
+        (TRPO, "clip_range", "target_kl bounds its steps"),
+        (REINFORCE, "batch_size", "it makes one step per rollout"),
+        (ClipPPO, "n_critic_updates", "an argument of TRPO; n_epochs is its number of epochs"),
+        (ClipPPO, "rms_prop_eps", "an argument of SB3's A2C"),
+    ],
+)
+def test_arguments_of_other_algorithms_are_not_answered_with_similar_ones(algorithm, argument, message) -> None:
+    with pytest.raises(TypeError, match=message) as info:
+        algorithm("MlpPolicy", make_env(), **{argument: 1})
+    assert "clip_range_vf'" not in str(info.value)
+    assert "n_steps" not in str(info.value)
+
+
 def test_what_a_class_sets_itself_is_no_argument_of_it() -> None:
     with pytest.raises(TypeError, match=r"^REINFORCE has no argument 'gae_lambda'"):
         REINFORCE("MlpPolicy", make_env(), gae_lambda=0.9)

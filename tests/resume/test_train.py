@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.experiments import evaluate, train
+from sb3_ppo_variants.files import write_text
 from sb3_ppo_variants.resume.files import checkpoint_paths
 from tests.resume.runs import assert_equal, needs_box2d, rows
 
@@ -74,7 +75,7 @@ def test_without_checkpoints_an_interrupted_model_is_kept_as_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=rf"Interrupted at step \d+: the model is saved in {tmp_path}"):
-        trained(tmp_path, normalize=normalize, report=report)
+        trained(tmp_path, normalize=normalize, report=report, overwrite=True)
     kept = ClipPPO.load(tmp_path / "interrupted" / "model.zip")
     assert kept.num_timesteps == seen[-1]
     assert evaluate(tmp_path / "interrupted", episodes=2).environment == "CartPole-v1"
@@ -101,8 +102,10 @@ def test_interrupted_and_resumed(environment: str, tmp_path: Path, monkeypatch: 
     log = (out / "progress.csv").read_text()
     again = trained(out, environment, checkpoint_every=64, resume=True)
     assert again.resumed_at == again.result.steps == 320
-    with pytest.raises(ValueError, match="pass resume=True"):
-        trained(out, environment)
+    same = trained(out, environment)  # finished, so not trained again
+    assert same.resumed_at == same.result.steps == 320
+    with pytest.raises(ValueError, match="with seed=1; this one has 2"):
+        trained(out, environment, seed=2)
     with pytest.raises(ValueError, match="seed=1; this one has 2"):
         train(
             "clip_ppo", environment, timesteps=320, seed=2, settings=SETTINGS, out=out, checkpoint_every=64, resume=True
@@ -123,7 +126,9 @@ def test_the_command_says_that_it_was_finished(tmp_path: Path) -> None:
 
 def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, text: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if '"result"' in text:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(path, text)
 
     with monkeypatch.context() as patched:
         patched.setattr("sb3_ppo_variants.experiments.models.training.write_text", full)

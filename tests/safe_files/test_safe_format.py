@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import shutil
 from typing import Any
 
 import cloudpickle
@@ -16,6 +17,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.algorithms import loading
+from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.safe_files.format import read_safe
 from sb3_ppo_variants.safe_files.settings import attribute_of
 from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
@@ -262,6 +264,23 @@ def test_loading_a_zip_says_once_that_it_runs_code(tmp_path, caplog) -> None:
             ClipPPO.load(tmp_path / "zip")
     assert len(caplog.records) == 1
     assert "can run code: load only files that you trust" in caplog.text
+
+
+def test_that_is_not_said_of_a_run_folder_or_a_missing_file(tmp_path, caplog) -> None:
+    run = train("clip_ppo", timesteps=64, settings={"n_steps": 64, "n_epochs": 1}, out=tmp_path / "run").out
+    shutil.copy(run / "model.zip", tmp_path / "lone.zip")
+    loading._say_that_zips_run_code.cache_clear()
+    with caplog.at_level(logging.WARNING, "sb3_ppo_variants"):
+        with pytest.raises(FileNotFoundError):
+            ClipPPO.load(tmp_path / "nowhere")
+        for path in (run / "model.zip", run / "model", str(run / "model.zip")):
+            ClipPPO.load(path)
+        evaluate(run, episodes=1)
+        evaluate(tmp_path / "lone.zip", "CartPole-v1", "clip_ppo", episodes=1)
+        assert caplog.records == []
+        with (run / "model.zip").open("rb") as file:
+            ClipPPO.load(file)
+    assert len(caplog.records) == 1
 
 
 FLOATS = {"float16": 16, "float32": 32, "float64": 64}

@@ -9,7 +9,7 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.comparison import presets
-from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
+from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_own_settings, with_settings
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
@@ -87,7 +87,7 @@ def compare(
     :param timesteps: Training steps of each run, by default 50,000; unlimited with ``wall_time``
     :param seeds: How many (0, 1, …) or which; by default 5
     :param n_envs: Environments stepped together in each run
-    :param settings: Variant → constructor argument → value
+    :param settings: Variant, or ``"*"`` for all of them, → constructor argument → value
     :param peer_defaults: Leave peers at their own defaults instead of giving them our documented settings
     :param preset: A named comparison (see :mod:`.presets`): its variants, environments, timesteps and seeds are used
         unless they are given
@@ -130,7 +130,7 @@ def compare(
         many if seeds is None else seeds,
         n_envs,
         wall_time,
-        to_build=settings or (),
+        to_build=with_own_settings(compared, settings or {}),
     )
     out = Path(out) if out is not None else Path("runs") / (preset or "compare")
     console, exported = console or Console(quiet=True), list[Path]()

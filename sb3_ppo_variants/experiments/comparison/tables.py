@@ -12,7 +12,7 @@ from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.engine.records import import_note, version_note
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
-from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings
+from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings, has_our_settings
 from sb3_ppo_variants.experiments.stats import estimators
 
 MANY_VARIANTS = 6
@@ -57,10 +57,11 @@ def comparison_tables(results: Results, notes: Sequence[str] = ()) -> Comparison
     :param notes: Further notes
     """
     settings, alone = _settings_table(results)
+    single = [environment_table(results, environment) for environment in results.environments]
     return ComparisonTables(
-        [*overall_tables(results), *_unfinished_table(results)],
-        [environment_table(results, environment) for environment in results.environments],
-        settings,
+        _marked([*overall_tables(results), *_unfinished_table(results)], results),
+        _marked(single, results),
+        _marked(settings, results),
         [
             "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
             "stratified by environment; – where there are fewer than 2 runs.",
@@ -114,6 +115,20 @@ def _unfinished_table(results: Results) -> list[Table]:
     done = sum(r.state == "done" for r in results.records)
     title = f"Unfinished: {done} of {len(results.records)} runs are done"
     return [Table(title, ["row", *results.environments], body)]
+
+
+def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
+    """Tables in which a peer that runs with our documented settings is marked so."""
+    runs = [r.run for r in results.records]
+    marked = {r.variant: f"{r.variant} (our settings)" for r in runs if has_our_settings(r.algorithm, r.settings)}
+    return [
+        dataclasses.replace(
+            table,
+            header=[marked.get(name, name) for name in table.header],
+            body=[[marked.get(line[0], line[0]), *line[1:]] for line in table.body],
+        )
+        for table in tables
+    ]
 
 
 # ---- Notes ----

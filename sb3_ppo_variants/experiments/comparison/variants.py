@@ -8,7 +8,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
-from sb3_ppo_variants.experiments.runs.settings import check_settings, run_settings
+from sb3_ppo_variants.experiments.runs.settings import EVERY, run_settings, settings_of_variant
 
 _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
@@ -39,7 +39,7 @@ def variants(
 
     :param algorithms: Names or classes (see :mod:`.registry`). ``NAME=ALGORITHM`` gives a variant a name of its own,
         such that one algorithm can be compared with several settings
-    :param settings: Variant → constructor argument → value
+    :param settings: Variant, or ``"*"`` for all of them, → constructor argument → value
     :param peer_defaults: Leave peers at their own defaults instead of giving them our documented settings
     :param normalize: See :class:`Variant`
     :raises ValueError: for an unknown algorithm or setting, a name given twice, or settings of an unknown variant
@@ -54,7 +54,12 @@ def variants(
             raise ValueError(f"Two variants are called {name!r}: give each a name of its own, NAME={algorithm}")
     _refuse_unknown(settings, algorithm_of)
     return [
-        Variant(name, algorithm, run_settings(algorithm, settings.get(name, {}), peer_defaults), normalize)
+        Variant(
+            name,
+            algorithm,
+            run_settings(algorithm, settings_of_variant(name, algorithm, settings), peer_defaults),
+            normalize,
+        )
         for name, algorithm in algorithm_of.items()
     ]
 
@@ -63,21 +68,30 @@ def with_settings(chosen: Iterable[Variant], settings: Mapping[str, Mapping[str,
     """Variants with some settings changed.
 
     :param chosen: The variants
-    :param settings: Variant → constructor argument → value
+    :param settings: Variant, or ``"*"`` for all of them, → constructor argument → value
     :raises ValueError: for an unknown setting, or settings of an unknown variant
     """
     kept = list(chosen)
     _refuse_unknown(settings, [v.name for v in kept])
     return [
-        dataclasses.replace(v, settings={**v.settings, **check_settings(v.algorithm, settings.get(v.name, {}))})
+        dataclasses.replace(v, settings={**v.settings, **settings_of_variant(v.name, v.algorithm, settings)})
         for v in kept
     ]
+
+
+def with_own_settings(compared: Iterable[Variant], settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the variants that have settings of the user's.
+
+    :param compared: The variants
+    :param settings: Variant, or ``"*"`` for all of them, → constructor argument → value
+    """
+    return [variant.name for variant in compared if variant.name in settings or EVERY in settings]
 
 
 def _refuse_unknown(settings: Mapping[str, Any], names: Iterable[str]) -> None:
     known = list(names)
     for owner in settings:
-        if owner not in known:
+        if owner not in (*known, EVERY):
             raise ValueError(
                 f"Settings are given for {owner!r}, which is not in the comparison: {', '.join(known)}."
                 f"{did_you_mean(owner, known)}"

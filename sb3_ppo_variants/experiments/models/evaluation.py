@@ -2,12 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
+
+#: Steps after which an episode counts as one that never ends: more than Atari's longest, 27,000.
+LONGEST_EPISODE = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +22,14 @@ class Evaluation:
     :param environment: Gymnasium id
     :param returns: Return of each episode
     :param lengths: Steps of each episode
+    :param normalization: How observations were normalised, in words
     """
 
     algorithm: str
     environment: str
     returns: list[float]
     lengths: list[int]
+    normalization: str = "observations not normalised"
 
     @property
     def mean(self) -> float:
@@ -44,6 +50,8 @@ def evaluate(
     episodes: int = 20,
     seed: int = SEED,
     deterministic: bool = True,
+    normalization: str | Path | None = None,
+    max_steps: int = LONGEST_EPISODE,
 ) -> Evaluation:
     """Score a trained model in its environment, wrapped and normalised as in its training (see
     :func:`.saved_models.opened`).
@@ -57,13 +65,19 @@ def evaluate(
     :param episodes: Number of episodes
     :param seed: Seed of the environment and of the actions
     :param deterministic: Take the most likely action instead of sampling one
+    :param normalization: File of ``VecNormalize``'s statistics, or ``"none"`` for none; by default they are searched
+        for where ``train``, rl_zoo3 and SB3's examples leave them
+    :param max_steps: Steps that an episode may have
     :return: The scores
-    :raises ValueError: if there is no such model or environment
+    :raises ValueError: if there is no such model or environment, or an episode does not end
     """
     check_positive("episodes", episodes)
+    check_positive("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
-    with opened(model_path, environment, name, seed) as (model, env):
+    with opened(model_path, environment, name, seed, normalization, max_steps) as found:
+        returns: Any
+        lengths: Any
         returns, lengths = evaluate_policy(
-            model, env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
+            found.model, found.env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
         )
-    return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths])  # type: ignore[union-attr]
+    return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths], found.normalization)

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
+from sb3_ppo_variants.experiments.runs.environments import check_environment, maker
 from sb3_ppo_variants.files import atomic
 
 RENDER_MODE = "rgb_array"
@@ -33,6 +35,7 @@ class Recording:
     :param environment: Gymnasium id
     :param returns: Return of each finished episode
     :param steps: Number of environment steps
+    :param normalization: How observations were normalised, in words
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Recording:
     environment: str
     returns: list[float]
     steps: int
+    normalization: str
 
 
 def record(
@@ -52,6 +56,7 @@ def record(
     max_steps: int = 1000,
     seed: int = SEED,
     deterministic: bool = True,
+    normalization: str | Path | None = None,
 ) -> Recording:
     """Record episodes of a trained model, at the environment's own speed.
 
@@ -67,6 +72,7 @@ def record(
     :param max_steps: Largest number of steps
     :param seed: Seed of the environment and of the actions
     :param deterministic: Take the most likely action instead of sampling one
+    :param normalization: See :func:`.evaluation.evaluate`
     :return: The recording
     :raises ValueError: if there is no such model or environment, or the environment cannot be drawn
     :raises ModuleNotFoundError: for an mp4 without the ``video`` extra
@@ -74,7 +80,7 @@ def record(
     check_positive("episodes", episodes)
     check_positive("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
-    target = Path(out) if out is not None else model_path.parent / "agent.gif"
+    target = Path(out).expanduser() if out is not None else model_path.parent / "agent.gif"
     if target.suffix not in MOST_PER_SECOND:
         raise ValueError(f"A recording is a {' or '.join(MOST_PER_SECOND)} file, got {str(target)!r}")
     if target.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
@@ -82,14 +88,33 @@ def record(
             "An mp4 needs imageio-ffmpeg, which is not installed: pip install 'sb3_ppo_variants[video]', or record "
             "a .gif"
         )
-    with opened(model_path, environment, name, seed, render_mode=RENDER_MODE) as (model, env):
-        given: Any = env.metadata.get("render_fps")
+    check_environment(environment)
+    _check_drawing(environment)
+    with opened(model_path, environment, name, seed, normalization, render_mode=RENDER_MODE) as found:
+        given: Any = found.env.metadata.get("render_fps")
         rate = float(given or USUAL_RATE)
         stride = math.ceil(rate / MOST_PER_SECOND[target.suffix])
-        show = Show(model, episodes, max_steps, stride, deterministic)
+        show = Show(found.model, episodes, max_steps, stride, deterministic)
         with atomic(target) as temporary:
             _write(temporary, iter(show), rate / stride)
-    return Recording(target, name, environment, show.returns, show.steps)
+    return Recording(target, name, environment, show.returns, show.steps, found.normalization)
+
+
+def _check_drawing(environment: str) -> None:
+    """Raise where an environment cannot be made with a renderer of pictures, or says that it has none."""
+    remedy = f"its class takes render_mode={RENDER_MODE!r}, and its render() returns an RGB array"
+    try:
+        made: Any = maker(environment)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an environment that does not declare its render modes
+            env = gym.make(made, render_mode=RENDER_MODE) if isinstance(made, str) else made(render_mode=RENDER_MODE)
+    except TypeError as error:
+        raise ValueError(f"The environment {environment!r} cannot be drawn ({error}): to be drawn, {remedy}") from error
+    except gym.error.DependencyNotInstalled as error:
+        raise ValueError(f"The environment cannot be drawn: {error}") from error
+    if getattr(type(env.unwrapped), "render", None) is gym.Env.render:
+        raise ValueError(f"The environment {environment!r} cannot be drawn, because it has no render(): {remedy}")
+    env.close()
 
 
 class Show:
@@ -131,8 +156,8 @@ def _picture(env: VecEnv) -> np.ndarray:
         raise ValueError(f"The environment cannot be drawn: {error}") from error
     except Exception as error:  # MuJoCo passes on any error of its OpenGL library
         raise ValueError(
-            f"The environment cannot be drawn ({error}). If it is a MuJoCo one and there is no display, set "
-            "MUJOCO_GL=egl, or MUJOCO_GL=osmesa where there is no EGL"
+            f"The environment cannot be drawn ({type(error).__name__}: {error}). If it is a MuJoCo one and there is no "
+            "display, set MUJOCO_GL=egl, or MUJOCO_GL=osmesa where there is no EGL"
         ) from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise ValueError(f"The environment does not draw pictures: render_mode={RENDER_MODE!r} gives {picture!r:.60}")

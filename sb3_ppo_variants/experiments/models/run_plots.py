@@ -1,7 +1,9 @@
 """Plot run folders: ours, a comparison's, SB3's monitor files (also in rl_zoo3's logs), or SB3's CSV log."""
 
-import json
+import csv
+import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
-from sb3_ppo_variants.experiments.models.training import CURVE, RUN
+from sb3_ppo_variants.experiments.models.monitor_files import read_monitor
+from sb3_ppo_variants.experiments.models.run_folder import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
@@ -72,10 +75,10 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     :return: The files written
     :raises ValueError: if there is no run, no finished episode, or a file that cannot be read
     """
-    folders = [Path(path) for path in paths]
+    folders = [Path(path).expanduser() for path in paths]
     if not folders:
         raise ValueError("Give at least one run folder")
-    target = Path(out) if out is not None else folders[0] if len(folders) == 1 else Path("runs/plots")
+    target = Path(out).expanduser() if out is not None else folders[0] if len(folders) == 1 else Path("runs/plots")
     found = [(folder, records) for top in folders for folder, records in find_runs(top)]
     drawn = [record for _, records in found for record in records if _has_return(record)]
     peers = {record.run.variant for record in drawn if record.run.algorithm in PEERS}
@@ -116,8 +119,7 @@ def _records(folder: Path) -> list[Record]:
     if (folder / COMPARISON).is_file():
         return _of_comparison(folder / COMPARISON)
     if (folder / RUN).is_file() and (folder / CURVE).is_file():
-        described = json.loads((folder / RUN).read_text(encoding="utf-8"))["run"]
-        return [_record(_read(folder / CURVE, *_POINT), **described)]
+        return [_record(_read(folder / CURVE, *_POINT), **read_run(folder / RUN)["run"])]
     if monitors := sorted(folder.glob("*monitor.csv")):
         return [_of_monitors(folder, monitors)]
     return [_of_progress(folder)] if (folder / PROGRESS).is_file() else []
@@ -139,22 +141,14 @@ def _of_comparison(path: Path) -> list[Record]:
 
 def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
     """SB3's Monitor files: one per environment, one line per episode."""
-    environment, tables = None, []
-    for path in monitors:
-        with path.open(encoding="utf-8") as file:
-            first_line = file.readline()
-        try:
-            header = json.loads(first_line.removeprefix("#"))
-        except ValueError:
-            header = None
-        if not isinstance(header, dict):
-            raise ValueError(f"{path} is not a monitor file of SB3: its first line is {first_line:.60}")
-        environment = environment or header.get("env_id")
-        # The last line may be cut short: its writer was killed.
-        episodes = _read(path, "r", "l", "t", skiprows=1).dropna(subset=["r", "l", "t"])
-        tables.append(episodes.assign(t=episodes["t"] + float(header.get("t_start", 0))))
-    environment = environment or UNKNOWN
-    episodes = pd.concat(tables).sort_values(["t", "r", "l"])
+    found = [read_monitor(path) for path in monitors]
+    faults = [fault for monitor in found for fault in monitor.faults]
+    episodes = pd.concat([monitor.episodes for monitor in found]).sort_values(["t", "r", "l"])
+    if faults and episodes.empty:
+        raise ValueError("; ".join(faults))
+    for fault in faults:
+        warnings.warn(fault, stacklevel=2)
+    environment = next((monitor.environment for monitor in found if monitor.environment), UNKNOWN)
     # Means over the last 100 episodes, as in our own curves, thinned.
     curve = pd.DataFrame(
         {
@@ -203,25 +197,33 @@ def _algorithm_of(folder: Path, environment: str) -> str:
 _TEXT = dict.fromkeys(("row", "algorithm", "environment"), str)
 
 
-def _read(path: Path, *columns: str, skiprows: int = 0) -> pd.DataFrame:
-    """Read a CSV file.
+def _read(path: Path, *columns: str) -> pd.DataFrame:
+    """Read a CSV file. Lines that are cut or hold something else are left out, with a warning.
 
     :param path: The file
     :param columns: Columns that it must have; those that hold no text are converted to floats
-    :param skiprows: Lines before its header
     :return: The table, without lines if the file is empty; empty fields are NaN
     :raises ValueError: if it is not a CSV file with these columns
     """
-    numbers = dict.fromkeys((column for column in columns if column not in _TEXT), float)
-    try:
-        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=["", "nan"], skiprows=skiprows)
-        if missing := [column for column in columns if column not in table]:
-            raise ValueError(f"it has no column {', '.join(missing)}, but {', '.join(map(str, table))}")
-        return table.astype(numbers)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame(columns=[*columns]).astype(numbers)
-    except ValueError as error:
-        raise ValueError(f"Cannot read {path}: {error}") from error
+    numbers = [column for column in columns if column not in _TEXT]
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return pd.DataFrame(columns=[*columns]).astype(dict.fromkeys(numbers, float))
+    fields = [len(next(csv.reader([line]))) for line in lines]
+    whole = [line for line, count in zip(lines, fields, strict=True) if count == fields[0]]
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "nan"], "index_col": False}
+    table = pd.read_csv(io.StringIO("\n".join(whole)), dtype=str, **options)
+    if missing := [column for column in columns if column not in table]:
+        raise ValueError(f"Cannot read {path}: it has no column {', '.join(missing)}, but {', '.join(map(str, table))}")
+    converted = table[numbers].apply(pd.to_numeric, errors="coerce")
+    wrong = (converted.isna() & table[numbers].notna()).any(axis=1)
+    if "timesteps" in numbers:
+        wrong |= converted["timesteps"].isna()
+    if left_out := len(lines) - 1 - len(table) + int(wrong.sum()):
+        warnings.warn(f"{path}: {left_out} of {len(lines) - 1} lines cannot be read and are left out", stacklevel=3)
+    table[numbers] = converted
+    return table[~wrong].astype(dict.fromkeys(numbers, float))
 
 
 def _series(log: pd.DataFrame, key: str) -> pd.Series:

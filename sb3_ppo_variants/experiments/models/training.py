@@ -1,6 +1,7 @@
 """Train one model and save it."""
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,41 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat, configure
+from stable_baselines3.common.utils import get_latest_run_id
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_ppo_variants.experiments.models.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    CURVE,
+    EVALUATIONS,
+    INTERRUPTED,
+    MODEL,
+    PROGRESS,
+    RUN,
+    choose_folder,
+    finished_result,
+    is_same_run,
+    read_run,
+)
+from sb3_ppo_variants.experiments.models.saved_models import (
+    check_positive,
+    find_model,
+    find_statistics,
+    load_model,
+    with_statistics,
+)
+from sb3_ppo_variants.experiments.models.training_evaluations import best_evaluation, evaluation_callbacks
 from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
+from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.run import CurvePoint, OnProgress, Result, Run, fit
+from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, CurvePoint, OnProgress, Result, Run, Start, fit
 from sb3_ppo_variants.experiments.runs.settings import check_settings
 from sb3_ppo_variants.files import atomic, safe_name, write_csv, write_text
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
-
-MODEL, RUN, CURVE = "model.zip", "run.json", "curve.csv"
-INTERRUPTED = "interrupted"
-CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +54,17 @@ class Trained:
     :param model: The model
     :param result: The result of the training
     :param out: The run folder
-    :param resumed_at: The step of the checkpoint from which this call resumed; ``None``: it started from scratch
+    :param resumed_at: The step from which this call went on: that of a checkpoint, or the last of a finished run;
+        ``None``: it started from scratch
+    :param best: The best mean return of the evaluations during training, and the step at which it was reached;
+        ``None`` without evaluations
     """
 
     model: BaseAlgorithm
     result: Result
     out: Path
     resumed_at: int | None = None
+    best: tuple[float, int] | None = None
 
 
 def train(
@@ -54,9 +80,16 @@ def train(
     report: OnProgress | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
+    start_from: str | Path | None = None,
+    eval_every: int | None = None,
+    eval_episodes: int = 10,
+    tensorboard: str | Path | None = None,
 ) -> Trained:
     """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
     ``progress.csv`` (SB3's log, one line per update), and with ``vecnormalize.pkl`` if it was normalised.
+
+    A run that is finished already is not trained again.
 
     :param algorithm: A name (see :mod:`.registry`) or a class
     :param environment: Gymnasium id
@@ -66,42 +99,168 @@ def train(
     :param settings: Constructor argument → value
     :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of a ``VecNormalize`` around the
         environments; reported returns are not normalised
-    :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``
+    :param out: The run folder, by default ``runs/<algorithm>-<environment>-seed<seed>``, numbered if that holds another
+        run
     :param report: Called a few times per second with the steps so far and the mean return so far
     :param checkpoint_every: Steps between checkpoints in ``<out>/checkpoints``; ``None``: no checkpoints
     :param resume: Resume from the newest checkpoint, if there is one; the run then ends as if it had never been
-        interrupted (see :mod:`sb3_ppo_variants.resume`)
+        interrupted (see :mod:`sb3_ppo_variants.resume`). A finished run is extended up to ``timesteps``: with
+        checkpoints as if it had been that long from the start, otherwise as SB3's ``learn`` does with
+        ``reset_num_timesteps=False``
+    :param overwrite: Replace another run in ``out``
+    :param start_from: A trained model to start from (see :func:`.evaluation.evaluate`), with its policy, optimizer,
+        settings and statistics of ``VecNormalize``; ``settings`` replace its own. A zip can run code
+    :param eval_every: Steps between evaluations in an environment of their own, by SB3's ``EvalCallback``; the best
+        model is kept as ``<out>/best/best_model.zip``. ``None``: no evaluations
+    :param eval_episodes: Episodes of an evaluation
+    :param tensorboard: Folder for a TensorBoard log of the run
     :return: The model and the result of the training
-    :raises ValueError: for a wrong algorithm, environment or setting
+    :raises ValueError: for a wrong algorithm, environment or setting, or if ``out`` holds something else
     :raises KeyboardInterrupt: on Ctrl-C; the message says what is kept
     """
     name = algorithm_name(algorithm)
     scaling = normalization(normalize)
     run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}), normalize=scaling)
-    folder = Path(out) if out is not None else Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
+    _check_options(resume, overwrite, eval_every, eval_episodes, tensorboard)
+    described = _described(run, start_from, eval_every, eval_episodes)
+    default = Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
+    folder = choose_folder(None if out is None else Path(out).expanduser(), default, described, resume, overwrite)
+    earlier = None if overwrite else finished_result(folder)
+    if earlier is not None and is_same_run(read_run(folder / RUN), described):
+        return Trained(load_model(name, folder / MODEL), earlier, folder, earlier.steps, best_evaluation(folder))
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
-    checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume)
+    if overwrite:
+        _remove_earlier_run(folder, with_model=checkpoint_every is not None)
+    resume = resume or (checkpoint_every is not None and _is_of_this_run(folder, described))
+    # Without checkpoints, a finished run is extended from its model.
+    extended = earlier if resume and not newest_path(folder / CHECKPOINTS) else None
+    checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume, needed=extended is None)
+    start = _start(run, start_from if extended is None else folder / MODEL, extended)
+    if not (folder / MODEL).is_file():
+        _write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
     models: list[BaseAlgorithm] = []
 
     def prepare(model: Any) -> None:
-        if resume:
+        if checkpoints and resume:
             checkpoints[0].check(model, timesteps)  # before the log is started again
-        model.set_logger(configure(str(folder), ["csv"]))
+        model.set_logger(_logger(folder, tensorboard, keep=extended is not None))
         models.append(model)
 
+    with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, keep=earlier is not None) as evaluations:
+        try:
+            model, result = fit(run, report, prepare=prepare, callbacks=[*evaluations, *checkpoints], start=start)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_keep_what_is_left(folder, described, bool(checkpoints), models)) from None
+        finally:
+            for trained in models:
+                trained.logger.close()
     try:
-        model, result = fit(run, report, prepare=prepare, callbacks=checkpoints)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_keep_what_is_left(folder, run, bool(checkpoints), models)) from None
-    finally:
-        for trained in models:
-            trained.logger.close()
-    try:
-        _save(folder, run, model, result)
+        _save(folder, described, model, result)
     except OSError as error:
         raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
-    return Trained(model, result, folder, checkpoints[0].resumed_at if checkpoints else None)
+    resumed_at = checkpoints[0].resumed_at if checkpoints else None
+    if resumed_at is None and extended is not None:
+        resumed_at = extended.steps
+    return Trained(model, result, folder, resumed_at, best_evaluation(folder) if evaluations else None)
+
+
+# ---- What is asked for ----
+
+
+def _check_options(
+    resume: bool, overwrite: bool, eval_every: int | None, eval_episodes: int, tensorboard: str | Path | None
+) -> None:
+    if resume and overwrite:
+        raise ValueError("resume goes on with a run and overwrite replaces it: give one of the two")
+    if eval_every is not None:
+        check_positive("eval_every", eval_every)
+        check_positive("eval_episodes", eval_episodes)
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("tensorboard is not installed: pip install 'sb3_ppo_variants[tensorboard]'")
+
+
+def _described(run: Run, start_from: str | Path | None, eval_every: int | None, eval_episodes: int) -> dict[str, Any]:
+    """The run as ``run.json`` describes it."""
+    described: dict[str, Any] = {"run": run.description()}
+    if start_from is not None:
+        described["from"] = str(find_model(start_from, run.environment, run.algorithm)[0])
+    if eval_every is not None:
+        described["evaluation"] = {"every": eval_every, "episodes": eval_episodes}
+    return described
+
+
+def _is_of_this_run(folder: Path, described: Mapping[str, Any]) -> bool:
+    return (folder / RUN).is_file() and is_same_run(read_run(folder / RUN), described)
+
+
+def _remove_earlier_run(folder: Path, with_model: bool) -> None:
+    """Remove what another run has left; without checkpoints, its model stays until the new one is saved."""
+    for part in (CHECKPOINTS, BEST):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in (EVALUATIONS, *((MODEL, RUN, CURVE, VEC_NORMALIZE) if with_model else ())):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path, every: int | None, resume: bool, needed: bool) -> list[ResumableCheckpointCallback]:
+    if not resume:
+        refuse_earlier_run(folder)
+    if every is not None:
+        return [ResumableCheckpointCallback(folder, every, resume=resume, extend=True)]
+    if resume and needed:
+        raise ValueError(
+            "resume needs checkpoint_every (--checkpoint-every N): give the same value as in the first run"
+        )
+    return []
+
+
+def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start | None:
+    """The trained model that a run starts from.
+
+    :param run: The run
+    :param model: Its path; ``None``: a new model
+    :param extended: The result of the run that this one extends
+    """
+    if model is None:
+        return None
+    path = find_model(model, run.environment, run.algorithm)[0]
+    statistics = find_statistics(path, None)[0]
+
+    def wrap(env: VecEnv) -> VecEnv:
+        if statistics is not None:
+            return with_statistics(env, statistics, training=True)
+        return env if run.normalize is None else VecNormalize(env, **run.normalize)
+
+    def load(env: VecEnv) -> BaseAlgorithm:
+        changed = {} if extended is not None else {**with_classes(run.settings), "seed": run.seed}
+        loaded = load_model(run.algorithm, path, env, **changed)
+        loaded._stats_window_size = SCORE_EPISODES
+        return loaded
+
+    return Start(wrap, load, extended)
+
+
+def _logger(folder: Path, tensorboard: str | Path | None, keep: bool) -> Logger:
+    """SB3's logger with ``progress.csv`` and, if it is asked for, TensorBoard.
+
+    :param folder: The run folder
+    :param tensorboard: Folder of the TensorBoard logs of all runs
+    :param keep: Whether ``progress.csv`` keeps its lines
+    """
+    lines = (folder / PROGRESS).read_text(encoding="utf-8") if keep and (folder / PROGRESS).is_file() else ""
+    logger = configure(str(folder), ["csv"])
+    progress: Any = logger.output_formats[0]
+    progress.file.write(lines)
+    progress.keys = lines.partition("\n")[0].split(",") if lines else []
+    if tensorboard is not None:
+        # As SB3 numbers the runs of one name.
+        top, name = Path(tensorboard).expanduser(), folder.resolve().name
+        log = top / f"{name}_{get_latest_run_id(str(top), name) + 1}"
+        logger.output_formats.append(TensorBoardOutputFormat(str(log)))
+    return logger
+
+
+# ---- What is left ----
 
 
 def _save_model(path: Path, model: BaseAlgorithm) -> None:
@@ -117,12 +276,12 @@ def _save_model(path: Path, model: BaseAlgorithm) -> None:
         statistics.unlink(missing_ok=True)
 
 
-def _save(folder: Path, run: Run, model: BaseAlgorithm, result: Result) -> None:
+def _save(folder: Path, described: Mapping[str, Any], model: BaseAlgorithm, result: Result) -> None:
     _save_model(folder / MODEL, model)
     shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
     write_csv(folder / CURVE, CurvePoint._fields, result.curve)
     kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
-    _write_run(folder, {"run": run.description(), "result": kept})
+    _write_run(folder, {**described, "result": kept})
 
 
 def _write_run(folder: Path, about: Mapping[str, Any]) -> None:
@@ -136,19 +295,9 @@ def _what_is_unwritten(folder: Path, error: OSError) -> str:
     return f"{missing}, and without --checkpoint-every nothing is kept: free some space and train again"
 
 
-def _checkpoints(folder: Path, every: int | None, resume: bool) -> list[ResumableCheckpointCallback]:
-    if not resume:
-        refuse_earlier_run(folder)
-    if every is not None:
-        return [ResumableCheckpointCallback(folder, every, resume=resume)]
-    if resume:
-        raise ValueError(
-            "resume needs checkpoint_every (--checkpoint-every N): give the same value as in the first run"
-        )
-    return []
-
-
-def _keep_what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: Sequence[BaseAlgorithm]) -> str:
+def _keep_what_is_left(
+    folder: Path, described: Mapping[str, Any], with_checkpoints: bool, models: Sequence[BaseAlgorithm]
+) -> str:
     """Save the model of an interrupted training if there is no checkpoint; return a message that says what is kept."""
     if newest := newest_path(folder / CHECKPOINTS):
         return f"Interrupted. {newest} is kept: rerun the command with --resume to resume from it"
@@ -160,7 +309,7 @@ def _keep_what_is_left(folder: Path, run: Run, with_checkpoints: bool, models: S
     kept = folder / INTERRUPTED
     kept.mkdir(exist_ok=True)
     _save_model(kept / MODEL, models[0])
-    _write_run(kept, {"run": run.description()})
+    _write_run(kept, described)
     return (
         f"Interrupted at step {models[0].num_timesteps}: the model is saved in {kept}. To be able to resume a "
         "training, give it --checkpoint-every"

@@ -1,6 +1,7 @@
 """Environments by name: a Gymnasium id, or the import path of a class or function that creates one."""
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import re
@@ -8,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_ppo_variants.experiments.runs.registry import did_you_mean
+from sb3_ppo_variants.experiments.runs.registry import import_user_module
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker
 
@@ -25,6 +27,13 @@ NORMALIZE: Mapping[str, dict[str, Any]] = {
 
 #: Ids that can only be Atari games: ``ALE/Pong-v5``, ``PongNoFrameskip-v4``. (Any package could register ``Pong-v4``.)
 ATARI = re.compile(r"^ALE/|NoFrameskip-v\d$")
+
+#: Extra of this package → the module that it installs, and where the environments that need it are.
+EXTRAS = {
+    "mujoco": ("mujoco", "gymnasium.envs.mujoco"),
+    "box2d": ("Box2D", "gymnasium.envs.box2d"),
+    "atari": ("ale_py", "ale_py"),
+}
 
 
 def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -48,10 +57,13 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
     :param environment: Name of the environment
     """
     module, colon, attribute = environment.partition(":")
-    if not colon or not attribute.isidentifier():
+    if not colon:
         _register_atari_for(environment)
         return environment
-    found = getattr(importlib.import_module(module), attribute, None)
+    imported = import_user_module(module)
+    if not attribute.isidentifier():
+        return environment
+    found = getattr(imported, attribute, None)
     if found is None:
         return environment  # perhaps an id without a version: Gymnasium raises if not
     if not callable(found):
@@ -133,12 +145,47 @@ def check_environment(environment: str) -> None:
         made = maker(environment)
         env = gymnasium.make(made) if isinstance(made, str) else made()
     except (gymnasium.error.Error, ImportError, TypeError) as error:
-        # These two messages already contain Gymnasium's suggestion.
-        suggested = isinstance(error, gymnasium.error.NameNotFound | gymnasium.error.NamespaceNotFound)
-        near = "" if suggested else did_you_mean(environment, gymnasium.registry)
-        if ATARI.search(environment) and importlib.util.find_spec("ale_py") is None:
-            near = ". Atari games need ale-py: pip install 'sb3_ppo_variants[atari]'"
-        raise ValueError(f"Cannot make the environment {environment!r}: {error}{near}") from error
+        raise ValueError(f"Cannot make the environment {environment!r}: {_explained(environment, error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
     env.close()
+
+
+def _explained(environment: str, error: Exception) -> str:
+    """An error of making an environment, with the remedy if there is one."""
+    if extra := _missing_extra(environment):
+        return f"{error}. {environment} needs pip install 'sb3_ppo_variants[{extra}]'"
+    if isinstance(error, gymnasium.error.NameNotFound | gymnasium.error.NamespaceNotFound):
+        # Not Gymnasium's own text, which may suggest an unrelated environment.
+        return (
+            f"no such environment is registered.{_similar(environment)} If a package registers it when it is imported, "
+            f"write package:{environment}; your own class is written package.module:Class"
+        )
+    if isinstance(error, ModuleNotFoundError) and ":" in environment:
+        return f"{error}: install it, or run this in the folder that holds it"
+    return str(error)
+
+
+def _missing_extra(environment: str) -> str | None:
+    """The extra of this package that an environment needs, if what it installs is missing."""
+    entry_points = [str(spec.entry_point) for spec in gymnasium.registry.values() if _is_called(spec, environment)]
+    for extra, (module, entry_point) in EXTRAS.items():
+        known = any(entry_point in one for one in entry_points) or (extra == "atari" and ATARI.search(environment))
+        if known and importlib.util.find_spec(module) is None:
+            return extra
+    return None
+
+
+def _is_called(spec: EnvSpec, environment: str) -> bool:
+    # Without its version, an id means the newest one.
+    return environment in (spec.id, spec.name)
+
+
+def _similar(environment: str) -> str:
+    """A suggestion, only if the names without versions are nearly the same."""
+    # Of equal names the last counts: one without a namespace, of the newest version.
+    specs = sorted(gymnasium.registry.values(), key=lambda spec: spec.namespace is None)
+    namespace, slash, name = environment.casefold().rpartition("/")
+    names = {s.name.casefold(): s.id for s in specs if not slash or namespace == (s.namespace or "").casefold()}
+    near = difflib.get_close_matches(re.sub(r"-v\d+$", "", name), names, n=1, cutoff=0.8)
+    return f" Did you mean {names[near[0]]!r}?" if near else ""

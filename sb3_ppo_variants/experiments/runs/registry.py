@@ -6,8 +6,15 @@ class by ``package.module:Class``. Ledgers keep these names, and any process can
 
 import difflib
 import importlib
+import os
+import re
+import sys
 from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
 
+import sb3_contrib
+import stable_baselines3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 OURS = {
@@ -27,6 +34,20 @@ REFERENCE = "sb3:ppo"
 DEFAULT_ALGORITHMS = (*OURS, REFERENCE)
 
 FORMS = f"{', '.join(KNOWN)}, or your own class as package.module:Class"
+#: What people call algorithms elsewhere, in small letters, and their names here.
+ELSEWHERE = {
+    "ppo": ("clip_ppo", "sb3:ppo"),
+    "ppoclip": ("clip_ppo",),
+    "klppo": ("kl_penalty_ppo",),
+    "ppokl": ("kl_penalty_ppo",),
+    "ppopenalty": ("kl_penalty_ppo",),
+    "ppoklpenalty": ("kl_penalty_ppo",),
+    "vpg": ("reinforce",),
+    "policygradient": ("reinforce",),
+    "trpo": ("paper_trpo", "contrib:trpo"),
+}
+#: rl_zoo3's names of classes that have another.
+IN_THE_ZOO = {"ppolstm": "recurrentppo"}
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str:
@@ -40,6 +61,45 @@ def did_you_mean(received: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def suggested_algorithm(received: str) -> str:
+    """The name here of an algorithm that is called by its class, its name in rl_zoo3 or in papers, or misspelt.
+
+    :param received: The name that the user gave
+    :return: A sentence to append to an error message; empty if no name is similar
+    """
+    called = _letters(re.split(r"[:.]", received)[-1])
+    names = ELSEWHERE.get(called) or tuple(
+        name for name, target in KNOWN.items() if called in (_letters(name), _letters(target.partition(":")[2]))
+    )
+    if len(names) > 1:
+        ours, peer = names
+        library = "SB3" if peer.startswith("sb3") else "sb3-contrib"
+        return f" {ours!r} is ours, {peer!r} is {library}'s (rl_zoo3's {called!r})."
+    if names:
+        return f" Did you mean {names[0]!r}?"
+    library_modules: tuple[Any, ...] = (stable_baselines3, sb3_contrib)
+    for module in library_modules:
+        classes = {_letters(class_name): class_name for class_name in module.__all__}
+        if found := classes.get(IN_THE_ZOO.get(called, called)):
+            return f" Did you mean '{module.__name__}:{found}'?"
+    return did_you_mean(received, KNOWN)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def import_user_module(name: str) -> ModuleType:
+    """Import a module that a user has named: an installed one, or one in the current folder.
+
+    :param name: Its full name
+    """
+    # A script has its own folder in the path instead of the current one.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return importlib.import_module(name)
+
+
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
     """The class of a name.
 
@@ -50,13 +110,13 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     target = KNOWN.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not (module_name and colon and class_name) or (module_name in ("sb3", "contrib")):
-        raise ValueError(f"Unknown algorithm {name!r}: known are {FORMS}.{did_you_mean(name, KNOWN)}")
+        raise ValueError(f"Unknown algorithm {name!r}: known are {FORMS}.{suggested_algorithm(name)}")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        found = getattr(import_user_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"Cannot find the algorithm {name!r} ({type(error).__name__}: {error}): known are {FORMS}; "
-            f"the module must be importable from here.{did_you_mean(name, KNOWN)}"
+            f"the module must be importable from here.{suggested_algorithm(name)}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
         raise ValueError(f"{name!r} is {found!r}, not a subclass of stable_baselines3's BaseAlgorithm")

@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
@@ -145,6 +146,19 @@ class Result:
         return self.steps / self.seconds
 
 
+class Start(NamedTuple):
+    """A trained model from which a run starts.
+
+    :param wrap: Puts the run's environment into the normalisation of the model
+    :param load: Loads the model, with its environment
+    :param earlier: The result of the run that this one extends; ``None``: the run counts its steps from 0
+    """
+
+    wrap: Callable[[VecEnv], VecEnv]
+    load: Callable[[VecEnv], BaseAlgorithm]
+    earlier: Result | None = None
+
+
 class Recorder(BaseCallback):
     """Keeps the learning curve and reports progress.
 
@@ -175,8 +189,18 @@ class Recorder(BaseCallback):
         #: Wall time of this run in earlier, interrupted processes.
         self.seconds_before = 0.0
 
+    def follow(self, earlier: Result) -> None:
+        """Begin with the curve of the run that this one extends, thinned to its share of the points.
+
+        :param earlier: Its result
+        """
+        share = max(1.0, earlier.steps / self._stride)
+        self.curve = earlier.curve[:: math.ceil(len(earlier.curve) / share)]
+        self.seconds_before = earlier.seconds
+
     def _on_training_start(self) -> None:
-        self._last_report = self._start = time.perf_counter()
+        self._last_report = time.perf_counter()
+        self._start = self._last_report - self.seconds_before
 
     def _on_step(self) -> bool:
         if self.report is not None and time.perf_counter() - self._last_report >= REPORT_SECONDS:
@@ -255,7 +279,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     :return: The model, on the CPU
     :raises UnfitError: if the algorithm does not support the environment's spaces
     """
-    settings = dict(run.settings)
+    settings = with_classes(run.settings)
     policy = settings.pop("policy", None) or policy_name(env.observation_space)
     if "stats_window_size" in all_parameters(run.algorithm):
         settings["stats_window_size"] = SCORE_EPISODES
@@ -290,6 +314,7 @@ def fit(
     on_point: OnPoint | None = None,
     prepare: Callable[[BaseAlgorithm], None] | None = None,
     callbacks: Sequence[BaseCallback] = (),
+    start: Start | None = None,
 ) -> tuple[BaseAlgorithm, Result]:
     """Train one model.
 
@@ -298,19 +323,28 @@ def fit(
     :param on_point: See :class:`Recorder`
     :param prepare: Called with the untrained model, for example to set a logger
     :param callbacks: Further callbacks, called after the recorder
+    :param start: The trained model from which to start; ``None``: a new one
     :return: The trained model and the result
     """
     resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
-    env = make_environment(run.environment, run.n_envs, run.seed, run.normalize, resumable=resumable)
+    normalize = run.normalize if start is None else None  # start.wrap does it
+    env = make_environment(run.environment, run.n_envs, run.seed, normalize, resumable=resumable)
     try:
-        model = build(run, env)
+        env = env if start is None else start.wrap(env)
+        model = build(run, env) if start is None else start.load(env)
         if prepare is not None:
             prepare(model)
         recorder = Recorder(run.timesteps, report, on_point, run.wall_time)
-        start = time.perf_counter()
-        model.learn(run.timesteps, callback=[recorder, *callbacks])
-        seconds = recorder.seconds_before + time.perf_counter() - start
+        earlier = None if start is None else start.earlier
+        timesteps = run.timesteps
+        if earlier is not None:
+            recorder.follow(earlier)
+            timesteps -= model.num_timesteps
+        began = time.perf_counter()
+        model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
+        seconds = recorder.seconds_before + time.perf_counter() - began
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
+        episodes += 0 if earlier is None else earlier.episodes
     finally:
         env.close()
     last = recorder.curve[-1]

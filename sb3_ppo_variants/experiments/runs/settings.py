@@ -3,18 +3,24 @@
 import ast
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.defaults import DOCUMENTED
-from sb3_ppo_variants.experiments.runs.registry import PEERS, algorithm_class, did_you_mean
+from sb3_ppo_variants.experiments.runs.classes import class_name, with_classes
+from sb3_ppo_variants.experiments.runs.registry import PEERS, algorithm_class
+from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
 # Arguments that the run sets: the environment, seed, device and logging are not settings of the algorithm.
 RESERVED = frozenset(
     {"self", "env", "seed", "device", "verbose", "tensorboard_log", "stats_window_size", "monitor_wrapper"}
     | {"_init_setup_model", "supported_action_spaces", "support_multi_env"}
 )
+#: Owner of a setting of all variants.
+EVERY = "*"
 # In the place of a value, if a class has no such setting.
 ABSENT = "–"
 
@@ -49,35 +55,68 @@ def constructor_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
 
 
 def parse_value(text: str) -> Any:
-    """A setting's value from the command line: JSON, else a Python literal, else the text itself.
+    """A setting's value from the command line: JSON, else a Python literal, else the text.
+
+    ``dict(…)`` and names of classes may stand in it, as in rl_zoo3: ``dict(activation_fn=nn.ReLU, net_arch=[64])``.
 
     :param text: For example ``0.1``, ``null``, ``None``, ``[64, 64]``, ``lin_0.01``
-    :return: The value
+    :return: The value; names of classes as text
     """
     with suppress(ValueError):
         return json.loads(text)
     with suppress(ValueError, SyntaxError, TypeError):
         return ast.literal_eval(text)
+    with suppress(ValueError, SyntaxError, TypeError):
+        return ast.literal_eval(_Literal().visit(ast.parse(text.strip(), mode="eval")))
     return text
+
+
+class _Literal(ast.NodeTransformer):
+    """Makes ``dict(name=value)`` a literal, and a name within it, such as ``nn.ReLU``, a text."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
+            raise ValueError(f"{ast.unparse(node)} is not dict(name=value)")
+        names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
+        return ast.Dict(names, [self.visit(keyword.value) for keyword in node.keywords])
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Constant(ast.unparse(node))
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(node.id)
+
+
+# A dictionary's entry, such as policy_kwargs.activation_fn, or an argument; the variant in front may contain dots.
+_ASSIGNED = tuple(
+    re.compile(rf"(?:(?P<owner>.+?)\.)??(?P<path>{path})=(?P<value>.*)", re.DOTALL)
+    for path in (r"[^\W\d]\w*_kwargs(?:\.[^\W\d]\w*)+", r"[^\W\d]\w*")
+)
 
 
 def parse_assignments(texts: Iterable[str], algorithm: str | None = None) -> dict[str, dict[str, Any]]:
     """Parse ``--set`` options.
 
-    :param texts: ``algorithm.argument=value`` (the algorithm may contain colons and dots), or ``argument=value`` if
-        ``algorithm`` is given
+    An entry of a dictionary is set by ``argument.key=value``: ``policy_kwargs.activation_fn=ReLU``.
+
+    :param texts: ``variant.argument=value`` (the variant may contain colons and dots), or ``argument=value`` for all
+        variants (:data:`EVERY`), or for ``algorithm`` if it is given
     :param algorithm: The algorithm of a command that has only one
-    :return: Algorithm → argument → value; the last of several assignments to one argument counts
+    :return: Variant → argument → value; the last of several assignments to one argument counts
     """
     result: dict[str, dict[str, Any]] = {}
-    form = "argument=value" if algorithm else "algorithm.argument=value"
+    form = "argument=value" if algorithm else "argument=value or variant.argument=value"
     example = "clip_range=0.1" if algorithm else "clip_ppo.clip_range=0.1"
     for text in texts:
-        left, equals, value = text.partition("=")
-        owner, dot, argument = (algorithm, ".", left) if algorithm else left.rpartition(".")
-        if not (equals and dot and owner and argument.isidentifier()):
+        found = next((match for pattern in _ASSIGNED if (match := pattern.fullmatch(text))), None)
+        if found is None or (algorithm and found["owner"]):
             raise ValueError(f"A setting is written {form} (for example {example}), got {text!r}")
-        result.setdefault(owner, {})[argument] = parse_value(value)
+        *keys, last = found["path"].split(".")
+        settings = result.setdefault(found["owner"] or algorithm or EVERY, {})
+        for key in keys:
+            settings[key] = dict(settings[key]) if isinstance(settings.get(key), dict) else {}
+            settings = settings[key]
+        settings[last] = parse_value(found["value"])
     return result
 
 
@@ -86,8 +125,9 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
 
     :param algorithm: Name of the algorithm
     :param settings: Argument → value
-    :return: The settings after a round trip through JSON (tuples become lists)
-    :raises ValueError: for an argument that the algorithm does not take or that the run sets
+    :return: The settings after a round trip through JSON: tuples become lists, classes their names
+    :raises ValueError: for an argument that the algorithm does not take or that the run sets, or the name of a class
+        that does not exist
     :raises TypeError: for a value that is not JSON
     """
     takes = constructor_parameters(algorithm)
@@ -95,18 +135,44 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
         if argument in RESERVED:
             raise ValueError(f"{argument!r} of {algorithm} is set by the run and cannot be a setting")
         if argument not in takes:
-            raise ValueError(
-                f"{algorithm} takes no argument {argument!r}.{did_you_mean(argument, takes)} "
-                f"It takes {', '.join(takes)}"
-            )
+            hint = argument_hint(algorithm_class(algorithm), argument, takes, SafeAlgorithm.family)
+            said = f" {hint[0].upper()}{hint[1:]}" if hint else ""
+            raise ValueError(f"{algorithm} takes no argument {argument!r}.{said} It takes {', '.join(takes)}")
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+        kept: dict[str, Any] = json.loads(json.dumps(dict(settings), default=class_name))
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"Settings of {algorithm} must be numbers, strings, booleans, None, lists or dicts of these, because the "
             f"ledger keeps them as JSON: {error}. Anything else belongs in a class of your own (package.module:Class)"
         ) from error
+    with_classes(kept)  # raises for a class that does not exist
     return kept
+
+
+def settings_of_variant(variant: str, algorithm: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A variant's settings: those of all variants, and its own, which take precedence.
+
+    :param variant: Its name
+    :param algorithm: Name of its algorithm
+    :param settings: Variant, or :data:`EVERY`, → argument → value
+    :raises ValueError: see :func:`check_settings`
+    """
+    try:
+        shared = check_settings(algorithm, settings.get(EVERY, {}))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. A setting without a variant's name is for all of them: write VARIANT.ARGUMENT=VALUE for one"
+        ) from error
+    return _merged(shared, check_settings(algorithm, settings.get(variant, {})))
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where the second takes precedence; so in dictionaries within."""
+    both = dict(first)
+    for key, value in second.items():
+        known = both.get(key)
+        both[key] = _merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def run_settings(algorithm: str, overrides: Mapping[str, Any], peer_defaults: bool = False) -> dict[str, Any]:
@@ -120,11 +186,26 @@ def run_settings(algorithm: str, overrides: Mapping[str, Any], peer_defaults: bo
     :param peer_defaults: Keep the peers' own defaults
     :return: Argument → value
     """
-    shared: dict[str, Any] = {}
-    if algorithm in PEERS and not peer_defaults:
-        takes = constructor_parameters(algorithm)
-        shared = {d.argument: d.default for d in DOCUMENTED if d.argument in takes}
+    shared = {} if peer_defaults else _shared_with_peer(algorithm)
     return shared | check_settings(algorithm, overrides)
+
+
+def has_our_settings(algorithm: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a run is a peer's and was given our documented defaults, some of them perhaps replaced by the user.
+
+    :param algorithm: Name of the algorithm
+    :param settings: The settings that the run passes
+    """
+    shared = _shared_with_peer(algorithm)
+    return bool(shared) and shared.keys() <= settings.keys()
+
+
+def _shared_with_peer(algorithm: str) -> dict[str, Any]:
+    """Our documented defaults for the arguments that a peer takes; empty for any other algorithm."""
+    if algorithm not in PEERS:
+        return {}
+    takes = constructor_parameters(algorithm)
+    return {d.argument: d.default for d in DOCUMENTED if d.argument in takes}
 
 
 def full_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:

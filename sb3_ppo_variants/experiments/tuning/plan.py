@@ -93,13 +93,21 @@ class StudyPlan:
         """The value of each dimension in trial 0."""
         return values_of(self.space, self.defaults)
 
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The searched arguments as the constructor takes them, so that they can be copied.
+
+        :param values: The values of dimensions, of which some are multiples of another argument
+        """
+        space = {argument: dimension for argument, dimension in self.space.items() if argument in values}
+        return settings_of(space, {argument: values[argument] for argument in space}, self.defaults)
+
     def passed(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial passes to the constructor.
 
         :param number: The trial's number; trial 0 passes the fixed settings alone
         :param values: The value of each dimension
         """
-        tuned = {} if number == 0 else settings_of(self.space, values, self.defaults)
+        tuned = {} if number == 0 else self.arguments(values)
         return run_settings(self.algorithm, {**self.fixed, **tuned})
 
     def identity(self, settings: Mapping[str, Any]) -> str:

@@ -109,7 +109,11 @@ def _trials(tuned: "Tuned") -> Table:
     shown = [t for i, t in enumerate(ranked(tuned.trials)) if i < SHOWN or t.number == 0]
     header = ["trial", "score", *tuned.plan.space]
     body = [
-        ["0 (defaults)" if t.number == 0 else str(t.number), number(t.score or 0.0), *map(_text, t.values.values())]
+        [
+            "0 (defaults)" if t.number == 0 else str(t.number),
+            number(t.score or 0.0),
+            *map(_text, tuned.plan.arguments(t.values).values()),
+        ]
         for t in shown
     ]
     return Table(f"Tuning scores of {tuned.plan.algorithm} ({tuned.plan.aggregation})", header, body)

@@ -45,7 +45,7 @@ def write_tables(
     rows = [
         [
             *(t.number, t.state, t.score),
-            *(t.values.get(a) for a in plan.space),
+            *(plan.arguments(t.values).get(a) for a in plan.space),
             *(t.reused, round(t.seconds, 3), t.reason),
             *(" ".join(map(repr, t.returns.get(e, ()))) for e in plan.environments),
         ]
@@ -117,11 +117,11 @@ def write_report(
 def _searched(plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> dict[str, Any]:
     """The finished trials, and the values of the candidates, or of the best trials before there are any."""
     finished = ranked(trials)
-    columns = {("documented " if c.name == DEFAULTS else "") + c.name: c.values for c in candidates}
+    columns = {("documented " if c.name == DEFAULTS else "") + c.name: plan.arguments(c.values) for c in candidates}
     return {
         "finished": finished,
         "default": next((t for t in finished if t.number == 0), None),
-        "columns": columns or {f"trial {t.number}": t.values for t in finished[:3]},
+        "columns": columns or {f"trial {t.number}": plan.arguments(t.values) for t in finished[:3]},
         "not_searched": [a for a in FIVE if a not in plan.space],
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from sb3_ppo_variants.experiments.runs.classes import in_rl_zoo3
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name
@@ -59,7 +60,7 @@ def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str
     env = make_environment(environment, 1, seed=0)
     policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
     env.close()
-    settings = {k: v for k, v in winner.settings.items() if k != "policy"}
+    settings = {k: in_rl_zoo3(v) for k, v in winner.settings.items() if k != "policy"}
     note = (
         f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
         f"{line.n} test seeds, {plan.timesteps} steps"

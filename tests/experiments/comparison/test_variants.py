@@ -2,7 +2,7 @@
 
 import pytest
 
-from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_settings
+from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_own_settings, with_settings
 from tests.experiments.mine import MyPPO
 
 
@@ -43,3 +43,15 @@ def test_changed_settings() -> None:
     assert [dict(v.settings) for v in changed] == [{"clip_range": 0.3, "gamma": 0.9}, {}]
     with pytest.raises(ValueError, match="takes no argument 'clip_rnge'"):
         with_settings(chosen, {"a": {"clip_rnge": 1}})
+
+
+def test_settings_of_all_variants() -> None:
+    settings = {"*": {"n_steps": 64}, "narrow": {"clip_range": 0.1, "n_steps": 32}}
+    compared = variants(["clip_ppo", "narrow=clip_ppo", "sb3:ppo"], settings)
+    assert [variant.settings.get("n_steps") for variant in compared] == [64, 32, 64]
+    assert compared[1].settings["clip_range"] == 0.1
+    assert [v.settings["n_steps"] for v in with_settings(compared, {"*": {"n_steps": 128}})] == [128] * 3
+    assert with_own_settings(compared, settings) == ["clip_ppo", "narrow", "sb3:ppo"]
+    assert with_own_settings(compared, {"narrow": {}}) == ["narrow"]
+    with pytest.raises(ValueError, match=r"reinforce takes no argument 'clip_range'.*VARIANT\.ARGUMENT=VALUE for one"):
+        variants(["clip_ppo", "reinforce"], {"*": {"clip_range": 0.1}})

@@ -122,3 +122,33 @@ def test_environments_that_do_not_draw(trained: Path, tmp_path: Path, broken: bo
 def test_mistakes(trained: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         record(trained, **arguments)
+
+
+class NoRender(gym.Env):
+    """Takes no render_mode, as many environments of one's own."""
+
+    observation_space = CartPoleEnv().observation_space
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(4, np.float32), 0.0, True, False, {}
+
+
+class NoPicture(NoRender):
+    """Takes a render_mode and has no render()."""
+
+    def __init__(self, render_mode: str | None = None):
+        self.render_mode = render_mode
+
+
+@pytest.mark.parametrize("name", ["NoRender", "NoPicture"])
+def test_environments_without_render(trained: Path, tmp_path: Path, name: str) -> None:
+    path = f"tests.experiments.models.test_recording:{name}"
+    with pytest.raises(
+        ValueError, match=r"cannot be drawn.*render_mode='rgb_array', and its render\(\) returns an RGB"
+    ):
+        record(trained / "model.zip", tmp_path / "a.gif", path, "clip_ppo")
+    assert not list(tmp_path.iterdir())

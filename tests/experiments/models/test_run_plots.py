@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,13 @@ def test_mistakes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("r,l,t\n1.0,2,3.0\n", r"monitor\.csv is not a monitor file of SB3: its first line is r,l,t"),
+        ("", r"monitor\.csv is empty"),
+        ("\n\n", r"monitor\.csv is empty"),
+        ("\0\0\0", r"monitor\.csv is empty"),
+        ('#{"t_st', r"monitor\.csv has no complete first line"),
+        ("garbage\n", r"monitor\.csv has no complete first line"),
         ("#{}\nr,l\n1.0,2\n", r"Cannot read .*monitor\.csv: it has no column t, but r, l"),
-        ("#{}\nr,l,t\nmuch,2,3.0\n", r"Cannot read .*monitor\.csv: could not convert string to float: 'much'"),
+        ("#{}\nr,l,t\nmuch,2,3.0\n", r"Cannot read .*monitor\.csv: .* the first line 3: much,2,3\.0"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -144,3 +149,66 @@ def test_a_cut_last_line_of_a_monitor_file_is_left_out(tmp_path: Path) -> None:
     ((_, (record,)),) = find_runs(tmp_path)
     assert record.result.final_return == 11.0  # the mean of the two whole episodes
     assert len(record.result.curve) == 2
+
+
+HEADER = '#{"t_start": 1.0, "env_id": "CartPole-v1"}\nr,l,t\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "returns", "fault"),
+    [
+        (
+            f"{HEADER}10.0,10,0.1\n12.0,\n14.0,14,0.3\n",
+            [10.0, 12.0],
+            "1 of its lines hold no episode, the first line 4",
+        ),
+        (f"{HEADER}10.0,10,0.1\nx,y,z\n14.0,14,0.3\n", [10.0, 12.0], "the first line 4: x,y,z"),
+        (f"{HEADER}10.0,10,0.112.0,12,0.2\n14.0,14,0.3\n", [14.0], "the first line 3"),  # two writers
+        (f"{HEADER}10.0,10,0.1\n\0\0\0\n\n14.0,14,0.3\n", [10.0, 12.0], None),  # a power cut
+        ("r,l,t\n10.0,10,0.1\n14.0,14,0.3\n", [10.0, 12.0], "has no complete first line"),
+        ("10.0,10,0.1\n14.0,14,0.3\n", [10.0, 12.0], "has no complete first line"),
+        ('#{"t_start": 1.\nr,l,t\n10.0,10,0.1\n', [10.0], "has no complete first line"),
+        ('#{"t_start": null}\nr,l,t\n10.0,10,0.1\n', [10.0], None),
+        ("#{}\nr,l,t,success\n10.0,10,0.1,True\n", [10.0], None),
+        ("#{}\nl,t,r\n10,0.1,9.0\n", [9.0], None),
+    ],
+)
+def test_the_good_lines_of_a_monitor_file_are_kept(
+    text: str, returns: list[float], fault: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "0.monitor.csv").write_text(text)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ((_, (record,)),) = find_runs(tmp_path)
+    assert [point.mean_return for point in record.result.curve] == pytest.approx(returns)
+    assert len(said) == (fault is not None)
+    if fault is not None:
+        assert str(tmp_path / "0.monitor.csv") in str(said[0].message)
+        assert fault in str(said[0].message)
+
+
+def test_a_blank_monitor_file_does_not_lose_the_others(tmp_path: Path) -> None:
+    (tmp_path / "0.monitor.csv").write_text("")
+    (tmp_path / "1.monitor.csv").write_text(f"{HEADER}10.0,10,0.1\n")
+    with pytest.warns(UserWarning, match=r"0\.monitor\.csv is empty"):
+        ((_, (record,)),) = find_runs(tmp_path)
+    assert (record.run.environment, record.result.final_return) == ("CartPole-v1", 10.0)
+
+
+@pytest.mark.parametrize("bad", ["abc,1,2,3", "512,1.0", "512,1.0,2.0,3.0,4,5,6", ",1.0,2.0,3.0"])
+def test_the_good_lines_of_other_files_are_kept(ours: Path, tmp_path: Path, bad: str) -> None:
+    shutil.copytree(ours / "b", tmp_path / "b")
+    lines = (tmp_path / "b/curve.csv").read_text().splitlines()
+    (tmp_path / "b/curve.csv").write_text("\n".join([*lines[:2], bad, *lines[2:], "77"]))
+    with pytest.warns(UserWarning, match=r"curve\.csv: \d of \d lines cannot be read and are left out"):
+        ((_, (record,)),) = find_runs(tmp_path)
+    ((_, (expected,)),) = find_runs(ours / "b")
+    curve = [point for point in record.result.curve if point.mean_return is not None]
+    assert curve == [point for point in expected.result.curve if point.mean_return is not None]
+
+
+def test_a_description_that_cannot_be_read_is_named(ours: Path, tmp_path: Path) -> None:
+    shutil.copytree(ours / "b", tmp_path / "b")
+    (tmp_path / "b/run.json").write_text('{"run": {"algo')
+    with pytest.raises(ValueError, match=r"b/run\.json does not describe a run"):
+        plot_runs([tmp_path])

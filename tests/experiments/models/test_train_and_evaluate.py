@@ -1,9 +1,11 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
@@ -12,6 +14,7 @@ from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
+from tests.resume.runs import rows
 
 SMALL = {"n_steps": 128, "n_epochs": 2}
 
@@ -33,7 +36,7 @@ def test_a_normalised_training_is_evaluated_in_what_it_has_seen(tmp_path: Path) 
     run = json.loads((tmp_path / "run.json").read_text())["run"]
     assert run["normalize"] == {"norm_obs": True, "norm_reward": True}
     assert evaluate(tmp_path, episodes=1).mean < -100  # of the reward as it is
-    train("clip_ppo", "Pendulum-v1", **options)
+    train("clip_ppo", "Pendulum-v1", overwrite=True, **options)
     assert not (tmp_path / "vecnormalize.pkl").exists()
 
 
@@ -115,6 +118,309 @@ def test_wrong_training_input() -> None:
         train("clip_ppo", settings={"clip_rnage": 0.1})
     with pytest.raises(ValueError, match="Cannot make the environment"):
         train("clip_ppo", "CartPol-v1")
+
+
+# ---- One folder, several runs ----
+
+
+def small(out: Path | None = None, **options: Any) -> Any:
+    return train("clip_ppo", **{"timesteps": 128, "settings": SMALL, "out": out, **options})
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    first = small(tmp_path / "a")
+    before = (tmp_path / "a/model.zip").read_bytes()
+    with pytest.raises(ValueError, match=r"a holds another run \(with seed=0; this one has 5\).*--overwrite"):
+        small(tmp_path / "a", seed=5)
+    assert (tmp_path / "a/model.zip").read_bytes() == before
+    again = small(tmp_path / "a")  # the same run
+    assert again.resumed_at == again.result.steps == first.result.steps
+    assert again.result == first.result
+    assert (tmp_path / "a/model.zip").read_bytes() == before
+    np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (first.model, again.model)))
+    assert small(tmp_path / "a", seed=5, overwrite=True).resumed_at is None
+    assert json.loads((tmp_path / "a/run.json").read_text())["run"]["seed"] == 5
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "progress.csv", "0.monitor.csv", "vecnormalize.pkl", "model.zip"])
+def test_files_of_something_else_are_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(ValueError, match=f"holds the files of something else .{name}"):
+        small(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "precious"}
+
+
+def test_a_run_that_left_no_model_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "run.json").write_text(json.dumps({"run": {"seed": 77}}))
+    (tmp_path / "progress.csv").write_text("a,b\n")
+    assert small(tmp_path).resumed_at is None
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_the_default_folder_is_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = "runs/clip_ppo-CartPole-v1-seed0"
+    other = {"settings": {**SMALL, "gamma": 0.9}}
+    outs = [small(**options).out for options in ({}, other, {"timesteps": 256}, other, {})]
+    assert outs == [Path(base), Path(f"{base}_2"), Path(f"{base}_3"), Path(f"{base}_2"), Path(base)]
+
+
+def test_the_home_folder_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert small(Path("~/x")).out == tmp_path / "x"
+    assert evaluate("~/x", episodes=1).environment == "CartPole-v1"
+
+
+# ---- Extend, start from a model, evaluate on the way ----
+
+
+def test_a_finished_run_is_extended_as_sb3_does_it(tmp_path: Path) -> None:
+    settings = {"n_steps": 64, "n_epochs": 2}
+    options: dict[str, Any] = {"settings": settings, "seed": 3}
+    for normalize in (None, "both"):
+        out = tmp_path / str(normalize)
+        first = train("sb3:ppo", "Pendulum-v1", timesteps=256, normalize=normalize, out=out, **options)
+        shutil.copytree(out, tmp_path / f"kept-{normalize}")
+        log = (out / "progress.csv").read_text()
+        more = train("sb3:ppo", "Pendulum-v1", timesteps=512, normalize=normalize, out=out, resume=True, **options)
+        assert (more.resumed_at, more.result.steps) == (256, 512)
+        # SB3's own way to go on.
+        env: Any = make_environment("Pendulum-v1", 1, 3)
+        if normalize:
+            env = VecNormalize.load(str(tmp_path / f"kept-{normalize}/vecnormalize.pkl"), env)
+        oracle = PPO.load(tmp_path / f"kept-{normalize}/model.zip", env=env, device="cpu")
+        oracle.learn(256, reset_num_timesteps=False)
+        np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (oracle, more.model)))
+        assert (out / "progress.csv").read_text().startswith(log)
+        assert len((out / "progress.csv").read_text().splitlines()) == 1 + 512 // 64
+        steps = [point.timesteps for point in more.result.curve]
+        assert steps == sorted(set(steps))
+        assert (steps[0], steps[-1]) == (64, 512)
+        assert more.result.curve[:4] == first.result.curve
+        assert json.loads((out / "run.json").read_text())["run"]["timesteps"] == 512
+        assert train("sb3:ppo", "Pendulum-v1", timesteps=512, normalize=normalize, out=out, **options).resumed_at == 512
+
+
+def test_an_extension_of_another_run_is_refused(tmp_path: Path) -> None:
+    small(tmp_path)
+    with pytest.raises(ValueError, match="with seed=0; this one has 1"):
+        small(tmp_path, timesteps=256, seed=1, resume=True)
+    with pytest.raises(ValueError, match="with timesteps=128; this one has 64"):
+        small(tmp_path, timesteps=64, resume=True)
+    with pytest.raises(ValueError, match="give one of the two"):
+        small(tmp_path, resume=True, overwrite=True)
+
+
+def test_a_run_with_checkpoints_is_extended_as_if_it_had_been_that_long(tmp_path: Path) -> None:
+    settings = {"n_steps": 64, "n_epochs": 2}
+    whole = small(tmp_path / "whole", settings=settings, timesteps=512)
+    options: dict[str, Any] = {"settings": settings, "checkpoint_every": 64}
+    small(tmp_path / "parts", timesteps=256, **options)
+    more = small(tmp_path / "parts", timesteps=512, resume=True, **options)
+    assert more.resumed_at == 256
+    assert more.result.steps == 512
+    np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (whole.model, more.model)))
+    assert rows(tmp_path / "parts/progress.csv") == rows(tmp_path / "whole/progress.csv")
+    assert more.result.final_return == whole.result.final_return
+    with pytest.raises(ValueError, match="resume needs checkpoint_every"):
+        small(tmp_path / "parts", settings=settings, timesteps=1024, resume=True)
+
+
+def test_an_interrupted_run_of_the_same_command_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+
+    def stop(steps: int, mean_return: float) -> None:
+        if steps >= 200:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"settings": {"n_steps": 64, "n_epochs": 1}, "timesteps": 320, "checkpoint_every": 64}
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path, report=stop, **options)
+    assert small(tmp_path, **options).resumed_at == 192
+
+
+def test_training_starts_from_a_model(trained: Path, tmp_path: Path) -> None:
+    started = small(tmp_path / "b", start_from=trained, seed=4, settings={"n_epochs": 1})
+    env = make_environment("CartPole-v1", 1, 4)
+    oracle = ClipPPO.load(trained / "model.zip", env=env, device="cpu", n_epochs=1, seed=4)
+    oracle.learn(128)
+    assert oracle.n_steps == SMALL["n_steps"]
+    np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (oracle, started.model)))
+    kept = json.loads((tmp_path / "b/run.json").read_text())
+    assert kept["from"] == str(trained / "model.zip")
+    assert started.result.steps == 128
+    with pytest.raises(ValueError, match=r"another run .with from="):
+        small(tmp_path / "b", seed=4, settings={"n_epochs": 1})
+    with pytest.raises(ValueError, match="There is no model at"):
+        small(tmp_path / "c", start_from=tmp_path / "nowhere")
+
+
+def test_training_starts_from_a_model_with_its_normalisation(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"timesteps": 128, "settings": SMALL}
+    first = train("clip_ppo", "Pendulum-v1", normalize="both", out=tmp_path / "a", **options)
+    second = train("kl_penalty_ppo", "Pendulum-v1", start_from=tmp_path / "a", out=tmp_path / "b", **options)
+    before, after = (trained.model.get_vec_normalize_env() for trained in (first, second))
+    assert after is not None
+    assert before is not None
+    assert after.obs_rms.count == pytest.approx(before.obs_rms.count + 129)  # type: ignore[union-attr]
+    assert after.norm_reward
+    assert evaluate(tmp_path / "b", episodes=1).normalization.endswith("b/vecnormalize.pkl")
+
+
+@pytest.mark.parametrize("normalize", [None, "both"])
+def test_evaluations_on_the_way_are_sb3s_and_change_nothing(normalize: str | None, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"timesteps": 512, "settings": SMALL, "n_envs": 2, "normalize": normalize}
+    alone = train("clip_ppo", "Pendulum-v1", out=tmp_path / "alone", **options)
+    found = train("clip_ppo", "Pendulum-v1", out=tmp_path / "a", eval_every=256, eval_episodes=2, **options)
+    np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (alone.model, found.model)))
+    with np.load(tmp_path / "a/evaluations.npz") as kept:
+        assert kept["timesteps"].tolist() == [256, 512]
+        means = kept["results"].mean(axis=1)
+    assert found.best == (means.max(), [256, 512][means.argmax()])
+    assert (tmp_path / "a/best/vecnormalize.pkl").exists() == (normalize is not None)
+    # The best model scores in evaluate what it scored on the way: by its own statistics.
+    env: Any = make_environment("Pendulum-v1", 1, 10_000)
+    model = ClipPPO.load(tmp_path / "a/best/best_model", device="cpu")
+    if normalize:
+        env = VecNormalize.load(str(tmp_path / "a/best/vecnormalize.pkl"), env)
+        env.training, env.norm_reward = False, False
+    expected, _ = evaluate_policy(model, env, 3, return_episode_rewards=True)
+    assert evaluate(tmp_path / "a/best", episodes=3).returns == pytest.approx(expected)
+    if not normalize:
+        more = train(
+            "clip_ppo", "Pendulum-v1", out=tmp_path / "a", eval_every=256, eval_episodes=2, resume=True,
+            **{**options, "timesteps": 1024},
+        )  # fmt: skip
+        with np.load(tmp_path / "a/evaluations.npz") as kept:
+            assert kept["timesteps"].tolist() == [256, 512, 768, 1024]
+            assert more.best is not None
+            assert more.best[0] == kept["results"].mean(axis=1).max() >= found.best[0]
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    small(tmp_path / "a", tensorboard=tmp_path / "tb")
+    small(tmp_path / "a", tensorboard=tmp_path / "tb", seed=2, overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "tb").iterdir()) == ["a_1", "a_2"]
+    assert (tmp_path / "a/progress.csv").is_file()
+
+
+# ---- Find the model and its statistics ----
+
+
+def test_a_model_is_found_by_what_people_call_it(trained: Path, tmp_path: Path) -> None:
+    expected = evaluate(trained, episodes=2)
+    assert evaluate(trained / "model", episodes=2) == expected
+    (tmp_path / "best").mkdir()
+    shutil.copy(trained / "model.zip", tmp_path / "best/best_model.zip")
+    shutil.copy(trained / "run.json", tmp_path / "run.json")
+    for path in (tmp_path / "best", tmp_path / "best/best_model", tmp_path / "best/best_model.zip"):
+        assert evaluate(path, episodes=2) == expected
+    shutil.copy(trained / "model.zip", tmp_path / "only.v1.zip")
+    assert evaluate(tmp_path, episodes=2) == expected
+    assert evaluate(tmp_path / "only.v1", episodes=2) == expected
+    shutil.copy(trained / "model.zip", tmp_path / "other.zip")
+    with pytest.raises(ValueError, match=r"It holds only\.v1\.zip, other\.zip: give one of them"):
+        evaluate(tmp_path)
+
+
+def test_a_description_that_cannot_be_read_is_named(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "model.zip", tmp_path / "model.zip")
+    for text in ('{"run": {"algo', "[]", "{}"):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(ValueError, match=r"run\.json does not describe a run"):
+            evaluate(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipPPO, VecNormalize]:
+    env = VecNormalize(make_vec_env("Pendulum-v1", seed=1), clip_obs=2.0)
+    return ClipPPO("MlpPolicy", env, n_steps=256, seed=1).learn(512), env
+
+
+def scored(model: ClipPPO, env: VecNormalize | None) -> list[float]:
+    played: Any = make_environment("Pendulum-v1", 1, 5)
+    if env is not None:
+        played = VecNormalize(played, norm_reward=False, training=False, clip_obs=2.0)
+        played.obs_rms = env.obs_rms
+    returns: Any = evaluate_policy(model, played, 2, return_episode_rewards=True)
+    return returns[0]
+
+
+@pytest.mark.parametrize(
+    ("model_path", "statistics"),
+    [
+        ("logs/best/best_model.zip", "logs/vecnormalize.pkl"),
+        ("logs/best/best_model.zip", "logs/vec_normalize.pkl"),
+        ("logs/best/best_model.zip", "logs/best/vecnormalize.pkl"),
+        ("logs/checkpoints/rl_model_512_steps.zip", "logs/vecnormalize.pkl"),
+        ("logs/ppo.zip", "logs/ppo_VecNormalize.pkl"),
+        ("best_model.zip", "../vecnormalize.pkl"),
+    ],
+)
+def test_statistics_are_found_where_people_leave_them(
+    model_path: str, statistics: str, normalised: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "work"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    model, env = normalised
+    Path(model_path).parent.mkdir(parents=True, exist_ok=True)
+    model.save(model_path)
+    Path(statistics).parent.mkdir(parents=True, exist_ok=True)
+    env.save(statistics)
+    found = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
+    assert found.returns == pytest.approx(scored(model, env))
+    assert "observations normalised by" in found.normalization
+    assert Path(statistics).name in found.normalization
+    without = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5, normalization="none")
+    assert without.returns == pytest.approx(scored(model, None))
+    assert without.normalization == "observations not normalised"
+
+
+def test_statistics_that_are_not_clearly_the_models_are_named_and_not_used(normalised: Any, tmp_path: Path) -> None:
+    model, env = normalised
+    (tmp_path / "models").mkdir()
+    model.save(tmp_path / "models/final.zip")
+    env.save(str(tmp_path / "vecnormalize.pkl"))
+    found = evaluate(tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
+    assert found.returns == pytest.approx(scored(model, None))
+    assert found.normalization.startswith(f"observations not normalised ({tmp_path}/vecnormalize.pkl: --normalization")
+    given = evaluate(
+        tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=2, seed=5,
+        normalization=tmp_path / "vecnormalize.pkl",
+    )  # fmt: skip
+    assert given.returns == pytest.approx(scored(model, env))
+
+
+def test_statistics_that_are_missing_or_wrong_are_errors(normalised: Any, tmp_path: Path) -> None:
+    model, env = normalised
+    model.save(tmp_path / "model.zip")
+    told = {"algorithm": "clip_ppo", "environment": "Pendulum-v1", "normalize": {"norm_obs": True}}
+    (tmp_path / "run.json").write_text(json.dumps({"run": told}))
+    with pytest.raises(ValueError, match=r"trained in a normalised environment, but no vecnormalize\.pkl lies beside"):
+        evaluate(tmp_path)
+    with pytest.raises(ValueError, match=r"There is no file .*nowhere"):
+        evaluate(tmp_path, normalization=tmp_path / "nowhere")
+    (tmp_path / "vecnormalize.pkl").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"vecnormalize\.pkl does not hold the statistics of a VecNormalize"):
+        evaluate(tmp_path)
+    safe = model.save_safe(tmp_path / "m.safetensors")
+    env.save(str(tmp_path / "vecnormalize.pkl"))
+    given = evaluate(safe, episodes=2, seed=5, normalization=tmp_path / "vecnormalize.pkl")
+    assert given.returns == pytest.approx(scored(model, env))
+
+
+def test_an_environment_that_never_ends(trained: Path) -> None:
+    with pytest.raises(ValueError, match=r"An episode has not ended within 5 steps: .*TimeLimit"):
+        evaluate(trained, episodes=1, max_steps=5)
+
+
+def test_evaluations_in_an_environment_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.models.training_evaluations.LONGEST_EPISODE", 5)
+    with pytest.raises(ValueError, match=r"has not ended within 5 steps: .*train without --eval-every"):
+        small(tmp_path, eval_every=64)
 
 
 STATISTICS = {

@@ -1,5 +1,6 @@
 """Environments by name."""
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -55,6 +56,38 @@ def test_import_paths() -> None:
 )
 def test_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        check_environment(name)
+
+
+@pytest.mark.parametrize("name", ["MiniGrid-Empty-5x5-v0", "AntBulletEnv-v0", "PandaReach-v3", "dm_control/walker-v0"])
+def test_an_unregistered_environment_is_not_answered_with_an_unrelated_one(name: str) -> None:
+    with pytest.raises(ValueError, match="no such environment is registered") as info:
+        check_environment(name)
+    assert "Did you mean" not in str(info.value)
+    assert f"write package:{name}" in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["CartPol-v1", "cartpole", "Cart-Pole-v1"])
+def test_a_misspelt_environment(name: str) -> None:
+    with pytest.raises(ValueError, match=r"Did you mean 'CartPole-v1'\?"):
+        check_environment(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "package", "extra"),
+    [
+        ("LunarLander-v3", "Box2D", "gymnasium.envs.box2d", "box2d"),
+        ("BipedalWalker-v3", "Box2D", "gymnasium.envs.box2d", "box2d"),
+        ("Hopper-v5", "mujoco", "gymnasium.envs.mujoco", "mujoco"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    name: str, module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for imported in [m for m in sys.modules if m.startswith(package)]:
+        monkeypatch.delitem(sys.modules, imported)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"needs pip install 'sb3_ppo_variants\[{extra}\]'"):
         check_environment(name)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from sb3_ppo_variants.experiments.runs.settings import (
     ABSENT,
+    EVERY,
     check_settings,
     constructor_parameters,
     differing_settings,
@@ -11,6 +12,7 @@ from sb3_ppo_variants.experiments.runs.settings import (
     parse_assignments,
     parse_value,
     run_settings,
+    settings_of_variant,
 )
 
 MINE = "tests.experiments.mine:MyPPO"
@@ -28,6 +30,9 @@ MINE = "tests.experiments.mine:MyPPO"
         ("lin_0.01", "lin_0.01"),
         ("[64, 64]", [64, 64]),
         ("{'net_arch': [8]}", {"net_arch": [8]}),
+        ("dict(activation_fn=nn.ReLU, net_arch=[8])", {"activation_fn": "nn.ReLU", "net_arch": [8]}),
+        ("dict(net_arch=dict(pi=[8], vf=[8]))", {"net_arch": {"pi": [8], "vf": [8]}}),
+        ("f(1)", "f(1)"),
         ("", ""),
     ],
 )
@@ -42,9 +47,37 @@ def test_assignments() -> None:
     assert parse_assignments(["clip_range=0.1"], "clip_ppo") == {"clip_ppo": {"clip_range": 0.1}}
 
 
-@pytest.mark.parametrize("text", ["n_steps=5", "clip_ppo.n_steps", ".n_steps=5", "clip_ppo.=5", "clip_ppo.n-steps=5"])
+def test_assignments_to_all_variants_and_within_dictionaries() -> None:
+    texts = ["n_steps=512", "a.policy_kwargs.optimizer_kwargs.eps=1e-7", "a.policy_kwargs.activation_fn=ReLU", "a.x=1"]
+    assert parse_assignments(texts) == {
+        EVERY: {"n_steps": 512},
+        "a": {"policy_kwargs": {"optimizer_kwargs": {"eps": 1e-7}, "activation_fn": "ReLU"}, "x": 1},
+    }
+    texts = ["policy_kwargs={'net_arch': [8]}", "policy_kwargs.activation_fn=ReLU"]
+    merged = {"policy_kwargs": {"net_arch": [8], "activation_fn": "ReLU"}}
+    assert parse_assignments(texts, "clip_ppo") == {"clip_ppo": merged}
+    assert parse_assignments(texts) == {EVERY: merged}
+
+
+def test_settings_of_a_variant_replace_those_of_all() -> None:
+    settings = {
+        EVERY: {"n_steps": 512, "policy_kwargs": {"net_arch": [8], "ortho_init": False}},
+        "narrow": {"n_steps": 64, "policy_kwargs": {"net_arch": [4]}},
+    }
+    assert settings_of_variant("other", "clip_ppo", settings) == settings[EVERY]
+    assert settings_of_variant("narrow", "clip_ppo", settings) == {
+        "n_steps": 64,
+        "policy_kwargs": {"net_arch": [4], "ortho_init": False},
+    }
+    with pytest.raises(ValueError, match=r"takes no argument 'n_epochs'.*write VARIANT\.ARGUMENT=VALUE for one"):
+        settings_of_variant("reinforce", "reinforce", {EVERY: {"n_epochs": 4}})
+
+
+@pytest.mark.parametrize(
+    "text", ["n_steps", "=5", "clip_ppo.n_steps", ".n_steps=5", "clip_ppo.=5", "clip_ppo.n-steps=5"]
+)
 def test_assignments_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"written algorithm\.argument=value"):
+    with pytest.raises(ValueError, match=r"written argument=value or variant\.argument=value"):
         parse_assignments([text])
 
 
@@ -62,6 +95,23 @@ def test_parameters_of_a_subclass_that_hands_on_its_arguments() -> None:
 def test_unknown_argument_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"sb3:ppo takes no argument 'clip_rnage'.+Did you mean 'clip_range'"):
         check_settings("sb3:ppo", {"clip_rnage": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "argument", "message"),
+    [
+        ("kl_penalty_ppo", "clip_range", "That is an argument of ClipPPO; kl_coef and adaptive_kl_target restrain"),
+        ("contrib:trpo", "n_epochs", "n_critic_updates is the number of epochs of its critic"),
+        ("sb3:ppo", "kl_coef", "That is an argument of ClipPPO and KLPenaltyPPO. It takes"),
+    ],
+)
+def test_an_argument_of_another_algorithm_is_not_answered_with_a_similar_one(
+    algorithm: str, argument: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"takes no argument '{argument}'") as info:
+        check_settings(algorithm, {argument: 1})
+    assert message in str(info.value)
+    assert "Did you mean" not in str(info.value)
 
 
 def test_what_the_run_sets_is_no_setting() -> None:

@@ -1,20 +1,24 @@
 """The report of made-up studies: what it must say, with many trials, one, or none."""
 
+import csv
 import dataclasses
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
 
+from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.defaults import DOCUMENTED
-from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
 from sb3_ppo_variants.experiments.tuning import pictures, report
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
-from sb3_ppo_variants.experiments.tuning.report import write_report
+from sb3_ppo_variants.experiments.tuning.progress import _trials
+from sb3_ppo_variants.experiments.tuning.report import write_report, write_tables
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
 from sb3_ppo_variants.experiments.tuning.verdict import judge
 from tests.experiments.html_reader import read
@@ -219,3 +223,26 @@ def test_many_failures_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     plan = study()
     (path,) = write_report(plan, [trial(plan, i, None, "env: gone") for i in range(5)], [], None, tmp_path)
     assert "The first 2 are shown" in unescape(path.read_text())
+
+
+def test_a_searched_ratio_is_shown_as_the_argument(tmp_path: Path) -> None:
+    """What a table shows under an argument's name can be copied into the constructor."""
+    space = {"clip_range": Real(0.05, 0.4, log=True), "clip_range_high": BandRatio(1.0, 3.0)}
+    plan = dataclasses.replace(study(), space=space)
+    ratios = {0: 1.0, 1: 2.0, 2: 1.0}
+    trials = [
+        dataclasses.replace(trial(plan, n, 10.0 + n), values={"clip_range": 0.1 * (n + 1), "clip_range_high": ratio})
+        for n, ratio in ratios.items()
+    ]
+    write_tables(plan, trials, [], tmp_path)
+    with (tmp_path / "trials.csv").open() as file:
+        assert [row["clip_range_high"] for row in csv.DictReader(file)] == ["", "0.4", ""]
+    shown = _trials(SimpleNamespace(trials=trials, plan=plan)).body  # type: ignore[arg-type]
+    assert {line[0]: line[2:] for line in shown}["1"] == ["0.2", "0.4"]
+    assert {line[0]: line[2:] for line in shown}["0 (defaults)"] == ["0.1", "None"]
+    settings = plan.arguments(trials[1].values)
+    model = ClipPPO("MlpPolicy", "CartPole-v1", **settings)
+    assert (model.clip_range(1.0), model.clip_range_high) == (0.2, 0.4)
+    (told,) = (text for text in text_of(plan, trials, [], tmp_path).split("Searched parameters")[1:2])
+    assert "0.4" in told
+    assert "clip_range_high / clip_range" not in told.partition("Everything else")[0]

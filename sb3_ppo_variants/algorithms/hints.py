@@ -1,0 +1,78 @@
+"""What to say of an argument that a class does not take: whose it is, what to use in its place, or how it is spelt."""
+
+import difflib
+import inspect
+from collections.abc import Collection, Mapping
+
+from stable_baselines3 import A2C
+
+_CLIPPING = "clip_range clip_range_high dual_clip"
+_PENALTY = "kl_coef adaptive_kl_target kl_tolerance kl_coef_factor"
+_VALUE_CLIPPING = "clip_range_vf clip_range_vf_mode"
+_NATURAL_STEP = (
+    "cg_max_steps cg_damping cg_start line_search line_search_shrinking_factor line_search_max_iter "
+    "sub_sampling_factor kl_direction kl_reduction"
+)
+_ONE_STEP = "it makes one step per rollout, on all rows"
+#: Class → arguments of other classes → what it has in their place.
+_INSTEAD: Mapping[str, Mapping[str, str]] = {
+    "ClipPPO": {
+        _PENALTY: "clip_range restrains its steps, and kl_coef adds a penalty that does not adapt",
+        _NATURAL_STEP: "clip_range restrains its steps",
+        "n_critic_updates": "n_epochs is its number of epochs",
+    },
+    "KLPenaltyPPO": {
+        _CLIPPING: "kl_coef and adaptive_kl_target restrain its steps",
+        _NATURAL_STEP: "kl_coef and adaptive_kl_target restrain its steps",
+        "n_critic_updates": "n_epochs is its number of epochs",
+    },
+    "UnclippedPPO": {
+        f"{_CLIPPING} {_PENALTY} {_NATURAL_STEP}": "nothing restrains its steps, but target_kl can end an update",
+        "n_critic_updates": "n_epochs is its number of epochs",
+    },
+    "REINFORCE": {
+        f"{_CLIPPING} {_PENALTY} {_NATURAL_STEP} n_epochs batch_size target_kl n_critic_updates": _ONE_STEP,
+        "gae_lambda": "its advantages are returns minus the baseline, as with gae_lambda=1",
+        _VALUE_CLIPPING: "its value loss is not clipped",
+    },
+    "TRPO": {
+        f"{_CLIPPING} {_PENALTY}": "target_kl bounds its steps",
+        "n_epochs": "n_critic_updates is the number of epochs of its critic; its policy makes one step per rollout",
+        _VALUE_CLIPPING: "its value loss is not clipped",
+        "vf_coef": "its critic is trained separately, with learning_rate",
+        "measure_kl": "it always measures the KL",
+    },
+}
+_OPTIMIZER = "policy_kwargs=dict(optimizer_class=…) chooses its optimizer"
+
+
+def argument_hint(cls: type, name: str, known: Collection[str], family: Mapping[str, type]) -> str:
+    """A sentence about an argument that a class does not take; empty if there is nothing to say.
+
+    :param cls: The class
+    :param name: The argument
+    :param known: The arguments that it takes
+    :param family: Name → class of this package's algorithms
+    """
+    others = {argument for other in (*family.values(), A2C) for argument in inspect.signature(other).parameters}
+    if name in others:
+        return _whose(cls, name, family)
+    near = difflib.get_close_matches(name, [*known, *sorted(others.difference(known))], n=1)
+    if not near:
+        return ""
+    meant = f"did you mean {near[0]!r}?"
+    return meant if near[0] in known else f"{meant} {_whose(cls, near[0], family, 'That')}"
+
+
+def _whose(cls: type, name: str, family: Mapping[str, type], subject: str = "that") -> str:
+    bases = {base for owner in family.values() for base in owner.__mro__[1:]}
+    concrete = {other: owner for other, owner in family.items() if owner not in bases}
+    owners = [other for other, owner in concrete.items() if name in inspect.signature(owner).parameters]
+    written = f"{', '.join(owners[:-1])} and {owners[-1]}" if len(owners) > 1 else (owners or ["SB3's A2C"])[0]
+    instead = _instead(getattr(cls, "family_name", cls.__name__), name) if owners else _OPTIMIZER
+    return f"{subject} is an argument of {written}" + (f"; {instead}." if instead else ".")
+
+
+def _instead(class_name: str, name: str) -> str:
+    found = _INSTEAD.get(class_name, {})
+    return next((text for arguments, text in found.items() if name in arguments.split()), "")

@@ -1,0 +1,131 @@
+"""A run folder of ``train``: the names of its files, what ``run.json`` says of the run, and which folder a run gets."""
+
+import csv
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result
+from sb3_ppo_variants.resume.files import newest_path
+
+MODEL, RUN, CURVE, PROGRESS = "model.zip", "run.json", "curve.csv", "progress.csv"
+#: Folder and file of the model with the best evaluation; SB3's EvalCallback names the file.
+BEST, BEST_MODEL = "best", "best_model.zip"
+INTERRUPTED = "interrupted"
+CHECKPOINTS = "checkpoints"
+EVALUATIONS = "evaluations.npz"
+#: Files of other programs' runs, of a comparison and of a study, beside which nothing is trained.
+_FOREIGN = (MODEL, CURVE, PROGRESS, VEC_NORMALIZE, EVALUATIONS, "ledger.db", "runs.csv", "trials.csv")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read a ``run.json``.
+
+    :param path: The file
+    :return: The run (``"run"``, see :meth:`.Run.description`) and, if it is finished, its result
+    :raises ValueError: if it cannot be read, with the file's name
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found["run"], dict):
+            raise TypeError(f"its run is {found['run']!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a run ({type(error).__name__}: {error})") from error
+    kept: dict[str, Any] = found
+    return kept
+
+
+def finished_result(folder: Path) -> Result | None:
+    """The result of a finished run; ``None`` if there is none.
+
+    :param folder: Its folder
+    """
+    if not all((folder / name).is_file() for name in (RUN, CURVE, MODEL)):
+        return None
+    kept = read_run(folder / RUN).get("result")
+    if kept is None:
+        return None
+    with (folder / CURVE).open(encoding="utf-8", newline="") as file:
+        curve = [_point(line) for line in csv.DictReader(file)]
+    return Result(**kept, curve=curve)
+
+
+def _point(line: Mapping[str, str]) -> CurvePoint:
+    mean_return, mean_length = (float(line[name]) if line[name] else None for name in ("mean_return", "mean_length"))
+    return CurvePoint(int(line["timesteps"]), float(line["seconds"]), mean_return, mean_length)
+
+
+# ---- Which folder ----
+
+
+def choose_folder(out: Path | None, default: Path, described: Mapping[str, Any], resume: bool, overwrite: bool) -> Path:
+    """The folder of a run: the given one, or the default one, numbered as in rl_zoo3 if it holds another run.
+
+    :param out: The given folder
+    :param default: The folder if none is given
+    :param described: The run, as ``run.json`` will describe it
+    :param resume: Whether a finished run that differs only in having fewer timesteps is the same run
+    :param overwrite: Whether the folder may hold another run
+    :raises ValueError: if the given folder holds something else
+    """
+    if overwrite:
+        return default if out is None else out
+    if out is None:
+        folders = itertools.chain([default], (default.with_name(f"{default.name}_{n}") for n in itertools.count(2)))
+        return next(folder for folder in folders if held_by_another(folder, described, resume) is None)
+    if resume and newest_path(out / CHECKPOINTS):
+        return out  # the checkpoint says of which run it is, in more detail
+    if other := held_by_another(out, described, resume):
+        raise ValueError(
+            f"{out} holds {other}: give another folder (--out), or pass overwrite=True (--overwrite) to replace it"
+        )
+    return out
+
+
+def held_by_another(folder: Path, described: Mapping[str, Any], resume: bool) -> str | None:
+    """What a folder holds of another run that this run would replace, in words; ``None`` if nothing.
+
+    :param folder: The folder
+    :param described: See :func:`choose_folder`
+    :param resume: See :func:`choose_folder`
+    """
+    if (folder / RUN).is_file():
+        difference = _difference(read_run(folder / RUN), described, resume)
+        # The logs of a run that has left no model are not worth a refusal.
+        valuable = (folder / MODEL).is_file() or (folder / BEST).exists() or newest_path(folder / CHECKPOINTS)
+        if difference and valuable:
+            return f"another run ({difference})"
+    elif found := [name for name in _FOREIGN if (folder / name).exists()] + _monitors(folder):
+        return f"the files of something else ({', '.join(found)})"
+    left = folder / INTERRUPTED / RUN
+    if left.is_file() and (difference := _difference(read_run(left), described, resume)):
+        return f"the interrupted model of another run ({difference})"
+    return None
+
+
+def _monitors(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*monitor.csv"))[:1]
+
+
+def is_same_run(kept: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
+    """Whether ``run.json`` describes a run.
+
+    :param kept: What it holds
+    :param described: See :func:`choose_folder`
+    """
+    return not _difference(kept, described, resume=False)
+
+
+def _difference(kept: Mapping[str, Any], described: Mapping[str, Any], resume: bool) -> str:
+    """The first difference between two runs, in words; empty if they are the same."""
+    asked = json.loads(json.dumps(dict(described)))
+    before = {**kept["run"], **{key: kept.get(key) for key in ("from", "evaluation")}}
+    now = {**asked["run"], **{key: asked.get(key) for key in ("from", "evaluation")}}
+    for name in dict.fromkeys([*before, *now]):
+        extended = resume and name == "timesteps" and now[name] > before[name]
+        if before.get(name) != now.get(name) and not extended:
+            return f"with {name}={before.get(name)!r}; this one has {now.get(name)!r}"
+    return ""
