@@ -28,8 +28,9 @@ _DISTRIBUTIONS = (
     BernoulliDistribution,
 )
 #: Methods that the closed form replaces: a user's own, on an instance or on a class, would be ignored.
+_CALLS = ("__call__", "_call_impl", "_compiled_call_impl", "forward")
 _POLICY_METHODS = (
-    "forward",
+    *_CALLS,
     "forward_actor",
     "forward_critic",
     "evaluate_actions",
@@ -38,8 +39,6 @@ _POLICY_METHODS = (
     "get_distribution",
     "_get_action_dist_from_latent",
     "obs_to_tensor",
-    "_call_impl",
-    "_compiled_call_impl",
 )
 _DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
 _TORCH_DISTRIBUTION_METHODS = ("sample", "rsample", "log_prob", "entropy")
@@ -51,13 +50,12 @@ _TORCH_DISTRIBUTIONS = (th.distributions.Normal, th.distributions.Categorical, t
 #: The classes whose methods the closed form replaces.
 _REPLACED: tuple[tuple[type, tuple[str, ...]], ...] = (
     *((kind, _POLICY_METHODS) for kind in (ActorCriticPolicy, MlpExtractor, FlattenExtractor)),
-    *((kind, ("forward",)) for kind in _MODULES),
+    *((kind, _CALLS) for kind in _MODULES),
     *((kind, _DISTRIBUTION_METHODS) for kind in _DISTRIBUTIONS),
     *((kind, _TORCH_DISTRIBUTION_METHODS) for kind in _TORCH_DISTRIBUTIONS),
     *((kind, ("extract_features",)) for kind in (BaseModel, BasePolicy)),  # called through super()
     (RolloutBuffer, _BUFFER_METHODS),
     (th.optim.Adam, _OPTIMIZER_METHODS),
-    (th.nn.Module, ("__call__", "_call_impl")),
     (th.Tensor, ("backward",)),
 )
 #: The functions that it replaces, where SB3 finds them.
