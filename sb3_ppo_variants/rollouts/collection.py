@@ -214,6 +214,14 @@ _SB3_VEC_ENVS = {c for c in vars(vec_env).values() if isinstance(c, type) and is
 _STEPPING = ("step", "step_async", "step_wait")
 
 
+def _steps_in_its_own_way(env: VecEnv) -> bool:
+    own = has_own(env, _STEPPING)
+    # A stopwatch, say, declares that it does nothing else.
+    return replaced_method(type(env), _STEPPING) is not None or (
+        own is not None and not getattr(vars(env)[own], "only_watches", False)
+    )
+
+
 def may_change_the_policy(env: VecEnv) -> bool:
     """
     Whether a wrapper in the main process could edit the policy's weights, or the observations that it was given,
@@ -225,7 +233,7 @@ def may_change_the_policy(env: VecEnv) -> bool:
     :param env: The vectorised environment with its wrappers
     :return: ``False`` only where all of them are exactly SB3's, with SB3's methods
     """
-    while type(env) in _SB3_VEC_ENVS and not has_own(env, _STEPPING) and not replaced_method(type(env), _STEPPING):
+    while type(env) in _SB3_VEC_ENVS and not _steps_in_its_own_way(env):
         if not isinstance(env, VecEnvWrapper):
             return False
         env = env.venv
