@@ -7,6 +7,7 @@ argument of every class. Defaults and meanings are those of the class that decla
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args, get_origin
 
@@ -113,6 +114,28 @@ def _place(parameter: inspect.Parameter) -> int:
     if parameter.kind is not _KEYWORD:
         return -1
     return _PPO_ORDER.index(parameter.name) if parameter.name in _PPO_ORDER else len(_PPO_ORDER)
+
+
+#: Where the description of an argument, or of an error raised, begins in a docstring.
+_FIELD = re.compile(r"^(?=:(?:param|raises) )", re.MULTILINE)
+
+
+def full_docstring(cls: type, parent: type) -> str:
+    """
+    The docstring with the description of every argument that the signature shows, so that ``help()`` needs no other
+    class's.
+
+    :param cls: A class with a docstring and a ``__signature__``
+    :param parent: The class whose docstring describes what this one's does not
+    :return: the class's own text, the arguments in the signature's order, and the errors
+    """
+    text, *own = _FIELD.split(inspect.cleandoc(cls.__doc__ or ""))
+    inherited = _FIELD.split(inspect.cleandoc(parent.__doc__ or ""))[1:]
+    # ":param name" and ":raises Error", each with its description; the class's own come last and count.
+    fields = {field[1:].partition(":")[0]: field.rstrip() for field in inherited + own}
+    shown = [f"param {name}" for name in inspect.signature(cls).parameters]
+    names = [*shown, *(name for name in fields if name.startswith("raises"))]
+    return "\n".join([text.rstrip(), "", *(fields[name] for name in names if name in fields), ""])
 
 
 def reject_unknown_arguments(cls: Any, names: Iterable[str]) -> None:

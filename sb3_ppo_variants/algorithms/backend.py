@@ -62,10 +62,24 @@ class BackendChoice(OnPolicyAlgorithm):
             )
         if passed_over is not None and passed_over != self._reason_logged:
             self._reason_logged = passed_over
-            self.logger.info(f"Updates by autograd, not in closed form: {passed_over}")
+            self._inform(f"Updates by autograd, not in closed form: {passed_over}")
         if not isinstance(self._backend, kind) or not self._backend.is_current(self.policy):
             self._backend = kind(self.policy)
         return self._backend
+
+    def _bind_backend(self) -> None:
+        """
+        Bind the policy as soon as it is made: it moves into the closed form's memory before anybody can hold a part of
+        the memory that it was made in (a ``state_dict``, say), which would no longer follow the training.
+        """
+        kind, _ = self._eligible_backend(self.rollout_buffer)
+        self._backend = kind(self.policy)
+
+    def _inform(self, message: str) -> None:
+        # A logger of the user's own may only record and dump, which is all that SB3 asks of it.
+        info = getattr(self.logger, "info", None)
+        if info is not None:
+            info(message)
 
     def make_actor(self, rollout_buffer: RolloutBuffer) -> Actor:
         """

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
@@ -18,6 +19,7 @@ from typing_extensions import Self, Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SB3Arguments, UpdateBackend, reject_unknown_arguments
 from sb3_ppo_variants.algorithms.backend import BackendChoice
+from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
@@ -25,6 +27,7 @@ from sb3_ppo_variants.backends import Backend, Update, UpdateSettings, separate_
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
+from sb3_ppo_variants.rollouts.originals import replaced_method
 
 
 def _n_constructors(cls: type) -> int:
@@ -115,7 +118,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
         # SB3 uses it at once. All other arguments are checked once they are stored.
-        self.checks["verbose"]("verbose", verbose)
+        self.checks["verbose"]("verbose", plain_number(verbose))
         super().__init__(
             policy,
             env,
@@ -160,6 +163,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         super()._setup_model()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
+        self._bind_backend()
 
     # ---- The rollout ----
 
@@ -173,6 +177,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
+        if replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
 
     # ---- The update ----
@@ -242,7 +248,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""
         if not approx_kl > 1.5 * self.target_kl:
             return False
-        self.logger.info(
+        self._inform(
             f"Update stopped early: approximate KL {approx_kl:.4g} exceeds 1.5 * target_kl = {1.5 * self.target_kl:.4g}"
         )
         return True

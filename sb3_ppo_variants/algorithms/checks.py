@@ -2,13 +2,31 @@
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any, TypeAlias
+
+import numpy as np
+import torch as th
 
 from sb3_ppo_variants.algorithms.coefficients import Reading
 
 #: Takes an argument's name and value; raises TypeError for the wrong kind, ValueError for one out of range.
 Check: TypeAlias = Callable[[str, Any], None]
+
+
+def plain_number(value: Any) -> Any:
+    """
+    :param value: A setting
+    :return: a number that Python's and numpy's arithmetic take; anything else unchanged. (numpy's own floats stay: an
+        array that is multiplied by one is rounded in another way than by Python's.)
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.integer | np.bool_) or (isinstance(value, th.Tensor) and value.ndim == 0):
+        return value.item()
+    return float(value) if isinstance(value, Fraction | Decimal) else value
 
 
 def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
@@ -22,6 +40,7 @@ def number(
     at_most: float = math.inf,
     below: float = math.inf,
     hint: str = "",
+    infinite: bool = False,
 ) -> Check:
     """
     :param above: Exclusive lower bound
@@ -29,18 +48,20 @@ def number(
     :param at_most: Inclusive upper bound
     :param below: Exclusive upper bound
     :param hint: What to pass instead
-    :return: a check for a finite number within the bounds
+    :param infinite: Whether it may be infinite
+    :return: a check for a number within the bounds
     """
     bounds = ((">", above), (">=", at_least), ("<=", at_most), ("<", below))
-    rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))])
+    holds = ["finite"] * (not infinite) + [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
+    rule = " and ".join(holds)
 
     def check(name: str, value: Any) -> None:
         # In Python True is an int, but it is no learning rate.
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
         amount = float(value)
-        inside = math.isfinite(amount) and above < amount < below and at_least <= amount <= at_most
-        _require(inside, name, value, rule, hint)
+        inside = above < amount and at_least <= amount <= at_most and (amount < below or below == math.inf)
+        _require(inside and (infinite or math.isfinite(amount)), name, value, rule, hint)
 
     return check
 
@@ -76,6 +97,12 @@ def instance(kinds: tuple[type, ...], called: str) -> Check:
     return check
 
 
+def _is_choice(value: Any, allowed: Any) -> bool:
+    # Type and value, except that 1 and 0 are as good as True and False.
+    kinds = (bool, int) if isinstance(allowed, bool) else (type(allowed),)
+    return type(value) in kinds and value == allowed
+
+
 def choice(*choices: Any) -> Check:
     """
     :param choices: What may be passed
@@ -83,8 +110,7 @@ def choice(*choices: Any) -> Check:
     """
 
     def check(name: str, value: Any) -> None:
-        # Type and value: 1 is not True.
-        if not any(type(value) is type(allowed) and value == allowed for allowed in choices):
+        if not any(_is_choice(value, allowed) for allowed in choices):
             raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, choices))}.")
 
     return check
@@ -98,20 +124,19 @@ def coefficient(
     :param at_least: Inclusive lower bound
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
-    :return: a check of a number, of a schedule's value at the start of training, or of a ``Reading`` that an update is
-        about to use. Schedules and readings may equal an exclusive bound: a warm-up starts at zero, a decay ends there
+    :return: a check of a number, or of a ``Reading`` that an update is about to use. A reading may equal an exclusive
+        bound: a warm-up starts at zero, a decay ends there. A schedule passes unread: it is called only where its value
+        is used, as often as SB3 calls it
     """
     constant = number(above=above, at_least=at_least, at_most=at_most, hint=hint)
     touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
 
     def check(name: str, value: Any) -> None:
-        if callable(value):
-            touching(f"{name}(1.0)", value(1.0))
-        elif isinstance(value, Reading):
+        if isinstance(value, Reading):
             touching(name, value.value)
         elif isinstance(value, Real):
             constant(name, value)
-        else:
+        elif not callable(value):
             raise TypeError(
                 f"{name}={value!r} is a {type(value).__name__}: pass a number, a schedule (a function of the "
                 'remaining progress, 1 to 0), or a string like "lin_0.01".'

@@ -28,16 +28,7 @@ class ClipPPO(SurrogatePPO, family_name="ClipPPO"):
     one other default, ``ent_coef=0.01`` instead of 0.0. With ``ent_coef=0.0`` training equals ``PPO``'s bit for bit
     with ``update_backend="autograd"``, and up to rounding in closed form.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
-    :param env: See ``OnPolicyVariant``
-    :param learning_rate: See ``OnPolicyVariant``
-    :param n_steps: See ``OnPolicyVariant``
-    :param batch_size: See ``SurrogatePPO``
-    :param n_epochs: K; see ``SurrogatePPO``
-    :param gamma: See ``OnPolicyVariant``
-    :param gae_lambda: See ``OnPolicyVariant``
     :param clip_range: ε > 0, documented range 0.1 to 0.2; a coefficient
-    :param clip_range_vf: See ``SurrogatePPO``
     :param clip_range_high: ε_high > 0 of a band [1−ε, 1+ε_high], a coefficient; ``None``: ε
     :param dual_clip: c > 1: where A < 0 the surrogate is at least c·A (arXiv:1912.09729); ``None``: no such bound
     :param kl_coef: β ≥ 0, weight of a KL penalty in addition to the clipping; a coefficient

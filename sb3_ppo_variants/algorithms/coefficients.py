@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
 
@@ -16,9 +17,12 @@ def parse_coefficient(name: str, coefficient: Coefficient | None) -> float | Sch
     """
     :param name: The argument's name, for the message
     :param coefficient: A number, a schedule, or ``"lin_x"`` as in rl_zoo3
-    :return: a string turned into an SB3 ``LinearSchedule``; anything else (``None`` too) unchanged
+    :return: a string turned into an SB3 ``LinearSchedule``, a number of numpy's into Python's, which SB3's schedules
+        take; anything else (``None`` too) unchanged
     :raises ValueError: for any other string
     """
+    if isinstance(coefficient, np.floating):
+        return float(coefficient)
     if not isinstance(coefficient, str):
         return coefficient
     try:

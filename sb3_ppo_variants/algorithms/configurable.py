@@ -3,18 +3,35 @@
 import math
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from typing_extensions import Self
 
-from sb3_ppo_variants.algorithms.arguments import declared_names, reject_unknown_arguments, visible_signature
-from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, instance, integer, number, optional
+from sb3_ppo_variants.algorithms.arguments import (
+    declared_names,
+    full_docstring,
+    reject_unknown_arguments,
+    visible_signature,
+)
+from sb3_ppo_variants.algorithms.checks import (
+    Check,
+    choice,
+    coefficient,
+    instance,
+    integer,
+    number,
+    optional,
+    plain_number,
+)
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.rollouts.originals import replaced_method
 from sb3_ppo_variants.safe_files.settings import attribute_of
 
 
@@ -49,9 +66,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "normalize_advantage": choice(True, False, "rollout"),
         "ent_coef": coefficient(at_least=0, hint="0 switches the entropy bonus off."),
         "vf_coef": coefficient(at_least=0),
-        "max_grad_norm": optional(number(above=0, hint="Pass None to switch gradient clipping off.")),
+        "max_grad_norm": optional(number(above=0, infinite=True, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
-        "sde_sample_freq": integer(at_least=-1, hint="-1 draws once a rollout."),
+        "sde_sample_freq": number(at_least=-1, infinite=True, hint="-1 draws once a rollout."),
         "seed": optional(
             integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")
         ),
@@ -60,9 +77,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "update_backend": choice("auto", "autograd", "closed_form"),
         "nonfinite_update": choice("raise", "skip"),
         "stats_window_size": integer(at_least=1),
-        "verbose": integer(at_least=0),
-        "policy_kwargs": optional(instance((dict,), "a dictionary of the policy's arguments")),
-        "rollout_buffer_kwargs": optional(instance((dict,), "a dictionary of the buffer's arguments")),
+        "verbose": instance((Real,), "0, 1 or 2"),
+        "policy_kwargs": optional(instance((Mapping,), "a dictionary of the policy's arguments")),
+        "rollout_buffer_kwargs": optional(instance((Mapping,), "a dictionary of the buffer's arguments")),
         "tensorboard_log": optional(instance((str, os.PathLike), "a folder, or None for no TensorBoard")),
     }
 
@@ -71,10 +88,12 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        algorithms = (base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
+        parent = next(base for base in algorithms if "__init__" in vars(base))
         if "__init__" in vars(cls):
-            algorithms = (base for base in cls.__mro__[1:] if issubclass(base, OnPolicyAlgorithm))
-            parent = next(base for base in algorithms if "__init__" in vars(base))
             cls.__signature__ = visible_signature(cls, parent)  # type: ignore[attr-defined]
+        if hasattr(cls, "__signature__") and cls.__doc__ is not None:
+            cls.__doc__ = full_docstring(cls, parent)
 
     def __new__(cls, *_args: Any, **kwargs: Any) -> Self:
         # Before any constructor runs: a name that one of them sets itself, such as gae_lambda in REINFORCE, would not
@@ -86,13 +105,17 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     def _check_settings(self) -> None:
         """Reject arguments out of their range, or that contradict each other. Subclasses add their own rules."""
         for name, check in self.checks.items():
-            check(name, getattr(self, attribute_of(name)))
+            attribute = attribute_of(name)
+            value = plain_number(getattr(self, attribute))
+            check(name, value)
+            setattr(self, attribute, value)
         if self.normalize_advantage and self.n_steps * self.n_envs < 2:
             raise ValueError(
                 f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "
                 "cannot be normalised: raise n_steps or pass normalize_advantage=False."
             )
-        if self.batch_size == 1 and self.normalize_advantage is True and not self.uses_batch_for_critic_only:
+        per_minibatch = self.normalize_advantage and self.normalize_advantage != "rollout"
+        if self.batch_size == 1 and per_minibatch and not self.uses_batch_for_critic_only:
             raise ValueError(
                 "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
                 'normalize_advantage="rollout" or False.'
@@ -124,10 +147,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         self._scheduled_learning_rate = self.learning_rate
 
     def _parse_coefficients(self) -> None:
-        """Replace each string among the coefficients by the schedule that it stands for."""
+        """Replace each string among the coefficients by the schedule that it stands for (see ``parse_coefficient``)."""
         for name in self.coefficients:
-            if isinstance(getattr(self, name), str):
-                setattr(self, name, parse_coefficient(name, getattr(self, name)))
+            setattr(self, name, parse_coefficient(name, getattr(self, name)))
 
     def _coefficient(self, name: str) -> float | Schedule:
         """A coefficient as it now stands, parsed."""
@@ -152,20 +174,25 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         value, progress = self._coefficient(name), self._current_progress_remaining
         reading = self._readings.get(name)
         if reading is None or reading.coefficient is not value or reading.progress != progress:
+            # Kept: an update whose subclass sets the learning rate in another way reads each schedule once, too.
             reading = Reading.of(value, progress)
+            self._readings = {**self._readings, name: reading}
         return reading.value
 
-    def _read_coefficients(self) -> dict[str, Reading]:
+    def _read_coefficients(self) -> float:
         """
         Read what the coming update needs, before it changes anything.
 
+        :return: the learning rate for the log
         :raises NonFiniteError: a coefficient is NaN or Inf
         :raises ValueError: a coefficient is out of its range
         """
         # SB3 reads the learning rate twice, for the log and for the optimiser: a schedule that keeps a state of its own
         # (a counter, a random draw) gets the same calls here.
-        names = [name for name in ("learning_rate", *self.coefficients) if getattr(self, name) is not None]
-        return {name: self._checked_reading(name) for name in names}
+        logged = self._checked_reading("learning_rate")
+        names = [name for name in self.coefficients if getattr(self, name) is not None]
+        self._readings = {name: self._checked_reading(name) for name in names}
+        return logged.value
 
     def _checked_reading(self, name: str) -> Reading:
         reading = Reading.of(self._coefficient(name), self._current_progress_remaining)
@@ -184,24 +211,26 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         # Every update begins here.
+        if replaced_method(BaseAlgorithm, ("_update_learning_rate",)):
+            super()._update_learning_rate(optimizers)
+            return
         try:
-            self._readings = self._read_coefficients()
+            logged_rate = self._read_coefficients()
         except ValueError:
             if self._current_progress_remaining >= 0:
                 raise
             # The last rollout may end after the total. SB3 reads schedules there all the same; where one leaves its
             # range only there (p * 3e-4 turns negative), all of them are read at the end.
             self._current_progress_remaining = 0.0
-            self._readings = self._read_coefficients()
+            logged_rate = self._read_coefficients()
         if self.learning_rate_vf is not None and len(self.policy.optimizer.param_groups) < 2:
             raise ValueError(
                 f"learning_rate_vf={self.learning_rate_vf!r} was assigned to a model made without one, whose optimiser "
                 "has a single group: pass it to the constructor."
             )
-        rate = self.current("learning_rate")
-        self.logger.record("train/learning_rate", rate)
+        self.logger.record("train/learning_rate", logged_rate)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            update_learning_rate(optimizer, rate)
+            update_learning_rate(optimizer, self.current("learning_rate"))
         if self.learning_rate_vf is not None:
             # The optimiser's second group holds what only the critic uses.
             critic_rate = self.current("learning_rate_vf")

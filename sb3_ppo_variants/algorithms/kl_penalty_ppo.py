@@ -27,10 +27,6 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
     estimate from the actions taken.
 
-    :param policy: See ``OnPolicyVariant``; it takes all arguments of ``SurrogatePPO`` too
-    :param env: See ``OnPolicyVariant``
-    :param learning_rate: See ``OnPolicyVariant``
-    :param n_steps: See ``OnPolicyVariant``
     :param kl_coef: β ≥ 0, a coefficient; if it adapts, the start value. ``model.kl_coef`` is the value that the next
         update will use, and is saved with the model
     :param adaptive_kl_target: d_targ > 0 in nats (the paper tries 0.003, 0.01, 0.03); ``None``: β stays fixed, or

@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
 from sb3_ppo_variants.algorithms.arguments import reject_unknown_arguments
+from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import parse_coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.safe_files.loading import load_safe
@@ -184,7 +185,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         # SB3 writes these into the model unseen, past the constructor, and any attribute may be named. A name is
         # therefore refused only if it is nearly, but not quite, an argument.
         arguments = list(inspect.signature(cls).parameters)
-        parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in overrides.items()}
+        plain = {n: plain_number(v) if n in cls.checks else v for n, v in overrides.items()}
+        parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in plain.items()}
         for name, value in parsed.items():
             if name in cls.checks:
                 cls.checks[name](name, value)

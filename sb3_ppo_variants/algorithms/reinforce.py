@@ -33,12 +33,8 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     Advantages are normalised over the rollout by default (``normalize_advantage``), which without a critic amounts to a
     mean baseline.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
-    :param env: See ``OnPolicyVariant``
-    :param learning_rate: See ``OnPolicyVariant``
-    :param n_steps: See ``OnPolicyVariant``
-    :param gamma: See ``OnPolicyVariant``
-    :param ent_coef: See ``OnPolicyVariant``; 0 by default, as the algorithm has no entropy term
+    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus, a coefficient; 0 by default, as the algorithm has no
+        entropy term
     :param baseline: Whether to learn V and subtract it; ``vf_coef`` has no effect without it
     """
 

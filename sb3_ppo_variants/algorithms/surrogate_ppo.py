@@ -19,15 +19,9 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
     """
     Uses each rollout for K epochs of gradient steps on minibatches, whose samples are weighted by r = π/π_old.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
-    :param env: See ``OnPolicyVariant``
-    :param learning_rate: See ``OnPolicyVariant``
-    :param n_steps: See ``OnPolicyVariant``
     :param batch_size: Rows of a minibatch, ≥ 2 if advantages are normalised in it; ``None``: the whole rollout, the K
         full-batch steps of the pseudo-code
     :param n_epochs: K ≥ 1, passes over the rollout
-    :param gamma: See ``OnPolicyVariant``
-    :param gae_lambda: See ``OnPolicyVariant``
     :param clip_range_vf: c > 0, how far the critic's values may move in an update, in units of the return; ``None``:
         unlimited
     :param clip_range_vf_mode: ``"sb3"``: the loss of the clipped value; ``"max"``: the larger of the clipped and the
@@ -42,7 +36,9 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
         "n_epochs": integer(at_least=1),
         "clip_range_vf": optional(coefficient(above=0, hint="Pass None to switch value clipping off.")),
         "clip_range_vf_mode": choice("sb3", "max"),
-        "target_kl": optional(number(above=0, hint="Typical values are 0.003 to 0.05; None switches it off.")),
+        "target_kl": optional(
+            number(above=0, infinite=True, hint="Typical values are 0.003 to 0.05; None switches it off.")
+        ),
     }
 
     def __init__(

@@ -40,22 +40,17 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
     only the Fisher product (contrib: the gradient too); and differentiation finds the critic's parameters (contrib:
     their names). ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces contrib's numbers with ``sub_sampling_factor=1``.
 
-    :param policy: See ``OnPolicyVariant``, also for the arguments that are passed on
-    :param env: See ``OnPolicyVariant``
     :param learning_rate: The critic's step size (the policy's is set by δ)
-    :param n_steps: See ``OnPolicyVariant``
     :param batch_size: Rows of the critic's minibatches; ``None``: the whole rollout
-    :param gamma: See ``OnPolicyVariant``
     :param cg_max_steps: Most conjugate-gradient steps, ≥ 1
     :param cg_damping: Added to the Fisher matrix's diagonal, ≥ 0
     :param line_search_shrinking_factor: In (0, 1); the step is multiplied by it at each try
     :param line_search_max_iter: Most tries, ≥ 1; if none succeeds the policy stays as it was
     :param n_critic_updates: Epochs of the critic's fit, ≥ 0
-    :param gae_lambda: See ``OnPolicyVariant``
     :param target_kl: δ > 0, in nats
     :param sub_sampling_factor: Use every n-th row for the Fisher product, ≥ 1; gradient, constraint and objective
         always use all
-    :param ent_coef: See ``OnPolicyVariant``; the paper has no entropy term
+    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus, a coefficient; the paper has no entropy term
     :param line_search: ``False`` takes the full step without testing it: the natural policy gradient (Kakade 2001),
         whose KL only approximates δ
     :param kl_direction: ``"old_new"``: KL(old‖new), the paper's; ``"new_old"``: KL(new‖old), sb3-contrib's

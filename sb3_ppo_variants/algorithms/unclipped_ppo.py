@@ -11,8 +11,6 @@ class UnclippedPPO(SurrogatePPO, family_name="UnclippedPPO"):
     What restrains the step: nothing, unless ``target_kl`` is set. It is the paper's "no clipping or penalty" baseline,
     against which the other variants are measured. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 6 and
     Table 1. Deviations from it: those of ``ClipPPO``.
-
-    It takes the arguments of ``SurrogatePPO``.
     """
 
     def _surrogate(self) -> Surrogate:

@@ -155,6 +155,7 @@ class _TimedModel:
             self._seconds[part] += time.perf_counter() - start  # type: ignore[assignment]
             return result
 
+        timed.only_watches = True  # type: ignore[attr-defined]  # see may_change_the_policy
         # Not setattr: on a torch module it does more than set an attribute.
         target.__dict__[name] = timed
 

@@ -37,6 +37,17 @@ _WITHOUT_OWN_CODE = {
 }
 
 
+#: What the arrays of a rollout buffer are called in an error, in the order in which they are searched.
+_BUFFER_ARRAYS = {
+    "action": "actions",
+    "reward": "rewards",
+    "value": "values",
+    "log-probability": "log_probs",
+    "return": "returns",
+    "advantage": "advantages",
+}
+
+
 class Place(NamedTuple):
     """
     A step of the training.
@@ -133,17 +144,11 @@ class RolloutScanner:
             everything is finite
         """
         with np.errstate(all="ignore"):
-            observations = {}
+            # A buffer of the user's own may keep some of them elsewhere.
+            arrays = {what: getattr(buffer, name, None) for what, name in _BUFFER_ARRAYS.items()}
             if needs_finite_observations(self.policy):
-                observations = {"observation": buffer.observations, "new observation": new_obs}
-            arrays = observations | {
-                "action": buffer.actions,
-                "reward": buffer.rewards,
-                "value": buffer.values,
-                "log-probability": buffer.log_probs,
-                "return": buffer.returns,
-                "advantage": buffer.advantages,
-            }
+                observations = getattr(buffer, "observations", None)
+                arrays = {"observation": observations, "new observation": new_obs} | arrays
             suspects = [what for what, array in arrays.items() if not _sums_to_a_number(array)]
             for what in suspects:
                 fault = self._in_rollout(buffer, what, arrays[what], num_timesteps)

@@ -33,7 +33,7 @@ class AdvantageNormalizer:
     """
 
     def __init__(self, mode: NormalizeAdvantage, rollout_advantages: np.ndarray):
-        self.per_minibatch = mode is True
+        self.per_minibatch = mode != "rollout" and bool(mode)
         self._moments: tuple[float, float] | None = None
         if mode == "rollout" and rollout_advantages.size > 1:
             self._moments = float(rollout_advantages.mean()), float(rollout_advantages.std(ddof=1)) + EPSILON

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common import on_policy_algorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite, needs_finite_observations
@@ -61,8 +61,12 @@ class Actor(Protocol):
         :param episode_starts: Whether the observations were the first of their episodes, shape (E,)
         """
 
-    def is_current(self) -> bool:
-        """Whether it still acts by the policy as it is; if not (a callback has replaced weights), make another."""
+    def is_current(self, policy: ActorCriticPolicy) -> bool:
+        """
+        :param policy: The algorithm's policy now
+        :return: whether it still acts by this policy as it is; if not (a callback has replaced weights or added a hook,
+            say), make another
+        """
 
     def catch_up(self, buffer: RolloutBuffer) -> None:
         """
@@ -88,6 +92,11 @@ class Actor(Protocol):
         """
 
 
+def _as_tensor(observations: Observations, device: th.device) -> Any:
+    # SB3's function where SB3's loop finds it: somebody may have replaced it there.
+    return on_policy_algorithm.obs_as_tensor(observations, device)  # type: ignore[attr-defined]
+
+
 class PolicyActor:
     """
     Acts through the policy's own ``forward``: right for every SB3 policy.
@@ -102,7 +111,7 @@ class PolicyActor:
 
     def act(self, observations: Observations, with_values: bool = True) -> Acted:
         with th.no_grad():
-            obs_tensor = obs_as_tensor(observations, self.device)
+            obs_tensor = _as_tensor(observations, self.device)
             actions, values, log_probs = self.policy(obs_tensor)
         on_host = actions.cpu().numpy()
         # Torch's own check lets an infinite σ pass.
@@ -123,8 +132,8 @@ class PolicyActor:
             actions = actions.reshape(-1, 1)
         buffer.add(observations, actions, rewards, episode_starts, acted.values, acted.log_probs)  # type: ignore[arg-type]
 
-    def is_current(self) -> bool:
-        return True
+    def is_current(self, policy: ActorCriticPolicy) -> bool:
+        return policy is self.policy
 
     def catch_up(self, buffer: RolloutBuffer) -> None:
         pass
@@ -138,6 +147,6 @@ class PolicyActor:
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
         with th.no_grad():
-            values = self.policy.predict_values(obs_as_tensor(new_obs, self.device))
+            values = self.policy.predict_values(_as_tensor(new_obs, self.device))
         buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         return values

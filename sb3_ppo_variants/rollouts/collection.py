@@ -16,6 +16,7 @@ from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.rollouts.acting import Acted, Actor
 from sb3_ppo_variants.rollouts.copies import speed_up_copies
 from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
+from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 
 
 class Learner(Protocol):
@@ -108,14 +109,14 @@ def collect_rollouts(
         if not callback.on_step():
             actor.catch_up(rollout_buffer)
             return False
-        if with_values and not actor.is_current():
+        if with_values and not actor.is_current(learner.policy):
             actor = _make_actor(learner, rollout_buffer, scanner, n_steps)
 
         learner._update_info_buffer(infos, dones)
         if bootstrap_truncated and not add_truncated_values(actor, learner.gamma, rewards, dones, infos):
             learner.handle_fault(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
         # Python's sum: for a handful of numbers it takes a fraction of numpy's.
-        if watch_rewards and not math.isfinite(sum(rewards.tolist())):
+        if watch_rewards and not math.isfinite(sum(np.asarray(rewards).tolist())):
             learner.handle_fault(scanner.reward_fault(rewards, infos, Place(learner.num_timesteps, n_steps)))
         actor.store(rollout_buffer, learner._last_obs, acted, rewards, learner._last_episode_starts)
         learner._last_obs = new_obs
@@ -181,8 +182,11 @@ def _make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner
 #: Callbacks known not to read ``values`` or ``log_probs`` from their locals at a step: exactly SB3's own. Others say so
 #: by a class attribute ``reads_step_values = False`` of their own (not an inherited one).
 _SB3_CALLBACKS = {c for c in vars(callbacks).values() if isinstance(c, type) and issubclass(c, BaseCallback)}
-#: What is called at a step: one set on an instance of SB3's callbacks is a user's.
-_CALLBACK_METHODS = ("_on_step", "on_step", "update_locals", "update_child_locals")
+#: What is called at a step and at the end of a rollout, whose locals are the last step's.
+_CALLBACK_METHODS = (
+    *("_on_step", "on_step", "update_locals", "update_child_locals", "_on_event"),
+    *("_on_rollout_end", "on_rollout_end"),
+)
 
 
 def may_read_values(callback: BaseCallback) -> bool:
@@ -192,10 +196,12 @@ def may_read_values(callback: BaseCallback) -> bool:
         it is known that none does
     """
     kind = type(callback)
-    if not vars(callback).keys().isdisjoint(_CALLBACK_METHODS):
+    if has_own(callback, _CALLBACK_METHODS):
         return True
     if kind not in _SB3_CALLBACKS:
         return vars(kind).get("reads_step_values", True)
+    if replaced_method(kind, _CALLBACK_METHODS):
+        return True
     if kind is ConvertCallback:
         return callback.callback is not None  # type: ignore[attr-defined]
     if kind is CallbackList:
@@ -205,20 +211,29 @@ def may_read_values(callback: BaseCallback) -> bool:
 
 
 _SB3_VEC_ENVS = {c for c in vars(vec_env).values() if isinstance(c, type) and issubclass(c, VecEnv)}
+_STEPPING = ("step", "step_async", "step_wait")
+
+
+def _steps_in_its_own_way(env: VecEnv) -> bool:
+    own = has_own(env, _STEPPING)
+    # A stopwatch, say, declares that it does nothing else.
+    return replaced_method(type(env), _STEPPING) is not None or (
+        own is not None and not getattr(vars(env)[own], "only_watches", False)
+    )
 
 
 def may_change_the_policy(env: VecEnv) -> bool:
     """
-    Whether a wrapper in the main process could edit the policy's weights between two steps of a rollout, so that
-    values computed at its end would be another policy's.
+    Whether a wrapper in the main process could edit the policy's weights, or the observations that it was given,
+    between two steps of a rollout, so that values computed at its end would be others.
 
     SB3's own vectorised environments and wrappers do not; a user's might. (What edits them from inside a single
     environment is not checked.)
 
     :param env: The vectorised environment with its wrappers
-    :return: ``False`` only where all of them are exactly SB3's
+    :return: ``False`` only where all of them are exactly SB3's, with SB3's methods
     """
-    while type(env) in _SB3_VEC_ENVS:
+    while type(env) in _SB3_VEC_ENVS and not _steps_in_its_own_way(env):
         if not isinstance(env, VecEnvWrapper):
             return False
         env = env.venv

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from copy import deepcopy
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ class _Infos(list):
 
 def _copy_of_info(info: Any, memo: dict[int, Any]) -> Any:
     flat = type(info) is dict and all(type(value) in _UNCHANGEABLE for value in info.values())
-    return info.copy() if flat else deepcopy(info, memo)
+    # An info that two environments share stays one object.
+    return memo.setdefault(id(info), info.copy()) if flat else deepcopy(info, memo)
 
 
 class _Observations(OrderedDict):
@@ -45,9 +47,12 @@ def speed_up_copies(env: VecEnv) -> None:
     inner = env.unwrapped
     if type(inner) is not DummyVecEnv:
         return
-    if type(inner.buf_infos) is list:
+    # Not where somebody else holds the buffer too (getrefcount's own argument is the second reference): they would be
+    # left with one that is no longer written to.
+    if type(inner.buf_infos) is list and getrefcount(inner.buf_infos) <= 2:
         inner.buf_infos = _Infos(inner.buf_infos)
-    if type(inner.buf_obs) is OrderedDict and all(_holds_numbers(array) for array in inner.buf_obs.values()):
+    holds_numbers = type(inner.buf_obs) is OrderedDict and all(map(_holds_numbers, inner.buf_obs.values()))
+    if holds_numbers and getrefcount(inner.buf_obs) <= 2:
         inner.buf_obs = _Observations(inner.buf_obs)
 
 

@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
-from sb3_ppo_variants.rollouts.originals import replaced_method
+from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 from sb3_ppo_variants.rollouts.rows import Rows
 
 _SB3_BUFFERS = (RolloutBuffer, DictRolloutBuffer)
@@ -89,8 +89,8 @@ def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     :param buffer: Any rollout buffer
     :return: whether it is exactly one of SB3's, so that its rows can be drawn for it
     """
-    own = not vars(buffer).keys().isdisjoint(_DRAWING)
-    return not own and type(buffer) in _SB3_BUFFERS and replaced_method(type(buffer), _DRAWING) is None
+    kind = type(buffer)
+    return kind in _SB3_BUFFERS and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
 
 
 def flatten(buffer: RolloutBuffer) -> None:
@@ -119,8 +119,16 @@ def flatten(buffer: RolloutBuffer) -> None:
 
 
 def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
-    # By name: a user's buffer may yield more.
-    return Rows(**{name: getattr(samples, name) for name in RolloutBufferSamples._fields})
+    # By name: a user's buffer may yield more. It may leave out old values, which only the clipped value loss reads.
+    old_values: Any = getattr(samples, "old_values", None)
+    return Rows(
+        samples.observations,
+        samples.actions,
+        old_values,
+        samples.old_log_prob,
+        samples.advantages,
+        samples.returns,
+    )
 
 
 def _drawn_by(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[Minibatch]:
@@ -144,6 +152,9 @@ def _noting_numbers(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[t
     minibatch, so row numbers are noted where SB3's ``get`` passes them on, in ``_get_samples``. For a buffer that draws
     in another way they are ``None``.
     """
+    if not hasattr(buffer, "_get_samples"):
+        yield from ((samples, None) for samples in buffer.get(batch_size))
+        return
     drawn: list[Any] = []
     get_samples = buffer._get_samples
     had_own = "_get_samples" in vars(buffer)

@@ -10,6 +10,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from sb3_ppo_variants.rollouts.originals import replaced_method
 
 _EXACT = (np.dtype(np.float32), np.dtype(np.float64))
+_UPDATES = ("update", "update_from_moments")
+_IMPORTED = [getattr(RunningMeanStd, name) for name in _UPDATES]
+#: The attributes that SB3's constructor sets.
+_OWN = len(vars(RunningMeanStd()))
 
 
 class _RunningMeanStd(RunningMeanStd):
@@ -23,6 +27,8 @@ class _RunningMeanStd(RunningMeanStd):
     def update(self, arr: np.ndarray) -> None:
         if type(arr) is not np.ndarray or arr.dtype not in _EXACT or arr.ndim == 0 or len(arr) == 0:
             super().update(arr)
+        elif [RunningMeanStd.update, RunningMeanStd.update_from_moments] != _IMPORTED or len(vars(self)) != _OWN:
+            super().update(arr)  # somebody has replaced a method, on the class or on this object
         elif len(arr) == 1:
             self._update_by_row(arr[0])
         else:
@@ -65,6 +71,6 @@ def _speed_up(statistics: Any) -> None:
         for each in statistics.values():
             _speed_up(each)
     elif type(statistics) in (RunningMeanStd, _RunningMeanStd):
-        # An update that somebody has replaced on SB3's class is the one to be called.
-        as_shipped = replaced_method(RunningMeanStd, ("update", "update_from_moments")) is None
+        # An update that was replaced on SB3's class even before the import is the one to be called.
+        as_shipped = replaced_method(RunningMeanStd, _UPDATES) is None
         statistics.__class__ = _RunningMeanStd if as_shipped else RunningMeanStd

@@ -67,7 +67,7 @@ class AutogradUpdate:
         self.buffer = buffer
         self.settings = settings
         self.objective = settings.objective
-        advantages = np.asarray(buffer.advantages)
+        advantages = np.asarray(getattr(buffer, "advantages", ()))
         if settings.kept_rows is not None:
             flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
             advantages = flat.ravel()[settings.kept_rows]
@@ -166,7 +166,7 @@ def clipped_step(policy: ActorCriticPolicy, loss: th.Tensor, max_grad_norm: floa
     if not math.isfinite(float(grad_norm + loss.detach())):
         return None
     if max_grad_norm is not None:
-        th.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
+        th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     policy.optimizer.step()
     return grad_norm
 

@@ -7,8 +7,10 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.binding import Attachments
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
@@ -32,7 +34,9 @@ class ClosedFormActor:
         # What is left for later is computed from the stored actions; those of an integer Box, say, were rounded.
         space = network.policy.action_space
         self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
+        self._is_discrete = isinstance(network.policy.observation_space, spaces.Discrete)
         self._n_left = 0
+        self._attachments = Attachments(network.policy)
         self._check_spread()
         self._noise = _Noise(th.float64 if network.dtype == np.float64 else th.float32)
 
@@ -78,7 +82,9 @@ class ClosedFormActor:
         # each array first.
         row = buffer.pos
         n_envs = buffer.n_envs
-        buffer.observations[row] = np.asarray(observations).reshape(n_envs, *buffer.obs_shape)
+        if self._is_discrete:
+            observations = observations.reshape(n_envs, *buffer.obs_shape)  # type: ignore[union-attr]
+        buffer.observations[row] = observations
         buffer.actions[row] = acted.actions.reshape(n_envs, -1)
         buffer.rewards[row] = rewards
         buffer.episode_starts[row] = episode_starts
@@ -90,8 +96,8 @@ class ClosedFormActor:
         buffer.pos = row + 1
         buffer.full = buffer.pos == buffer.buffer_size
 
-    def is_current(self) -> bool:
-        return self.network.is_bound_to(self.network.policy)
+    def is_current(self, policy: ActorCriticPolicy) -> bool:
+        return self.network.is_bound_to(policy) and self._attachments.are_unchanged()
 
     def catch_up(self, buffer: RolloutBuffer) -> None:
         if self._n_left == 0:

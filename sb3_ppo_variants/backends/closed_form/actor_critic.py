@@ -67,6 +67,7 @@ class ClosedFormActorCritic:
         self._pi_gradient = _layers(gradients[: self._n_weights])
         self._vf_gradient = _layers(gradients[self._n_actor :])
         self._log_std_gradient = gradients[self._n_weights] if layout.log_std else None
+        self._adams: dict[tuple[int, int], BoundAdam] = {}
         self.dtype = self.bound.flat.dtype
         widest = max(max(layer.weight.shape) for layer in (*self.pi.layers, *self.vf.layers))
         #: Rows at once of a pass over a whole rollout, whose memory they bound.
@@ -106,8 +107,8 @@ class ClosedFormActorCritic:
         :param observations: B observations as the environment gives them
         :return: what the networks are given, shape (B, n_features)
         """
-        if isinstance(observations, dict):
-            raise TypeError("Dict observations are not for the closed form.")
+        if not isinstance(observations, np.ndarray):
+            raise TypeError(f"Unrecognized type of observation {type(observations)}")  # as SB3's obs_as_tensor
         if self._is_plain_box:
             # SB3 goes through float32 whatever the policy's own type.
             rows = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
@@ -185,13 +186,15 @@ class ClosedFormActorCritic:
         runs = [(0, self._n_actor)] * actor + [(self._n_actor, self._n_all)] * critic
         if actor and critic and len(optimizer.param_groups) == 1 and self._has_stepped_together():
             runs = [(0, self._n_all)]
-        adams = []
-        for start, stop in runs:
-            parameters = self.bound.parameters[start:stop]
-            span = self.bound.span(start, stop)
-            group = self._group_of(parameters[0])
-            adams.append(BoundAdam(optimizer, group, parameters, self.bound.flat[span], self.bound.gradient[span]))
-        return adams
+        for run in runs:
+            # Kept from update to update: the moments stay the tensors that they are.
+            if run not in self._adams or not self._adams[run].is_current(optimizer):
+                parameters, span = self.bound.parameters[slice(*run)], self.bound.span(*run)
+                group = self._group_of(parameters[0])
+                self._adams[run] = BoundAdam(
+                    optimizer, group, parameters, self.bound.flat[span], self.bound.gradient[span]
+                )
+        return [self._adams[run] for run in runs]
 
     def _has_stepped_together(self) -> bool:
         first_of_actor, first_of_critic = self.bound.parameters[0], self.bound.parameters[self._n_actor]

@@ -58,6 +58,28 @@ class Inventory:
         return True
 
 
+class Attachments:
+    """
+    How many hooks and attributes of their own a module's parts have, so that one added or removed in the middle of a
+    rollout is seen. It is checked after every step, as ``Inventory`` is.
+
+    :param module: The module
+    """
+
+    def __init__(self, module: th.nn.Module):
+        holders: list[dict[Any, Any]] = []
+        for part in module.modules():
+            holders += [vars(part), part._forward_hooks, part._forward_pre_hooks, part._backward_hooks]
+        self._sizes = [(holder, len(holder)) for holder in holders]
+
+    def are_unchanged(self) -> bool:
+        """Whether there are as many as there were."""
+        for holder, size in self._sizes:  # noqa: SIM110 (as in Inventory)
+            if len(holder) != size:
+                return False
+        return True
+
+
 class BoundParameters:
     """
     A list of parameters in shared memory, with a gradient of the same layout that is numpy's own.
@@ -147,6 +169,19 @@ class BoundAdam:
         self._first, self._second = ([th.from_numpy(self.memories[n].flat)] for n in ("exp_avg", "exp_avg_sq"))
         self._steps = self.memories["step"].flat
         self._step = [self.memories["step"].views[0]]
+
+    def is_current(self, optimizer: th.optim.Optimizer) -> bool:
+        """
+        :param optimizer: The policy's optimiser now
+        :return: whether it is this one, with this group, and its moments still live where they were put
+        """
+        if optimizer is not self.optimizer or not any(group is self.group for group in optimizer.param_groups):
+            return False
+        for name, memory in self.memories.items():
+            held = [optimizer.state.get(parameter, {}).get(name) for parameter in self.parameters]
+            if not all(isinstance(tensor, th.Tensor) for tensor in held) or not memory.is_shared_by(held):
+                return False
+        return True
 
     def step(self) -> None:
         """Step along the gradient."""

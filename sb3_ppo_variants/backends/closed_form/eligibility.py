@@ -1,10 +1,10 @@
 """When the closed form computes the same as torch, and the reason when it would not."""
 
-from collections.abc import Iterable
-from typing import Any
+from types import ModuleType
 
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common import distributions, on_policy_algorithm, policies
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
@@ -19,7 +19,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
-from sb3_ppo_variants.rollouts.originals import replaced_method
+from sb3_ppo_variants.rollouts.originals import has_own, is_replaced, replaced_method
 
 _DISTRIBUTIONS = (
     DiagGaussianDistribution,
@@ -28,8 +28,9 @@ _DISTRIBUTIONS = (
     BernoulliDistribution,
 )
 #: Methods that the closed form replaces: a user's own, on an instance or on a class, would be ignored.
+_CALLS = ("__call__", "_call_impl", "_compiled_call_impl", "forward")
 _POLICY_METHODS = (
-    "forward",
+    *_CALLS,
     "forward_actor",
     "forward_critic",
     "evaluate_actions",
@@ -37,20 +38,33 @@ _POLICY_METHODS = (
     "extract_features",
     "get_distribution",
     "_get_action_dist_from_latent",
+    "obs_to_tensor",
 )
 _DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
-_BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage", "swap_and_flatten")
+_TORCH_DISTRIBUTION_METHODS = ("sample", "rsample", "log_prob", "entropy")
+_BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage", "swap_and_flatten", "to_torch")
+_OPTIMIZER_METHODS = ("step", "zero_grad")
 
-_MODULES: tuple[type[th.nn.Module], ...] = (th.nn.Linear, th.nn.Sequential, *ACTIVATIONS)
+_MODULES: tuple[type[th.nn.Module], ...] = (th.nn.Linear, th.nn.Flatten, th.nn.Sequential, *ACTIVATIONS)
+_TORCH_DISTRIBUTIONS = (th.distributions.Normal, th.distributions.Categorical, th.distributions.Bernoulli)
 #: The classes whose methods the closed form replaces.
 _REPLACED: tuple[tuple[type, tuple[str, ...]], ...] = (
     *((kind, _POLICY_METHODS) for kind in (ActorCriticPolicy, MlpExtractor, FlattenExtractor)),
-    *((kind, ("forward",)) for kind in _MODULES),
+    *((kind, _CALLS) for kind in _MODULES),
     *((kind, _DISTRIBUTION_METHODS) for kind in _DISTRIBUTIONS),
-    (BaseModel, _POLICY_METHODS),
-    (BasePolicy, _POLICY_METHODS),
+    *((kind, _TORCH_DISTRIBUTION_METHODS) for kind in _TORCH_DISTRIBUTIONS),
+    *((kind, ("extract_features",)) for kind in (BaseModel, BasePolicy)),  # called through super()
     (RolloutBuffer, _BUFFER_METHODS),
-    (th.optim.Adam, ("step",)),
+    (th.optim.Adam, _OPTIMIZER_METHODS),
+    (th.Tensor, ("backward",)),
+)
+#: The functions that it replaces, where SB3 finds them.
+_REPLACED_FUNCTIONS: tuple[tuple[ModuleType, str], ...] = (
+    (on_policy_algorithm, "obs_as_tensor"),
+    (policies, "preprocess_obs"),
+    (distributions, "sum_independent_dims"),
+    (th.nn.functional, "mse_loss"),
+    (th.nn.utils, "clip_grad_norm_"),
 )
 
 
@@ -81,33 +95,33 @@ def why_not_closed_form(
 def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
     owners = (
         (buffer, _BUFFER_METHODS),
-        (policy.optimizer, ("step",)),
+        (policy.optimizer, _OPTIMIZER_METHODS),
         (policy.action_dist, _DISTRIBUTION_METHODS),
-        *_with_names(policy.modules()),
+        *((module, _POLICY_METHODS) for module in policy.modules()),
     )
     for kind, names in _REPLACED:
         if (name := replaced_method(kind, names)) is not None:
             return f"{kind.__name__}.{name} has been replaced"
+    for module, name in _REPLACED_FUNCTIONS:
+        if is_replaced(module, name):
+            return f"{module.__name__}.{name} has been replaced"
     for owner, names in owners:
-        for name in names:
-            if name in vars(owner):
-                return f"a {type(owner).__name__} has a {name} of its own"
+        if (name := has_own(owner, names)) is not None:
+            return f"a {type(owner).__name__} has a {name} of its own"
     if _has_any_global_hook():
         return "torch has hooks on all modules"
-    for module in policy.modules():
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
-            return f"a {type(module).__name__} has hooks"
+    for part in policy.modules():
+        if part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks:
+            return f"a {type(part).__name__} has hooks"
     return None
-
-
-def _with_names(modules: Iterable[th.nn.Module]) -> Iterable[tuple[Any, tuple[str, ...]]]:
-    return ((module, _POLICY_METHODS) for module in modules)
 
 
 def _why_not_networks(policy: ActorCriticPolicy) -> str | None:
     for extractor in (policy.features_extractor, policy.pi_features_extractor, policy.vf_features_extractor):
         if type(extractor) is not FlattenExtractor:
             return f"the features extractor is a {type(extractor).__name__}, not a FlattenExtractor"
+        if type(extractor.flatten) is not th.nn.Flatten:
+            return f"the features extractor flattens by a {type(extractor.flatten).__name__}"
     if type(policy.mlp_extractor) is not MlpExtractor:
         return f"the network is a {type(policy.mlp_extractor).__name__}, not an MlpExtractor"
     if type(policy.action_dist) not in _DISTRIBUTIONS:
