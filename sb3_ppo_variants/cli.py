@@ -192,6 +192,7 @@ def compare(
     export: Export = None,
     out: Path | None = None,
     report_only: Annotated[bool, typer.Option("--report-only")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
 ) -> None:
     """Train every algorithm in every environment with every seed, and report how they compare.
 
@@ -211,13 +212,21 @@ def compare(
     :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
     :param peer_defaults: Keep the peers' own defaults instead of our documented ones
-    :param out: Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET)
+    :param out: Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET,
+        numbered if that holds another comparison)
     :param report_only: Run nothing; report the finished runs and what is missing
+    :param overwrite: Replace another comparison's report in OUT; its finished runs stay in the ledger
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
         from sb3_ppo_variants.experiments.runs.settings import parse_assignments
 
+        if not (env or algo or preset):
+            raise ValueError(
+                "compare needs to know what to compare. For example: ppo-variants compare --env CartPole-v1 "
+                "--algo clip_ppo --algo sb3:ppo --seeds 5, or --preset table1. Without --algo, six algorithms are "
+                "compared; --help lists all options"
+            )
         if seed and seeds is not None:
             raise ValueError(f"--seeds {seeds} says how many seeds, --seed {seed[0]} which: give one of the two")
         comparison = run_comparison(
@@ -240,6 +249,7 @@ def compare(
             export=export,
             out=out,
             report_only=report_only,
+            overwrite=overwrite,
             command=_command_line(),
             console=Console(stderr=True),
         )

@@ -1,6 +1,7 @@
 """Compare algorithms: every algorithm × environment × seed, in parallel, safe to interrupt."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,18 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.comparison import presets
-from sb3_ppo_variants.experiments.comparison.variants import Variant, variants, with_own_settings, with_settings
+from sb3_ppo_variants.experiments.comparison.variants import (
+    Variant,
+    untrained,
+    variants,
+    with_own_settings,
+    with_settings,
+)
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, study_names
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
@@ -71,6 +78,7 @@ def compare(
     imports: Iterable[str] = (),
     export: str | Path | None = None,
     report_only: bool = False,
+    overwrite: bool = False,
     command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
@@ -99,16 +107,17 @@ def compare(
     :param jobs: How many runs may be under way at once; by default one for each available core
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
-    :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``; its name also names the study
-        in a ledger elsewhere
+    :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``, numbered if that holds
+        another comparison; its name also names the study in a ledger elsewhere
     :param imports: Finished runs made elsewhere: folders or files that ``compare`` has written, or ledgers. They are
         put into the ledger and count as done (see :func:`.transfer.import_runs`)
     :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param report_only: Run nothing; report the runs in the ledger and those that are missing
+    :param overwrite: Replace another comparison's report in ``out``; its finished runs stay in the ledger
     :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
     :return: The records, the tables and the files written
-    :raises ValueError: for wrong arguments, before anything runs
+    :raises ValueError: for wrong arguments, or if ``out`` holds another comparison, before anything runs
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
     check_jobs(jobs)
@@ -132,7 +141,8 @@ def compare(
         wall_time,
         to_build=with_own_settings(compared, settings or {}),
     )
-    out = Path(out) if out is not None else Path("runs") / (preset or "compare")
+    default = Path("runs") / (preset or "compare")
+    out = choose_folder(None if out is None else Path(out), default, storage, runs, overwrite or report_only)
     console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
@@ -140,12 +150,49 @@ def compare(
             records = store.records(runs)
     else:
         with open_store(url, study) as store:
-            for note in import_runs(store, imports):
-                say(console, f"imported from {note}")
+            for note in [*import_runs(store, imports), *untrained(runs)]:
+                say(console, note)
             records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout)
             exported = [] if export is None else export_runs([store], Path(export))
     comparison = write_files(records, out, chosen, command)
     return dataclasses.replace(comparison, files=[*comparison.files, *exported])
+
+
+def choose_folder(out: Path | None, default: Path, storage: str | None, runs: Sequence[Run], overwrite: bool) -> Path:
+    """The folder of a comparison: the given one, or the default one, numbered if it holds another comparison.
+
+    A comparison that shares a variant in an environment with the one in the folder, whatever the seed, extends it.
+
+    :param out: The given folder
+    :param default: The folder if none is given
+    :param storage: See :func:`compare`
+    :param runs: The runs of the comparison
+    :param overwrite: Whether the folder may hold another comparison
+    :raises ValueError: if the given folder holds another comparison
+    """
+
+    def is_free(folder: Path) -> bool:
+        url, study = storage_url(storage, folder), study_name(folder)
+        if overwrite or (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
+            return True
+        with open_store(url, study, write=False) as store:
+            store.check_is_of_runs()
+            kept = {_but_for_the_seed(record.run) for record in store.all_records()}
+        return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
+
+    if out is None:
+        folders = itertools.chain([default], (default.with_name(f"{default.name}_{n}") for n in itertools.count(2)))
+        return next(filter(is_free, folders))
+    if not is_free(out):
+        raise ValueError(
+            f"{out} holds another comparison: give another folder (--out), or pass overwrite=True (--overwrite) to "
+            "replace its report; its finished runs stay in the ledger"
+        )
+    return out
+
+
+def _but_for_the_seed(run: Run) -> str:
+    return dataclasses.replace(run, seed=0).key()
 
 
 def _preset_variants(

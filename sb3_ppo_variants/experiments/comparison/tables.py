@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
 from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.variants import untrained
 from sb3_ppo_variants.experiments.engine.records import import_note, version_note
 from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
@@ -144,6 +145,7 @@ def _left_out(results: Results) -> list[str]:
 def _shortcomings(results: Results) -> list[str]:
     few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in results.records)
     notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
+    notes += untrained([r.run for r in results.records])
     notes += [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]
     return [*notes, *filter(None, (version_note(results.records), import_note(results.records)))]
 

@@ -2,13 +2,20 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
-from sb3_ppo_variants.experiments.runs.settings import EVERY, run_settings, settings_of_variant
+from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.runs.settings import (
+    EVERY,
+    full_settings,
+    run_settings,
+    settings_of_variant,
+    without_update,
+)
 
 _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
@@ -96,3 +103,14 @@ def _refuse_unknown(settings: Mapping[str, Any], names: Iterable[str]) -> None:
                 f"Settings are given for {owner!r}, which is not in the comparison: {', '.join(known)}."
                 f"{did_you_mean(owner, known)}"
             )
+
+
+def untrained(runs: Sequence[Run]) -> list[str]:
+    """For each variant whose runs end before the first update, a warning.
+
+    :param runs: The runs
+    """
+    first = {run.variant: run for run in reversed(runs)}
+    full = {name: full_settings(run.algorithm, run.settings) for name, run in first.items()}
+    notes = {name: without_update(full[name].get("n_steps"), run.n_envs, run.timesteps) for name, run in first.items()}
+    return [f"{name}: {note}" for name, note in reversed(notes.items()) if note is not None]

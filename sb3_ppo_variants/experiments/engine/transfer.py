@@ -47,7 +47,7 @@ def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], boo
         for record in new.values():
             store.add(record)
         have |= new
-        note = f"{without_password(source)}: {len(found)} finished runs, {len(new)} of them new"
+        note = f"imported from {without_password(source)}: {len(found)} finished runs, {len(new)} of them new"
         if differing:
             labels = ", ".join(r.run.label() for r in differing)
             note += f"; other returns than those in the store, which are kept: {labels}"

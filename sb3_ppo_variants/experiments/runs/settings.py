@@ -175,6 +175,21 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return both
 
 
+def without_update(n_steps: object, n_envs: int, timesteps: int) -> str | None:
+    """A warning when a run ends with its first rollout, so that the untrained policy is scored; else ``None``.
+
+    :param n_steps: Steps of a rollout in each environment, where the algorithm has rollouts
+    :param n_envs: Environments stepped together
+    :param timesteps: Training steps
+    """
+    if not isinstance(n_steps, int) or timesteps > n_steps * n_envs:
+        return None
+    return (
+        f"timesteps={timesteps} are collected before the first update (n_steps={n_steps} × {n_envs} environments), so "
+        "that scores are those of the untrained policy: give more --timesteps, or --set n_steps=…"
+    )
+
+
 def run_settings(algorithm: str, overrides: Mapping[str, Any], peer_defaults: bool = False) -> dict[str, Any]:
     """The settings that a run passes to the constructor.
 

@@ -258,20 +258,6 @@ def _check_space(name: str, space: Space, fixed: Mapping[str, Any], at_start: Ma
             )
 
 
-def without_update(plan: StudyPlan) -> str | None:
-    """A warning when runs end before the first update, so that the untrained policy is scored; else ``None``.
-
-    :param plan: The study
-    """
-    n_steps = plan.defaults.get("n_steps")
-    if not isinstance(n_steps, int) or "n_steps" in plan.space or plan.timesteps > n_steps * plan.n_envs:
-        return None
-    return (
-        f"timesteps={plan.timesteps} are collected before the first update (n_steps={n_steps} × {plan.n_envs} "
-        "environments), so that scores are those of the untrained policy: give more --timesteps, or --set n_steps=…"
-    )
-
-
 def _check_extremes(plan: StudyPlan) -> None:
     """Build the model at the ends of each dimension, with all else as in trial 0: a trial may draw them."""
     start = plan.passed(0, {})

@@ -22,6 +22,7 @@ from sb3_ppo_variants.experiments.tuning.pruning import audit
 from sb3_ppo_variants.experiments.tuning.samplers import SAMPLERS
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, counts, ranked
 from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, Verdict
+from sb3_ppo_variants.experiments.tuning.zoo_entry import to_copy
 from sb3_ppo_variants.files import write_csv, write_text
 
 # These parameters are shown first, in the order of their documentation.
@@ -100,6 +101,7 @@ def write_report(
         candidates=candidates,
         verdict=verdict,
         winner=winner,
+        to_copy=to_copy(plan, winner.settings) if winner else [],
         incumbent=json.dumps(dict(winner.settings)) if winner else None,
         tested=tested,
         tuning_seeds=tuning_seeds(plan.seeds),

@@ -17,6 +17,7 @@ from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed
+from sb3_ppo_variants.experiments.runs.settings import without_update
 from sb3_ppo_variants.experiments.search_space.spaces import Space
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
     SUFFIX,
@@ -25,7 +26,7 @@ from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
     confirm_candidates,
 )
 from sb3_ppo_variants.experiments.tuning.failures import RepeatedError
-from sb3_ppo_variants.experiments.tuning.plan import StudyPlan, first_difference, make_plan, without_update
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan, first_difference, make_plan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
 from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked, read_trials
@@ -150,7 +151,8 @@ def tune(
         references=references or {},
         pruning=pruning,
     )
-    if (note := without_update(plan)) is not None:
+    n_steps = None if "n_steps" in plan.space else plan.defaults.get("n_steps")
+    if (note := without_update(n_steps, n_envs, timesteps)) is not None:
         say(console, note)
     url, study = storage_url(storage, out), study_name(out)
 
@@ -163,7 +165,7 @@ def tune(
         )
         keep_plan(store, plan)
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
-            say(console, f"imported from {note}")
+            say(console, note)
         if confirm:
             check_test_seeds(test_runs, test_seeds)  # before any trial runs
         display = StudyDisplay(trials, console)

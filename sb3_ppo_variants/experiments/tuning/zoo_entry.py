@@ -55,12 +55,34 @@ def write_winner(
     return list(dict.fromkeys(files)), without
 
 
+def to_copy(plan: StudyPlan, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Settings in the forms in which people use them, for the first environment of a study.
+
+    :param plan: The study
+    :param settings: What the constructor is given
+    :return: A line of Python, and an entry of an rl_zoo3 configuration file
+    """
+    environment = plan.environments[0]
+    policy, arguments = _policy(settings, environment)
+    passed = [f"{argument}={value!r}" for argument, value in settings.items() if argument != "policy"]
+    line = f"model = {algorithm_class(plan.algorithm).__name__}({', '.join([repr(policy), 'env', *passed])})"
+    values = {**dict(zip(OWN_KEYS, (plan.n_envs, plan.timesteps, policy), strict=True)), **arguments}
+    return line, "".join(_entry(environment, values, "", "")).rstrip()
+
+
+def _policy(settings: Mapping[str, Any], environment: str) -> tuple[str, dict[str, Any]]:
+    """The policy's name, and the other settings as rl_zoo3 reads them."""
+    policy = settings.get("policy")
+    if policy is None:
+        env = make_environment(environment, 1, seed=0)
+        policy = policy_name(env.observation_space)
+        env.close()
+    return str(policy), {k: in_rl_zoo3(v) for k, v in settings.items() if k != "policy"}
+
+
 def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str, zoo_configs: Path) -> Path:
     environment = str(line.environment)
-    env = make_environment(environment, 1, seed=0)
-    policy = str(winner.settings.get("policy") or policy_name(env.observation_space))
-    env.close()
-    settings = {k: in_rl_zoo3(v) for k, v in winner.settings.items() if k != "policy"}
+    policy, settings = _policy(winner.settings, environment)
     note = (
         f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
         f"{line.n} test seeds, {plan.timesteps} steps"

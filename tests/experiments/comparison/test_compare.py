@@ -157,6 +157,43 @@ def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {"scores.png", "profiles.png", "report.html"} <= {path.name for path in found.files}
 
 
+def small(out: Path | None, **changes: Any) -> Comparison:
+    arguments: dict[str, Any] = {"environments": "CartPole-v1", "algorithms": ["sb3:ppo"], "timesteps": 256, "seeds": 1}
+    return compare(**{**arguments, "settings": {"sb3:ppo": {"n_steps": 128, "n_epochs": 1}}, "out": out, **changes})
+
+
+def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path / "out")
+    report = (tmp_path / "out/report.html").read_text()
+    with pytest.raises(
+        ValueError, match=r"out holds another comparison: give another folder \(--out\), or .*--overwrite"
+    ):
+        small(tmp_path / "out", timesteps=384)
+    assert (tmp_path / "out/report.html").read_text() == report
+    # More seeds, variants or environments, and the same again, belong to it.
+    small(tmp_path / "out", seeds=[7])
+    small(tmp_path / "out", environments=["CartPole-v1", "Acrobot-v1"])
+    small(tmp_path / "out", timesteps=384, overwrite=True)
+    assert small(tmp_path / "out", report_only=True, seeds=[0, 7]).rows[1].state == "done"  # nothing is lost
+    # The default folder is numbered.
+    assert small(None).files[0].parent == Path("runs/compare")
+    assert small(None, timesteps=384).files[0].parent == Path("runs/compare_2")
+    assert small(None, timesteps=384, seeds=2).files[0].parent == Path("runs/compare_2")
+    assert small(None).files[0].parent == Path("runs/compare")
+
+
+def test_runs_without_an_update_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    console = Console(file=StringIO(), width=200)
+    found = small(tmp_path, timesteps=128, console=console)
+    message = "sb3:ppo: timesteps=128 are collected before the first update (n_steps=128 × 1 environments)"
+    assert message in console.file.getvalue()  # type: ignore[attr-defined]
+    assert any(message in note for note in found.report.notes)
+    assert not any("first update" in note for note in small(tmp_path / "more", timesteps=129).report.notes)
+
+
 @pytest.mark.parametrize("jobs", [0, -1, True, 1.5])
 def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="jobs must be a positive integer"):

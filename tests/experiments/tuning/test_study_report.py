@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
+import yaml
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.defaults import DOCUMENTED
@@ -85,6 +86,12 @@ def test_a_whole_study(tmp_path: Path) -> None:
     trials = [*random_trials(plan, 40), failed, trial(plan, 40, None, "pruned at 2500 steps")]
     said = text_of(plan, trials, candidates(plan, 50.0), tmp_path)
     assert "Trial 3 beats the documented defaults: +50.0" in said
+    # The winner to copy, as code and as an entry.
+    assert "model = ClipPPO('MlpPolicy', env, clip_range=0.123456789)" in said
+    (entry,) = (text for text in read((tmp_path / "report.html").read_text()).text if text.startswith("CartPole-v1:"))
+    assert yaml.safe_load(entry) == {
+        "CartPole-v1": {"n_envs": 2, "n_timesteps": 5000, "policy": "MlpPolicy", "clip_range": 0.123456789}
+    }
     assert "42 trials (40 done, 1 pruned, 1 failed)" in said
     assert "1 of 42 trials failed: 1 nan." in said
     assert "nan: the loss is <nan>" in said
