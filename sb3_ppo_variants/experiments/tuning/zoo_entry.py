@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from sb3_ppo_variants.experiments.reporting.tables import percent
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name
@@ -62,7 +63,7 @@ def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str
     settings = {k: v for k, v in winner.settings.items() if k != "policy"}
     note = (
         f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
-        f"{line.n} test seeds, {plan.timesteps} steps"
+        f"{percent(line.level)} interval, {line.n} test seeds, {plan.timesteps} steps"
     )
     args = (plan.algorithm, environment, settings, plan.timesteps, plan.n_envs, policy)
     return write_entry(*args, note=note, path=zoo_configs)

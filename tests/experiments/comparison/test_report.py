@@ -145,7 +145,7 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
     styles = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines()]
     assert styles == [("#000000", "-"), ("#D55E00", "-"), ("#009E73", "--")]
     assert len(axes.collections) == 2  # a band for each variant with several runs
-    assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % bootstrap band, n = 1 to 5"
+    assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % t band, n = 1 to 5"
 
 
 def test_numbers() -> None:
