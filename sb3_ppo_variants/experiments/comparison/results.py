@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores, select
 from sb3_ppo_variants.experiments.runs.registry import PEERS
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales, shipped_scale
 
 
@@ -40,6 +41,11 @@ class Results:
     def peers(self) -> set[str]:
         """The variants of algorithms from other libraries."""
         return {r.run.variant for r in self.records if r.run.algorithm in PEERS}
+
+    @property
+    def level(self) -> float:
+        """Level of the interval of each difference from the reference, so that those of all variants hold together."""
+        return corrected_level(max(len(self.variants) - 1, 1))
 
     def of(self, variant: str, environment: str) -> list[Record]:
         """The records of one variant in one environment.

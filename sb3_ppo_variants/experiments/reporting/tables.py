@@ -1,7 +1,6 @@
 """A table as data, as Markdown and on the screen, and numbers as text."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % interval; ``None`` if an environment has fewer than 2 runs."""
+    """A value with its interval, of 95 % unless said otherwise; ``None`` if a sample has fewer than 2 runs."""
 
     value: float
     interval: Interval | None
@@ -57,6 +57,17 @@ def aggregate(samples: Sequence[ArrayLike]) -> Aggregate:
         _widened(samples, median_score),
         Estimate(float(gap_score(*samples)), t_interval(lost, weights)),
     )
+
+
+def difference_of_means(pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float) -> Estimate:
+    """Difference of :func:`mean_score` of two variants with Welch's t interval over all environments.
+
+    :param pairs: E pairs of samples (n,) of normalised scores
+    :param confidence: Level of the interval
+    """
+    flat = [sample for pair in pairs for sample in pair]
+    value = float(mean_score(*flat[::2]) - mean_score(*flat[1::2]))
+    return Estimate(value, t_interval(flat, np.tile([1.0, -1.0], len(pairs)) / len(pairs), confidence))
 
 
 def mean_score(*samples: ArrayLike, axis: int = -1) -> Any:
@@ -120,7 +131,7 @@ class Correlation(NamedTuple):
 
     :param spearman: Spearman's ρ
     :param kendall: Kendall's τ-b
-    :param left_out: Spearman's ρ without each of the variants, (K,)
+    :param left_out: Spearman's ρ without each of the variants, (K,); empty for K ≤ 3, where two would be left
     """
 
     spearman: Estimate
@@ -157,7 +168,8 @@ def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequenc
         value = float(of_columns(means, theirs).statistic)
         return Estimate(value, None if found is None else Interval(*map(float, found.confidence_interval)))
 
-    left_out = [float(stats.spearmanr(np.delete(means, k), np.delete(theirs, k)).statistic) for k in range(len(theirs))]
+    others = [np.arange(len(means)) != k for k in range(len(means))] if len(means) > 3 else []
+    left_out = [float(stats.spearmanr(means[kept], theirs[kept]).statistic) for kept in others]
     return Correlation(correlation(stats.spearmanr), correlation(stats.kendalltau), left_out)
 
 
