@@ -154,8 +154,8 @@ def _how_it_is_computed(results: Results) -> list[str]:
         "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs.",
         f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
         "hold together with 95 % (Bonferroni). P(better), p and ranks are not corrected.",
-        "P(better): Newcombe's score interval. p: Mann-Whitney's, exact; over environments of the permutation test "
-        "stratified by environment.",
+        "P(better): Newcombe's score interval. p: Mann-Whitney's, exact; over environments, and with ties, of the "
+        "permutation test stratified by environment.",
     ]
     if results.scales or len(results.complete) > 1:
         notes.append("Rank and P(first): bootstrap over runs, spread as far as means of so few runs are.")

@@ -139,7 +139,8 @@ def test_p_values_by_hand() -> None:
     assert estimators.improvement_p([*apart, (apart[0][1], apart[0][0])]) == pytest.approx(1)
     assert estimators.improvement_p([([1.0, 1.0], [1.0, 1.0])]) == pytest.approx(1)
     # Of the 20 divisions, three have the 3 and two of the 2s on one side, and three both 1s and a 2.
-    assert estimators.improvement_p([([3.0, 2.0, 2.0], [2.0, 1.0, 1.0])]) == pytest.approx(6 / 20)
+    assert estimators.improvement_p([([3.0, 2.0, 2.0], [2.0, 1.0, 1.0])]) == pytest.approx(6 / 20, abs=0.01)
+    assert estimators.improvement_p([([1.0], [1.0])]) == pytest.approx(1)
 
 
 def test_intervals_repeat() -> None:
