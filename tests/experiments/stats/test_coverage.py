@@ -93,7 +93,7 @@ def test_means_over_environments_are_covered(name: str) -> None:
 @pytest.mark.parametrize(("environments", "n"), [(1, 3), (1, 5), (SEVEN, SEEDS), (1, 10)])
 def test_the_probability_of_improvement_is_seldom_taken_for_a_difference(environments: int, n: int) -> None:
     draw = DRAWS["normal"]
-    assert covered(improvement, draw, (2 * environments, n), 0.5, 600) >= 0.93
+    assert covered(improvement, draw, (2 * environments, n), 0.5, 1000) >= 0.93
 
 
 COLUMNS = (
