@@ -14,6 +14,8 @@ import pytest
 from scipy import stats
 
 from sb3_ppo_variants.defaults import DOCUMENTED
+from sb3_ppo_variants.experiments.stats.estimators import difference_interval, mean_difference
+from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 from tests.pages import ROOT, prose, tables
 
 README = Path("README.md")
@@ -49,6 +51,12 @@ def between(low: float, high: float, digits: int, sign: str = "-") -> str:
     return f"{number(low, digits, sign)} to {number(high, digits, sign)}"
 
 
+def bare(interval: str, sign: str = "-") -> str:
+    """An interval of a measured table as the pages write it."""
+    ends = interval.strip("[]").split(", ")
+    return " to ".join(number(float(end), len(end.partition(".")[2]), sign) for end in ends)
+
+
 def read(path: str) -> Any:
     return json.loads((ROOT / RESULTS / path).read_text(encoding="utf-8"))
 
@@ -68,7 +76,10 @@ def test_the_documented_defaults_are_in_the_table() -> None:
 
 # ---- CartPole ----
 
-COMPARISON = "| algorithm | final return | 95 % | P(better than sb3:ppo) | 95 % | steps/s | n |"
+COMPARISON = (
+    "| algorithm | final return | 95 % | covers | by steps | difference from sb3:ppo | 99 % | P(better than sb3:ppo) | "
+    "95 % | p | steps/s | n |"
+)
 LEARNING = "| algorithm | scores of the five seeds |"
 PAGES = {
     "clip_ppo": ("clip_ppo", "`ClipPPO`"),
@@ -93,9 +104,16 @@ def test_what_is_said_about_the_comparison() -> None:
     interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - 0.05 / 5)
     says(
         COMPARE,
-        f"{ours.mean() - theirs.mean():.1f} ahead",
-        f"({between(*interval, 1)}, corrected for five comparisons)",
+        f"{ours.mean() - theirs.mean():.1f} in the mean",
+        f"({between(*interval, 1)})",
     )
+    row = rows(COMPARE, COMPARISON)["kl_penalty_ppo"]
+    says(
+        COMPARE,
+        f"{row[5]} ahead of SB3's `PPO` in the interquartile mean ({bare(row[6])}, corrected for five comparisons)",
+    )
+    covers = [rows(COMPARE, COMPARISON)[name][3] for name in ("unclipped_ppo", "kl_penalty_ppo")]
+    says(COMPARE, f"most of such a run ({covers[0].removesuffix(' %')} to {covers[1]})")
     unclipped = runs["unclipped_ppo"]
     says(COMPARE, f"with every seed, from {between(unclipped.min(), unclipped.max(), 1)}")
     assert all(unclipped.max() < runs[name].min() for name in ("clip_ppo", "kl_penalty_ppo", "paper_trpo", "sb3:ppo"))
@@ -112,8 +130,11 @@ def test_an_algorithms_page_has_its_results(page: str) -> None:
 
 # ---- Table 1 ----
 
-TABLE1 = "| row | published (1M steps) | measured (300k) | 95 % | rank published | rank measured |"
-DIFFERENCES = "| row | difference from ε 0.2 | interval |"
+TABLE1 = (
+    "| row | published (1M steps) | measured (300k) | 95 % | random policy 0, reference 1 | rank published | "
+    "rank measured | 95 % | P(first) |"
+)
+DIFFERENCES = "| row | difference from ε 0.2 | 99.6 % | random policy 0, reference 1 | 99.6 % |"
 #: The rows on the page, in order.
 TABLE1_ROWS = {
     "no_clipping": "no clipping or penalty",
@@ -135,18 +156,18 @@ OF_ANOTHER_PAPER = ("trpo", "sb3_ppo")
 
 def test_table1_is_the_measured_one() -> None:
     measured = RESULTS / "table1/table.md"
-    published = rows(measured, "| row | published | measured | 95 % | rank published | rank measured | runs |")
-    scores = rows(measured, SCORES)
+    published, scores, shipped = rows(measured, PUBLISHED), *(by_name(found) for found in tables(measured, SCORES))
     shown = {name.strip("*"): [cell.strip("*") for cell in row] for name, row in rows(COMPARE, TABLE1).items()}
     assert list(shown) == list(TABLE1_ROWS.values())
     for name, label in TABLE1_ROWS.items():
         if name in OF_ANOTHER_PAPER:
-            expected = ["", scores[name][1], scores[name][2], "", ""]
+            expected = ["", *scores[name][1:3], shipped[name][1], "", "", "", ""]
         else:
-            _, theirs, ours, interval, their_rank, our_rank, _ = published[name]
-            expected = [theirs.replace("-", "−"), ours, interval, their_rank, our_rank]
-        expected[2] = expected[2].strip("[]").replace(", ", " to ")
+            _, theirs, ours, interval, on_shipped, *ranks, _ = published[name]
+            expected = [theirs.replace("-", "−"), ours, interval, on_shipped, *ranks]
+        expected[2] = bare(expected[2])
         assert shown[label][1:] == expected
+    says(COMPARE, f"ε 0.2 in {float(published['clip_0.2'][8]):.0%} of resamples".replace("%", " %"))
     says(
         ALGORITHMS,
         f"ε 0.2 is first there ({scores['clip_0.2'][1]})",
@@ -155,7 +176,23 @@ def test_table1_is_the_measured_one() -> None:
     )
 
 
-SCORES = "| row | mean | 95 % | IQM | 95 % | median | optimality gap | P(better than clip_0.2) | 95 % | runs |"
+PUBLISHED = (
+    "| row | published | measured | 95 % | measured (random policy 0, reference 1) | rank published | rank measured | "
+    "95 % | P(first) | runs |"
+)
+SCORES, SB3_SCORES = (
+    f"| row | mean | 95 % | difference from clip_0.2 | {level} % | rank | 95 % | P(first) | IQM | 95 % | median | "
+    "optimality gap | P(better than clip_0.2) | 95 % | p | runs |"
+    for level in ("99.6", "97.5")
+)
+ENVIRONMENT = (
+    "| row | final return | 95 % | covers | by steps | difference from clip_0.2 | 99.6 % | P(better than clip_0.2) | "
+    "95 % | p | steps/s | n |"
+)
+
+
+def by_name(table: list[list[str]]) -> dict[str, list[str]]:
+    return {row[0]: row for row in table if not row[0].startswith("-")}
 
 
 def table1_scores(one: Callable[[str, pd.Series], float]) -> pd.DataFrame:
@@ -210,23 +247,22 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     worse = []
     for name in others:
         found, interval = difference(on_the_papers, name, len(others))
-        assert shown[TABLE1_ROWS[name]][1:] == [number(found, 2, "+"), between(*interval, 2, "+")]
+        ours, its = difference(on_ours, name, len(others))
+        ours = round(ours, 2) + 0  # no minus before a zero
+        expected = [number(found, 2, "+"), between(*interval, 2, "+"), number(ours, 2, "+"), between(*its, 2, "+")]
+        assert shown[TABLE1_ROWS[name]][1:] == expected
         worse += [name] if interval[1] < 0 else []
     assert worse == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
     said = {name: difference(on_ours, name, len(others)) for name in others}
     assert [name for name in others if said[name][1][1] < 0] == ["no_clipping", "fixed_kl_10"]
-    says(
-        COMPARE,
-        *(f"({number(f, 2)}, {between(*i, 2)})" for f, i in (said["no_clipping"], said["fixed_kl_10"])),
-        f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}",
-    )
+    says(COMPARE, f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}")
     first, last = on_the_papers["clip_0.2"].mean(), on_the_papers["no_clipping"].mean()
     gaps = [difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]
-    (none, its), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
+    (none, its_interval), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
     says(
         README,
         f"mean score {first:.2f}) and the row without clipping or penalty last ({last:.2f})",
-        f"The difference is {none} (95 % interval, corrected for twelve comparisons: {its})",
+        f"The difference is {none} (95 % interval, corrected for twelve comparisons: {its_interval})",
         f"({strongest}, {its_own})",
     )
 
@@ -244,18 +280,34 @@ def test_the_million_steps_are_the_measured_ones() -> None:
 
 
 def test_rank_correlations_and_the_other_reading() -> None:
-    header = "| scale | Spearman's ρ | 95 % | Kendall's τ | 95 % |"
-    agreement = [row[1:3] for row in rows(RESULTS / "table1/table.md", header).values()]
-    value, interval = agreement[0]
+    header = "| scale | Spearman's ρ | 95 % | ρ with one row left out | Kendall's τ | 95 % |"
+    agreement = [row[1:4] for row in rows(RESULTS / "table1/table.md", header).values()]
+    value, interval, left_out = agreement[0]
+    lowest, highest = left_out.split(" (without no_clipping) to ")
     values = sorted(float(row[0]) for row in agreement)
     says(
         COMPARE,
-        f"ρ is {value} ({interval.strip('[]').replace(', ', ' to ')})",
+        f"ρ is {value} ({bare(interval)})",
         f"{values[0]:.2f} to {values[-1]:.2f} in the four readings",
+        f"ρ is {lowest} (without the row without clipping or penalty) to {highest}",
     )
-    (scores,) = tables(RESULTS / "table1/sb3_reading/table.md", SCORES)
-    texts = [f"{row[1]} ({row[2].strip('[]').replace(', ', ' to ')})" for row in scores]
+    scores = by_name(tables(RESULTS / "table1/sb3_reading/table.md", SB3_SCORES)[0])
+    texts = [f"{row[1]} ({bare(row[2])})" for row in scores.values()]
     says(COMPARE, f"score {texts[0]}, {texts[1]} and {texts[2]}")
+    low, high = (f"+{row[3]}, {bare(row[4], '+')}" for name, row in scores.items() if name != "clip_0.2")
+    says(COMPARE, f"({low}; {high})")
+
+
+def test_the_shares_that_scores_cover_are_the_measured_ones() -> None:
+    environments = sorted(table_of("table1/runs.csv.gz")["environment"].unique())
+    found = tables(RESULTS / "table1/table.md", ENVIRONMENT)
+    by_environment = {
+        environment: {row[3] for row in by_name(table).values()}
+        for environment, table in zip(environments, found, strict=True)
+    }
+    assert by_environment["HalfCheetah-v5"] == {"33 %"}
+    assert by_environment["Reacher-v5"] == {"2 %"}
+    says(COMPARE, "33 % on HalfCheetah, 2 % on Reacher")
 
 
 # ---- Speed ----
@@ -323,7 +375,7 @@ STUDIES = (
     "| command (with these environments) | trials | defaults, best trial (tuning seeds) | defaults, best trial (test "
     "seeds) | confirmed difference |"
 )
-BY_ENVIRONMENT = "| environment | `ClipPPO`, trial 13 | 98.3 % | `KLPenaltyPPO`, trial 16 | 97.5 % |"
+BY_ENVIRONMENT = "| environment | `ClipPPO`, trial 13 | 99.7 % | `KLPenaltyPPO`, trial 16 | 99.5 % |"
 TUNED = {"clip_ppo": "trial 13", "kl_penalty_ppo": "trial 16"}
 
 
@@ -333,7 +385,7 @@ def confirmation(algorithm: str) -> dict[tuple[str, str], list[str]]:
     page = (ROOT / RESULTS / f"tuning/{algorithm}/report.html").read_text(encoding="utf-8")
     lines = [re.findall(r"<t[hd]\b.*?>([^<]*)</t[hd]>", line) for line in page.split("<tr ")]
     # Name, environment, return, defaults, difference, interval, …
-    return {(line[0], line[1]): line[4:6] for line in lines if len(line) == 11}
+    return {(line[0], line[1]): line[4:6] for line in lines if len(line) == 12}
 
 
 def normalised(study: dict[str, Any], returns: dict[str, list[float]]) -> float:
@@ -370,7 +422,7 @@ def test_gains_by_environment_are_the_measured_ones() -> None:
     gain, interval = clip["trial 13", "all, normalised"]
     loss, its_interval = clip["trial 13", "Acrobot-v1"]
     says(README, f"{gain} in normalised score (98.3 % interval {interval})")
-    says(README, f"lose {loss.strip('−')} ({its_interval})")
+    says(README, f"lose {loss.strip('−')}, which is not told from zero ({its_interval})")
 
 
 def test_what_is_said_about_the_clip_study() -> None:
@@ -408,29 +460,6 @@ def ends(settings: list[dict[str, Any]], value: Callable[[dict[str, Any]], float
 
 # ---- Sensitivity ----
 
-#: What the page says of a point: environment, parameter, value, and whether with its interval.
-POINTS = [
-    ("InvertedPendulum-v5", "clip_range", 0.5, True),
-    ("Acrobot-v1", "clip_range", 0.5, True),
-    ("CartPole-v1", "gae_lambda", 0.9, True),
-    ("CartPole-v1", "gae_lambda", 0.995, True),
-    ("Acrobot-v1", "gae_lambda", 0.9, True),
-    ("Acrobot-v1", "gae_lambda", 0.995, True),
-    ("InvertedPendulum-v5", "gae_lambda", 0.9, True),
-    ("InvertedPendulum-v5", "gae_lambda", 0.995, True),
-    ("Pendulum-v1", "gae_lambda", 0.8, False),
-    ("Pendulum-v1", "gae_lambda", 0.95, False),
-    ("CartPole-v1", "gae_lambda", 0.5, False),
-    ("CartPole-v1", "vf_coef", 0.1, True),
-    ("CartPole-v1", "vf_coef", 2.0, True),
-    ("Acrobot-v1", "vf_coef", 0.0, True),
-    ("Acrobot-v1", "vf_coef", 1.0, True),
-    ("Pendulum-v1", "vf_coef", 0.0, True),
-    ("Pendulum-v1", "vf_coef", 0.5, True),
-    ("Acrobot-v1", "ent_coef", 0.1, True),
-    ("Acrobot-v1", "ent_coef", 0.003, True),
-    ("Acrobot-v1", "ent_coef", 0.01, True),
-]
 SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "c₁", "ent_coef": "c₂"}
 
 
@@ -439,14 +468,46 @@ def sensitivity(environment: str) -> pd.DataFrame:
     return table_of(f"sensitivity/sensitivity-{environment}.csv").set_index(["parameter", "value"])
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda p: "-".join(map(str, p[:3])))
-def test_a_point_of_the_sensitivity_study_is_the_measured_one(point: tuple[str, str, float, bool]) -> None:
-    environment, parameter, value, with_interval = point
-    found = sensitivity(environment).loc[(parameter, value)]
+def compared_with_the_default(environment: str, parameter: str) -> dict[float, tuple[float, Interval]]:
+    """Value → difference from the default, and its interval corrected for the number of values."""
+    points = sensitivity(environment).loc[parameter]
+    returns = {value: [float(x) for x in point["returns"].split()] for value, point in points.iterrows()}
+    (default,) = points.index[points["default"]]
+    level, found = corrected_level(len(points) - 1), {}
+    for value in points.index.drop(default):
+        pairs = [(returns[value], returns[default])]
+        interval = difference_interval(pairs, level)
+        assert interval is not None
+        found[value] = (mean_difference(pairs), interval)
+    return found
+
+
+#: The differences that the page names as shown, beside those of ε and K in CartPole and InvertedPendulum.
+SHOWN = {
+    ("Acrobot-v1", "clip_range", 0.5),
+    ("CartPole-v1", "gae_lambda", 0.5),
+    ("CartPole-v1", "gae_lambda", 0.995),
+    ("Pendulum-v1", "gae_lambda", 0.5),
+    ("Pendulum-v1", "gae_lambda", 0.8),
+    ("CartPole-v1", "vf_coef", 0.0),
+    ("InvertedPendulum-v5", "vf_coef", 0.0),
+    ("Pendulum-v1", "vf_coef", 0.0),
+}
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1"])
+@pytest.mark.parametrize("parameter", SYMBOLS)
+def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str, parameter: str) -> None:
     said = rows(TUNING, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
-    assert number(found["return"], 0) in said
-    if with_interval:
-        assert between(found["low"], found["high"], 0) in said
+    both = parameter in ("clip_range", "n_epochs") and environment in ("CartPole-v1", "InvertedPendulum-v5")
+    for value, (found, interval) in compared_with_the_default(environment, parameter).items():
+        shown = interval.low > 0 or interval.high < 0
+        if not both:
+            assert shown == ((environment, parameter, value) in SHOWN)
+        text = f"{number(found, 0, '+')} ({between(*interval, 0, '+')})"
+        if parameter == "n_epochs" and value not in (5, 20):  # the sweep is on the page without intervals
+            continue
+        assert (text in said) == shown, (value, text)
 
 
 def test_the_sweep_of_epochs_is_the_measured_one() -> None:

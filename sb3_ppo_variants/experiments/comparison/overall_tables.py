@@ -1,15 +1,23 @@
 """Tables over all environments of a comparison: normalised scores, ranks, and the agreement with published scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.tables import Table, improvement_cells, interval
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, percent
 from sb3_ppo_variants.experiments.stats import estimators
-from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, mean_score, rank_correlation
+from sb3_ppo_variants.experiments.stats.aggregates import (
+    Estimate,
+    aggregate,
+    difference_of_means,
+    mean_score,
+    rank_correlation,
+)
+from sb3_ppo_variants.experiments.stats.estimators import Array, Pairs, mean_ranks, rank_spread, resampled_centers
+from sb3_ppo_variants.experiments.stats.scales import Scale
 
 
 def overall_tables(results: Results) -> list[Table]:
@@ -20,21 +28,33 @@ def overall_tables(results: Results) -> list[Table]:
     if results.published:
         return _published_tables(results) if results.scales else []
     if results.scales:
-        return [_score_table(results)]
+        return [_score_table(results, results.scales[0])]
     return [_rank_table(results)] if len(results.complete) > 1 else []
 
 
-def _score_table(results: Results) -> Table:
-    scale, reference = results.scales[0], results.reference
-    header = ["row", "mean", "95 %", "IQM", "95 %", "median", "optimality gap", f"P(better than {reference})", "95 %"]
+def _score_table(results: Results, scale: Scale) -> Table:
+    reference, names = results.reference, results.scored
+    samples = {name: results.samples(name, scale) for name in names}
+    header = ["row", "mean", "95 %", f"difference from {reference}", percent(results.level), "rank", "95 %", "P(first)"]
+    header += ["IQM", "95 %", "median", "optimality gap", f"P(better than {reference})", "95 %", "p", "runs"]
+    ranks = _rank_cells(
+        [[float(mean_score(*own)) for own in samples.values()]],
+        _mean_over_environments(resampled_centers(list(samples.values()), np.mean)),
+    )
     body = []
-    for variant in results.scored:
-        samples = results.samples(variant)
-        found = aggregate(samples)
-        pairs = list(zip(samples, results.samples(reference), strict=True)) if variant != reference else []
-        aggregates = [*_cells(found.mean), *_cells(found.iqm), f"{found.median.value:.2f}", f"{found.gap.value:.2f}"]
-        body.append([variant, *aggregates, *improvement_cells(pairs), _runs(samples)])
-    return Table(f"Scores over {len(scale.ends)} environments ({scale.name})", [*header, "runs"], body)
+    for (name, own), its_rank in zip(samples.items(), ranks, strict=True):
+        found = aggregate(own)
+        pairs = _pairs(samples, name, reference)
+        # The mean over environments has one estimate, of means, whatever the number of runs.
+        difference = difference_of_means(pairs, results.level) if pairs else None
+        aggregates = [*_cells(found.iqm), f"{found.median.value:.2f}", f"{found.gap.value:.2f}"]
+        body.append(
+            [
+                *(name, *_cells(found.mean), *(_cells(difference) if difference else [NONE, NONE]), *its_rank),
+                *(*aggregates, *improvement_cells(pairs), _runs(own)),
+            ]
+        )
+    return Table(f"Scores over {len(scale.ends)} environments ({scale.title})", header, body)
 
 
 def _rank_table(results: Results) -> Table:
@@ -42,20 +62,50 @@ def _rank_table(results: Results) -> Table:
     reference, environments = results.reference, results.complete
     samples = {variant: [results.scores(variant, e) for e in environments] for variant in results.variants}
     centers = [[float(estimators.center(own[i])) for own in samples.values()] for i in range(len(environments))]
-    ranks = estimators.mean_ranks(centers)
-    header = ["row", "mean rank", f"mean P(better than {reference})", "95 %", "runs"]
+    ranks = _rank_cells(centers, resampled_centers(list(samples.values())))
+    header = ["row", "mean rank", "95 %", "P(first)", f"mean P(better than {reference})", percent(results.level), "p"]
     body = []
-    for (variant, own), rank in zip(samples.items(), ranks, strict=True):
-        pairs = list(zip(own, samples[reference], strict=True)) if variant != reference else []
-        body.append([variant, f"{rank:.2f}", *improvement_cells(pairs), _runs(own)])
-    return Table(f"All {len(environments)} environments", header, body)
+    for (variant, own), its_rank in zip(samples.items(), ranks, strict=True):
+        pairs = _pairs(samples, variant, reference)
+        body.append([variant, *its_rank, *improvement_cells(pairs, results.level), _runs(own)])
+    return Table(f"All {len(environments)} environments", [*header, "runs"], body)
+
+
+def _pairs(samples: Mapping[str, Sequence[ArrayLike]], name: str, reference: str) -> Pairs:
+    """The samples of a variant beside those of the reference; none for the reference itself, or if it has no runs."""
+    return (
+        []
+        if name == reference or reference not in samples
+        else list(zip(samples[name], samples[reference], strict=True))
+    )
+
+
+def _mean_over_environments(resampled: Array | None) -> Array | None:
+    return None if resampled is None else resampled.mean(axis=1, keepdims=True)
+
+
+def _rank_cells(centers: ArrayLike, resampled: Array | None) -> list[list[str]]:
+    """Rank, its interval and P(first) of each variant, as text.
+
+    :param centers: (E, A)
+    :param resampled: (R, E, A)
+    """
+    ranks = [f"{rank:.3g}" for rank in mean_ranks(centers)]
+    if resampled is None:
+        return [[rank, NONE, NONE] for rank in ranks]
+    spread = rank_spread(resampled)
+    ends = [f"{low:.3g} to {high:.3g}" for low, high in spread.intervals]
+    return [list(cells) for cells in zip(ranks, ends, (f"{first:.2f}" for first in spread.first), strict=True)]
 
 
 # ---- Beside a published column ----
 
 
 def _published_tables(results: Results) -> list[Table]:
-    tables = [_published_and_measured(results), _score_table(results), _readings(results)]
+    tables = [_published_and_measured(results), _score_table(results, results.scales[0])]
+    if results.shipped is not None:
+        tables.append(_score_table(results, results.shipped))
+    tables.append(_readings(results))
     return [*tables, _agreement(results)] if len(results.compared_with_published) > 2 else tables
 
 
@@ -63,21 +113,28 @@ def _published_and_measured(results: Results) -> Table:
     scale, names = results.scales[0], results.compared_with_published
     samples = [results.samples(name) for name in names]
     published_ranks = _ranks([results.published[name] for name in names])
-    measured_ranks = _ranks([float(mean_score(*own)) for own in samples])
-    header = ["row", "published", "measured", "95 %", "rank published", "rank measured", "runs"]
+    ranks = _rank_cells(
+        [[float(mean_score(*own)) for own in samples]], _mean_over_environments(resampled_centers(samples, np.mean))
+    )
+    header = ["row", "published", "measured", "95 %", "rank published", "rank measured", "95 %", "P(first)", "runs"]
     body = [
-        [name, f"{results.published[name]:.2f}", *_cells(aggregate(own).mean), f"{theirs:g}", f"{ours:g}", _runs(own)]
-        for name, own, theirs, ours in zip(names, samples, published_ranks, measured_ranks, strict=True)
+        [name, f"{results.published[name]:.2f}", *_cells(aggregate(own).mean), f"{theirs:g}", *ours, _runs(own)]
+        for name, own, theirs, ours in zip(names, samples, published_ranks, ranks, strict=True)
     ]
-    return Table(f"Published and measured, mean over {len(scale.ends)} environments ({scale.name})", header, body)
+    if results.shipped is not None:
+        header.insert(4, f"measured ({results.shipped.name})")
+        for line in body:
+            line.insert(4, f"{mean_score(*results.samples(line[0], results.shipped)):.2f}")
+    return Table(f"Published and measured, mean over {len(scale.ends)} environments ({scale.title})", header, body)
 
 
 def _readings(results: Results) -> Table:
+    scales = [*results.scales, *([] if results.shipped is None else [results.shipped])]
     columns = []
-    for scale in results.scales:
+    for scale in scales:
         means = [float(mean_score(*results.samples(variant, scale))) for variant in results.scored]
         columns.append([f"{mean:.2f} ({rank:g})" for mean, rank in zip(means, _ranks(means), strict=True)])
-    header = ["row", *(f"{scale.zero}; {scale.one}" for scale in results.scales)]
+    header = ["row", *(f"{scale.zero}; {scale.one}" for scale in scales)]
     body = [list(line) for line in zip(results.scored, *columns, strict=True)]
     return Table("Mean score (rank) in each reading: what is 0; what is 1", header, body)
 
@@ -88,13 +145,18 @@ def _agreement(results: Results) -> Table:
     body = []
     for scale in results.scales:
         found = rank_correlation([results.samples(name, scale) for name in names], published)
-        body.append([scale.name, *_cells(found.spearman), *_cells(found.kendall)])
-    header = ["scale", "Spearman's ρ", "95 %", "Kendall's τ", "95 %"]
-    return Table(f"Agreement of the measured order of {len(names)} rows with the published one", header, body)
+        left_out = NONE
+        if found.left_out:
+            lowest = names[int(np.argmin(found.left_out))]
+            left_out = f"{min(found.left_out):.2f} (without {lowest}) to {max(found.left_out):.2f}"
+        body.append([scale.name, *_cells(found.spearman), left_out, *_cells(found.kendall)])
+    header = ["scale", "Spearman's ρ", "95 %", "ρ with one row left out", "Kendall's τ", "95 %"]
+    title = f"Agreement of the measured order of {len(names)} rows with the published one"
+    return Table(f"{title}; seeds resampled in both columns, as if the published one were as uncertain", header, body)
 
 
 def _cells(found: Estimate) -> list[str]:
-    return [f"{found.value:.2f}", interval(found.interval, digits=2)]
+    return [f"{round(found.value, 2) + 0:.2f}", interval(found.interval, digits=2)]  # + 0: no minus before a zero
 
 
 def _ranks(column: Sequence[float]) -> list[float]:

@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores, select
 from sb3_ppo_variants.experiments.runs.registry import PEERS
+from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales, shipped_scale
 
 
@@ -38,6 +41,11 @@ class Results:
     def peers(self) -> set[str]:
         """The variants of algorithms from other libraries."""
         return {r.run.variant for r in self.records if r.run.algorithm in PEERS}
+
+    @property
+    def level(self) -> float:
+        """Level of the interval of each difference from the reference, so that those of all variants hold together."""
+        return corrected_level(max(len(self.variants) - 1, 1))
 
     def of(self, variant: str, environment: str) -> list[Record]:
         """The records of one variant in one environment.
@@ -85,6 +93,12 @@ class Results:
         return paper_scales([{e: self.scores(name, e) for e in environments} for name in names], environments)
 
     @cached_property
+    def shipped(self) -> Scale | None:
+        """The scale of the shipped references, beside :attr:`scales` that the runs themselves set; ``None``
+        otherwise, or if an environment has no reference."""
+        return shipped_scale(list(self.scales[0].ends)) if self.scales and self.scales[0].conditional else None
+
+    @cached_property
     def scored(self) -> list[str]:
         """The variants that have a run in each environment of the scale."""
         return [v for v in self.variants if self.scales and all(self.scores(v, e) for e in self.scales[0].ends)]
@@ -97,3 +111,25 @@ class Results:
         """
         scale = scale or self.scales[0]
         return scale.samples({environment: self.scores(variant, environment) for environment in scale.ends})
+
+
+def share_scored(result: Result) -> float | None:
+    """Share of a run's steps that the last 100 training episodes cover.
+
+    :param result: The run's result
+    :return: ``None`` if its learning curve is not known
+    """
+    length = result.curve[-1].mean_length if result.curve else None
+    return None if length is None else min(result.episodes, SCORE_EPISODES) * length / result.steps
+
+
+def score_by_steps(result: Result) -> float | None:
+    """Mean return over the last 10 % of a run's steps: the mean of the points of its learning curve there.
+
+    Each point is the mean of the last 100 episodes until then. So with long episodes the score covers more steps.
+
+    :param result: The run's result
+    :return: ``None`` if its learning curve is not known
+    """
+    last = [p.mean_return for p in result.curve if p.timesteps > 0.9 * result.steps and p.mean_return is not None]
+    return float(np.mean(last)) if last else None

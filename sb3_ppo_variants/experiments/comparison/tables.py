@@ -8,13 +8,22 @@ import numpy as np
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
-from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.results import Results, score_by_steps, share_scored
 from sb3_ppo_variants.experiments.comparison.variants import untrained
-from sb3_ppo_variants.experiments.engine.records import import_note, version_note
-from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, number
-from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES
+from sb3_ppo_variants.experiments.engine.records import Record, import_note, version_note
+from sb3_ppo_variants.experiments.reporting.tables import (
+    NONE,
+    Table,
+    difference_cells,
+    improvement_cells,
+    interval,
+    number,
+    percent,
+)
+from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
 from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings, has_our_settings
 from sb3_ppo_variants.experiments.stats import estimators
+from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
 
 MANY_VARIANTS = 6
 
@@ -64,8 +73,7 @@ def comparison_tables(results: Results, notes: Sequence[str] = ()) -> Comparison
         _marked(single, results),
         _marked(settings, results),
         [
-            "Final return: mean of the last 100 training episodes. Intervals: 95 % percentile bootstrap over runs, "
-            "stratified by environment; – where there are fewer than 2 runs.",
+            *_how_it_is_computed(results),
             *_left_out(results),
             *notes,
             *alone,
@@ -80,14 +88,14 @@ def environment_table(results: Results, environment: str) -> Table:
     :param results: The comparison
     :param environment: Gymnasium id
     """
-    reference = results.reference
+    reference, level = results.reference, results.level
     reference_scores = results.scores(reference, environment)
-    header = ["row", "final return", "95 %", f"P(better than {reference})", "95 %", "steps/s", "n"]
+    header = ["row", "final return", "95 %", "covers", "by steps", f"difference from {reference}", percent(level)]
+    header += [f"P(better than {reference})", "95 %", "p", "steps/s", "n"]
     body = []
     for variant in results.variants:
         records, scores = results.of(variant, environment), results.scores(variant, environment)
         pairs = [(scores, reference_scores)] if scores and reference_scores and variant != reference else []
-        speeds = [r.result.steps_per_second for r in records if r.result is not None]
         body.append(
             [
                 variant,
@@ -95,14 +103,31 @@ def environment_table(results: Results, environment: str) -> Table:
                 if scores
                 else NONE,
                 interval(estimators.center_interval(scores)) if scores else NONE,
+                *_of_results([r.result for r in records if r.result is not None]),
+                *difference_cells(pairs, level),
                 *improvement_cells(pairs),
-                f"{np.median(speeds):.0f}" if speeds else NONE,
+                _speed(records),
                 str(len(scores)) if len(scores) == len(records) else f"{len(scores)} of {len(records)}",
             ]
         )
     run = next(r.run for r in results.records if r.run.environment == environment)
     budget = f"{run.timesteps:,} timesteps" if run.wall_time is None else f"{run.wall_time:g} seconds of training"
     return Table(f"{environment}, {budget}, n_envs {run.n_envs}", header, body)
+
+
+def _of_results(found: Sequence[Result]) -> list[str]:
+    """The share of the steps that the score covers, and the score by steps, as text."""
+    shares = [share for result in found if (share := share_scored(result)) is not None]
+    scores = [score for result in found if (score := score_by_steps(result)) is not None]
+    return [
+        f"{100 * np.median(shares):.0f} %" if shares else NONE,
+        number(float(estimators.center(scores))) if scores else NONE,
+    ]
+
+
+def _speed(records: Sequence[Record]) -> str:
+    speeds = [r.result.steps_per_second for r in records if r.result is not None]
+    return f"{np.median(speeds):.0f}" if speeds else NONE
 
 
 def _unfinished_table(results: Results) -> list[Table]:
@@ -133,6 +158,49 @@ def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
 
 
 # ---- Notes ----
+
+
+def _how_it_is_computed(results: Results) -> list[str]:
+    others = max(len(results.variants) - 1, 1)
+    notes = [
+        "Final return: mean of the last 100 training episodes. Covers: the share of a run's steps that these are "
+        "(median). By steps: mean of the learning curve over the last 10 % of the steps; each of its points is the "
+        "mean of the last 100 episodes until then.",
+        f"Intervals: Student's and Welch's t for means (below {estimators.IQM_LEAST} runs, and over environments); for "
+        "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs.",
+        f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
+        "hold together with 95 % (Bonferroni). P(better), p and ranks are not corrected.",
+        "P(better): Newcombe's score interval. p: Mann-Whitney's, exact; over environments, and with ties, of the "
+        "permutation test stratified by environment.",
+    ]
+    if results.scales or len(results.complete) > 1:
+        notes.append("Rank and P(first): bootstrap over runs, spread as far as means of so few runs are.")
+    if any(scale.conditional for scale in results.scales):
+        notes.append(
+            "Conditional on the scale: the best run, or the best row, of each environment counts as 1, and its own "
+            "luck is in no interval. Scores on different scales cannot be compared."
+        )
+    return notes + _what_few_runs_mean(results)
+
+
+def _what_few_runs_mean(results: Results) -> list[str]:
+    counts = [n for v in results.variants for e in results.environments if (n := len(results.scores(v, e)))]
+    if not counts or min(counts) >= estimators.FEW:
+        return []
+    least, notes = min(counts), []
+    if least > 1:
+        notes.append(
+            f"Few runs (as few as {least}): 95 % intervals hold the truth 95 times in 100 where returns are about "
+            "normal, but in one environment only 70 to 90 times where they are skewed or some runs fail (table in "
+            "experiments/README.md). Where the answer matters, take 10 seeds or more."
+        )
+    smallest = estimators.least_p([(np.zeros(least), np.zeros(least))])
+    if least > 1 and smallest >= 1 - CONFIDENCE:
+        notes.append(
+            f"With {least} runs against {least} in one environment, p cannot be below {smallest:.2f}: no difference is "
+            "shown by it there, however large."
+        )
+    return notes
 
 
 def _left_out(results: Results) -> list[str]:

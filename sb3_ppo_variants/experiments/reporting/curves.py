@@ -157,7 +157,7 @@ def curve_figure(environment: str, curves: Curves, over: str, divided: Sequence[
         figure.legend(loc="outside right upper", frameon=False)
     counts = {len(runs) for s in divided for label in s.styles if (runs := curves.get(label))} or {0}
     n = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    band = ", 95 % bootstrap band" if max(counts) > 1 else ""
+    band = ", 95 % t band" if max(counts) > 1 else ""
     narrow = len(divided) == 1 and not alone
     heading = f"{environment}:{chr(10) if narrow else ' '}mean over runs{band}, n = {n}"
     figure.suptitle(heading, x=0.01, ha="left", fontsize=12)

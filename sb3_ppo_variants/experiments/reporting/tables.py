@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from numpy.typing import ArrayLike
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from sb3_ppo_variants.experiments.stats import estimators
+from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE, Interval
 
 NONE = "–"
 PADDING, EDGE = 3, 1  # blanks on the screen beside a column, and left of the table
@@ -126,7 +126,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def interval(found: estimators.Interval | None, digits: int | None = None) -> str:
+def interval(found: Interval | None, digits: int | None = None) -> str:
     """An interval as text, – for none.
 
     :param found: The interval
@@ -138,11 +138,32 @@ def interval(found: estimators.Interval | None, digits: int | None = None) -> st
     return f"[{low}, {high}]"
 
 
-def improvement_cells(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[str]:
-    """Probability of improvement and its interval as text, – where there is nothing to compare.
+def percent(share: float) -> str:
+    """A share or a confidence level as text, with three digits."""
+    return f"{100 * share:.3g} %"
+
+
+def improvement_cells(pairs: estimators.Pairs, level: float = CONFIDENCE) -> list[str]:
+    """Probability of improvement, its interval and the p-value as text, – where there is nothing to compare.
 
     :param pairs: See :func:`.estimators.mean_improvement`
+    :param level: Confidence level of the interval
     """
     if not pairs:
-        return [NONE, NONE]
-    return [f"{estimators.mean_improvement(pairs):.2f}", interval(estimators.improvement_interval(pairs), digits=2)]
+        return [NONE] * 3
+    spread = interval(estimators.improvement_interval(pairs, level), digits=2)
+    return [f"{estimators.mean_improvement(pairs):.2f}", spread, f"{estimators.improvement_p(pairs):.2g}"]
+
+
+def difference_cells(pairs: estimators.Pairs, level: float, digits: int | None = None) -> list[str]:
+    """Difference and its interval as text, – where there is nothing to compare.
+
+    :param pairs: See :func:`.estimators.mean_difference`
+    :param level: Confidence level of the interval
+    :param digits: Digits after the point; by size when not given
+    """
+    if not pairs:
+        return [NONE] * 2
+    found = estimators.mean_difference(pairs)
+    value = number(found) if digits is None else f"{found:.{digits}f}"
+    return [value, interval(estimators.difference_interval(pairs, level), digits)]

@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save, style_a
 from sb3_ppo_variants.experiments.search_space.axis import SHADE, set_axis
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point
+from sb3_ppo_variants.experiments.stats.estimators import center_name
 
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
 COLUMNS = 3
@@ -84,9 +85,8 @@ def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
 
 def _legend(points: Sequence[Point]) -> list[Any]:
     n = max(len(p.returns) for p in points)
-    center = "IQM over runs" if n >= 4 else "mean over runs"
     handles: list[Any] = [
-        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{center}, 95 % bootstrap intervals"),
+        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{center_name(n)} over runs, 95 % intervals"),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
         Patch(color=SHADE, alpha=0.16, label="documented range"),
         Line2D([], [], color=SHADE, linestyle="--", label="documented default"),

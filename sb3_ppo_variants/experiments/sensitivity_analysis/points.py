@@ -8,6 +8,7 @@ from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings
 from sb3_ppo_variants.experiments.search_space.dimensions import is_number
 from sb3_ppo_variants.experiments.stats import estimators
+from sb3_ppo_variants.experiments.stats.intervals import Interval
 
 # The documented ranges, and beyond both ends of them. 1 − λ halves or so from point to point; c₁ and c₂ include 0.
 POINTS: Mapping[str, tuple[float, ...]] = {
@@ -40,12 +41,12 @@ class Point:
 
     @property
     def center(self) -> float | None:
-        """IQM of the returns (mean below 4); ``None`` without any."""
+        """IQM of the returns (mean below 5); ``None`` without any."""
         return float(estimators.center(self.returns)) if self.returns else None
 
     @property
-    def interval(self) -> estimators.Interval | None:
-        """Its 95 % percentile bootstrap interval."""
+    def interval(self) -> Interval | None:
+        """Its 95 % interval, see :func:`.estimators.center_interval`."""
         return estimators.center_interval(self.returns) if self.returns else None
 
 

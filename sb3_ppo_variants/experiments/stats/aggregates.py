@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats.estimators import Interval, bootstrap
+from sb3_ppo_variants.experiments.stats.intervals import Interval, bootstrap, bootstrap_interval, t_interval
 
 Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % interval, stratified by environment; ``None`` if an environment has fewer than 2 runs."""
+    """A value with its interval, of 95 % unless said otherwise; ``None`` if a sample has fewer than 2 runs."""
 
     value: float
     interval: Interval | None
@@ -44,9 +44,30 @@ class Aggregate(NamedTuple):
 def aggregate(samples: Sequence[ArrayLike]) -> Aggregate:
     """The four aggregate metrics of one variant.
 
+    Mean and gap are means of means, with Satterthwaite's t intervals; the others have widened bootstrap intervals,
+    stratified by environment (:mod:`.intervals`).
+
     :param samples: E samples (n,) of normalised scores
     """
-    return Aggregate(*(_estimate(samples, metric) for metric in (mean_score, iqm_score, median_score, gap_score)))
+    weights = np.full(len(samples), 1 / len(samples))
+    lost = [1 - np.minimum(s, 1.0) for s in samples]
+    return Aggregate(
+        Estimate(float(mean_score(*samples)), t_interval(samples, weights)),
+        _widened(samples, iqm_score),
+        _widened(samples, median_score),
+        Estimate(float(gap_score(*samples)), t_interval(lost, weights)),
+    )
+
+
+def difference_of_means(pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float) -> Estimate:
+    """Difference of :func:`mean_score` of two variants with Welch's t interval over all environments.
+
+    :param pairs: E pairs of samples (n,) of normalised scores
+    :param confidence: Level of the interval
+    """
+    flat = [sample for pair in pairs for sample in pair]
+    value = float(mean_score(*flat[::2]) - mean_score(*flat[1::2]))
+    return Estimate(value, t_interval(flat, np.tile([1.0, -1.0], len(pairs)) / len(pairs), confidence))
 
 
 def mean_score(*samples: ArrayLike, axis: int = -1) -> Any:
@@ -87,7 +108,7 @@ def gap_score(*samples: ArrayLike, axis: int = -1) -> Any:
 
 
 def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> tuple[Array, Array, Array]:
-    """Share of runs above each threshold, mean over environments, with a pointwise 95 % band.
+    """Share of runs above each threshold, mean over environments, with a pointwise 95 % bootstrap band.
 
     :param samples: E samples (n,) of normalised scores
     :param thresholds: (T,)
@@ -99,9 +120,9 @@ def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> 
         above = [(np.asarray(s)[None] > grid.reshape(-1, *[1] * np.ndim(s))).mean(axis=axis) for s in scores]
         return np.mean(above, axis=0)
 
-    found = bootstrap(samples, share)
+    found = bootstrap_interval(samples, share)
     shares = np.asarray(share(*samples))
-    low, high = (shares, shares) if found is None else map(np.asarray, found.confidence_interval)
+    low, high = (shares, shares) if found is None else map(np.asarray, found)
     return shares, low, high
 
 
@@ -110,40 +131,52 @@ class Correlation(NamedTuple):
 
     :param spearman: Spearman's ρ
     :param kendall: Kendall's τ-b
+    :param left_out: Spearman's ρ without each of the variants, (K,); empty for K ≤ 3, where two would be left
     """
 
     spearman: Estimate
     kendall: Estimate
+    left_out: list[float]
 
 
 def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequence[float]) -> Correlation:
     """Agreement of the order of the variants' mean scores with a published column.
 
-    Runs are resampled within each variant and environment. The published scores are constants, since their runs are
-    not available.
+    Intervals are percentile bootstrap intervals. Runs are resampled within each variant and environment. The published
+    runs are not available: their means are moved by as much as a second resample moves ours, as if both columns were
+    equally uncertain.
 
     :param variants: For each of K variants, E samples (n,) of normalised scores
     :param published: K scores
     """
     flat = [sample for samples in variants for sample in samples]
     ends = np.cumsum([len(samples) for samples in variants])
+    means, theirs = np.array([mean_score(*own) for own in variants]), np.asarray(published, dtype=np.float64)
+
+    def resampled(samples: Sequence[ArrayLike], axis: int) -> Array:
+        each = (samples[end - len(own) : end] for own, end in zip(variants, ends, strict=True))
+        return np.stack([mean_score(*own, axis=axis) for own in each])
 
     def correlation(of_columns: Callable[..., Any]) -> Estimate:
         def statistic(*samples: ArrayLike, axis: int = -1) -> Any:
-            each = [samples[end - len(own) : end] for own, end in zip(variants, ends, strict=True)]
-            means = np.stack([mean_score(*own, axis=axis) for own in each])
-            return np.apply_along_axis(lambda scores: float(of_columns(scores, published).statistic), 0, means)
+            ours = resampled(samples[: len(flat)], axis)
+            noise = resampled(samples[len(flat) :], axis) - means[:, None]
+            columns = zip(ours.T, (theirs[:, None] + noise).T, strict=True)
+            return np.array([float(of_columns(one, other).statistic) for one, other in columns])
 
-        return _estimate(flat, statistic, resamples=999)
+        found = bootstrap([*flat, *flat], statistic, resamples=999)
+        value = float(of_columns(means, theirs).statistic)
+        return Estimate(value, None if found is None else Interval(*map(float, found.confidence_interval)))
 
-    return Correlation(correlation(stats.spearmanr), correlation(stats.kendalltau))
+    others = [np.arange(len(means)) != k for k in range(len(means))] if len(means) > 3 else []
+    left_out = [float(stats.spearmanr(means[kept], theirs[kept]).statistic) for kept in others]
+    return Correlation(correlation(stats.spearmanr), correlation(stats.kendalltau), left_out)
 
 
 def _means(samples: Sequence[ArrayLike], axis: int) -> list[Any]:
     return [np.mean(np.asarray(s, dtype=np.float64), axis=axis) for s in samples]
 
 
-def _estimate(samples: Sequence[ArrayLike], statistic: Callable[..., Any], **how: Any) -> Estimate:
-    found = bootstrap(samples, statistic, **how)
-    interval = None if found is None else Interval(*map(float, found.confidence_interval))
-    return Estimate(float(statistic(*(np.asarray(s, dtype=np.float64) for s in samples))), interval)
+def _widened(samples: Sequence[ArrayLike], statistic: Callable[..., Any]) -> Estimate:
+    found = bootstrap_interval(samples, statistic)
+    return Estimate(float(statistic(*samples)), None if found is None else Interval(*map(float, found)))

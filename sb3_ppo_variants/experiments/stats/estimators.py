@@ -1,33 +1,35 @@
 """Statistics of scores, computed with SciPy. No tables and no plots here.
 
 Letters: n runs (seeds) of one algorithm in one environment, m of the reference, E environments, A algorithms,
-T points of a learning curve.
+T points of a learning curve, R resamples.
 
 Source of the choices: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-arXiv:2108.13264 (interquartile mean, stratified bootstrap, probability of improvement).
+arXiv:2108.13264 (interquartile mean, probability of improvement). Unlike there, intervals are made for few runs: see
+:mod:`.intervals`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
-IQM_LEAST = 4  # with fewer runs a quarter of them is less than one run
-CONFIDENCE = 0.95
-RESAMPLES = 9999
-SEED = 0
+from sb3_ppo_variants.experiments.stats.intervals import (
+    CONFIDENCE,
+    SEED,
+    Interval,
+    bootstrap,
+    bootstrap_interval,
+    t_interval,
+)
+
+IQM_LEAST = 5  # with 4 runs only two would be left, and their spread says little
+FEW = 10  # with fewer runs intervals depend on how returns are distributed
 
 Array = NDArray[np.float64]
 Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
-
-
-class Interval(NamedTuple):
-    """A confidence interval."""
-
-    low: float
-    high: float
 
 
 def center_name(n: int) -> str:
@@ -39,54 +41,47 @@ def center_name(n: int) -> str:
 
 
 def center(scores: ArrayLike, axis: int = -1) -> Any:
-    """Interquartile mean: the mean without the ⌊n/4⌋ lowest and the ⌊n/4⌋ highest; the plain mean for n < 4.
+    """Interquartile mean: the mean without the ⌊n/4⌋ lowest and the ⌊n/4⌋ highest; the plain mean for n < 5.
 
     :param scores: (..., n)
     :param axis: The axis of the runs
     :return: (...)
     """
     x = np.asarray(scores, dtype=np.float64)
-    return stats.trim_mean(x, 0.25, axis=axis) if x.shape[axis] >= IQM_LEAST else x.mean(axis=axis)
+    return _center_of(x.shape[axis])(x, axis=axis)
 
 
-def center_interval(scores: ArrayLike) -> Interval | None:
-    """95 % percentile bootstrap interval of :func:`center`.
+def _center_of(n: int) -> Callable[..., Any]:
+    return _iqm if n >= IQM_LEAST else np.mean
+
+
+def _iqm(scores: Any, axis: int = -1) -> Any:
+    return stats.trim_mean(scores, 0.25, axis=axis)
+
+
+def center_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Interval | None:
+    """Interval of :func:`center`: Student's t for a mean, the widened bootstrap for an interquartile mean.
 
     :param scores: (n,)
+    :param confidence: Level
     :return: The interval; ``None`` for n < 2
     """
-    return _interval(bootstrap([scores], center))
+    if np.size(scores) < IQM_LEAST:
+        return t_interval([scores], [1.0], confidence)
+    return _interval(bootstrap_interval([scores], center, confidence))
 
 
-def improvement(scores: ArrayLike, reference: ArrayLike, axis: int = -1) -> Any:
+def improvement(scores: ArrayLike, reference: ArrayLike) -> float:
     """Probability that a run of the algorithm beats a run of the reference, P(X > Y) + P(X = Y) / 2 = U / (n·m).
 
     U is the Mann-Whitney statistic.
 
-    :param scores: X, (..., n)
-    :param reference: Y, (..., m)
-    :param axis: The axis of the runs
-    :return: (...), between 0 and 1; 0.5 means no difference
+    :param scores: X, (n,)
+    :param reference: Y, (m,)
+    :return: Between 0 and 1; 0.5 means no difference
     """
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    # SciPy computes a p-value with U, and divides by a zero variance for it when all scores are equal.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u = stats.mannwhitneyu(x, y, axis=axis, method="asymptotic").statistic
-    return u / (x.shape[axis] * y.shape[axis])
-
-
-def _mean_over_environments(compare: Callable[..., Any]) -> Callable[..., Array]:
-    """The mean over environments of a comparison of two samples, as a statistic of flattened pairs."""
-
-    def statistic(*samples: ArrayLike, axis: int = -1) -> Array:
-        pairs = zip(samples[::2], samples[1::2], strict=True)
-        return np.asarray(np.mean([compare(x, y, axis) for x, y in pairs], axis=0))
-
-    return statistic
-
-
-_improvement = _mean_over_environments(improvement)
-_difference = _mean_over_environments(lambda x, y, axis: center(x, axis) - center(y, axis))
+    return float(0.5 + np.sign(x[:, None] - y).mean() / 2)
 
 
 def mean_improvement(pairs: Pairs) -> float:
@@ -95,47 +90,114 @@ def mean_improvement(pairs: Pairs) -> float:
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: Between 0 and 1
     """
-    return float(_improvement(*_flat(pairs)))
+    return float(np.mean([improvement(x, y) for x, y in pairs]))
 
 
 def improvement_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval | None:
-    """Percentile bootstrap interval of :func:`mean_improvement`, stratified.
+    """Score interval of :func:`mean_improvement`: all θ with |θ̂ − θ| ≤ z·√V(θ) + a continuity correction.
 
-    Runs are resampled within each environment and each algorithm, never across.
+    V(θ) = θ(1 − θ)/E² · Σ [1 + N·(1 − θ)/(2 − θ) + N·θ/(1 + θ)]/(m·n) with N = (m + n)/2 − 1, the sum over
+    environments; the correction is half a step of θ̂, 1/(2·Σ m·n). At θ = ½, V is the variance of U/(m·n) when both
+    are distributed alike, so the interval excludes ½ just when the Mann-Whitney test (normal approximation with
+    continuity correction) rejects that. It is never a point.
+    Newcombe (2006), "Confidence Intervals for an Effect Size Measure Based on the Mann-Whitney Statistic. Part 2",
+    Statistics in Medicine 25, method 5, with the correction added.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level
     :return: The interval; ``None`` if a sample has n < 2
     """
-    return _interval(bootstrap(_flat(pairs), _improvement, confidence))
+    if _least(pairs) < 2:
+        return None
+    z, theta = float(stats.norm.ppf((1 + confidence) / 2)), mean_improvement(pairs)
+    step = 0.5 / sum(np.size(x) * np.size(y) for x, y in pairs)
+
+    def lower_end(estimate: float) -> float:
+        if estimate <= step:
+            return 0.0
+
+        def excess(t: float) -> float:
+            return estimate - t - step - z * math.sqrt(_improvement_variance(pairs, t))
+
+        return float(optimize.brentq(excess, 0.0, estimate))
+
+    return Interval(lower_end(theta), 1 - lower_end(1 - theta))
 
 
 def improvement_error(pairs: Pairs) -> float | None:
-    """Bootstrap standard error of :func:`mean_improvement`.
+    """Standard error of :func:`mean_improvement` when nothing differs, √(Σ (m + n + 1)/(12·m·n))/E.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: The error; ``None`` if a sample has n < 2
     """
-    return _error(bootstrap(_flat(pairs), _improvement))
+    return None if _least(pairs) < 2 else math.sqrt(_improvement_variance(pairs, 0.5))
+
+
+def _improvement_variance(pairs: Pairs, theta: float) -> float:
+    """V(θ) of :func:`improvement_interval`."""
+    total = 0.0
+    for x, y in pairs:
+        n, m = np.size(x), np.size(y)
+        half = (n + m) / 2 - 1
+        total += (1 + half * (1 - theta) / (2 - theta) + half * theta / (1 + theta)) / (n * m)
+    return theta * (1 - theta) * total / len(pairs) ** 2
+
+
+def improvement_p(pairs: Pairs) -> float:
+    """Two-sided p-value of the hypothesis that in each environment both have the same distribution.
+
+    One environment without ties: the exact Mann-Whitney test. Otherwise the permutation test of the mean over
+    environments of U/(n·m), in which 9999 times runs change sides within each environment. Van Elteren's test has the
+    same strata, and weighs them by their size; here environments weigh alike.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference)
+    """
+    x, y = (np.asarray(s, dtype=np.float64) for s in pairs[0])
+    ties = len(np.unique([*x, *y])) < x.size + y.size
+    if ties or len(pairs) > 1:
+        return _stratified_p(pairs)
+    return float(stats.mannwhitneyu(x, y, method="exact").pvalue)
+
+
+def _stratified_p(pairs: Pairs, resamples: int = 9999) -> float:
+    rng, total = np.random.default_rng(SEED), np.zeros(resamples)
+    for x, y in pairs:
+        n, m = np.size(x), np.size(y)
+        ranks = np.tile(stats.rankdata([*np.ravel(x), *np.ravel(y)]), (resamples, 1))
+        u = rng.permuted(ranks, axis=1)[:, :n].sum(axis=1) - n * (n + 1) / 2
+        total += u / (n * m) / len(pairs)
+    as_far = np.abs(total - 0.5) >= abs(mean_improvement(pairs) - 0.5) - 1e-9
+    return float((as_far.sum() + 1) / (resamples + 1))
+
+
+def least_p(pairs: Pairs) -> float:
+    """The smallest p-value that :func:`improvement_p` can give, 2/Π C(n + m, n): 0.10 for 3 runs against 3.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference)
+    """
+    return min(1.0, 2 / math.prod(math.comb(np.size(x) + np.size(y), np.size(x)) for x, y in pairs))
 
 
 def mean_difference(pairs: Pairs) -> float:
-    """Mean over environments of center(x) − center(y); see :func:`center`.
+    """Mean over environments of the difference of centers, which are interquartile means if all samples have n ≥ 5 runs
+    and else means.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: In the unit of the scores
     """
-    return float(_difference(*_flat(pairs)))
+    return float(_difference(pairs)(*_flat(pairs)))
 
 
 def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval | None:
-    """Percentile bootstrap interval of :func:`mean_difference`, stratified as in :func:`improvement_interval`.
+    """Interval of :func:`mean_difference`: Welch's t over all environments for means, else the widened bootstrap.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
-    :param confidence: Level, for example 1 − 0.05/k for the Bonferroni correction of k intervals
+    :param confidence: Level, for example that of :func:`.corrected_level` for k intervals
     :return: The interval; ``None`` if a sample has n < 2
     """
-    return _interval(bootstrap(_flat(pairs), _difference, confidence))
+    if _least(pairs) < IQM_LEAST:
+        return t_interval(_flat(pairs), np.tile([1.0, -1.0], len(pairs)) / len(pairs), confidence)
+    return _interval(bootstrap_interval(_flat(pairs), _difference(pairs), confidence))
 
 
 def difference_error(pairs: Pairs) -> float | None:
@@ -144,49 +206,92 @@ def difference_error(pairs: Pairs) -> float | None:
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: The error, in the unit of the scores; ``None`` if a sample has n < 2
     """
-    return _error(bootstrap(_flat(pairs), _difference))
+    found = bootstrap(_flat(pairs), _difference(pairs))
+    return None if found is None else float(found.standard_error)
+
+
+def _difference(pairs: Pairs) -> Callable[..., Array]:
+    of = _center_of(_least(pairs))
+
+    def statistic(*samples: ArrayLike, axis: int = -1) -> Array:
+        each = zip(samples[::2], samples[1::2], strict=True)
+        return np.asarray(np.mean([of(x, axis=axis) - of(y, axis=axis) for x, y in each], axis=0))
+
+    return statistic
 
 
 def _flat(pairs: Pairs) -> list[ArrayLike]:
     return [sample for pair in pairs for sample in pair]
 
 
-def widened_level(confidence: float, n: int) -> float:
-    """Level at which a percentile interval of n values is as wide as Student's t would make it.
-
-    Percentile intervals of few runs are too narrow: resampling shrinks the variance to (n − 1)/n of itself and takes
-    normal quantiles. The quantile α/2 is replaced by Φ(−√(n/(n − 1))·t), with t the quantile 1 − α/2 for n − 1
-    degrees of freedom. Hesterberg (2015), "What Teachers Should Know about the Bootstrap", arXiv:1411.5279,
-    "expanded percentile interval".
-
-    :param confidence: The level wanted, 1 − α
-    :param n: Runs of the smallest sample, at least 2
-    :return: The level to ask of a percentile interval
-    """
-    t = stats.t.ppf((1 + confidence) / 2, n - 1)
-    return float(1 - 2 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * t))
+def _least(pairs: Pairs) -> int:
+    return min(np.size(sample) for sample in _flat(pairs))
 
 
 def mean_ranks(scores: ArrayLike) -> Array:
     """Mean over environments of each algorithm's rank; 1 is the best, ties share the mean of their ranks.
 
-    :param scores: (E, A), higher is better
-    :return: (A,)
+    :param scores: (..., E, A), higher is better
+    :return: (..., A)
     """
-    return np.asarray(stats.rankdata(-np.asarray(scores, dtype=np.float64), axis=1).mean(axis=0))
+    return np.asarray(stats.rankdata(-np.asarray(scores, dtype=np.float64), axis=-1).mean(axis=-2))
+
+
+class RankSpread(NamedTuple):
+    """How far the ranks of A algorithms depend on the seeds.
+
+    :param intervals: 95 % interval of each rank
+    :param first: Share of resamples in which each is first; algorithms that share the place share it evenly
+    """
+
+    intervals: list[Interval]
+    first: Array
+
+
+def rank_spread(resampled: ArrayLike) -> RankSpread:
+    """Intervals of :func:`mean_ranks`, and the probability of being first.
+
+    :param resampled: (R, E, A), see :func:`resampled_centers`
+    """
+    ranks = mean_ranks(resampled)
+    ends = np.quantile(ranks, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0, method="closest_observation")
+    best = ranks == ranks.min(axis=1, keepdims=True)
+    first = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return RankSpread([Interval(float(low), float(high)) for low, high in ends.T], first)
+
+
+def resampled_centers(
+    algorithms: Sequence[Sequence[ArrayLike]], statistic: Callable[..., Any] = center, resamples: int = 1999
+) -> Array | None:
+    """Bootstrap of the center of each algorithm in each environment, each resampled separately.
+
+    Deviations from the center are multiplied by √(n/(n − 1)), since resampling shrinks the variance to (n − 1)/n.
+
+    :param algorithms: A algorithms of E samples (n,) each
+    :param statistic: The center, a function of (..., n) and ``axis``
+    :param resamples: R
+    :return: (R, E, A); ``None`` if a sample has n < 2
+    """
+    if min(np.size(sample) for samples in algorithms for sample in samples) < 2:
+        return None
+    rng, found = np.random.default_rng(SEED), []
+    for sample in (np.asarray(s, dtype=np.float64) for samples in algorithms for s in samples):
+        drawn = statistic(rng.choice(sample, (resamples, sample.size)), axis=-1)
+        middle = statistic(sample, axis=-1)
+        found.append(middle + np.sqrt(sample.size / (sample.size - 1)) * (drawn - middle))
+    return np.reshape(found, (len(algorithms), -1, resamples)).T
 
 
 def curve_band(curves: ArrayLike) -> tuple[Array, Array, Array]:
-    """Mean learning curve over runs with a pointwise 95 % percentile bootstrap band.
+    """Mean learning curve over runs with a pointwise 95 % band, Student's t.
 
     :param curves: (n, T)
     :return: Mean, lower and upper end, (T,) each; for n = 1 the band is the curve itself
     """
     y = np.asarray(curves, dtype=np.float64)
-    mean: Array = np.asarray(y.mean(axis=0))
-    found = bootstrap([y.T], np.mean)
-    low, high = (mean, mean) if found is None else map(np.asarray, found.confidence_interval)
-    return mean, low, high
+    n, mean = len(y), np.asarray(y.mean(axis=0))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * y.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else 0.0
+    return mean, mean - half, mean + half
 
 
 def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, Array]:
@@ -203,40 +308,5 @@ def common_grid(curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[Array, A
     return grid, np.stack(returns)
 
 
-def bootstrap(
-    samples: Sequence[ArrayLike],
-    statistic: Callable[..., Any],
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-) -> Any:
-    """Percentile bootstrap of a statistic of several samples, each of which is resampled separately.
-
-    :param samples: The samples, (..., n) each
-    :param statistic: Function of one array (..., n) per sample and ``axis``
-    :param confidence: Level of the interval
-    :param resamples: Number of resamples
-    :return: SciPy's result with ``confidence_interval`` and ``standard_error``; ``None`` if a sample has n < 2, since
-        one run says nothing about the spread
-    """
-    data = [np.asarray(s, dtype=np.float64) for s in samples]
-    if min(s.shape[-1] for s in data) < 2:
-        return None
-    return stats.bootstrap(
-        data,
-        statistic,
-        vectorized=True,
-        paired=False,
-        axis=-1,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    )
-
-
 def _interval(found: Any) -> Interval | None:
-    return None if found is None else Interval(*map(float, found.confidence_interval))
-
-
-def _error(found: Any) -> float | None:
-    return None if found is None else float(found.standard_error)
+    return None if found is None else Interval(*map(float, found))

@@ -19,16 +19,23 @@ class Scale:
     :param zero: What counts as 0, in words
     :param one: What counts as 1, in words
     :param ends: Environment → the returns that count as 0 and as 1
+    :param conditional: Whether the runs themselves set an end: intervals do not hold that end's own luck
     """
 
     zero: str
     one: str
     ends: Mapping[str, tuple[float, float]]
+    conditional: bool = False
 
     @property
     def name(self) -> str:
         """The scale in words."""
         return f"{self.zero} 0, {self.one} 1"
+
+    @property
+    def title(self) -> str:
+        """The scale in words, with what has to be said beside scores on it."""
+        return f"{self.name}; conditional on the scale" if self.conditional else self.name
 
     def samples(self, scores: Scores) -> list[NDArray[np.float64]]:
         """The scores of one variant on this scale, one sample (n,) for each environment of the scale.
@@ -66,7 +73,7 @@ def paper_scales(variants: Sequence[Scores], environments: Sequence[str]) -> lis
         bottoms["uniform actions"][environment] = reference.random
         bottoms["untrained networks"][environment] = reference.untrained
     return [
-        Scale(zero, one, {e: (bottoms[zero][e], tops[one][e]) for e in environments})
+        Scale(zero, one, {e: (bottoms[zero][e], tops[one][e]) for e in environments}, conditional=True)
         for zero in bottoms
         for one in tops
     ]

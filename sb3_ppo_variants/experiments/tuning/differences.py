@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from scipy import stats
 
 from sb3_ppo_variants.experiments.stats import estimators
-from sb3_ppo_variants.experiments.stats.estimators import Interval
+from sb3_ppo_variants.experiments.stats.intervals import Interval
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
-from sb3_ppo_variants.experiments.tuning.metric import Metric, improvement_interval
+from sb3_ppo_variants.experiments.tuning.metric import Metric
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 
@@ -28,9 +28,10 @@ class Difference:
     :param candidate: Name of the candidate
     :param environment: Gymnasium id; ``None`` for the aggregate that decides
     :param metric: What the difference is measured by
-    :param center: IQM of the candidate's returns (mean for n < 4); ``None`` in an aggregate
+    :param center: IQM of the candidate's returns (mean for n < 5); ``None`` in an aggregate
     :param center_defaults: The same for the defaults
     :param difference: The candidate minus the defaults; above 0 the candidate is better
+    :param level: Confidence level of the intervals
     :param interval: Its corrected interval; ``None`` where a sample has fewer than 2 runs
     :param improvement: P(a run of the candidate beats a run of the defaults), ties half
     :param improvement_interval: Its corrected interval
@@ -47,6 +48,7 @@ class Difference:
     center: float | None
     center_defaults: float | None
     difference: float
+    level: float
     interval: Interval | None
     improvement: float
     improvement_interval: Interval | None
@@ -70,14 +72,6 @@ class Difference:
     def worse(self) -> bool:
         """Whether it lies below zero."""
         return self.interval is not None and self.interval.high < 0
-
-
-def corrected_level(candidates: int) -> float:
-    """Level of each of k intervals that hold together with 95 %: 1 − 0.05/k (Bonferroni).
-
-    :param candidates: k ≥ 1
-    """
-    return 1 - (1 - estimators.CONFIDENCE) / candidates
 
 
 def detectable_difference(standard_error: float, level: float, power: float = POWER) -> float:
@@ -141,9 +135,10 @@ def difference_to_defaults(
         float(estimators.center(samples[0][0])) if alone else None,
         float(estimators.center(samples[0][1])) if alone else None,
         difference,
+        level,
         interval,
         estimators.mean_improvement(samples),
-        improvement_interval(pairs, level),
+        estimators.improvement_interval(samples, level),
         None if error is None else detectable_difference(error, level),
         min(len(x) for x, _ in samples),
         sum(len(candidate.failed.get(e, ())) for e in metric.environments),

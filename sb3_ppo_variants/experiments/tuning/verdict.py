@@ -3,19 +3,19 @@
 The k best settings of a study were chosen for their tuning returns, which therefore flatter them. Only a second set of
 runs counts here, on seeds that the study has never seen. With k settings, one may look better by chance: the intervals
 are Bonferroni-corrected to level 1 − 0.05/k, and all k hold together with 95 %. Only a setting whose corrected interval
-lies above zero is called better.
+lies above zero is called better. Intervals in single environments are corrected for all k·E of them.
 """
 
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number
-from sb3_ppo_variants.experiments.stats.estimators import IQM_LEAST, Interval
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number, percent
+from sb3_ppo_variants.experiments.stats.estimators import IQM_LEAST
+from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 from sb3_ppo_variants.experiments.tuning.differences import (
     POWER,
     Difference,
-    corrected_level,
     difference_to_defaults,
     worst_return,
 )
@@ -25,7 +25,7 @@ from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
 
 DEFAULTS = "defaults"
 NO_WINNER = "no tuned setting is shown to beat the documented defaults: "
-LEAST_SEEDS = 10  # below, percentile intervals of the IQM are too narrow to confirm anything
+LEAST_SEEDS = 10  # below, intervals depend on how returns are distributed
 LEAST_FINISHED = 5  # of the defaults' runs
 
 
@@ -37,7 +37,7 @@ class Verdict:
     :param words: The verdict in sentences
     :param table: All differences
     :param notes: How they were computed and what failed
-    :param level: Confidence level of each interval, 1 − 0.05/k
+    :param level: Confidence level of the intervals that decide, 1 − 0.05/k
     :param differences: The aggregate of each candidate, in the candidates' order
     :param winner_lines: The winner's difference in each environment; empty without a winner
     """
@@ -69,9 +69,14 @@ def judge(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     others = [c for c in candidates if c.name != DEFAULTS]
     level = corrected_level(max(len(others), 1))
     metrics = _metrics(plan)
+    levels = [*(corrected_level(max(len(others), 1) * len(plan.environments)) for _ in metrics[:-1]), level]
     worst = {e: worst_return(plan, e, candidates) for e in plan.environments}
     lines = {
-        c.name: [d for m in metrics if (d := difference_to_defaults(c, defaults, m, worst, level)) is not None]
+        c.name: [
+            d
+            for m, its_level in zip(metrics, levels, strict=True)
+            if (d := difference_to_defaults(c, defaults, m, worst, its_level)) is not None
+        ]
         for c in others
     }
     deciding = {name: ds[-1] for name, ds in lines.items() if len(ds) == len(metrics)}
@@ -82,11 +87,11 @@ def judge(plan: StudyPlan, candidates: Sequence[Candidate]) -> Verdict:
     winner_lines = [d for d in lines[winner.candidate] if d.environment is not None] if winner else []
     words = _winner_words(winner, winner_lines, len(others)) if winner else _no_winner_words(plan, candidates, found)
     header = [
-        *("setting", "environment", "return", "defaults", "difference", f"{100 * level:.3g} %"),
-        *("P(better)", f"{100 * level:.3g} %", "detectable", "n", "failed"),
+        *("setting", "environment", "return", "defaults", "difference", "interval"),
+        *("P(better)", "interval", "level", "detectable", "n", "failed"),
     ]
     table = Table("Confirmation on test seeds", header, [_line(d) for ds in lines.values() for d in ds])
-    notes = _notes(candidates, metrics[-1], level)
+    notes = _notes(candidates, metrics[-1])
     return Verdict(winner.candidate if winner else None, words, table, notes, level, found, winner_lines)
 
 
@@ -200,6 +205,7 @@ def _line(d: Difference) -> list[str]:
         NONE if d.interval is None else f"{_signed(d.interval.low)} to {_signed(d.interval.high)}",
         f"{d.improvement:.2f}",
         _shares(d.improvement_interval),
+        percent(d.level),
         NONE if d.detectable is None else _digits(d.detectable),
         f"{d.n} / {d.m}",
         f"{d.failed} / {d.failed_defaults}",
@@ -210,16 +216,35 @@ def _shares(found: Interval | None) -> str:
     return NONE if found is None else f"{found.low:.2f} to {found.high:.2f}"
 
 
-def _notes(candidates: Sequence[Candidate], metric: Metric, level: float) -> list[str]:
+def _method(metric: Metric) -> str:
+    widened = (
+        f"percentile bootstrap of the IQM, widened for few runs (Hesterberg 2015, arXiv:1411.5279); Welch's t below "
+        f"{IQM_LEAST} runs"
+    )
+    return f"{widened}; over all environments as those of P(better)" if metric.relative else widened
+
+
+def _correction(settings: int, environments: int) -> str:
+    """How the levels of the intervals are corrected, for k settings in E environments."""
+    level = percent(corrected_level(settings))
+    words = f"Level 1 − 0.05/{settings} = {level} each, so that the intervals of the {settings} compared hold together "
+    if environments == 1:
+        return f"{words}with 95 % (Bonferroni)."
+    each = percent(corrected_level(settings * environments))
+    return (
+        f"The lines over all environments decide. {words}with 95 % (Bonferroni). Those of single environments have "
+        f"level 1 − 0.05/({settings}·{environments}) = {each}, so that they hold together in all environments too."
+    )
+
+
+def _notes(candidates: Sequence[Candidate], metric: Metric) -> list[str]:
     k = max(len(candidates) - 1, 1)
     notes = [
         f"Return: mean of the last 100 training episodes; IQM over runs (mean below {IQM_LEAST}). n and "
         "failed: runs of the setting / of the defaults, all on test seeds that no trial has used.",
-        f"Intervals: stratified percentile bootstrap (runs are resampled within each environment and setting), level "
-        f"1 − 0.05/{k} = {100 * level:.3g} % each, so that those of the {k} compared hold together with 95 % "
-        f"(Bonferroni). The correction is for settings, not for environments: what decides is "
-        f"{'the one environment' if len(metric.environments) == 1 else 'the line over all environments'}.",
-        "Intervals of P(better) are widened for few runs (Hesterberg 2015, arXiv:1411.5279).",
+        f"Intervals of differences: {_method(metric)}. Those of P(better): Newcombe's score interval with a continuity "
+        "correction.",
+        _correction(k, len(metric.environments)),
         f"Detectable: the true difference that this comparison would have found with probability {POWER:g}.",
     ]
     if metric.difference_note is not None:

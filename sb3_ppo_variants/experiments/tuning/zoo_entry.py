@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from sb3_ppo_variants.experiments.reporting.tables import percent
 from sb3_ppo_variants.experiments.runs.classes import in_rl_zoo3
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
@@ -85,7 +86,7 @@ def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str
     policy, settings = _policy(winner.settings, environment)
     note = (
         f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
-        f"{line.n} test seeds, {plan.timesteps} steps"
+        f"{percent(line.level)} interval, {line.n} test seeds, {plan.timesteps} steps"
     )
     args = (plan.algorithm, environment, settings, plan.timesteps, plan.n_envs, policy)
     return write_entry(*args, note=note, path=zoo_configs)

@@ -146,7 +146,10 @@ def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )  # fmt: skip
     assert {r.run.settings["max_grad_norm"] for r in found.rows} == {None}
     titles = [t.title for t in found.report.overall]
-    assert titles[0] == "Published and measured, mean over 2 environments (uniform actions 0, best run 1)"
+    assert (
+        titles[0]
+        == "Published and measured, mean over 2 environments (uniform actions 0, best run 1; conditional on the scale)"
+    )
     beside = found.report.overall[0]
     assert [line[:2] for line in beside.body] == [
         ["no_clipping", "-0.39"],

@@ -44,19 +44,27 @@ def records() -> list[Record]:
 def test_table_of_an_environment(records: list[Record]) -> None:
     tables = comparison_tables(Results(records, "sb3:ppo"))
     assert tables.tables[0].title == "CartPole-v1, 1,000 timesteps, n_envs 1"
-    name, score, spread, better, _, speed, n = cells(tables, "CartPole-v1", "sb3:ppo")
-    assert (name, score, better, speed, n) == ("sb3:ppo", "30.0 (IQM)", "–", "2000", "5")  # (20 + 30 + 40) / 3
+    name, score, spread, covers, by_steps, *compared, speed, n = cells(tables, "CartPole-v1", "sb3:ppo")
+    assert (name, score, speed, n) == ("sb3:ppo", "30.0 (IQM)", "2000", "5")  # (20 + 30 + 40) / 3
+    assert (covers, by_steps) == ("18 %", "30.0")  # 20 episodes of 9 steps; only the last point is within 10 % of 1000
+    assert compared == ["–"] * 5
     assert spread.startswith("[")
     assert cells(tables, "CartPole-v1", "sb3:a2c") == [
         "sb3:a2c",
         "100.0 (mean)",
         "[100.0, 100.0]",
+        "18 %",
+        "100.0",
+        "62.0",  # of means, since one of both has three runs: 100 − 190 / 5
+        "[13.3, 110.7]",  # Welch's with 4 degrees of freedom, 97.5 % for each of two
         "1.00",
-        "[1.00, 1.00]",
+        "[0.53, 1.00]",
+        "0.038",  # 2 of C(8, 3) = 56 divisions, 0.036, estimated with 9999, since there are ties
         "2000",
         "3 of 5",
     ]
-    assert cells(tables, "CartPole-v1", "contrib:trpo")[1:5] == ["1234 (mean)", "–", "1.00", "–"]
+    assert cells(tables, "CartPole-v1", "contrib:trpo")[1:3] == ["1234 (mean)", "–"]
+    assert cells(tables, "CartPole-v1", "contrib:trpo")[5:10] == ["1196", "–", "1.00", "–", "0.33"]
 
 
 def test_settings_that_differ(records: list[Record]) -> None:
@@ -81,21 +89,37 @@ def test_several_environments_are_aggregated_by_rank() -> None:
     scores["sb3:a2c", "B-v0"] = [100.0, 900.0]
     records = [record(a, e, seed, x) for (a, e), xs in scores.items() for seed, x in enumerate(xs)]
     tables = comparison_tables(Results(records, "sb3:ppo"))
-    assert cells(tables, "All 2 environments", "sb3:ppo")[1:3] == ["1.50", "–"]
+    assert cells(tables, "All 2 environments", "sb3:ppo")[1] == "1.5"
+    assert cells(tables, "All 2 environments", "sb3:ppo")[4:7] == ["–"] * 3
     # A: a2c always better, 1. B: one run of two worse, the other a tie, (0 + 0 + 0.5 + 0.5) / 4.
-    assert cells(tables, "All 2 environments", "sb3:a2c")[1:3] == ["1.50", f"{(1 + 0.25) / 2:.2f}"]
+    _, rank, spread, first, better, *_ = cells(tables, "All 2 environments", "sb3:a2c")
+    assert (rank, better) == ("1.5", f"{(1 + 0.25) / 2:.2f}")
+    assert spread == "1 to 1.5"  # always first in A; in B a resample of 900 and 900, spread by √2, is first too
+    assert float(first) + float(cells(tables, "All 2 environments", "sb3:ppo")[3]) == pytest.approx(1)
     records.append(record("sb3:a2c", "C-v0", 0, None))
     records.append(record("sb3:ppo", "C-v0", 0, 1.0))
     tables = comparison_tables(Results(records, "sb3:ppo"))
-    assert cells(tables, "All 2 environments", "sb3:a2c")[1] == "1.50"
+    assert cells(tables, "All 2 environments", "sb3:a2c")[1] == "1.5"
     assert any("Left out of the aggregate" in note and "C-v0" in note for note in tables.notes)
+
+
+def test_notes_say_what_few_runs_mean() -> None:
+    def notes(seeds: int) -> str:
+        records = [record(name, "A-v0", seed, 1.0 * seed) for name in ("sb3:ppo", "sb3:a2c") for seed in range(seeds)]
+        return "\n".join(comparison_tables(Results(records, "sb3:ppo")).notes)
+
+    assert "With 3 runs against 3 in one environment, p cannot be below 0.10" in notes(3)
+    assert "Few runs (as few as 3)" in notes(3)
+    assert "Few runs (as few as 9)" in notes(9)
+    assert "p cannot be" not in notes(4)
+    assert "Few runs" not in notes(10)
 
 
 def test_all_failed_is_still_a_report(tmp_path: Path) -> None:
     comparison = write_files(
         [record("sb3:ppo", "CartPole-v1", 0, None), record("sb3:a2c", "CartPole-v1", 0, None)], tmp_path
     )
-    assert cells(comparison.report, "CartPole-v1", "sb3:ppo")[1:] == ["–", "–", "–", "–", "–", "0 of 1"]
+    assert cells(comparison.report, "CartPole-v1", "sb3:ppo")[1:] == ["–"] * 10 + ["0 of 1"]
     assert len(comparison.failed) == 2
     assert [f.name for f in comparison.files] == ["runs.csv", "curves.csv", "table.md", "report.html"]
 
@@ -103,7 +127,7 @@ def test_all_failed_is_still_a_report(tmp_path: Path) -> None:
 def test_markdown_and_screen(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     tables = comparison_tables(Results(records, "sb3:ppo"))
     assert "| sb3:a2c | 100.0 (mean) | [100.0, 100.0] |" in tables.markdown()
-    tables.show(Console(width=140))
+    tables.show(Console(width=240))
     shown = capsys.readouterr().out
     assert "[100.0, 100.0]" in shown  # not taken for markup
     assert "P(better than sb3:ppo)" in shown
@@ -145,7 +169,7 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
     styles = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines()]
     assert styles == [("#000000", "-"), ("#D55E00", "-"), ("#009E73", "--")]
     assert len(axes.collections) == 2  # a band for each variant with several runs
-    assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % bootstrap band, n = 1 to 5"
+    assert figure.get_suptitle() == "CartPole-v1: mean over runs, 95 % t band, n = 1 to 5"
 
 
 def test_numbers() -> None:

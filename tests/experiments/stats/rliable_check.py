@@ -7,8 +7,15 @@ pandas and arch that rliable can be imported with (``.ci/rliable-versions.txt``)
 import numpy as np
 from rliable import library, metrics
 
-from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile
-from sb3_ppo_variants.experiments.stats.estimators import improvement_interval, mean_improvement
+from sb3_ppo_variants.experiments.stats.aggregates import (
+    aggregate,
+    gap_score,
+    iqm_score,
+    mean_score,
+    performance_profile,
+)
+from sb3_ppo_variants.experiments.stats.estimators import mean_improvement
+from sb3_ppo_variants.experiments.stats.intervals import bootstrap
 
 RUNS, TASKS, REPETITIONS = 10, 7, 20_000
 THRESHOLDS = np.linspace(-0.5, 1.5, 41)
@@ -28,27 +35,21 @@ def check_points(scores: np.ndarray) -> None:
 
 
 def check_intervals(scores: np.ndarray) -> None:
-    """Both bootstraps are random: their ends agree to a twentieth of the interval's width."""
+    """Both bootstraps are random: their ends agree to a twentieth of the interval's width. (Ours are then widened, or
+    replaced by t intervals.)"""
     measures = (metrics.aggregate_mean, metrics.aggregate_iqm, metrics.aggregate_optimality_gap)
     _, theirs = library.get_interval_estimates(
         {"row": scores}, lambda x: np.array([measure(x) for measure in measures]), reps=REPETITIONS
     )
-    ours = aggregate(list(scores.T))
-    for i, name in enumerate(("mean", "iqm", "gap")):
-        interval = getattr(ours, name).interval
+    for i, measure in enumerate((mean_score, iqm_score, gap_score)):
+        interval = bootstrap(list(scores.T), measure).confidence_interval
         np.testing.assert_allclose(interval, theirs["row"][:, i], atol=0.05 * (interval.high - interval.low))
 
 
 def check_improvement(scores: np.ndarray, others: np.ndarray) -> None:
-    """Probability of improvement, and its interval."""
+    """Probability of improvement."""
     pairs = list(zip(scores.T, others.T, strict=True))
     np.testing.assert_allclose(mean_improvement(pairs), metrics.probability_of_improvement(scores, others), rtol=1e-12)
-    _, theirs = library.get_interval_estimates(
-        {"pair": (scores, others)}, lambda x, y: np.array([metrics.probability_of_improvement(x, y)]), reps=2000
-    )
-    interval = improvement_interval(pairs)
-    assert interval is not None
-    np.testing.assert_allclose(interval, theirs["pair"][:, 0], atol=0.08 * (interval.high - interval.low))
 
 
 def check_profile(scores: np.ndarray) -> None:
@@ -56,7 +57,8 @@ def check_profile(scores: np.ndarray) -> None:
     theirs, bands = library.create_performance_profile({"row": scores}, THRESHOLDS, reps=2000)
     shares, low, high = performance_profile(list(scores.T), THRESHOLDS)
     np.testing.assert_allclose(shares, theirs["row"], atol=1e-12)
-    np.testing.assert_allclose(np.stack([low, high]), bands["row"], atol=0.03)
+    assert (low <= bands["row"][0] + 0.03).all()  # ours is wider
+    assert (high >= bands["row"][1] - 0.03).all()
 
 
 def main() -> None:

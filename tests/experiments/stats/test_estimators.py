@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats import estimators
+from sb3_ppo_variants.experiments.stats import estimators, intervals
 
 
-def test_center_is_the_mean_below_four_runs() -> None:
+def test_center_is_the_mean_below_five_runs() -> None:
     assert estimators.center([1.0, 2.0, 9.0]) == pytest.approx((1 + 2 + 9) / 3)
-    assert estimators.center_name(3) == "mean"
+    assert estimators.center([0.0, 1.0, 3.0, 100.0]) == pytest.approx(104 / 4)
+    assert [estimators.center_name(n) for n in (4, 5)] == ["mean", "IQM"]
 
 
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        ([0.0, 1.0, 3.0, 100.0], (1 + 3) / 2),  # one of four cut at each end
         ([-50.0, 1.0, 2.0, 6.0, 100.0], (1 + 2 + 6) / 3),  # ⌊5/4⌋ = 1 cut at each end
         ([0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0], (1 + 2 + 3 + 4) / 4),  # two of eight cut at each end
     ],
 )
-def test_center_is_the_interquartile_mean_from_four_runs(scores: list[float], expected: float) -> None:
+def test_center_is_the_interquartile_mean_from_five_runs(scores: list[float], expected: float) -> None:
     assert estimators.center(scores) == pytest.approx(expected)
     assert estimators.center(scores[::-1]) == pytest.approx(expected)
     assert estimators.center_name(len(scores)) == "IQM"
@@ -48,7 +48,7 @@ def test_mean_improvement_weighs_environments_alike() -> None:
 
 def test_widened_level_makes_the_interval_of_a_mean_students() -> None:
     x = np.random.default_rng(3).normal(size=8)
-    level = estimators.widened_level(0.9, 8)
+    level = intervals.widened_level(0.9, 8)
     # A percentile interval of a mean is close to normal with the variance of the sample, not of the population.
     half = stats.norm.ppf((1 + level) / 2) * x.std(ddof=0) / np.sqrt(8)
     expected = stats.t.interval(0.9, 7, loc=x.mean(), scale=stats.sem(x))
@@ -64,11 +64,40 @@ def test_difference_of_centers_and_its_interval() -> None:
     assert wide is not None
     assert narrow is not None
     assert wide.low < narrow.low < expected < narrow.high < wide.high
-    # With two runs each in one environment the difference of means takes 9 values; the ends have probability 1/16.
     pair = [([0.0, 2.0], [10.0, 14.0])]
-    assert estimators.difference_interval(pair, 0.95) == (0 - 14, 2 - 10)
     assert estimators.difference_error(pair) == pytest.approx(np.sqrt(2**2 / 8 + 4**2 / 8), rel=0.03)
     assert estimators.difference_error([([0.0], [1.0, 2.0])]) is None
+
+
+def test_the_difference_of_few_runs_is_welchs() -> None:
+    x, y = [1.0, 4.0, 2.0], [9.0, 5.0, 6.0, 6.5, 30.0, 7.0]  # means of both, since one has three runs
+    assert estimators.mean_difference([(x, y)]) == pytest.approx(np.mean(x) - np.mean(y))
+    expected = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.99)
+    assert estimators.difference_interval([(x, y)], 0.99) == pytest.approx(tuple(expected))
+
+
+def test_the_difference_over_environments_has_satterthwaites_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(6)
+    pairs = [(rng.normal(size=3), 5 * rng.normal(size=4)) for _ in range(3)]
+    variances = np.array([[x.var(ddof=1) / 3, y.var(ddof=1) / 4] for x, y in pairs]) / 3**2
+    degrees = variances.sum() ** 2 / (variances**2 / [2, 3]).sum()
+    half = stats.t.ppf(0.975, degrees) * np.sqrt(variances.sum())
+    value = estimators.mean_difference(pairs)
+    assert estimators.difference_interval(pairs) == pytest.approx((value - half, value + half))
+
+
+def test_means_have_students_interval() -> None:
+    x = [3.0, 4.0, 8.0]
+    expected = stats.t.interval(0.95, 2, loc=5, scale=stats.sem(x))
+    assert estimators.center_interval(x) == pytest.approx(expected)
+    assert intervals.t_interval([[1.0, 1.0], [3.0, 3.0]], [0.5, 0.5]) == (2.0, 2.0)  # nothing varies
+
+
+def test_five_runs_have_the_widened_bootstrap() -> None:
+    x = [1.0, 2.0, 4.0, 7.0, 20.0]
+    level = intervals.widened_level(0.95, 5)
+    expected = intervals.bootstrap([x], estimators.center, level).confidence_interval
+    assert estimators.center_interval(x) == pytest.approx(tuple(expected))
 
 
 def test_intervals_need_two_runs() -> None:
@@ -77,27 +106,41 @@ def test_intervals_need_two_runs() -> None:
     assert estimators.improvement_interval([([1.0, 2.0], [1.0, 2.0]), ([1.0], [1.0, 2.0])]) is None
 
 
-def test_interval_of_equal_scores_is_a_point() -> None:
-    assert estimators.center_interval([7.0] * 5) == (7.0, 7.0)
-    assert estimators.improvement_interval([([7.0] * 5, [7.0] * 5)]) == (0.5, 0.5)
+@pytest.mark.parametrize("runs", [2, 3, 5, 10])
+def test_the_interval_of_p_better_is_never_a_point(runs: int) -> None:
+    low, high = np.arange(runs), np.arange(runs) + 100.0
+    for pairs in ([(high, low)], [(low, high)], [(low, low * 0)], [(low * 0, low * 0)], [(high, low), (high, low)]):
+        found = estimators.improvement_interval(pairs)
+        assert found is not None
+        assert 0 <= found.low < estimators.mean_improvement(pairs) + 1e-12
+        assert found.low + 0.05 < found.high <= 1
 
 
-def test_interval_of_two_runs_has_its_exact_ends() -> None:
-    # The four resamples of (0, 1) have means 0, 1/2, 1/2, 1, a quarter each: the 2.5 % ends are 0 and 1.
-    assert estimators.center_interval([0.0, 1.0]) == (0.0, 1.0)
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 5), (4, 6), (10, 10)])
+def test_the_interval_of_p_better_excludes_a_half_where_the_exact_test_rejects(n: int, m: int) -> None:
+    for wins in range(n * m + 1):  # the first of x beats all it can, then the next: U is the number of wins
+        beaten = [min(m, max(0, wins - i * m)) for i in range(n)]
+        x = [b - 0.5 + 1e-3 * i for i, b in enumerate(beaten)]
+        sample = [(x, np.arange(m, dtype=float))]
+        found = estimators.improvement_interval(sample)
+        assert found is not None
+        assert estimators.mean_improvement(sample) == pytest.approx(wins / (n * m))
+        excluded = not found.low <= 0.5 <= found.high
+        p = estimators.improvement_p(sample)
+        assert excluded == (p < 0.05) or 0.04 < p < 0.06
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    found = [estimators.center_interval(rng.normal(size=20)) for _ in range(200)]
-    covered = np.mean([i is not None and i.low <= 0.0 <= i.high for i in found])
-    assert 0.88 <= covered <= 0.99  # percentile intervals are a little too short for small n
-
-
-def test_interval_is_stratified_by_environment() -> None:
-    """Within each environment nothing varies, so resampling within environments gives a point."""
-    pairs = [([10.0, 10.0], [0.0, 0.0]), ([-5.0, -5.0], [5.0, 5.0])]
-    assert estimators.improvement_interval(pairs) == (0.5, 0.5)
+def test_p_values_by_hand() -> None:
+    # 20 ways to divide six runs; two of them are as far apart as these.
+    apart = [([4.0, 5.0, 6.0], [1.0, 2.0, 3.0])]
+    assert estimators.improvement_p(apart) == estimators.least_p(apart) == pytest.approx(2 / 20)
+    assert estimators.least_p([*apart, *apart]) == pytest.approx(2 / 400)
+    assert estimators.improvement_p([*apart, *apart]) == pytest.approx(2 / 400, abs=0.003)  # 9999 random divisions
+    assert estimators.improvement_p([*apart, (apart[0][1], apart[0][0])]) == pytest.approx(1)
+    assert estimators.improvement_p([([1.0, 1.0], [1.0, 1.0])]) == pytest.approx(1)
+    # Of the 20 divisions, three have the 3 and two of the 2s on one side, and three both 1s and a 2.
+    assert estimators.improvement_p([([3.0, 2.0, 2.0], [2.0, 1.0, 1.0])]) == pytest.approx(6 / 20, abs=0.01)
+    assert estimators.improvement_p([([1.0], [1.0])]) == pytest.approx(1)
 
 
 def test_intervals_repeat() -> None:
@@ -111,11 +154,29 @@ def test_mean_ranks() -> None:
     np.testing.assert_allclose(ranks, [(3 + 1.5) / 2, (2 + 1.5) / 2, (1 + 3) / 2])
 
 
+def test_resampled_centers_have_the_variance_of_the_mean() -> None:
+    x, y = np.array([1.0, 5.0, 9.0]), np.array([2.0, 2.5, 4.0])
+    drawn = estimators.resampled_centers([[x, y], [y, x]], resamples=20_000)
+    assert drawn is not None
+    assert drawn.shape == (20_000, 2, 2)  # resamples, environments, algorithms
+    np.testing.assert_allclose(drawn.mean(axis=0), [[5, y.mean()], [y.mean(), 5]], rtol=0.02)
+    np.testing.assert_allclose(drawn.std(axis=0)[:, 0], [stats.sem(x), stats.sem(y)], rtol=0.03)
+    assert estimators.resampled_centers([[x], [[1.0]]]) is None
+
+
+def test_rank_spread_by_hand() -> None:
+    # Three resamples in one environment: the order is 1 2 3, 1 2 3, and a tie of the first two.
+    found = estimators.rank_spread([[[3.0, 2.0, 1.0]], [[3.0, 2.0, 1.0]], [[2.0, 2.0, 1.0]]])
+    np.testing.assert_allclose(found.first, [2.5 / 3, 0.5 / 3, 0])
+    assert found.intervals == [(1, 1.5), (1.5, 2), (3, 3)]
+
+
 def test_curve_band() -> None:
     mean, low, high = estimators.curve_band([[1.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(mean, [1.0, 0.5])
-    np.testing.assert_allclose(low, [1.0, 0.0])
-    np.testing.assert_allclose(high, [1.0, 1.0])
+    half = stats.t.ppf(0.975, 1) * 0.5
+    np.testing.assert_allclose(low, [1.0, 0.5 - half])
+    np.testing.assert_allclose(high, [1.0, 0.5 + half])
     alone = estimators.curve_band([[1.0, 2.0]])
     assert all((part == [1.0, 2.0]).all() for part in alone)
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats import estimators as statistics
-from sb3_ppo_variants.experiments.tuning.differences import corrected_level, detectable_difference
+from sb3_ppo_variants.experiments.stats import estimators, intervals
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
+from sb3_ppo_variants.experiments.tuning.differences import detectable_difference
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge
@@ -65,9 +66,10 @@ def test_the_interval_is_scipys_at_the_corrected_level() -> None:
     def iqm(data: np.ndarray, axis: int) -> np.ndarray:
         return np.sort(data, axis=axis).take(range(2, 8), axis=axis).mean(axis=axis)
 
+    level = intervals.widened_level(1 - 0.05 / 4, 10, intervals.freedom([x, y], [1, 1]))
     expected = stats.bootstrap(
-        (x, y), lambda a, b, axis=-1: iqm(a, axis) - iqm(b, axis), confidence_level=1 - 0.05 / 4, method="percentile",
-        n_resamples=statistics.RESAMPLES, rng=np.random.default_rng(99),
+        (x, y), lambda a, b, axis=-1: iqm(a, axis) - iqm(b, axis), confidence_level=level, method="percentile",
+        n_resamples=intervals.RESAMPLES, rng=np.random.default_rng(99),
     )  # fmt: skip
     assert found.level == 1 - 0.05 / 4
     interval = found.differences[0].interval
@@ -103,10 +105,11 @@ def test_several_environments_without_a_reference_use_ranks() -> None:
     decides = found.differences[0]
     assert decides.metric.name == "ranks"
     assert decides.difference == pytest.approx((1 + 0.5) / 2 - 0.5)  # better in every pair, and a draw
-    # The second environment's P(better) has variance (1/12)·(1/n + 1/m); Student's t for 9 degrees of freedom.
-    error = np.sqrt((1 / 10 + 1 / 10) / 12) / 2
+    # With nothing different, U has variance n·m·(n + m + 1)/12 in each environment.
+    error = np.sqrt(10 * 10 * 21 / 12) / (10 * 10) / np.sqrt(2)
     assert decides.interval is not None
-    assert decides.interval.low == pytest.approx(0.25 - stats.t.ppf(0.975, 9) * np.sqrt(10 / 9) * error, abs=0.02)
+    assert decides.interval.low > 0
+    assert decides.interval.low == pytest.approx(0.25 - stats.norm.ppf(0.975) * error, abs=0.03)
     assert found.winner == "trial 7"
 
 
@@ -189,9 +192,9 @@ def test_false_positives_are_rare(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Studies in which every candidate is the defaults again: at most 5 % of them may name a winner."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 499)
+    monkeypatch.setattr(intervals, "RESAMPLES", 499)
     if aggregation != "ranks":  # elsewhere not part of the decision, and most of the time
-        monkeypatch.setattr(statistics, "improvement_interval", lambda pairs, confidence: None)
+        monkeypatch.setattr(estimators, "improvement_interval", lambda pairs, confidence: None)
     rng, plan, studies, winners = np.random.default_rng(5), study(environments, aggregation), 100, 0
     for _ in range(studies):
         names = ["defaults", *(f"trial {i}" for i in range(candidates))]
@@ -209,3 +212,18 @@ def test_a_winner_that_harms_one_environment_says_so() -> None:
         ("Mine-v0", True, False),
         ("Yours-v0", False, True),
     ]
+
+
+def test_single_environments_are_corrected_for_settings_and_environments() -> None:
+    others = [candidate(f"trial {i}", HIGH, LOW) for i in (1, 2)]
+    found = judge(study(TWO, "normalised"), [candidate("defaults", LOW, LOW), *others])
+    assert [d.level for d in found.differences] == [1 - 0.05 / 2] * 2
+    assert [d.level for d in found.winner_lines] == [1 - 0.05 / 4] * 2
+    assert [cells[8] for cells in found.table.body[:3]] == ["98.8 %", "98.8 %", "97.5 %"]
+    # 4.2 is enough for one setting in one environment, and not for one of 15 environments.
+    plan = dataclasses.replace(study(tuple(f"Mine{i}-v0" for i in range(15)), "ranks"))
+    runs = dict.fromkeys(plan.environments, LOW)
+    better = Candidate("trial 1", {}, {}, {e: [x + 4.2 for x in LOW] for e in runs}, {})
+    lines = judge(plan, [Candidate("defaults", {}, {}, runs, {}), better]).winner_lines
+    assert len(lines) == 15
+    assert not any(line.better for line in lines)

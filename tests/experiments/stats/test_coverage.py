@@ -1,0 +1,122 @@
+"""How often intervals cover the truth, by simulation. ``python -m tests.experiments.stats.test_coverage`` prints the
+table of ``experiments/README.md``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sb3_ppo_variants.experiments.stats import intervals
+from sb3_ppo_variants.experiments.stats.aggregates import aggregate, iqm_score
+from sb3_ppo_variants.experiments.stats.estimators import center_interval, difference_interval, improvement_interval
+
+Draw = Callable[[np.random.Generator, Any], np.ndarray]
+Samples = list[np.ndarray]
+SEVEN, SEEDS = 7, 3
+
+
+def failing(rng: np.random.Generator, size: Any) -> np.ndarray:
+    """A fifth of the runs fails: they stay at 0, and the others reach about 1."""
+    return np.where(rng.random(size) < 0.2, 0.0, rng.normal(1.0, 0.1, size))
+
+
+DRAWS: dict[str, Draw] = {
+    "normal": lambda rng, size: rng.normal(0.0, 1.0, size),
+    "gamma(4)": lambda rng, size: rng.gamma(4.0, 1.0, size),
+    "exponential": lambda rng, size: rng.exponential(1.0, size),
+    "lognormal": lambda rng, size: rng.lognormal(0.0, 1.0, size),
+    "20 % failures": failing,
+}
+MEANS = {"normal": 0.0, "gamma(4)": 4.0, "exponential": 1.0, "lognormal": np.exp(0.5), "20 % failures": 0.8}
+
+
+def mean(samples: Samples) -> intervals.Interval | None:
+    return intervals.t_interval(samples, np.full(len(samples), 1 / len(samples)))
+
+
+def one(samples: Samples) -> intervals.Interval | None:
+    return center_interval(samples[0])
+
+
+def pooled(samples: Samples) -> intervals.Interval | None:
+    return aggregate(samples).iqm.interval
+
+
+def difference(samples: Samples) -> intervals.Interval | None:
+    return difference_interval(list(zip(samples[::2], samples[1::2], strict=True)))
+
+
+def improvement(samples: Samples) -> intervals.Interval | None:
+    return improvement_interval(list(zip(samples[::2], samples[1::2], strict=True)))
+
+
+def covered(
+    interval: Callable[[Samples], Sequence[float] | None], draw: Draw, shape: tuple[int, int], truth: float, times: int
+) -> float:
+    """Share of intervals of ``shape`` (samples, runs) that hold the truth."""
+    rng, hits = np.random.default_rng(7), 0
+    for _ in range(times):
+        found = interval(list(draw(rng, shape)))
+        assert found is not None
+        hits += found[0] <= truth <= found[1]
+    return hits / times
+
+
+def true_iqm(draw: Draw, n: int) -> float:
+    """Expected interquartile mean of n runs."""
+    return float(np.mean(iqm_score(draw(np.random.default_rng(1), (200_000, n)))))
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 799)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("name", ["normal", "gamma(4)"])
+def test_means_and_interquartile_means_are_covered(name: str, n: int, few_resamples: None) -> None:
+    draw = DRAWS[name]
+    assert covered(mean, draw, (1, n), MEANS[name], 2000) >= 0.92
+    if n >= 5:
+        assert covered(one, draw, (1, n), true_iqm(draw, n), 400) >= 0.92
+
+
+@pytest.mark.parametrize("name", ["normal", "gamma(4)", "exponential", "20 % failures"])
+def test_means_over_environments_are_covered(name: str) -> None:
+    draw = DRAWS[name]
+    assert covered(mean, draw, (SEVEN, SEEDS), MEANS[name], 1000) >= 0.92
+    assert covered(difference, draw, (2 * SEVEN, SEEDS), 0.0, 1000) >= 0.92
+
+
+@pytest.mark.parametrize(("environments", "n"), [(1, 3), (1, 5), (SEVEN, SEEDS), (1, 10)])
+def test_the_probability_of_improvement_is_seldom_taken_for_a_difference(environments: int, n: int) -> None:
+    draw = DRAWS["normal"]
+    assert covered(improvement, draw, (2 * environments, n), 0.5, 1000) >= 0.93
+
+
+COLUMNS = (
+    *("returns", "mean, n = 3", "mean, n = 5", "mean, n = 10", "IQM, n = 5", "IQM, n = 10", "mean, 7 × 3"),
+    *("difference, 7 × 3", "IQM, 7 × 3"),
+)
+
+
+def show(console: Console, times: int = 4000) -> None:
+    """Print the coverage of nominal 95 % intervals in per cent, for ``experiments/README.md``."""
+    console.print(f"| {' | '.join(COLUMNS)} |")
+    for name, draw in DRAWS.items():
+        cells = [covered(mean, draw, (1, n), MEANS[name], times) for n in (3, 5, 10)]
+        cells += [covered(one, draw, (1, n), true_iqm(draw, n), times // 4) for n in (5, 10)]
+        cells.append(covered(mean, draw, (SEVEN, SEEDS), MEANS[name], times))
+        cells.append(covered(difference, draw, (2 * SEVEN, SEEDS), 0.0, times))
+        cells.append(covered(pooled, draw, (SEVEN, SEEDS), true_iqm(draw, SEVEN * SEEDS), times // 4))
+        console.print(f"| {name} | {' | '.join(f'{100 * cell:.0f}' for cell in cells)} |")
+    for environments, n in ((1, 3), (1, 5), (1, 10), (SEVEN, SEEDS)):
+        found = 1 - covered(improvement, DRAWS["normal"], (2 * environments, n), 0.5, times)
+        console.print(f"P(better) excludes ½ in {100 * found:.1f} % with {environments} × {n} runs against as many")
+
+
+if __name__ == "__main__":
+    intervals.RESAMPLES = 1999
+    show(Console(width=200))
