@@ -26,11 +26,12 @@ from tests.experiments.in_process import InProcess
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No process outlives a command."""
+    before = psutil.Process().children(recursive=True)  # of other tests
     yield
-    psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    new = [p for p in psutil.Process().children(recursive=True) if p not in before]
+    _, left = psutil.wait_procs(new, timeout=5)
     # loky's resource tracker serves the whole process.
-    left = [p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(p.cmdline())]
-    assert not left
+    assert not [p for p in left if "resource_tracker" not in " ".join(p.cmdline())]
 
 
 def do(folder: Path, runs: list[Run], function: Callable[[Task], Outcome] = fakes.quick, jobs: int = 2) -> list[Record]:
