@@ -98,8 +98,8 @@ def improvement_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interv
 
     V(θ) = θ(1 − θ)/E² · Σ [1 + N·(1 − θ)/(2 − θ) + N·θ/(1 + θ)]/(m·n) with N = (m + n)/2 − 1, the sum over
     environments; the correction is half a step of θ̂, 1/(2·Σ m·n). At θ = ½, V is the variance of U/(m·n) when both
-    are distributed alike, so the interval excludes ½ just when the Mann-Whitney test (normal approximation with
-    continuity correction) rejects that. It is never a point.
+    are distributed alike, so the interval excludes ½ just when the Mann-Whitney test rejects that (by its normal
+    approximation with continuity correction). It is never a point.
     Newcombe (2006), "Confidence Intervals for an Effect Size Measure Based on the Mann-Whitney Statistic. Part 2",
     Statistics in Medicine 25, method 5, with the correction added.
 
