@@ -115,7 +115,7 @@ def test_quotations_stand_in_their_files(page: Path) -> None:
 
 #: Options that make a command short; they take the place of those given. HalfCheetah's episodes have 1000 steps.
 SHORT = {
-    "compare": {"--timesteps": "1024", "--seeds": "1"},
+    "compare": {"--timesteps": "1024", "--seeds": "1", "--executor": "local"},
     "tune": {"--timesteps": "1024", "--seeds": "1", "--trials": "2", "--confirm": "0"},
     "train": {"--timesteps": "512"},
     "evaluate": {"--episodes": "1"},
@@ -188,7 +188,7 @@ def run_command(words: list[str]) -> None:
     """Run a command of a page; of a tool of development, look whether what it is given is there."""
     program, *arguments = words
     if program == "ppo-variants":
-        assert arguments[0] in {*SHORT, "zoo"}, f"there is no command {arguments[0]!r}"
+        assert arguments[0] in {*SHORT, "zoo", "--version"}, f"there is no command {arguments[0]!r}"
         if len(arguments) > 1:  # a name without options is a mention
             run_ours(*arguments)
     elif program == "pip":

@@ -11,7 +11,6 @@ from sb3_ppo_variants.experiments.runs.run import (
     Result,
     Run,
     check_by_building,
-    execute,
     fit,
     policy_name,
     train_run,
@@ -102,13 +101,6 @@ def test_score_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.fit", lambda *_: (None, diverged))
     with pytest.raises(ValueError, match=r"The final return on CartPole-v1 is nan: .* training diverged"):
         train_run(Run("sb3:ppo", "CartPole-v1", 0, 128))
-
-
-def test_execute_keeps_json() -> None:
-    run = Run("sb3:ppo", "CartPole-v1", 0, 256, 1, SMALL)
-    score, kept = execute(run.description(), lambda *_: None)
-    assert score == kept["final_return"] == train_run(run).final_return
-    assert kept["curve"][-1][0] == kept["steps"] == 256
 
 
 def test_key_is_the_whole_description() -> None:
