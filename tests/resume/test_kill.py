@@ -128,5 +128,5 @@ def test_full_disk(tmp_path: Path) -> None:
     assert "step-000000000064.checkpoint is as it was, and can be resumed from" in said
     newest, damaged = newest_checkpoint(tmp_path / "checkpoints")
     assert newest is not None
-    assert (newest.about["steps"], damaged) == (32, [])
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 1  # nothing unfinished is left
+    assert (newest.about["steps"], damaged) == (64, [])
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2  # nothing unfinished is left
