@@ -238,7 +238,7 @@ def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytes
     code, out, err = run(*arguments(tmp_path))
     assert code == 0
     assert f"{done[1]} of 6 runs were done before" in err
-    assert re.search(r"sb3:ppo +[\d.]+ \(IQM\)", out)
+    assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(IQM\)", out)
     assert list(trials(tmp_path).values()) == [["COMPLETE"]] * 6
     # A worker gives what this process gives: one thread in both.
     with (tmp_path / "runs.csv").open() as file:

@@ -22,11 +22,9 @@ KILLS = [3, pytest.param(100, marks=pytest.mark.long)]
 
 def complete(storage: str, folder: Path, study: str) -> list[FrozenTrial]:
     url = storage_url(storage, folder)
-    try:
-        if study not in study_names(url):
-            return []
-    except ValueError:
-        return []  # no ledger yet
+    # Whoever opens a database creates its tables: wait until the command has done so.
+    if not (folder / "workers.log").exists() or study not in study_names(url):
+        return []
     with open_store(url, study, write=False) as store:
         return [t for t in store.trials() if t.state.name == "COMPLETE"]
 
