@@ -159,9 +159,9 @@ def test_submitit_equals_local_to_the_bit_and_a_killed_job_loses_nothing(tmp_pat
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'sb3_ppo_variants[submitit]'")
     local = numbers(comparison("local", tmp_path / "b"))
     killer = (
-        "import time, psutil\n"
-        "def jobs(): return [p for p in psutil.process_iter(['cmdline'])"
-        " if 'engine.task import main' in ' '.join(p.info['cmdline'] or ())]\n"
+        "import os, time, psutil\n"
+        "def jobs(): return [p.parent() for p in psutil.process_iter(['cmdline'])"
+        " if 'engine.task import main' in ' '.join(p.info['cmdline'] or ()) and p.pid != os.getpid()]\n"
         "while not jobs(): time.sleep(0.1)\n"
         "time.sleep(1.0)\n"
         "jobs()[0].kill(); print('killed', flush=True)\n"
