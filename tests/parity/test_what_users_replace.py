@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,7 @@ def patched_checkpoint(model: Any, seen: list[Any], patch: Patch) -> BaseCallbac
         return True
 
     patch.setattr(CheckpointCallback, "_on_step", step)
-    return CheckpointCallback(1000, "nowhere")
+    return CheckpointCallback(1000, "checkpoints")
 
 
 def patched_base(model: Any, seen: list[Any], patch: Patch) -> None:
@@ -271,7 +272,8 @@ def end_of_rollout(model: Any, seen: list[Any], patch: Patch) -> BaseCallback:
 
 
 @pytest.mark.parametrize("deed", [patched_checkpoint, patched_base, end_of_rollout], ids=lambda deed: deed.__name__)
-def test_changed_callbacks_of_sb3_are_given_values(deed: Deed) -> None:
+def test_changed_callbacks_of_sb3_are_given_values(deed: Deed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # SB3's callback makes its folder
     assert len(assert_same_as_sb3(make_env, deed)) >= 2
 
 

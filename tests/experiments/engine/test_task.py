@@ -101,7 +101,7 @@ def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path
     assert str(outcome.reason).startswith("config: ")
 
 
-def test_tasks_and_results_survive_json() -> None:
-    outcome = do_run(Task(RUNS["ours"], "nowhere"))
+def test_tasks_and_results_survive_json(tmp_path: Path) -> None:
+    outcome = do_run(Task(RUNS["ours"], str(tmp_path)))
     assert outcome.result is not None
     assert type(outcome.result).from_json(json.loads(json.dumps(outcome.result.to_json()))) == outcome.result
