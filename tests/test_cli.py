@@ -251,6 +251,7 @@ def test_worker_says_what_replaces_it() -> None:
     code, _, err = run("worker", "--storage", "ledger.db", "--study", "x")
     assert code == 2
     assert "start dask worker tcp://HOST:8786, then give compare or tune --executor dask:tcp://HOST:8786" in err
+    assert "worker" not in run("--help")[1]
 
 
 def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
