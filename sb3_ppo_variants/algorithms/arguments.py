@@ -41,6 +41,7 @@ class RolloutArguments(SB3Arguments, total=False):
     normalize_advantage: NormalizeAdvantage
     use_sde: bool
     sde_sample_freq: int
+    use_masking: bool
     verbose: int
     device: th.device | str
     _init_setup_model: bool

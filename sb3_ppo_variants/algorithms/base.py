@@ -22,6 +22,7 @@ from sb3_ppo_variants.algorithms.backend import BackendChoice
 from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
+from sb3_ppo_variants.algorithms.masking import MaskingChoice
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
 from sb3_ppo_variants.backends import Backend, Update, UpdateSettings, separate_critic_rate
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
@@ -35,7 +36,7 @@ def _n_constructors(cls: type) -> int:
     return sum("__init__" in vars(base) for base in cls.__mro__[: cls.__mro__.index(OnPolicyVariant) + 1])
 
 
-class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_name="OnPolicyVariant"):
+class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, MaskingChoice, family_name="OnPolicyVariant"):
     """
     Base of the five algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
     passes all other arguments on.
@@ -55,7 +56,10 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
     :param max_grad_norm: Gradients with a larger L2 norm are scaled down to it, > 0; ``None``: never
     :param use_sde: Generalised state-dependent exploration (Box actions only)
     :param sde_sample_freq: Draw a new gSDE noise matrix every so many steps; −1: once per rollout
-    :param rollout_buffer_class: ``None``: SB3's, by observation space
+    :param use_masking: Ask the environments before each step which actions are valid, by their method
+        ``action_masks()``, and leave the others no probability (arXiv:2006.14171). Discrete, MultiDiscrete and
+        MultiBinary actions; policies are then sb3-contrib's maskable ones, and a class of these implies it
+    :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
     :param tensorboard_log: Folder for TensorBoard; ``None``: no TensorBoard
@@ -104,6 +108,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         max_grad_norm: float | None = 0.5,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
+        use_masking: bool = False,
         verbose: int = 0,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
@@ -117,8 +122,10 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         if unknown := sorted(kwargs.keys() - SB3Arguments.__annotations__.keys()):
             reject_unknown_arguments(type(self), unknown)
             raise TypeError(f"{type(self).__name__} passes on {', '.join(unknown)}, which its parent does not take.")
-        # SB3 uses it at once. All other arguments are checked once they are stored.
+        # SB3 uses them at once. All other arguments are checked once they are stored.
         self.checks["verbose"]("verbose", plain_number(verbose))
+        self.checks["use_masking"]("use_masking", use_masking)
+        self.use_masking = use_masking
         super().__init__(
             policy,
             env,
@@ -177,7 +184,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
-        if replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
+        if not self.use_masking and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
 
@@ -287,6 +294,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
+        *,
+        use_masking: bool | None = None,
     ) -> Self:
         """
         Train for at least ``total_timesteps`` environment steps (whole rollouts are collected).
@@ -297,7 +306,10 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, family_
         :param tb_log_name: The run's name for TensorBoard; ``None``: the class's name
         :param reset_num_timesteps: ``False`` continues the count and trains ``total_timesteps`` *more*
         :param progress_bar: Show one
+        :param use_masking: ``False`` trains a model with masks without asking for them; ``None``: as it was made
         :return: the model
+        :raises ValueError: masks are asked for, and the model was made without
         """
+        self._choose_masking(use_masking)
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)

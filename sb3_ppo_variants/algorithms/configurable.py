@@ -68,6 +68,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "vf_coef": coefficient(at_least=0),
         "max_grad_norm": optional(number(above=0, infinite=True, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
+        "use_masking": choice(True, False),
         "sde_sample_freq": number(at_least=-1, infinite=True, hint="-1 draws once a rollout."),
         "seed": optional(
             integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")

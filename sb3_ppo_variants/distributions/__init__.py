@@ -2,16 +2,18 @@
 
 Each head has the log-probability, the entropy and the KL, their slopes (derivatives with respect to the network's
 outputs), and the product of its Fisher matrix with a vector. The closed-form backend uses all of them, the autograd
-backend the KL. Shapes: B rows, A action dimensions, D discrete choices. KL is always KL(old‖new) =
-E_old[log π_old − log π], in nats, summed over action dimensions, one value per row.
+backend the KL. Actions that are not allowed are masked in the logits, before a head sees them. Shapes: B rows, A action
+dimensions, D discrete choices. KL is always KL(old‖new) = E_old[log π_old − log π], in nats, summed over action
+dimensions, one value per row.
 """
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli
 from sb3_ppo_variants.distributions.categorical import Categorical
 from sb3_ppo_variants.distributions.gaussian import Gaussian
 from sb3_ppo_variants.distributions.head import Head, Parameters
+from sb3_ppo_variants.distributions.masking import masked_logits
 from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
-from sb3_ppo_variants.distributions.sb3 import head_and_parameters
+from sb3_ppo_variants.distributions.sb3 import head_and_parameters, head_of
 
 __all__ = [
     "Bernoulli",
@@ -21,4 +23,6 @@ __all__ = [
     "MultiCategorical",
     "Parameters",
     "head_and_parameters",
+    "head_of",
+    "masked_logits",
 ]

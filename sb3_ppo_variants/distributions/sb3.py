@@ -1,6 +1,12 @@
-"""From SB3's distribution objects to heads and tensors."""
+"""From SB3's and sb3-contrib's distribution objects to heads and tensors."""
+
+from typing import Any
 
 import torch as th
+from sb3_contrib.common.maskable.distributions import (
+    MaskableCategoricalDistribution,
+    MaskableMultiCategoricalDistribution,
+)
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
     CategoricalDistribution,
@@ -18,28 +24,49 @@ from sb3_ppo_variants.distributions.head import Head, Parameters
 from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
 
 
+def head_of(distribution: Distribution) -> Head | None:
+    """
+    The head with a distribution's closed forms.
+
+    gSDE counts as a Gaussian: given the state, its action is normal with mean μ(s) and the variance that the noise
+    weights give at s. (States share one noise matrix, which does not matter for a KL per state.) Squashing is a
+    bijection and does not change a KL. sb3-contrib's maskable distribution of MultiBinary actions has two logits per
+    bit, so it is a choice of two for each.
+
+    :param distribution: Any distribution
+    :return: its head; ``None`` for a distribution that is neither SB3's nor one of sb3-contrib's maskable ones
+    """
+    if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)):
+        return Gaussian()
+    if isinstance(distribution, (CategoricalDistribution, MaskableCategoricalDistribution)):
+        return Categorical()
+    if isinstance(distribution, (MultiCategoricalDistribution, MaskableMultiCategoricalDistribution)):
+        return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
+    if isinstance(distribution, BernoulliDistribution):
+        return Bernoulli()
+    return None
+
+
 def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] | None:
     """
     The head with the distribution's closed forms, and the tensors that determine it (with their autograd history).
 
-    gSDE counts as a Gaussian: given the state, its action is normal with mean μ(s) and the variance that the noise
-    weights give at s. (States share one noise matrix, which does not matter for a KL per state.) Squashing is a
-    bijection and does not change a KL.
+    A mask that has been applied is in them: masked logits.
 
     :param distribution: A distribution whose parameters are set, as ``policy.get_distribution`` returns it
-    :return: head and parameters; ``None`` for a distribution that is not one of SB3's
+    :return: head and parameters; ``None`` where ``head_of`` knows no head
     """
+    head = head_of(distribution)
     # SB3's base class only declares the attribute; a distribution of a user's own may lack it.
-    inner = getattr(distribution, "distribution", None)
-    if isinstance(distribution, MultiCategoricalDistribution):
-        sizes = tuple(int(size) for size in distribution.action_dims)
-        return MultiCategorical(sizes), (th.cat([choice.logits for choice in distribution.distribution], dim=-1),)
-    if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)) and isinstance(
-        inner, torch_distributions.Normal
-    ):
-        return Gaussian(), (inner.mean, inner.stddev.log())
-    if isinstance(distribution, CategoricalDistribution) and isinstance(inner, torch_distributions.Categorical):
-        return Categorical(), (inner.logits,)
-    if isinstance(distribution, BernoulliDistribution) and isinstance(inner, torch_distributions.Bernoulli):
-        return Bernoulli(), (inner.logits,)
+    inner: Any = getattr(distribution, "distribution", None)
+    if isinstance(head, MultiCategorical):
+        # Called "distributions" in sb3-contrib.
+        choices = getattr(distribution, "distributions", inner)
+        return head, (th.cat([choice.logits for choice in choices], dim=-1),)
+    if isinstance(head, Gaussian) and isinstance(inner, torch_distributions.Normal):
+        return head, (inner.mean, inner.stddev.log())
+    if isinstance(head, Categorical) and isinstance(inner, torch_distributions.Categorical):
+        return head, (inner.logits,)
+    if isinstance(head, Bernoulli) and isinstance(inner, torch_distributions.Bernoulli):
+        return head, (inner.logits,)
     return None

@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
+from sb3_contrib.common.maskable.policies import (
+    MaskableActorCriticCnnPolicy,
+    MaskableActorCriticPolicy,
+    MaskableMultiInputActorCriticPolicy,
+)
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -33,6 +38,7 @@ _SPOILT_STATISTICS = " VecNormalize's running statistics are spoilt by it: load 
 #: may know what to do with a NaN (a missing value, say).
 _WITHOUT_OWN_CODE = {
     *(ActorCriticPolicy, ActorCriticCnnPolicy, MultiInputActorCriticPolicy),
+    *(MaskableActorCriticPolicy, MaskableActorCriticCnnPolicy, MaskableMultiInputActorCriticPolicy),
     *(FlattenExtractor, NatureCNN, CombinedExtractor),
 }
 

@@ -24,22 +24,27 @@ class Acted(NamedTuple):
     :param obs_tensor: The observations
     :param values: V, shape (E, 1); ``None`` if left for later
     :param log_probs: log π(a|s), shape (E,); ``None`` if left for later
+    :param action_masks: Which actions were allowed, shape (E, ΣD); ``None``: all, or the policy knows no masks
     """
 
     actions: np.ndarray
     obs_tensor: Any = None
     values: th.Tensor | None = None
     log_probs: th.Tensor | None = None
+    action_masks: np.ndarray | None = None
 
 
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
 
-    def act(self, observations: Observations, with_values: bool = True) -> Acted:
+    def act(
+        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+    ) -> Acted:
         """
         :param observations: One per environment
         :param with_values: Whether values and log-probabilities may be read before ``finish``; if not, an actor may
             leave them until then, when they cost less
+        :param action_masks: Which actions are allowed, shape (E, ΣD); ``None``: all
         :return: sampled actions with their values and log-probabilities
         """
 
@@ -97,9 +102,14 @@ def _as_tensor(observations: Observations, device: th.device) -> Any:
     return on_policy_algorithm.obs_as_tensor(observations, device)  # type: ignore[attr-defined]
 
 
+def _if_masked(action_masks: np.ndarray | None) -> dict[str, Any]:
+    # SB3's own policies and buffers have no such argument.
+    return {} if action_masks is None else {"action_masks": action_masks}
+
+
 class PolicyActor:
     """
-    Acts through the policy's own ``forward``: right for every SB3 policy.
+    Acts through the policy's own ``forward``: right for every policy of SB3 and every maskable one of sb3-contrib.
 
     :param policy: The policy
     :param device: Where it lives
@@ -109,15 +119,17 @@ class PolicyActor:
         self.policy = policy
         self.device = device
 
-    def act(self, observations: Observations, with_values: bool = True) -> Acted:
+    def act(
+        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+    ) -> Acted:
         with th.no_grad():
             obs_tensor = _as_tensor(observations, self.device)
-            actions, values, log_probs = self.policy(obs_tensor)
+            actions, values, log_probs = self.policy(obs_tensor, **_if_masked(action_masks))
         on_host = actions.cpu().numpy()
         # Torch's own check lets an infinite σ pass.
         if on_host.dtype.kind == "f" and not np.isfinite(on_host).all():
             raise NonFiniteError(f"The policy's actions are {on_host}")
-        return Acted(on_host, obs_tensor, values, log_probs)
+        return Acted(on_host, obs_tensor, values, log_probs, action_masks)
 
     def store(
         self,
@@ -130,7 +142,8 @@ class PolicyActor:
         actions = acted.actions
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
-        buffer.add(observations, actions, rewards, episode_starts, acted.values, acted.log_probs)  # type: ignore[arg-type]
+        row: Any = (observations, actions, rewards, episode_starts, acted.values, acted.log_probs)
+        buffer.add(*row, **_if_masked(acted.action_masks))
 
     def is_current(self, policy: ActorCriticPolicy) -> bool:
         return policy is self.policy

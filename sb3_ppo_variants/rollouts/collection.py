@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from stable_baselines3.common import callbacks, vec_env
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
@@ -15,12 +16,13 @@ from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.rollouts.acting import Acted, Actor
 from sb3_ppo_variants.rollouts.copies import speed_up_copies
+from sb3_ppo_variants.rollouts.masking import MaskReader
 from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
 from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 
 
 class Learner(Protocol):
-    """What the loop asks of the algorithm that it collects for: SB3's attributes, two methods of our own, no more."""
+    """What the loop asks of the algorithm that it collects for: SB3's attributes, three members of our own, no more."""
 
     policy: ActorCriticPolicy
     action_space: spaces.Space
@@ -28,6 +30,8 @@ class Learner(Protocol):
     gamma: float
     use_sde: bool
     sde_sample_freq: int
+    #: Whether to ask the environments before each act which actions they allow.
+    masks_rollouts: bool
     #: The observations to act on next. Callbacks may replace them, so they are read from here at every step.
     _last_obs: Any
     _last_episode_starts: Any
@@ -69,7 +73,9 @@ def collect_rollouts(
     :return: ``False`` if the callback ended the training
     :raises NonFiniteError: for an observation, action, reward or value that is not finite, naming it; with
         ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``learner`` is told
+    :raises ValueError: an environment has no masks, or one that no policy can act on
     """
+    read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
     _begin(learner, env, callback, rollout_buffer)
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
     actor = _make_actor(learner, rollout_buffer, scanner, 0)
@@ -88,7 +94,8 @@ def collect_rollouts(
     for n_steps in range(n_rollout_steps):
         if learner.use_sde and learner.sde_sample_freq > 0 and n_steps % learner.sde_sample_freq == 0:
             learner.policy.reset_noise(env.num_envs)
-        acted = _act(actor, learner, scanner, with_values, n_steps)
+        masks = None if read_masks is None else read_masks(Place(learner.num_timesteps, n_steps))
+        acted = _act(actor, learner, scanner, with_values, masks, n_steps)
         clipped_actions = within_bounds(learner.policy, learner.action_space, acted.actions)
         new_obs, rewards, dones, infos = env.step(clipped_actions)
         learner.num_timesteps += env.num_envs
@@ -105,6 +112,8 @@ def collect_rollouts(
             dones=dones,
             infos=infos,
         )
+        if read_masks is not None:
+            step_locals["action_masks"] = masks
         callback.update_locals(step_locals)
         if not callback.on_step():
             actor.catch_up(rollout_buffer)
@@ -158,10 +167,17 @@ def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: d
 _ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
 
 
-def _act(actor: Actor, learner: Learner, scanner: RolloutScanner, with_values: bool, rollout_step: int) -> Acted:
+def _act(
+    actor: Actor,
+    learner: Learner,
+    scanner: RolloutScanner,
+    with_values: bool,
+    action_masks: np.ndarray | None,
+    rollout_step: int,
+) -> Acted:
     observations = learner._last_obs
     try:
-        return actor.act(observations, with_values)
+        return actor.act(observations, with_values, action_masks)
     except _ACTING_FAILS as error:
         fault = scanner.acting_fault(observations, Place(learner.num_timesteps, rollout_step), error)
         if fault is not None:
@@ -179,9 +195,11 @@ def _make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner
         raise
 
 
-#: Callbacks known not to read ``values`` or ``log_probs`` from their locals at a step: exactly SB3's own. Others say so
-#: by a class attribute ``reads_step_values = False`` of their own (not an inherited one).
+#: Callbacks known not to read ``values`` or ``log_probs`` from their locals at a step: exactly SB3's own, and
+#: sb3-contrib's for masks. Others say so by a class attribute ``reads_step_values = False`` of their own (not an
+#: inherited one).
 _SB3_CALLBACKS = {c for c in vars(callbacks).values() if isinstance(c, type) and issubclass(c, BaseCallback)}
+_SB3_CALLBACKS.add(MaskableEvalCallback)
 #: What is called at a step and at the end of a rollout, whose locals are the last step's.
 _CALLBACK_METHODS = (
     *("_on_step", "on_step", "update_locals", "update_child_locals", "_on_event"),

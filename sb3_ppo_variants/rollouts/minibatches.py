@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
 from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 from sb3_ppo_variants.rollouts.rows import Rows
 
-_SB3_BUFFERS = (RolloutBuffer, DictRolloutBuffer)
+_SB3_BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
 _DRAWING = ("get", "_get_samples", "swap_and_flatten")
-#: What ``RolloutBuffer.get`` flattens.
-_FLATTENED = ("actions", "values", "log_probs", "advantages", "returns")
+#: What a buffer's ``get`` flattens beside the observations, where it has it.
+_FLATTENED = ("actions", "values", "log_probs", "advantages", "returns", "action_masks")
 
 
 class Minibatch(NamedTuple):
@@ -87,7 +88,7 @@ def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:
 def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     """
     :param buffer: Any rollout buffer
-    :return: whether it is exactly one of SB3's, so that its rows can be drawn for it
+    :return: whether it is exactly one of SB3's or of sb3-contrib's maskable ones, so that its rows can be drawn for it
     """
     kind = type(buffer)
     return kind in _SB3_BUFFERS and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
@@ -113,7 +114,7 @@ def flatten(buffer: RolloutBuffer) -> None:
         observations.update({key: buffer.swap_and_flatten(array) for key, array in observations.items()})
     else:
         buffer.observations = buffer.swap_and_flatten(observations)
-    for name in _FLATTENED:
+    for name in filter(vars(buffer).__contains__, _FLATTENED):
         setattr(buffer, name, buffer.swap_and_flatten(getattr(buffer, name)))
     buffer.generator_ready = True
 
@@ -128,6 +129,7 @@ def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
         samples.old_log_prob,
         samples.advantages,
         samples.returns,
+        getattr(samples, "action_masks", None),
     )
 
 

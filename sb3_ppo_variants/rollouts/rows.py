@@ -2,7 +2,7 @@
 What a row of a rollout carries, named once for both backends.
 
 A new field is declared here, filled where rows are made (``minibatches._as_rows``, ``flat_rollout`` of the closed form)
-and collected where steps are stored (``Actor.store``).
+and collected where steps are stored (``Actor.store``). What the policy's methods have to be given is in ``conditions``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,6 +26,7 @@ class Rows:
     :param old_log_prob: log π_old, shape (B,)
     :param advantages: shape (B,)
     :param returns: targets of the critic, shape (B,)
+    :param action_masks: whether each action is allowed, shape (B, ΣD); ``None`` for a policy without masks
     :param old_parameters: parameters of the old policy's distributions, one array of B rows each; empty where no KL
         needs them, and where the distribution has no closed form
     """
@@ -36,10 +37,16 @@ class Rows:
     old_log_prob: Array
     advantages: Array
     returns: Array
+    action_masks: Array | None = None
     old_parameters: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.advantages)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What else the policy's methods are given to evaluate the rows, by the names of their arguments."""
+        return {} if self.action_masks is None else {"action_masks": self.action_masks}
 
     def select(self, which: Any) -> "Rows":
         """
@@ -61,6 +68,8 @@ class Rows:
 
 def _parts(field: Any, n_parts: int, size: int) -> Iterable[Any]:
     """The field of each part, in order."""
+    if field is None:
+        return repeat(None)
     if isinstance(field, tuple):
         return zip(*(_parts(array, n_parts, size) for array in field), strict=True) if field else repeat(())
     # Iterating over an array with one more axis costs a fraction of slicing it again and again.
@@ -69,6 +78,8 @@ def _parts(field: Any, n_parts: int, size: int) -> Iterable[Any]:
 
 
 def _select(field: Any, which: Any) -> Any:
+    if field is None:
+        return None
     if isinstance(field, dict):
         return {key: array[which] for key, array in field.items()}
     if isinstance(field, tuple):

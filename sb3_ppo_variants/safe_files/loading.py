@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import check_for_correct_spaces
 
@@ -20,6 +21,7 @@ from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, seq
 from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
     attribute_of,
+    policies_by_name,
     policy_kwargs_from_data,
     setting_from_data,
     setting_names,
@@ -59,14 +61,16 @@ def load_safe(
     document, tensors = read_safe(found)
     try:
         state = _state(cls, document, given)
-        policy_class = policy_class or _policy_class(cls, document["policy"])
+        policy_class = policy_class or _policy_class(cls, document["policy"], state["use_masking"])
         weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
         moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
         if "policy_kwargs" not in given:
             state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
-            arguments |= {"use_sde": bool(given.get("use_sde", state["use_sde"])), **state["policy_kwargs"]}
+            arguments |= state["policy_kwargs"]
+            if not issubclass(policy_class, MaskableActorCriticPolicy):
+                arguments["use_sde"] = bool(given.get("use_sde", state["use_sde"]))
             check_fits(policy_class, arguments, weights)
         if env is not None:
             env = cls._wrap_env(env, state["verbose"])
@@ -114,7 +118,8 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     missing = {"n_steps", "gamma", "learning_rate", "use_sde", "verbose", "seed", "stats_window_size"} - set(settings)
     if missing - set(left_out):
         raise SafeFileError(f"settings has no {sorted(missing)[0]}.")
-    state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
+    state |= {name: state.get(name, False) for name in ("use_sde", "use_masking")}
+    state["verbose"] = state.get("verbose", 0)
     if "n_steps" not in state:
         state["n_steps"] = given["n_steps"]
     state |= _rollout_buffer(document, given)
@@ -147,10 +152,11 @@ def _check_action_space(space: spaces.Space) -> None:
         raise SafeFileError("action_space has bounds that are not finite.")
 
 
-def _policy_class(cls: type[SafeAlgorithm], data: Any) -> Any:
+def _policy_class(cls: type[SafeAlgorithm], data: Any, use_masking: bool) -> Any:
     policy = mapping(data, "policy", optional=("alias", "class"))
     if "alias" in policy:
-        return cls.policy_aliases[text(policy["alias"], "policy", cls.policy_aliases)]
+        known = policies_by_name(cls, use_masking)
+        return known[text(policy["alias"], "policy", known)]
     name = text(policy.get("class"), "policy")
     raise SafeFileError(
         f"The policy is a class of its author's own, {name!r}, which no file brings: pass policy_class=... to "

@@ -7,6 +7,7 @@ import torch as th
 from gymnasium import spaces
 from torch.overrides import TorchFunctionMode
 
+from sb3_ppo_variants.rollouts.masking import mask_sizes
 from sb3_ppo_variants.safe_files.schema import SafeFileError
 
 
@@ -66,7 +67,10 @@ def check_rollout_size(state: dict[str, Any], at_most: int) -> None:
     :raises SafeFileError: its rollout buffer would be larger
     """
     n_steps, n_envs = state["n_steps"], state["n_envs"]
-    n_bytes = n_steps * n_envs * (_row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24)
+    row = _row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24
+    if state["use_masking"]:
+        row += 4 * sum(mask_sizes(state["action_space"]) or [])
+    n_bytes = n_steps * n_envs * row
     if n_bytes > at_most:
         raise SafeFileError(
             f"n_steps={n_steps} with {n_envs} environments asks for a rollout buffer of {n_bytes:.3g} bytes, more than "

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch as th
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
@@ -20,6 +21,7 @@ from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
     attribute_of,
     plain,
+    policies_by_name,
     policy_kwargs_as_data,
     setting_as_data,
     setting_names,
@@ -32,7 +34,8 @@ SCHEMA = 1
 COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
 #: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
-_SB3_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
+#: The buffers that follow from the observation space and the policy.
+_KNOWN_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
 
 
 def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
@@ -65,7 +68,7 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
 
 
 def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Collection[str]) -> dict[str, Any]:
-    aliases = {policy: alias for alias, policy in model.policy_aliases.items()}
+    aliases = {policy: alias for alias, policy in policies_by_name(type(model), model.use_masking).items()}
     policy_class: Any = model.policy_class
     known = {"alias": aliases[policy_class]} if policy_class in aliases else {"class": policy_class.__name__[:200]}
     buffer_class = model.rollout_buffer_class
@@ -80,7 +83,7 @@ def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Co
         "versions": _versions(),
         "policy": known,
         "policy_kwargs": None if "policy_kwargs" in exclude else policy_kwargs_as_data(model.policy_kwargs),
-        "rollout_buffer": None if buffer_class in _SB3_BUFFERS else buffer_class.__name__[:200],
+        "rollout_buffer": None if buffer_class in _KNOWN_BUFFERS else buffer_class.__name__[:200],
         "rollout_buffer_kwargs": None
         if "rollout_buffer_kwargs" in exclude
         else plain("rollout_buffer_kwargs", model.rollout_buffer_kwargs),

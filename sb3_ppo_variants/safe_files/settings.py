@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
@@ -44,6 +44,10 @@ class SafeAlgorithm(OnPolicyAlgorithm):
     family: ClassVar[dict[str, type["SafeAlgorithm"]]] = {}
     #: The settings that may be schedules.
     coefficients: ClassVar[tuple[str, ...]]
+    #: The policies that a file may name, where there are action masks.
+    maskable_policy_aliases: ClassVar[dict[str, type[BasePolicy]]]
+    #: Whether the policy takes action masks.
+    use_masking: bool
     #: The checks of its arguments: functions of name and value that raise ``ValueError`` or ``TypeError``.
     checks: ClassVar[dict[str, Callable[[str, Any], None]]]
     #: Name of the class that saved the file, while a file is loaded; afterwards, the model's own ``family_name``.
@@ -52,6 +56,15 @@ class SafeAlgorithm(OnPolicyAlgorithm):
     _given_to_load: frozenset[str]
     #: How many updates were skipped because a number was not finite.
     _n_nonfinite_updates: int
+
+
+def policies_by_name(cls: type[SafeAlgorithm], use_masking: bool) -> dict[str, type[BasePolicy]]:
+    """
+    :param cls: An algorithm
+    :param use_masking: Whether its policies take action masks
+    :return: the policies that a file may name
+    """
+    return cls.maskable_policy_aliases if use_masking else cls.policy_aliases
 
 
 def setting_names(cls: type) -> list[str]:

@@ -6,7 +6,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, distribution_at, divergence, parameters_of
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind
@@ -53,7 +53,7 @@ class AutogradConstrainedUpdate:
 
     def evaluate(self) -> PolicyEvaluation:
         """The policy's numbers at its present parameters, with their autograd history."""
-        distribution = self.policy.get_distribution(self.rows.observations)
+        distribution = distribution_at(self.policy, self.rows)
         log_prob = distribution.log_prob(self.actions)
         log_ratio = log_prob - self.rows.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
@@ -67,7 +67,7 @@ class AutogradConstrainedUpdate:
         constraint = self.before.constraint
         if sub_sampling_factor > 1:
             thinned = self.rows.select(slice(None, None, sub_sampling_factor))
-            distribution = self.policy.get_distribution(thinned.observations)
+            distribution = distribution_at(self.policy, thinned)
             log_ratio = distribution.log_prob(self.actions[::sub_sampling_factor]) - thinned.old_log_prob
             constraint = self._divergences(distribution, log_ratio, sub_sampling_factor)[0]
         return fisher_product_of(constraint, self._flat)

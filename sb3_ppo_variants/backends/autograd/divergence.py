@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.objectives import k3_estimate
@@ -47,7 +47,7 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     chunks: list[Parameters] = []
     with th.no_grad():
         for rows in rollout:
-            found = head_and_parameters(policy.get_distribution(rows.observations))
+            found = head_and_parameters(distribution_at(policy, rows))
             if found is None:
                 break
             chunks.append(tuple(parameter.detach().clone() for parameter in found[1]))
@@ -55,20 +55,34 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     return tuple(th.cat(parts) for parts in zip(*chunks, strict=True))
 
 
-def distribution_after_evaluation(policy: ActorCriticPolicy, observations: PyTorchObs) -> Distribution:
+def distribution_at(policy: ActorCriticPolicy, rows: Rows) -> Distribution:
     """
-    The distribution at observations for which ``policy.evaluate_actions`` has just been called.
+    :param policy: The policy
+    :param rows: B rows
+    :return: its distribution there, with its autograd history
+    """
+    return policy.get_distribution(rows.observations, **rows.conditions)
 
-    SB3's own methods leave it in ``policy.action_dist``; a policy that overrides them may not, and is asked again.
+
+#: What leaves the distribution in ``policy.action_dist``.
+_LEAVING = ("evaluate_actions", "_get_action_dist_from_latent")
+
+
+def distribution_after_evaluation(policy: ActorCriticPolicy, rows: Rows) -> Distribution:
+    """
+    The distribution at rows for which ``policy.evaluate_actions`` has just been called.
+
+    SB3's own methods and sb3-contrib's maskable ones leave it in ``policy.action_dist``; a policy that overrides them
+    may not, and is asked again.
 
     :param policy: The policy
-    :param observations: The observations that were evaluated
+    :param rows: The rows that were evaluated
     :return: the distribution, with its autograd history
     """
-    names = ("evaluate_actions", "_get_action_dist_from_latent")
-    if all(getattr(type(policy), name) is getattr(ActorCriticPolicy, name) for name in names):
-        return policy.action_dist
-    return policy.get_distribution(observations)
+    for known in (ActorCriticPolicy, MaskableActorCriticPolicy):
+        if all(getattr(type(policy), name, None) is getattr(known, name) for name in _LEAVING):
+            return policy.action_dist
+    return distribution_at(policy, rows)
 
 
 def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:
@@ -97,7 +111,7 @@ def mean_divergence(
     total, n_rows = 0.0, 0
     with th.no_grad():
         for rows in rollout:
-            distribution = policy.get_distribution(rows.observations)
+            distribution = distribution_at(policy, rows)
             log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
             old = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in old_parameters)
             total += float(divergence(distribution, old, log_prob - rows.old_log_prob).double().sum())

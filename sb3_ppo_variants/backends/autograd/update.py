@@ -91,7 +91,9 @@ class AutogradUpdate:
 
     def evaluate(self, minibatch: Rows) -> AutogradEvaluation:
         actions = as_evaluated(minibatch.actions, self.policy.action_space)
-        values, log_prob, entropy = self.policy.evaluate_actions(minibatch.observations, actions)
+        values, log_prob, entropy = self.policy.evaluate_actions(
+            minibatch.observations, actions, **minibatch.conditions
+        )
         log_ratio = log_prob - minibatch.old_log_prob
         advantages = self.normalize_advantage(minibatch.advantages)
 
@@ -105,7 +107,7 @@ class AutogradUpdate:
             value_loss = objective.value_loss.mean(values.flatten(), minibatch.old_values, minibatch.returns)
             loss = loss + objective.vf_coef * value_loss
         if objective.kl_coef > 0:
-            distribution = distribution_after_evaluation(self.policy, minibatch.observations)
+            distribution = distribution_after_evaluation(self.policy, minibatch)
             loss = loss + objective.kl_coef * divergence(distribution, minibatch.old_parameters, log_ratio).mean()
         with th.no_grad():
             ratio = th.exp(log_ratio)

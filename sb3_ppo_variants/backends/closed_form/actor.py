@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.binding import Attachments
+from sb3_ppo_variants.backends.closed_form.rollout import flat_masks
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
 from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
@@ -48,7 +49,9 @@ class ClosedFormActor:
             if not np.isfinite(np.exp(log_std)).all():
                 raise NonFiniteError(f"The actions' standard deviation is not finite: log_std is {log_std},")
 
-    def act(self, observations: Observations, with_values: bool = True) -> Acted:
+    def act(
+        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+    ) -> Acted:
         network = self.network
         features = network.features(observations)
         output = network.pi.forward(features)[-1]
@@ -56,19 +59,15 @@ class ClosedFormActor:
         # only if all its terms are.
         if not math.isfinite(np.add.reduce(output, None)):
             raise NonFiniteError(f"The policy's output is {output}")
-        parameters = network.parameters(output)
+        parameters = network.parameters(output, action_masks)
         actions = self._sample(parameters)
+        shaped = actions.reshape(-1, *self._action_shape)  # type: ignore[misc]
         if not with_values and self._stores_exactly:
-            return Acted(actions.reshape(-1, *self._action_shape))  # type: ignore[misc]
+            return Acted(shaped, action_masks=action_masks)
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.
         values = network.vf.forward(features)[-1].copy()
-        return Acted(
-            actions.reshape(-1, *self._action_shape),  # type: ignore[misc]
-            th.as_tensor(observations),
-            th.from_numpy(values),
-            th.from_numpy(log_probs),
-        )
+        return Acted(shaped, th.as_tensor(observations), th.from_numpy(values), th.from_numpy(log_probs), action_masks)
 
     def store(
         self,
@@ -78,8 +77,8 @@ class ClosedFormActor:
         rewards: np.ndarray,
         episode_starts: np.ndarray,
     ) -> None:
-        # Straight into the arrays: exactly SB3's RolloutBuffer is known to be there, and its add() makes a copy of
-        # each array first.
+        # Straight into the arrays: the buffer is known to be exactly SB3's or sb3-contrib's, whose add() makes a copy
+        # of each array first.
         row = buffer.pos
         n_envs = buffer.n_envs
         if self._is_discrete:
@@ -88,6 +87,8 @@ class ClosedFormActor:
         buffer.actions[row] = acted.actions.reshape(n_envs, -1)
         buffer.rewards[row] = rewards
         buffer.episode_starts[row] = episode_starts
+        if acted.action_masks is not None:
+            buffer.action_masks[row] = acted.action_masks  # type: ignore[attr-defined]
         if acted.values is None or acted.log_probs is None:
             self._n_left += 1
         else:
@@ -113,7 +114,8 @@ class ClosedFormActor:
         network, shape = self.network, (steps.stop - steps.start, buffer.n_envs)
         features = network.features(buffer.observations[steps].reshape(-1, *buffer.obs_shape))
         actions = network.actions(buffer.actions[steps].reshape(-1, buffer.action_dim))
-        parameters = network.parameters(network.pi.forward(features)[-1])
+        masks = flat_masks(buffer, steps)
+        parameters = network.parameters(network.pi.forward(features)[-1], masks)
         buffer.log_probs[steps] = network.head.log_prob(parameters, actions).reshape(shape)
         buffer.values[steps] = network.vf.forward(features)[-1].reshape(shape)
 

@@ -5,19 +5,13 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.distributions import (
-    BernoulliDistribution,
-    CategoricalDistribution,
-    DiagGaussianDistribution,
-    MultiCategoricalDistribution,
-)
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 
 from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
-from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, Head, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions import Categorical, Head, MultiCategorical, Parameters, head_of, masked_logits
 from sb3_ppo_variants.distributions.categorical import log_softmax
 from sb3_ppo_variants.rollouts.acting import Observations
 
@@ -72,21 +66,12 @@ class ClosedFormActorCritic:
         widest = max(max(layer.weight.shape) for layer in (*self.pi.layers, *self.vf.layers))
         #: Rows at once of a pass over a whole rollout, whose memory they bound.
         self.chunk_rows = min(max(CHUNK_NUMBERS // widest, LEAST_ROWS), MOST_ROWS)
-        self.head = self._make_head()
+        head = head_of(policy.action_dist)
+        if head is None:
+            raise TypeError(f"The closed form has no head for a {type(policy.action_dist).__name__}.")
+        self.head: Head = head
         space = policy.observation_space
         self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
-
-    def _make_head(self) -> Head:
-        distribution = self.policy.action_dist
-        if isinstance(distribution, CategoricalDistribution):
-            return Categorical()
-        if isinstance(distribution, MultiCategoricalDistribution):
-            return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
-        if isinstance(distribution, BernoulliDistribution):
-            return Bernoulli()
-        if isinstance(distribution, DiagGaussianDistribution):
-            return Gaussian()
-        raise TypeError(f"The closed form has no head for a {type(distribution).__name__}.")
 
     @property
     def actor_parameters(self) -> list[th.nn.Parameter]:
@@ -130,13 +115,15 @@ class ClosedFormActorCritic:
 
     # ---- Forward ----
 
-    def parameters(self, output: np.ndarray) -> Parameters:
+    def parameters(self, output: np.ndarray, action_masks: np.ndarray | None = None) -> Parameters:
         """
         :param output: The policy network's output, shape (B, n_outputs)
+        :param action_masks: Which actions are allowed, same shape; ``None``: all
         :return: the head's parameters
         """
         if self.log_std is not None:
             return output, self.log_std
+        output = masked_logits(output, action_masks)
         if isinstance(self.head, Categorical):
             return (log_softmax(output),)
         if isinstance(self.head, MultiCategorical):

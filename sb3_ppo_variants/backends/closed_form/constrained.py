@@ -44,7 +44,7 @@ class ClosedFormConstrainedUpdate:
 
     def _forward(self) -> tuple[list[np.ndarray], Parameters, np.ndarray]:
         passed = self.network.pi.forward(self.rows.observations)
-        parameters = self.network.parameters(passed[-1])
+        parameters = self.network.parameters(passed[-1], self.rows.action_masks)
         log_ratio = self.network.head.log_prob(parameters, self.rows.actions) - self.rows.old_log_prob
         return passed, parameters, log_ratio
 
@@ -83,8 +83,9 @@ class ClosedFormConstrainedUpdate:
 
     def fisher_product(self, sub_sampling_factor: int) -> Product:
         network = self.network
-        passed = network.pi.forward(np.ascontiguousarray(self.rows.observations[::sub_sampling_factor]))
-        parameters = network.parameters(passed[-1])
+        thinned = self.rows.select(slice(None, None, sub_sampling_factor))
+        passed = network.pi.forward(np.ascontiguousarray(thinned.observations))
+        parameters = network.parameters(passed[-1], thinned.action_masks)
         scale = 1 / (len(passed[0]) * self._averaged_dims())
 
         def product(vector: th.Tensor) -> th.Tensor:

@@ -4,6 +4,14 @@ from types import ModuleType
 
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from sb3_contrib.common.maskable.distributions import (
+    MaskableBernoulliDistribution,
+    MaskableCategorical,
+    MaskableCategoricalDistribution,
+    MaskableMultiCategoricalDistribution,
+)
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common import distributions, on_policy_algorithm, policies
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import (
@@ -21,11 +29,16 @@ from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
 from sb3_ppo_variants.rollouts.originals import has_own, is_replaced, replaced_method
 
+#: The policies whose forward pass it knows, with the buffer of each.
+_POLICIES = {ActorCriticPolicy: RolloutBuffer, MaskableActorCriticPolicy: MaskableRolloutBuffer}
 _DISTRIBUTIONS = (
     DiagGaussianDistribution,
     CategoricalDistribution,
     MultiCategoricalDistribution,
     BernoulliDistribution,
+    MaskableCategoricalDistribution,
+    MaskableMultiCategoricalDistribution,
+    MaskableBernoulliDistribution,
 )
 #: Methods that the closed form replaces: a user's own, on an instance or on a class, would be ignored.
 _CALLS = ("__call__", "_call_impl", "_compiled_call_impl", "forward")
@@ -40,21 +53,25 @@ _POLICY_METHODS = (
     "_get_action_dist_from_latent",
     "obs_to_tensor",
 )
-_DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy")
-_TORCH_DISTRIBUTION_METHODS = ("sample", "rsample", "log_prob", "entropy")
+_MASKING = ("apply_masking",)
+_DISTRIBUTION_METHODS = ("proba_distribution", "sample", "mode", "get_actions", "log_prob", "entropy", *_MASKING)
+_TORCH_DISTRIBUTION_METHODS = ("sample", "rsample", "log_prob", "entropy", *_MASKING)
 _BUFFER_METHODS = ("add", "get", "_get_samples", "compute_returns_and_advantage", "swap_and_flatten", "to_torch")
 _OPTIMIZER_METHODS = ("step", "zero_grad")
 
 _MODULES: tuple[type[th.nn.Module], ...] = (th.nn.Linear, th.nn.Flatten, th.nn.Sequential, *ACTIVATIONS)
-_TORCH_DISTRIBUTIONS = (th.distributions.Normal, th.distributions.Categorical, th.distributions.Bernoulli)
+_TORCH_DISTRIBUTIONS = (
+    *(th.distributions.Normal, th.distributions.Categorical, th.distributions.Bernoulli),
+    MaskableCategorical,
+)
 #: The classes whose methods the closed form replaces.
 _REPLACED: tuple[tuple[type, tuple[str, ...]], ...] = (
-    *((kind, _POLICY_METHODS) for kind in (ActorCriticPolicy, MlpExtractor, FlattenExtractor)),
+    *((kind, _POLICY_METHODS) for kind in (*_POLICIES, MlpExtractor, FlattenExtractor)),
     *((kind, _CALLS) for kind in _MODULES),
     *((kind, _DISTRIBUTION_METHODS) for kind in _DISTRIBUTIONS),
     *((kind, _TORCH_DISTRIBUTION_METHODS) for kind in _TORCH_DISTRIBUTIONS),
     *((kind, ("extract_features",)) for kind in (BaseModel, BasePolicy)),  # called through super()
-    (RolloutBuffer, _BUFFER_METHODS),
+    *((kind, _BUFFER_METHODS) for kind in _POLICIES.values()),
     (th.optim.Adam, _OPTIMIZER_METHODS),
     (th.Tensor, ("backward",)),
 )
@@ -79,12 +96,13 @@ def why_not_closed_form(
     :param observation_space: The policy's observation space
     :return: the first reason why it cannot run; ``None`` if it can
     """
-    if type(policy) is not ActorCriticPolicy:
+    if type(policy) not in _POLICIES:
         return f"the policy is a {type(policy).__name__}, not SB3's MlpPolicy"
     if isinstance(observation_space, spaces.Dict):
         return "the observations are a Dict"
-    if type(buffer) is not RolloutBuffer:
-        return f"the rollout buffer is a {type(buffer).__name__}, not SB3's RolloutBuffer"
+    known_buffer = _POLICIES[type(policy)]
+    if type(buffer) is not known_buffer:
+        return f"the rollout buffer is a {type(buffer).__name__}, not a plain {known_buffer.__name__}"
     reason = _why_not_overridden(policy, buffer) or _why_not_networks(policy)
     if reason is not None:
         return reason

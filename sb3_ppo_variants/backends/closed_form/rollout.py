@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
@@ -59,10 +60,21 @@ class FlatRollout:
             yield rows, self.network.features(self.rows.observations[rows])
 
 
+def flat_masks(buffer: RolloutBuffer, steps: slice = slice(None)) -> np.ndarray | None:
+    """
+    :param buffer: A buffer of SB3's or sb3-contrib's own type
+    :param steps: Which steps of it; in a flattened one, which rows
+    :return: whether each action was allowed, one row each, shape (N, ΣD); ``None`` for a buffer without masks
+    """
+    if not isinstance(buffer, MaskableRolloutBuffer):
+        return None
+    return buffer.action_masks[steps].reshape(-1, buffer.mask_dims) != 0
+
+
 def flat_rollout(buffer: RolloutBuffer, network: ClosedFormActorCritic) -> FlatRollout:
     """
-    :param buffer: A full buffer of SB3's own type; flattened in place, as its ``get`` does once per rollout: callbacks
-        see SB3's shapes after an update, and nothing is stored twice
+    :param buffer: A full buffer of SB3's or sb3-contrib's own type; flattened in place, as its ``get`` does once per
+        rollout: callbacks see SB3's shapes after an update, and nothing is stored twice
     :param network: Converts observations and actions
     :return: its rows
     """
@@ -78,5 +90,6 @@ def flat_rollout(buffer: RolloutBuffer, network: ClosedFormActorCritic) -> FlatR
         old_log_prob=log_probs,
         advantages=advantages,
         returns=returns,
+        action_masks=flat_masks(buffer),
     )
     return FlatRollout(network, rows)

@@ -97,7 +97,7 @@ class ClosedFormUpdate:
     def evaluate(self, minibatch: Rows) -> ClosedFormEvaluation:
         network = self.network
         pi = network.pi.forward(minibatch.observations)
-        parameters = network.parameters(pi[-1])
+        parameters = network.parameters(pi[-1], minibatch.action_masks)
         log_prob, slopes = network.head.log_prob_and_slope(parameters, minibatch.actions)
         log_ratio = log_prob - minibatch.old_log_prob
         vf = None if self.objective.value_loss is None else network.vf.forward(minibatch.observations)
@@ -156,8 +156,10 @@ class ClosedFormUpdate:
 
     def _parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
         """Row slices and their distributions now, first to last; each is valid until the next."""
+        masks = self.rollout.rows.action_masks
         for rows, features in self.rollout.features_in_order():
-            yield rows, self.network.parameters(self.network.pi.forward(features)[-1])
+            output = self.network.pi.forward(features)[-1]
+            yield rows, self.network.parameters(output, None if masks is None else masks[rows])
 
     def _parameters_of_all_rows(self) -> Parameters:
         # Copies: the arrays are the network's own, and log σ is about to move.

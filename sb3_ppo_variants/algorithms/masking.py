@@ -1,0 +1,149 @@
+"""Invalid-action masking: which policies and buffers it needs, and what ``learn`` and ``predict`` are given."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from sb3_ppo_variants.rollouts.masking import MaskChecker, mask_sizes
+
+
+class MaskingChoice(OnPolicyAlgorithm):
+    """
+    An on-policy algorithm whose environments may say which actions are invalid.
+
+    Masks change the policy's distributions, which then hold only the allowed actions, and nothing else: every
+    algorithm takes them. Policies, buffers and distributions are sb3-contrib's.
+    """
+
+    #: The policies by name, as ``policy_aliases`` has them, where there are masks.
+    maskable_policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = MaskablePPO.policy_aliases
+
+    use_masking: bool = False
+    #: Whether the environments are asked for masks in the present ``learn``.
+    masks_rollouts: bool = False
+    _warned_of_no_masks: bool = False
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if self.use_masking and policy_name in self.maskable_policy_aliases:
+            return self.maskable_policy_aliases[policy_name]
+        return super()._get_policy_from_name(policy_name)
+
+    def _setup_model(self) -> None:
+        is_maskable = issubclass(self.policy_class, MaskableActorCriticPolicy)
+        if self.use_masking and not is_maskable:
+            raise ValueError(
+                f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
+                "from sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy, or pass a name, such as "
+                '"MlpPolicy".'
+            )
+        self.use_masking = self.masks_rollouts = is_maskable
+        if not is_maskable:
+            super()._setup_model()
+            return
+        self._set_up_masking()
+        # SB3 passes use_sde to every policy, and sb3-contrib's have no such argument.
+        policy_class, self.policy_class = self.policy_class, _without_use_sde(self.policy_class)  # type: ignore[assignment]
+        try:
+            super()._setup_model()
+        finally:
+            self.policy_class = policy_class
+
+    def _set_up_masking(self) -> None:
+        if self.use_sde or mask_sizes(self.action_space) is None:
+            raise ValueError(
+                f"use_masking=True with the action space {self.action_space}{' and use_sde=True' * self.use_sde}: "
+                "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension."
+            )
+        has_dict = isinstance(self.observation_space, spaces.Dict)
+        known = MaskableDictRolloutBuffer if has_dict else MaskableRolloutBuffer
+        given = self.rollout_buffer_class
+        if given is not None and not issubclass(given, MaskableRolloutBuffer | MaskableDictRolloutBuffer):
+            raise ValueError(
+                f"use_masking=True needs a rollout buffer that keeps the masks, and {given.__name__} does not: derive "
+                f"it from sb3_contrib.common.maskable.buffers.{known.__name__}, or pass rollout_buffer_class=None."
+            )
+        self.rollout_buffer_class = given or known
+
+    def _choose_masking(self, use_masking: bool | None) -> None:
+        """
+        :param use_masking: As given to ``learn``; ``None``: as the model was made
+        :raises ValueError: masks are asked for, and the model was made without
+        """
+        if use_masking and not self.use_masking:
+            raise ValueError(
+                f"learn(use_masking=True): this model was made without masks; {type(self).__name__}(..., "
+                "use_masking=True) makes one with them."
+            )
+        self.masks_rollouts = self.use_masking if use_masking is None else use_masking
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        action_masks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        As in SB3; a model with masks warns once if it is given none, because it then also takes invalid actions.
+
+        :param observation: One observation, or one per environment
+        :param state: Passed on; of recurrent policies
+        :param episode_start: Passed on; of recurrent policies
+        :param deterministic: Whether to take the likeliest action instead of a sample
+        :param action_masks: Which actions are allowed, as ``env.action_masks()`` or, for several environments,
+            ``sb3_contrib.common.maskable.utils.get_action_masks(env)`` says
+        :return: the actions, and ``state``
+        :raises ValueError: masks for a model without, or of another shape than the action space, or that allow nothing
+        """
+        if not self.use_masking:
+            if action_masks is not None:
+                raise ValueError(
+                    f"predict(action_masks=...): this model was made without masks; {type(self).__name__}(..., "
+                    "use_masking=True) makes one with them."
+                )
+            return super().predict(observation, state, episode_start, deterministic)
+        if action_masks is None:
+            self._warn_of_no_masks()
+        else:
+            self._check_masks(np.asarray(action_masks))
+        policy: Any = self.policy
+        actions: tuple[np.ndarray, tuple[np.ndarray, ...] | None]
+        actions = policy.predict(observation, state, episode_start, deterministic, action_masks=action_masks)
+        return actions
+
+    def _warn_of_no_masks(self) -> None:
+        if not self._warned_of_no_masks:
+            self._warned_of_no_masks = True
+            warnings.warn(
+                "predict() without action_masks: this model was trained with masks and now also takes invalid actions. "
+                "Pass action_masks=env.action_masks(). SB3's evaluate_policy and EvalCallback know no masks: use "
+                "those of sb3_contrib.common.maskable. (Said once.)",
+                stacklevel=3,
+            )
+
+    def _check_masks(self, masks: np.ndarray) -> None:
+        check = MaskChecker(self.action_space)
+        if masks.size == 0 or masks.size % check.width != 0:
+            raise check.misshapen([masks], "in predict")
+        check(masks.reshape(-1, check.width), "in predict")
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "masks_rollouts", "_warned_of_no_masks"]
+
+
+def _without_use_sde(policy_class: type) -> Callable[..., Any]:
+    @functools.wraps(policy_class, updated=())
+    def make(*args: Any, use_sde: bool, **kwargs: Any) -> Any:  # noqa: ARG001
+        return policy_class(*args, **kwargs)
+
+    return make

@@ -1,0 +1,115 @@
+"""Action masks: read from the environments, and refused where no policy can act on them."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, get_action_masks, is_masking_supported
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_ppo_variants.nonfinite.rollout import Place
+
+
+def mask_sizes(action_space: spaces.Space) -> list[int] | None:
+    """
+    :param action_space: The action space
+    :return: how many entries a mask has for each independent choice, in order: [n] for Discrete, ``nvec`` for
+        MultiDiscrete, 2 per bit ("no", "yes") for MultiBinary; ``None`` for a space that takes no masks
+    """
+    if isinstance(action_space, spaces.Discrete):
+        return [int(action_space.n)]
+    if isinstance(action_space, spaces.MultiDiscrete) and action_space.nvec.ndim == 1:
+        sizes: list[int] = action_space.nvec.tolist()
+        return sizes
+    if isinstance(action_space, spaces.MultiBinary) and isinstance(action_space.n, int):
+        return [2] * action_space.n
+    return None
+
+
+class MaskChecker:
+    """
+    Refuses masks of another shape, with entries that are not true or false, or that allow nothing.
+
+    :param action_space: Discrete, MultiDiscrete or MultiBinary
+    """
+
+    def __init__(self, action_space: spaces.Space):
+        sizes = mask_sizes(action_space) or [0]
+        self.width = sum(sizes)
+        self._starts = np.cumsum([0, *sizes[:-1]])
+
+    def __call__(self, masks: np.ndarray, where: object) -> None:
+        """
+        :param masks: shape (E, ΣD)
+        :param where: In what step, for the error
+        :raises ValueError: it names the environment
+        """
+        if masks.dtype != np.bool_:
+            self._require_zeros_and_ones(masks, where)
+        # One choice, the usual case, is not worth a reduceat.
+        allows = masks.any(1) if len(self._starts) == 1 else np.logical_or.reduceat(masks, self._starts, 1).all(1)
+        if not allows.all():
+            env_index = int(allows.argmin())
+            of_what = " for one of the choices" if len(self._starts) > 1 else ""
+            raise ValueError(
+                f"The action mask of environment {env_index} allows no action{of_what} ({where}): {masks[env_index]}. "
+                "It has to allow at least one; an episode without a legal action has to end before."
+            )
+
+    def _require_zeros_and_ones(self, masks: np.ndarray, where: object) -> None:
+        fit = np.broadcast_to((masks == 0) | (masks == 1), masks.shape)
+        if masks.dtype.kind in "iuf" and fit.all():
+            return
+        env_index = int(fit.all(1).argmin())
+        raise ValueError(
+            f"The action mask of environment {env_index} is {masks[env_index]} ({where}): its entries have to be "
+            "booleans, or zeros and ones."
+        )
+
+    def misshapen(self, masks: list[Any], where: object) -> ValueError:
+        """
+        :param masks: What the environments gave, one of them too short or too long
+        :param where: In what step
+        :return: the error that names it
+        """
+        env_index = next((i for i, mask in enumerate(masks) if np.size(mask) != self.width), 0)
+        return ValueError(
+            f"The action mask of environment {env_index} has {np.size(masks[env_index])} entries ({where}): its action "
+            f"space needs {self.width}, one per action (MultiDiscrete: those of each choice in turn; MultiBinary: two "
+            "per bit)."
+        )
+
+
+class MaskReader:
+    """
+    Reads the masks of all environments, as sb3-contrib does: by their method ``action_masks``.
+
+    :param env: The environments
+    :param action_space: Discrete, MultiDiscrete or MultiBinary
+    :raises ValueError: an environment has no such method
+    """
+
+    def __init__(self, env: VecEnv, action_space: spaces.Space):
+        self.env = env
+        self._check = MaskChecker(action_space)
+        self._shape = env.num_envs, self._check.width
+        # Asked first: a missing method behind SubprocVecEnv is a bare EOFError.
+        if not is_masking_supported(env):
+            raise ValueError(
+                f"use_masking=True asks every environment for its action_masks() before step 0, and among the "
+                f"{env.num_envs} of this {type(env.unwrapped).__name__} one has no such method: add it, wrap the "
+                "environment in sb3_contrib.common.wrappers.ActionMasker, or call learn(..., use_masking=False)."
+            )
+
+    def __call__(self, place: Place) -> np.ndarray:
+        """
+        :param place: When, for an error
+        :return: whether each action is allowed, shape (E, ΣD), of the environments' own type
+        :raises ValueError: see ``MaskChecker``; it names the environment and the step
+        """
+        try:
+            masks: np.ndarray = get_action_masks(self.env).reshape(self._shape)
+        except ValueError as error:
+            raise self._check.misshapen(self.env.env_method(EXPECTED_METHOD_NAME), place) from error
+        self._check(masks, place)
+        return masks
