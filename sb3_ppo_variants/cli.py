@@ -200,9 +200,9 @@ def compare(
     The exit code is 1 if a run has failed.
 
     :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
-    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo, or
-        package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). With --preset: variants of
-        the preset
+    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo,
+        contrib:maskable_ppo, or package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six).
+        With --preset: variants of the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param timeout: Seconds after which a run fails, for environments that may hang
@@ -510,7 +510,8 @@ def speed(
 
     :param n_envs: Environments stepped together; repeatable
     :param width: Units of each hidden layer; repeatable
-    :param peers: sb3, contrib or sbx; repeatable (default: those installed)
+    :param peers: sb3, contrib or sbx (default: those installed); for an environment with action masks also
+        contrib:maskable_ppo; repeatable
     :param rounds: Measured interleaved rounds, after one warm-up round
     :param json_file: File for the numbers of every round
     """

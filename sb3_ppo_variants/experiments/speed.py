@@ -41,13 +41,20 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
     "paper_trpo": ("paper_trpo", {}),
 }
-#: Library → its module, its algorithm, and ours that are compared with it.
-MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx"}
-PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO"}
+#: The same for environments with action masks, measured beside sb3-contrib's MaskablePPO.
+MASKABLE_PPO = "contrib:maskable_ppo"
+OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "clip_ppo, masks": ("clip_ppo", {"use_masking": True}),
+    "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
+}
+#: Library, or a peer that only some environments suit → its module, its algorithm, and ours that are compared with it.
+MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx", MASKABLE_PPO: "sb3_contrib"}
+PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO", MASKABLE_PPO: MASKABLE_PPO}
 COMPARED_WITH = {
     "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"),
     "contrib": ("paper_trpo",),
     "sbx": ("clip_ppo",),
+    MASKABLE_PPO: tuple(OURS_WITH_MASKS),
 }
 
 
@@ -106,7 +113,7 @@ class _TimedModel:
     """A model that is trained one iteration at a time, with stopwatches on its parts."""
 
     def __init__(self, name: str, environment: str, n_envs: int, width: int):
-        algorithm, settings = OURS.get(name, (name, {}))
+        algorithm, settings = (OURS | OURS_WITH_MASKS).get(name, (name, {}))
         self._callback = _OwnCallback() if name == OWN_CALLBACK else None
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
@@ -185,12 +192,13 @@ def measure(
     :param environment: Gymnasium id
     :param n_envs: Environments stepped together
     :param width: Units of each of the two hidden layers
-    :param peers: Libraries to compare with: ``"sb3"``, ``"contrib"``, ``"sbx"``
+    :param peers: Libraries to compare with: ``"sb3"``, ``"contrib"``, ``"sbx"``; in an environment with action masks
+        also ``"contrib:maskable_ppo"``
     :param rounds: Rounds that count, ≥ 1
     :param tick: Called after each round, including the warm-up
     :return: The measurement
     """
-    names = [*OURS, *(PEER_OF[library] for library in peers)]
+    names = [*OURS, *(OURS_WITH_MASKS if MASKABLE_PPO in peers else ()), *(PEER_OF[library] for library in peers)]
     models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
@@ -227,8 +235,12 @@ def _totals(split: Split) -> np.ndarray:
 
 
 def installed_peers() -> list[str]:
-    """The peer libraries that are installed."""
-    return [library for library, module in MODULES.items() if importlib.util.find_spec(module) is not None]
+    """The peer libraries that are installed, without the peer that needs action masks."""
+    return [library for library in MODULES if _is_installed(library) and library != MASKABLE_PPO]
+
+
+def _is_installed(library: str) -> bool:
+    return importlib.util.find_spec(MODULES[library]) is not None
 
 
 def speed(
@@ -250,15 +262,15 @@ def speed(
     :return: An iterator over the measurements
     :raises ValueError: for a peer that is unknown or not installed
     """
-    here = installed_peers()
     for library in peers or ():
         if library not in MODULES:
             raise ValueError(f"--peers {library!r} is unknown: pass some of {', '.join(MODULES)}")
-        if library not in here:
+        if not _is_installed(library):
             raise ValueError(f"--peers {library!r} is not installed (it would be imported as {MODULES[library]!r})")
+    compared = installed_peers() if peers is None else peers
     with threadpoolctl.threadpool_limits(limits=1):
         for environment, count, width in itertools.product(environments, n_envs, widths):
-            yield measure(environment, count, width, here if peers is None else peers, rounds, tick)
+            yield measure(environment, count, width, compared, rounds, tick)
 
 
 def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
+from sb3_ppo_variants.experiments.runs.playing import with_masks
 
 #: Steps after which an episode counts as one that never ends: more than Atari's longest, 27,000.
 LONGEST_EPISODE = 100_000
@@ -78,6 +79,10 @@ def evaluate(
         returns: Any
         lengths: Any
         returns, lengths = evaluate_policy(
-            found.model, found.env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
+            with_masks(found.model, found.env),
+            found.env,
+            n_eval_episodes=episodes,
+            deterministic=deterministic,
+            return_episode_rewards=True,
         )
     return Evaluation(name, environment, [float(r) for r in returns], [int(n) for n in lengths], found.normalization)

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
 from sb3_ppo_variants.experiments.runs.environments import check_environment, maker
+from sb3_ppo_variants.experiments.runs.playing import with_masks
 from sb3_ppo_variants.files import atomic
 
 RENDER_MODE = "rgb_array"
@@ -135,14 +136,16 @@ class Show:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         env: Any = self.model.get_env()
+        player = with_masks(self.model, env)
         observation: Any = env.reset()
+        state, starts = None, np.ones(1, dtype=bool)
         yield _picture(env)
         while len(self.returns) < self.episodes and self.steps < self.max_steps:
-            action, _ = self.model.predict(observation, deterministic=self.deterministic)
-            observation, _, dones, infos = env.step(action)
+            action, state = player.predict(observation, state, starts, self.deterministic)
+            observation, _, starts, infos = env.step(action)
             self.steps += 1
             # A wrapper may end an "episode" before the environment does: Atari's, with each life.
-            if dones[0] and "episode" in infos[0]:
+            if starts[0] and "episode" in infos[0]:
                 self.returns.append(float(infos[0]["episode"]["r"]))
             # After the last episode the environment shows the first step of another one.
             if self.steps % self.stride == 0 and len(self.returns) < self.episodes:

@@ -14,7 +14,8 @@ from sb3_ppo_variants.experiments.models.run_folder import BEST, EVALUATIONS
 from sb3_ppo_variants.experiments.models.saved_models import SEED, EpisodeGuard
 from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import make_environment
-from sb3_ppo_variants.experiments.runs.run import Run, Start
+from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks
+from sb3_ppo_variants.experiments.runs.run import Run, Start, takes_masks
 from sb3_ppo_variants.files import atomic
 
 
@@ -59,7 +60,9 @@ def evaluation_callbacks(
         return
     env = _environment(run, start)
     try:
-        callback = EvalCallback(
+        # Checkpoints know SB3's class by its name.
+        kind = EvaluatesWithMasks if takes_masks(run) else EvalCallback
+        callback = kind(
             env,
             callback_on_new_best=SaveStatistics(folder / BEST),
             n_eval_episodes=episodes,

@@ -28,6 +28,7 @@ PEERS = {
     "sb3:ppo": "stable_baselines3:PPO",
     "sb3:a2c": "stable_baselines3:A2C",
     "contrib:trpo": "sb3_contrib:TRPO",
+    "contrib:maskable_ppo": "sb3_contrib:MaskablePPO",
 }
 KNOWN = OURS | PEERS
 REFERENCE = "sb3:ppo"
@@ -45,6 +46,7 @@ ELSEWHERE = {
     "vpg": ("reinforce",),
     "policygradient": ("reinforce",),
     "trpo": ("paper_trpo", "contrib:trpo"),
+    "ppomask": ("clip_ppo", "contrib:maskable_ppo"),
 }
 #: rl_zoo3's names of classes that have another.
 IN_THE_ZOO = {"ppolstm": "recurrentppo"}

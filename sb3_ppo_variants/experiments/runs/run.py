@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
@@ -265,6 +267,16 @@ def policy_name(space: spaces.Space) -> str:
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy"
     return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+
+
+def takes_masks(run: Run) -> bool:
+    """Whether a run's policy takes action masks.
+
+    :param run: The run
+    """
+    algorithm, policy = algorithm_class(run.algorithm), with_classes(run.settings).get("policy")
+    is_maskable = isinstance(policy, type) and issubclass(policy, MaskableActorCriticPolicy)
+    return bool(run.settings.get("use_masking")) or is_maskable or issubclass(algorithm, MaskablePPO)
 
 
 class UnfitError(ValueError):
