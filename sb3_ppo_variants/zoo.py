@@ -3,10 +3,11 @@
 The only module that imports rl_zoo3, whose import changes gymnasium for the whole process: it replaces ``TimeLimit``
 and registers environments. So nothing else here imports this module.
 
-rl_zoo3's scripts read ``sys.argv`` and offer no other entry, so :func:`run` replaces four names while a script runs:
+rl_zoo3's scripts read ``sys.argv`` and offer no other entry, so :func:`run` replaces some names while a script runs:
 
 - ``sys.argv``, by the script's arguments;
 - the script's ``ExperimentManager``, by :class:`OurExperimentManager`;
+- the callbacks that evaluate, and the models that scripts play, by ones that know action masks;
 - ``subprocess.call``, with which record_training starts its other scripts: they must know our algorithms too;
 - ``pyplot.show`` where there is no display: figures are written to files.
 """
@@ -24,7 +25,10 @@ from typing import Any
 from unittest import mock
 
 import optuna
+from stable_baselines3.common.vec_env import VecEnv
 
+import sb3_ppo_variants.experiments.runs.masked_environments  # noqa: F401 (registers them)
+from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks, with_masks
 from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class, did_you_mean
 from sb3_ppo_variants.experiments.runs.settings import full_settings
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Dimension
@@ -34,6 +38,8 @@ from sb3_ppo_variants.files import atomic, safe_name
 REMEDY = "pip install 'sb3_ppo_variants[zoo]'"
 
 try:
+    from rl_zoo3 import exp_manager, utils
+    from rl_zoo3.callbacks import TrialEvalCallback
     from rl_zoo3.exp_manager import ExperimentManager
     from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
     from rl_zoo3.utils import ALGOS
@@ -102,6 +108,7 @@ def run(script: str, arguments: Sequence[str]) -> None:
     with (
         mock.patch.object(sys, "argv", [f"ppo-variants zoo {script}", *arguments]),
         mock.patch.object(subprocess, "call", _call_with_our_algorithms),
+        _masks_passed(script),
         _figures_kept(),
         _clear_errors(script, arguments),
     ):
@@ -200,6 +207,56 @@ class OurExperimentManager(ExperimentManager):
             return super().load_trial(storage, study_name, trial_id, convert)
         except (KeyError, IndexError) as error:
             raise ValueError(f"There is no trial {trial_id} in study {study_name!r} of {storage}") from error
+
+
+# ---- Action masks, which rl_zoo3 never passes ----
+
+
+class _TrialsWithMasks(TrialEvalCallback, EvaluatesWithMasks):
+    """rl_zoo3's evaluations of a trial, also for models with action masks."""
+
+
+class _ForPlaying:
+    """Stands in rl_zoo3's table for one of our algorithms: loads a model that plays the script's environments.
+
+    :param algorithm: Zoo id
+    :param envs: The environments that the script has made
+    """
+
+    def __init__(self, algorithm: str, envs: list[VecEnv]):
+        self.algorithm, self.envs = algorithm, envs
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = algorithm_class(self.algorithm).load(*args, **kwargs)
+        return with_masks(model, self.envs[-1])
+
+
+@contextlib.contextmanager
+def _masks_passed(script: str) -> Iterator[None]:
+    """While a script runs, its evaluations and the models that it plays get masks where they take them.
+
+    :param script: A key of :data:`SCRIPTS`
+    """
+    envs: list[VecEnv] = []
+    make = utils.create_test_env
+
+    def make_and_note(*args: Any, **kwargs: Any) -> VecEnv:
+        envs.append(make(*args, **kwargs))
+        return envs[-1]
+
+    playing = {name: _ForPlaying(name, envs) for name in OURS} if script in ("enjoy", "record_video") else {}
+    with (
+        mock.patch.object(exp_manager, "EvalCallback", EvaluatesWithMasks),
+        mock.patch.object(exp_manager, "TrialEvalCallback", _TrialsWithMasks),
+        mock.patch.object(utils, "create_test_env", make_and_note),
+        mock.patch.dict(ALGOS, playing),
+    ):
+        if script == "enjoy":
+            enjoy = importlib.import_module("rl_zoo3.enjoy")
+            with mock.patch.object(enjoy, "create_test_env", make_and_note):
+                yield
+            return
+        yield
 
 
 # ---- What rl_zoo3 leaves to its user ----

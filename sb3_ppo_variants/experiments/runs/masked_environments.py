@@ -1,6 +1,6 @@
-"""
-Two small environments with invalid actions, to compare masks with penalties.
+"""Two small environments with invalid actions, to compare masks with penalties.
 
+Importing this module registers them with Gymnasium as ``sb3_ppo_variants/Maze-v0`` and ``sb3_ppo_variants/Packing-v0``.
 Their ``action_masks()`` says which actions are valid. An agent that does not ask may take an invalid one: it changes
 nothing and costs ``penalty``. So one environment serves both ways of learning what is valid.
 """
@@ -27,7 +27,7 @@ class Maze(gymnasium.Env[np.ndarray, np.int64]):
     #: Row and column by action: up, right, down, left.
     MOVES: ClassVar[list[tuple[int, int]]] = [(-1, 0), (0, 1), (1, 0), (0, -1)]
 
-    def __init__(self, size: int = 6, penalty: float = 0.1, maze_seed: int = 0):
+    def __init__(self, size: int = 5, penalty: float = 0.1, maze_seed: int = 0):
         self.size = size
         self.penalty = penalty
         self.action_space = spaces.Discrete(4)
@@ -139,3 +139,7 @@ class Packing(gymnasium.Env[np.ndarray, np.int64]):
             reward = float(self._values[action] / self._values.sum())
         is_full = not self.action_masks().any()
         return self._observation(), reward, is_full, self._steps >= self.max_steps, {}
+
+
+for _kind in (Maze, Packing):
+    gymnasium.register(f"sb3_ppo_variants/{_kind.__name__}-v0", f"{__name__}:{_kind.__name__}")
