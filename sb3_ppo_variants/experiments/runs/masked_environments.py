@@ -11,6 +11,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+PIXELS = 40  # on the side of a cell, and of an item
+
 
 class Maze(gymnasium.Env[np.ndarray, np.int64]):
     """
@@ -24,10 +26,12 @@ class Maze(gymnasium.Env[np.ndarray, np.int64]):
     :param maze_seed: Seed of the maze
     """
 
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}  # type: ignore[misc]
     #: Row and column by action: up, right, down, left.
     MOVES: ClassVar[list[tuple[int, int]]] = [(-1, 0), (0, 1), (1, 0), (0, -1)]
 
-    def __init__(self, size: int = 5, penalty: float = 0.1, maze_seed: int = 0):
+    def __init__(self, size: int = 5, penalty: float = 0.1, maze_seed: int = 0, render_mode: str | None = None):
+        self.render_mode = render_mode
         self.size = size
         self.penalty = penalty
         self.action_space = spaces.Discrete(4)
@@ -82,6 +86,22 @@ class Maze(gymnasium.Env[np.ndarray, np.int64]):
         reward = float(is_out) - 0.01 - (not is_valid) * self.penalty
         return self._observation(), reward, is_out, self._steps >= self.max_steps, {"is_success": is_out}
 
+    def render(self) -> np.ndarray:
+        """The maze, with the exit in green and the agent in blue; RGB."""
+        picture = np.full((self.size * PIXELS, self.size * PIXELS, 3), 255, np.uint8)
+        for cell in np.ndindex(self.size, self.size):
+            row, column = (index * PIXELS for index in cell)
+            square = picture[row : row + PIXELS, column : column + PIXELS]
+            if cell == (self.size - 1, self.size - 1):
+                square[:] = 120, 200, 120
+            if cell == self._cell:
+                square[PIXELS // 4 : -PIXELS // 4, PIXELS // 4 : -PIXELS // 4] = 40, 80, 200
+            sides = (square[:2], square[:, -2:], square[-2:], square[:, :2])
+            for side, is_open in zip(sides, self.open[cell], strict=True):
+                if not is_open:
+                    side[:] = 0
+        return picture
+
 
 class Packing(gymnasium.Env[np.ndarray, np.int64]):
     """
@@ -96,7 +116,10 @@ class Packing(gymnasium.Env[np.ndarray, np.int64]):
     :param penalty: What an invalid action costs
     """
 
-    def __init__(self, n_items: int = 15, penalty: float = 0.1):
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
+
+    def __init__(self, n_items: int = 15, penalty: float = 0.1, render_mode: str | None = None):
+        self.render_mode = render_mode
         self.n_items = n_items
         self.penalty = penalty
         self.action_space = spaces.Discrete(n_items)
@@ -139,6 +162,15 @@ class Packing(gymnasium.Env[np.ndarray, np.int64]):
             reward = float(self._values[action] / self._values.sum())
         is_full = not self.action_masks().any()
         return self._observation(), reward, is_full, self._steps >= self.max_steps, {}
+
+    def render(self) -> np.ndarray:
+        """The items, as wide as they weigh and as high as they are worth: green if packed, grey if too heavy; RGB."""
+        picture = np.full((2 * PIXELS, self.n_items * PIXELS, 3), 255, np.uint8)
+        for item, fits in enumerate(self.action_masks()):
+            width, height = int(self._weights[item] * (PIXELS - 4)), int(self._values[item] * (2 * PIXELS - 4)) + 2
+            colour = (120, 200, 120) if self._packed[item] else (40, 80, 200) if fits else (180, 180, 180)
+            picture[-height:, item * PIXELS + 2 : item * PIXELS + 2 + width] = colour
+        return picture
 
 
 for _kind in (Maze, Packing):
