@@ -42,6 +42,8 @@ class RolloutArguments(SB3Arguments, total=False):
     use_sde: bool
     sde_sample_freq: int
     use_masking: bool
+    sequence_length: int | None
+    refresh_states: bool
     verbose: int
     device: th.device | str
     _init_setup_model: bool

@@ -9,6 +9,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.backends import BACKENDS, Backend
 from sb3_ppo_variants.rollouts import Actor
+from sb3_ppo_variants.rollouts.memory import Memory
 
 
 class BackendChoice(OnPolicyAlgorithm):
@@ -21,6 +22,7 @@ class BackendChoice(OnPolicyAlgorithm):
     """
 
     update_backend: str
+    memory: Memory | None
     #: Made at the first use, and again whenever it no longer works on the policy's memory.
     _backend: Backend | None = None
     _reason_logged: str | None = None
@@ -86,7 +88,7 @@ class BackendChoice(OnPolicyAlgorithm):
         :param rollout_buffer: The buffer that is to be filled
         :return: how the collection loop acts
         """
-        return self._current_backend(rollout_buffer).actor()
+        return self._current_backend(rollout_buffer).actor(self.memory)
 
     def _maybe_recommend_cpu(self, *args: Any, **kwargs: Any) -> None:
         # SB3 calls this once the policy is built. The closed form runs on the CPU: there, "auto" means the CPU.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -23,8 +24,9 @@ from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.algorithms.masking import MaskingChoice
+from sb3_ppo_variants.algorithms.memory import MemoryChoice
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
-from sb3_ppo_variants.backends import Backend, Update, UpdateSettings, separate_critic_rate
+from sb3_ppo_variants.backends import Backend, SequenceSettings, Update, UpdateSettings, separate_critic_rate
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.rollouts import collect_rollouts
@@ -36,7 +38,9 @@ def _n_constructors(cls: type) -> int:
     return sum("__init__" in vars(base) for base in cls.__mro__[: cls.__mro__.index(OnPolicyVariant) + 1])
 
 
-class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, MaskingChoice, family_name="OnPolicyVariant"):
+class OnPolicyVariant(
+    LoadableAlgorithm, BackendChoice, NonFiniteChoice, MaskingChoice, MemoryChoice, family_name="OnPolicyVariant"
+):
     """
     Base of the five algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
     passes all other arguments on.
@@ -44,7 +48,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
     A coefficient may be a number, an SB3 schedule (a function of the remaining progress, 1 to 0) or a string
     ``"lin_x"`` (linear from x to 0). It may be assigned on the model between updates.
 
-    :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class
+    :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, with memory ``"MlpLstmPolicy"``,
+        ``"CnnLstmPolicy"``, ``"MultiInputLstmPolicy"``, or a class of SB3's or sb3-contrib's actor-critic policies
     :param env: A gymnasium environment, a vectorised one, or an id
     :param learning_rate: Adam's step size, > 0 and at most 1; a coefficient
     :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
@@ -59,7 +64,12 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
     :param use_masking: Ask the environments before each step which actions are valid, by their method
         ``action_masks()``, and leave the others no probability (arXiv:2006.14171). Discrete, MultiDiscrete and
         MultiBinary actions; policies are then sb3-contrib's maskable ones, and a class of these implies it
-    :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks sb3-contrib's
+    :param sequence_length: L of a policy with memory: rollouts are cut at ends of episodes and every L rows into the
+        sequences that it is trained on, and ``batch_size``, a multiple of L, counts rows. 8 to 32 is fast. ``None``:
+        sb3-contrib's minibatches, with sequences as long as they come, and its numbers
+    :param refresh_states: With ``sequence_length``: before each epoch but the first, compute the states with which
+        sequences begin anew; otherwise they are those that the rollout was collected with
+    :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
     :param tensorboard_log: Folder for TensorBoard; ``None``: no TensorBoard
@@ -84,7 +94,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
     :raises ValueError: an argument out of its range
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases | RecurrentPPO.policy_aliases
 
     #: How a rollout is used. A subclass that takes one of these as an argument stores it before it passes the rest on.
     n_epochs: int = 1
@@ -109,6 +119,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         use_masking: bool = False,
+        sequence_length: int | None = None,
+        refresh_states: bool = True,
         verbose: int = 0,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
@@ -126,6 +138,8 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
         self.checks["verbose"]("verbose", plain_number(verbose))
         self.checks["use_masking"]("use_masking", use_masking)
         self.use_masking = use_masking
+        self.sequence_length = sequence_length
+        self.refresh_states = refresh_states
         super().__init__(
             policy,
             env,
@@ -184,7 +198,7 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
-        if not self.use_masking and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
+        if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
 
@@ -206,6 +220,9 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
             vf_coef=self.current("vf_coef"),
             kl_coef=self.current("kl_coef"),
         )
+
+    def _sequence_settings(self) -> SequenceSettings:
+        return SequenceSettings(self.sequence_length, self.refresh_states)
 
     def _wants_kl(self, backend: Backend) -> bool:
         """Whether the exact KL over the rollout is measured after this update."""
@@ -230,7 +247,12 @@ class OnPolicyVariant(LoadableAlgorithm, BackendChoice, NonFiniteChoice, Masking
         wants_kl = self._wants_kl(backend)
         with backend.context():
             settings = UpdateSettings(
-                self._objective(), self.normalize_advantage, self.max_grad_norm, wants_kl, self._kept_rows()
+                self._objective(),
+                self.normalize_advantage,
+                self.max_grad_norm,
+                wants_kl,
+                self._kept_rows(),
+                self._sequence_settings(),
             )
             update = backend.update(self.rollout_buffer, settings)
             self._run_epochs(update)

@@ -69,6 +69,8 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "max_grad_norm": optional(number(above=0, infinite=True, hint="Pass None to switch gradient clipping off.")),
         "use_sde": choice(True, False),
         "use_masking": choice(True, False),
+        "sequence_length": optional(integer(at_least=1, hint="8 to 32 is fast; None for sb3-contrib's minibatches.")),
+        "refresh_states": choice(True, False),
         "sde_sample_freq": number(at_least=-1, infinite=True, hint="-1 draws once a rollout."),
         "seed": optional(
             integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")
@@ -120,6 +122,14 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
             raise ValueError(
                 "batch_size=1 leaves no advantages to normalise with: it must be >= 2, or pass "
                 'normalize_advantage="rollout" or False.'
+            )
+
+        length = getattr(self, "sequence_length", None)
+        if length is not None and self.batch_size is not None and self.batch_size % length != 0:
+            raise ValueError(
+                f"batch_size={self.batch_size} is not a multiple of sequence_length={length}: minibatches consist of "
+                f"whole sequences. Pass {max(round(self.batch_size / length), 1) * length}, or None for the whole "
+                "rollout."
             )
 
     def _short_minibatch(self) -> str | None:

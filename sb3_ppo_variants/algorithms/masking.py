@@ -6,13 +6,18 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import spaces
 from sb3_contrib import MaskablePPO
-from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from sb3_ppo_variants.policies import (
+    MaskableRecurrentActorCriticCnnPolicy,
+    MaskableRecurrentActorCriticPolicy,
+    MaskableRecurrentMultiInputActorCriticPolicy,
+    is_recurrent,
+    takes_masks,
+)
+from sb3_ppo_variants.rollouts.buffers import buffer_class_for, keeps_masks
 from sb3_ppo_variants.rollouts.masking import MaskChecker, mask_sizes
 
 
@@ -25,7 +30,12 @@ class MaskingChoice(OnPolicyAlgorithm):
     """
 
     #: The policies by name, as ``policy_aliases`` has them, where there are masks.
-    maskable_policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = MaskablePPO.policy_aliases
+    maskable_policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **MaskablePPO.policy_aliases,
+        "MlpLstmPolicy": MaskableRecurrentActorCriticPolicy,
+        "CnnLstmPolicy": MaskableRecurrentActorCriticCnnPolicy,
+        "MultiInputLstmPolicy": MaskableRecurrentMultiInputActorCriticPolicy,
+    }
 
     use_masking: bool = False
     #: Whether the environments are asked for masks in the present ``learn``.
@@ -38,7 +48,7 @@ class MaskingChoice(OnPolicyAlgorithm):
         return super()._get_policy_from_name(policy_name)
 
     def _setup_model(self) -> None:
-        is_maskable = issubclass(self.policy_class, MaskableActorCriticPolicy)
+        is_maskable = takes_masks(self.policy_class)
         if self.use_masking and not is_maskable:
             raise ValueError(
                 f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
@@ -50,8 +60,10 @@ class MaskingChoice(OnPolicyAlgorithm):
             super()._setup_model()
             return
         self._set_up_masking()
-        # SB3 passes use_sde to every policy, and sb3-contrib's have no such argument.
-        policy_class, self.policy_class = self.policy_class, _without_use_sde(self.policy_class)  # type: ignore[assignment]
+        policy_class = self.policy_class
+        if not is_recurrent(policy_class):
+            # SB3 passes use_sde to every policy, and sb3-contrib's have no such argument.
+            self.policy_class = _without_use_sde(policy_class)  # type: ignore[assignment]
         try:
             super()._setup_model()
         finally:
@@ -63,13 +75,12 @@ class MaskingChoice(OnPolicyAlgorithm):
                 f"use_masking=True with the action space {self.action_space}{' and use_sde=True' * self.use_sde}: "
                 "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension."
             )
-        has_dict = isinstance(self.observation_space, spaces.Dict)
-        known = MaskableDictRolloutBuffer if has_dict else MaskableRolloutBuffer
+        known: Any = buffer_class_for(self.observation_space, is_recurrent(self.policy_class), takes_masks=True)
         given = self.rollout_buffer_class
-        if given is not None and not issubclass(given, MaskableRolloutBuffer | MaskableDictRolloutBuffer):
+        if given is not None and not keeps_masks(given):
             raise ValueError(
                 f"use_masking=True needs a rollout buffer that keeps the masks, and {given.__name__} does not: derive "
-                f"it from sb3_contrib.common.maskable.buffers.{known.__name__}, or pass rollout_buffer_class=None."
+                f"it from {known.__module__}.{known.__name__}, or pass rollout_buffer_class=None."
             )
         self.rollout_buffer_class = given or known
 

@@ -140,12 +140,21 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         backend = self._current_backend()
         with backend.context():
             constraint = ConstrainedSettings(
-                self.normalize_advantage, self.current("ent_coef"), self.kl_direction, self.kl_reduction
+                self.normalize_advantage,
+                self.current("ent_coef"),
+                self.kl_direction,
+                self.kl_reduction,
+                self._sequence_settings(),
             )
             update = backend.constrained_update(self.rollout_buffer, constraint)
             step = self._step(update)
             critic = CriticSettings(
-                SquaredError(), self.batch_size, self.n_critic_updates, self.max_grad_norm, frozen=update.parameters
+                SquaredError(),
+                self.batch_size,
+                self.n_critic_updates,
+                self.max_grad_norm,
+                frozen=update.parameters,
+                sequences=self._sequence_settings(),
             )
             value_losses = backend.fit_critic(self.rollout_buffer, critic, self._refuse_step)
         self._n_updates += 1

@@ -15,7 +15,12 @@ from sb3_ppo_variants.backends.constrained import (
     take_step,
 )
 from sb3_ppo_variants.backends.parameter_groups import separate_critic_rate
-from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
+from sb3_ppo_variants.backends.settings import (
+    ConstrainedSettings,
+    CriticSettings,
+    SequenceSettings,
+    UpdateSettings,
+)
 
 #: ``update_backend`` → backend; ``"auto"`` takes the first that can run.
 BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (ClosedFormBackend, AutogradBackend)}
@@ -29,6 +34,7 @@ __all__ = [
     "ConstrainedUpdate",
     "CriticSettings",
     "PolicyStep",
+    "SequenceSettings",
     "Update",
     "UpdateSettings",
     "natural_gradient_step",

@@ -12,6 +12,7 @@ from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettin
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.rollouts import Actor, Rows
+from sb3_ppo_variants.rollouts.memory import Memory
 
 
 class Evaluation(Protocol):
@@ -100,8 +101,9 @@ class Backend(Protocol):
         :return: the context in which updates run
         """
 
-    def actor(self) -> Actor:
+    def actor(self, memory: Memory | None = None) -> Actor:
         """
+        :param memory: What the policy remembers, of a policy with memory
         :return: how the collection loop acts
         """
 

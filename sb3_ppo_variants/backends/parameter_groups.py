@@ -7,6 +7,8 @@ import torch as th
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_obs_shape
 
+from sb3_ppo_variants.policies import is_recurrent
+
 
 def parameters_behind(output: th.Tensor, parameters: Iterable[th.nn.Parameter]) -> list[th.nn.Parameter]:
     """
@@ -27,6 +29,14 @@ def _blank_observation(policy: ActorCriticPolicy) -> th.Tensor | dict[str, th.Te
     return th.zeros((1, *shape), device=policy.device)
 
 
+def _blank_states(policy: Any) -> dict[str, Any]:
+    """What a recurrent policy's methods take beside an observation."""
+    if not is_recurrent(type(policy)):
+        return {}
+    zeros = th.zeros(policy.lstm_hidden_state_shape, device=policy.device)
+    return {"lstm_states": (zeros, zeros), "episode_starts": th.zeros(1, device=policy.device)}
+
+
 def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     """
     The parameters that the value depends on and the action distribution does not, found by differentiation.
@@ -41,14 +51,16 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     observation = _blank_observation(policy)
     with th.enable_grad():
         actor = parameters_behind(_log_prob_of_mode(policy, observation), policy.parameters())
-        critic = parameters_behind(policy.predict_values(observation).sum(), policy.parameters())
+        values = policy.predict_values(observation, **_blank_states(policy))
+        critic = parameters_behind(values.sum(), policy.parameters())
     policy.set_training_mode(was_training)
     actor_ids = {id(parameter) for parameter in actor}
     return [parameter for parameter in critic if id(parameter) not in actor_ids]
 
 
 def _log_prob_of_mode(policy: ActorCriticPolicy, observation: th.Tensor | dict[str, th.Tensor]) -> th.Tensor:
-    distribution = policy.get_distribution(observation)
+    found: Any = policy.get_distribution(observation, **_blank_states(policy))
+    distribution = found[0] if is_recurrent(type(policy)) else found
     return distribution.log_prob(distribution.mode().detach()).sum()
 
 

@@ -13,6 +13,18 @@ KLDirection = Literal["old_new", "new_old"]
 KLReduction = Literal["sum", "mean"]
 
 
+class SequenceSettings(NamedTuple):
+    """
+    How the rollout of a policy with memory is cut; without effect on others.
+
+    :param length: L, rows of a sequence at most; ``None``: sb3-contrib's minibatches
+    :param refresh_states: With a length: compute the states before sequences anew before each epoch but the first
+    """
+
+    length: int | None = None
+    refresh_states: bool = True
+
+
 class UpdateSettings(NamedTuple):
     """
     K epochs of minibatch steps.
@@ -22,6 +34,7 @@ class UpdateSettings(NamedTuple):
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
     :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
     :param kept_rows: Which rows of the flattened rollout count, shape (N,); ``None``: all
+    :param sequences: How the rollout of a policy with memory is cut
     """
 
     objective: Objective
@@ -29,6 +42,7 @@ class UpdateSettings(NamedTuple):
     max_grad_norm: float | None = None
     keep_old_policy: bool = False
     kept_rows: np.ndarray | None = None
+    sequences: SequenceSettings = SequenceSettings()
 
     @property
     def needs_old_policy(self) -> bool:
@@ -44,12 +58,14 @@ class ConstrainedSettings(NamedTuple):
     :param ent_coef: Weight of the entropy
     :param kl_direction: Which KL is constrained
     :param kl_reduction: Whether it is summed or averaged over action dimensions
+    :param sequences: How the rollout of a policy with memory is cut
     """
 
     normalize_advantage: NormalizeAdvantage
     ent_coef: float
     kl_direction: KLDirection
     kl_reduction: KLReduction
+    sequences: SequenceSettings = SequenceSettings()
 
 
 class CriticSettings(NamedTuple):
@@ -62,6 +78,7 @@ class CriticSettings(NamedTuple):
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
     :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
         critic, or the trust region would not hold
+    :param sequences: How the rollout of a policy with memory is cut
     """
 
     value_loss: ValueLoss
@@ -69,3 +86,4 @@ class CriticSettings(NamedTuple):
     n_epochs: int
     max_grad_norm: float | None
     frozen: Collection[th.nn.Parameter]
+    sequences: SequenceSettings = SequenceSettings()

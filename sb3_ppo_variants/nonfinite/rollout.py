@@ -11,6 +11,11 @@ from sb3_contrib.common.maskable.policies import (
     MaskableActorCriticPolicy,
     MaskableMultiInputActorCriticPolicy,
 )
+from sb3_contrib.common.recurrent.policies import (
+    RecurrentActorCriticCnnPolicy,
+    RecurrentActorCriticPolicy,
+    RecurrentMultiInputActorCriticPolicy,
+)
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -22,6 +27,11 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.policies import (
+    MaskableRecurrentActorCriticCnnPolicy,
+    MaskableRecurrentActorCriticPolicy,
+    MaskableRecurrentMultiInputActorCriticPolicy,
+)
 
 _LOOK_AT_ENV = (
     "Check what the environment computes there (a division by zero, a simulation that blew up); SB3's VecCheckNan "
@@ -39,6 +49,9 @@ _SPOILT_STATISTICS = " VecNormalize's running statistics are spoilt by it: load 
 _WITHOUT_OWN_CODE = {
     *(ActorCriticPolicy, ActorCriticCnnPolicy, MultiInputActorCriticPolicy),
     *(MaskableActorCriticPolicy, MaskableActorCriticCnnPolicy, MaskableMultiInputActorCriticPolicy),
+    *(RecurrentActorCriticPolicy, RecurrentActorCriticCnnPolicy, RecurrentMultiInputActorCriticPolicy),
+    *(MaskableRecurrentActorCriticPolicy, MaskableRecurrentActorCriticCnnPolicy),
+    MaskableRecurrentMultiInputActorCriticPolicy,
     *(FlattenExtractor, NatureCNN, CombinedExtractor),
 }
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common import on_policy_algorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -25,6 +26,7 @@ class Acted(NamedTuple):
     :param values: V, shape (E, 1); ``None`` if left for later
     :param log_probs: log π(a|s), shape (E,); ``None`` if left for later
     :param action_masks: Which actions were allowed, shape (E, ΣD); ``None``: all, or the policy knows no masks
+    :param lstm_states: A recurrent policy's states after the step
     """
 
     actions: np.ndarray
@@ -32,19 +34,26 @@ class Acted(NamedTuple):
     values: th.Tensor | None = None
     log_probs: th.Tensor | None = None
     action_masks: np.ndarray | None = None
+    lstm_states: RNNStates | None = None
 
 
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
 
     def act(
-        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+        self,
+        observations: Observations,
+        with_values: bool = True,
+        action_masks: np.ndarray | None = None,
+        episode_starts: np.ndarray | None = None,
     ) -> Acted:
         """
         :param observations: One per environment
         :param with_values: Whether values and log-probabilities may be read before ``finish``; if not, an actor may
             leave them until then, when they cost less
         :param action_masks: Which actions are allowed, shape (E, ΣD); ``None``: all
+        :param episode_starts: Whether the observations are the first of their episodes, shape (E,), for a policy with
+            memory
         :return: sampled actions with their values and log-probabilities
         """
 
@@ -80,9 +89,10 @@ class Actor(Protocol):
         :param buffer: Its rows so far are completed
         """
 
-    def terminal_value(self, observation: Observations) -> Any:
+    def terminal_value(self, observation: Observations, env_index: int) -> Any:
         """
         :param observation: The last observation of one environment's episode
+        :param env_index: Which environment
         :return: V of it, a number
         """
 
@@ -97,14 +107,35 @@ class Actor(Protocol):
         """
 
 
-def _as_tensor(observations: Observations, device: th.device) -> Any:
+def as_tensor(observations: Observations, device: th.device) -> Any:
+    """
+    :param observations: One per environment
+    :param device: Where to put them
+    :return: a tensor, or a dictionary of tensors
+    """
     # SB3's function where SB3's loop finds it: somebody may have replaced it there.
     return on_policy_algorithm.obs_as_tensor(observations, device)  # type: ignore[attr-defined]
 
 
-def _if_masked(action_masks: np.ndarray | None) -> dict[str, Any]:
-    # SB3's own policies and buffers have no such argument.
+def if_masked(action_masks: np.ndarray | None) -> dict[str, Any]:
+    """
+    :param action_masks: Which actions are allowed
+    :return: an argument, if there are masks: SB3's own policies and buffers do not take it
+    """
     return {} if action_masks is None else {"action_masks": action_masks}
+
+
+def on_host(actions: th.Tensor) -> np.ndarray:
+    """
+    :param actions: A policy's
+    :return: the same in numpy
+    :raises NonFiniteError: they are not finite
+    """
+    array = actions.cpu().numpy()
+    # Torch's own check lets an infinite σ pass.
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise NonFiniteError(f"The policy's actions are {array}")
+    return array
 
 
 class PolicyActor:
@@ -120,16 +151,16 @@ class PolicyActor:
         self.device = device
 
     def act(
-        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+        self,
+        observations: Observations,
+        with_values: bool = True,
+        action_masks: np.ndarray | None = None,
+        episode_starts: np.ndarray | None = None,
     ) -> Acted:
         with th.no_grad():
-            obs_tensor = _as_tensor(observations, self.device)
-            actions, values, log_probs = self.policy(obs_tensor, **_if_masked(action_masks))
-        on_host = actions.cpu().numpy()
-        # Torch's own check lets an infinite σ pass.
-        if on_host.dtype.kind == "f" and not np.isfinite(on_host).all():
-            raise NonFiniteError(f"The policy's actions are {on_host}")
-        return Acted(on_host, obs_tensor, values, log_probs, action_masks)
+            obs_tensor = as_tensor(observations, self.device)
+            actions, values, log_probs = self.policy(obs_tensor, **if_masked(action_masks))
+        return Acted(on_host(actions), obs_tensor, values, log_probs, action_masks)
 
     def store(
         self,
@@ -143,7 +174,7 @@ class PolicyActor:
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
         row: Any = (observations, actions, rewards, episode_starts, acted.values, acted.log_probs)
-        buffer.add(*row, **_if_masked(acted.action_masks))
+        buffer.add(*row, **if_masked(acted.action_masks))
 
     def is_current(self, policy: ActorCriticPolicy) -> bool:
         return policy is self.policy
@@ -151,15 +182,31 @@ class PolicyActor:
     def catch_up(self, buffer: RolloutBuffer) -> None:
         pass
 
-    def terminal_value(self, observation: Observations) -> Any:
+    def terminal_value(self, observation: Observations, env_index: int) -> Any:
         # A tanh would make a number of an Inf.
         if not is_finite(observation) and needs_finite_observations(self.policy):
             return math.nan
         with th.no_grad():
-            return self.policy.predict_values(self.policy.obs_to_tensor(observation)[0])[0]
+            return self.value(observation, env_index)
+
+    def value(self, observation: Observations, env_index: int) -> Any:
+        """
+        :param observation: One environment's, after its last step
+        :param env_index: Which environment
+        :return: V of it
+        """
+        return self.policy.predict_values(self.policy.obs_to_tensor(observation)[0])[0]
+
+    def values(self, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
+        """
+        :param new_obs: The observations after the last step
+        :param dones: Which of the episodes it ended
+        :return: V of them, shape (E, 1)
+        """
+        return self.policy.predict_values(as_tensor(new_obs, self.device))
 
     def finish(self, buffer: RolloutBuffer, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
         with th.no_grad():
-            values = self.policy.predict_values(_as_tensor(new_obs, self.device))
+            values = self.values(new_obs, dones)
         buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         return values

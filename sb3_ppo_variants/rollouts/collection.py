@@ -112,6 +112,8 @@ def collect_rollouts(
             dones=dones,
             infos=infos,
         )
+        if acted.lstm_states is not None:
+            step_locals["lstm_states"] = acted.lstm_states
         if read_masks is not None:
             step_locals["action_masks"] = masks
         callback.update_locals(step_locals)
@@ -177,7 +179,7 @@ def _act(
 ) -> Acted:
     observations = learner._last_obs
     try:
-        return actor.act(observations, with_values, action_masks)
+        return actor.act(observations, with_values, action_masks, learner._last_episode_starts)
     except _ACTING_FAILS as error:
         fault = scanner.acting_fault(observations, Place(learner.num_timesteps, rollout_step), error)
         if fault is not None:
@@ -294,6 +296,6 @@ def add_truncated_values(
         # Not before: an environment may leave its infos empty where no episode has ended.
         info = infos[idx] if done else {}
         if info.get("terminal_observation") is not None and info.get("TimeLimit.truncated", False):
-            rewards[idx] += gamma * actor.terminal_value(info["terminal_observation"])
+            rewards[idx] += gamma * actor.terminal_value(info["terminal_observation"], idx)
             finite = finite and math.isfinite(rewards[idx])
     return finite

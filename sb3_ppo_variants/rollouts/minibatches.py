@@ -1,21 +1,23 @@
 """Minibatches of a rollout, together with the numbers of the rows drawn."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
+from sb3_ppo_variants.rollouts.buffers import KNOWN_BUFFERS, STATES, keeps_masks, keeps_states
 from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 from sb3_ppo_variants.rollouts.rows import Rows
+from sb3_ppo_variants.rollouts.sequences import Sequences, beginnings, sequences_of
 
-_SB3_BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
+_KNOWN = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 _DRAWING = ("get", "_get_samples", "swap_and_flatten")
 #: What a buffer's ``get`` flattens beside the observations, where it has it.
-_FLATTENED = ("actions", "values", "log_probs", "advantages", "returns", "action_masks")
+_FLATTENED = ("actions", "values", "log_probs", "advantages", "returns", "action_masks", *STATES)
 
 
 class Minibatch(NamedTuple):
@@ -40,20 +42,36 @@ def drawing_order(n_rows: int, kept: np.ndarray | None) -> np.ndarray:
     return order if kept is None else order[kept[order]]
 
 
-def minibatches(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None = None) -> Iterator[Minibatch]:
+def minibatches(
+    buffer: RolloutBuffer,
+    batch_size: int | None,
+    kept: np.ndarray | None = None,
+    sequence_length: int | None = None,
+) -> Iterator[Minibatch]:
     """
     One epoch of ``buffer.get(batch_size)``: the same draws, with the row numbers beside the rows.
+
+    With memory: see ``whole_sequences`` and, with a ``sequence_length``, ``pieces``.
 
     :param buffer: A full rollout buffer
     :param batch_size: B; ``None``: all rows in one
     :param kept: which rows of the flattened rollout take part, shape (N,); ``None``: all
+    :param sequence_length: L, of a policy with memory; ``None``: sb3-contrib's minibatches
     :return: the epoch's minibatches
-    :raises ValueError: if rows are to be left out and the buffer hides which it draws
+    :raises ValueError: if rows are to be left out, or L is given, and the buffer hides which it draws
     """
     if not draws_as_sb3(buffer):
         yield from _drawn_by(buffer, batch_size, kept)
         return
     flatten(buffer)
+    if keeps_states(type(buffer)):
+        if sequence_length is None:
+            drawn = whole_sequences(buffer, batch_size, kept)
+        else:
+            drawn = pieces(buffer, batch_size, kept, sequence_length)
+        for numbers in drawn:
+            yield Minibatch(_rows_in_sequence(buffer, numbers, sequence_length, sequence_length is not None), numbers)
+        return
     order = drawing_order(buffer.buffer_size * buffer.n_envs, kept)
     size = batch_size or len(order)
     for start in range(0, len(order), size):
@@ -61,15 +79,72 @@ def minibatches(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray 
         yield Minibatch(_as_rows(buffer._get_samples(numbers)), numbers)
 
 
-def drawn_rows(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[Rows]:
+def whole_sequences(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[np.ndarray]:
     """
-    One epoch of a buffer's own ``get``, for a caller who does not need the row numbers.
+    One epoch as sb3-contrib's recurrent buffer draws it: the rows in order of time, environment after environment,
+    begun at a row drawn from numpy's global generator, in consecutive minibatches.
+
+    :param buffer: A flattened buffer that keeps states
+    :param batch_size: B; ``None``: all rows in one
+    :param kept: which rows take part, shape (N,); ``None``: all
+    :return: row numbers of each minibatch
+    """
+    n_rows = buffer.buffer_size * buffer.n_envs
+    order = np.roll(np.arange(n_rows), -np.random.randint(n_rows))
+    order = order if kept is None else order[kept[order]]
+    size = batch_size or len(order)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None, length: int) -> Iterator[np.ndarray]:
+    """
+    One epoch in pieces of equal length: the rollout is cut at ends of episodes and every L rows, the pieces are put in
+    a random order (one permutation from numpy's global generator), and a minibatch is as many as hold B rows.
+
+    Pieces are never divided, so a minibatch may have up to L − 1 rows more or fewer than B; there are ⌈N/B⌉ of them.
+
+    :param buffer: A flattened buffer that keeps states
+    :param batch_size: B; ``None``: all rows in one
+    :param kept: which rows take part, shape (N,); ``None``: all
+    :param length: L
+    :return: row numbers of each minibatch, piece after piece
+    """
+    numbers = np.arange(buffer.buffer_size * buffer.n_envs)
+    numbers = numbers if kept is None else numbers[kept]
+    starts = np.flatnonzero(beginnings(buffer, numbers, length))
+    parts = np.split(numbers, starts[1:])
+    order = np.random.permutation(len(parts))
+    sizes = np.array([len(parts[index]) for index in order])
+    size = batch_size or len(numbers)
+    # By the row in a piece's middle, each goes into one of ⌈N/B⌉ equal stretches.
+    batch_of = ((np.cumsum(sizes) - sizes / 2) // size).astype(int)
+    for batch in range(batch_of[-1] + 1):
+        chosen = order[batch_of == batch]
+        if len(chosen) > 0:
+            yield np.concatenate([parts[index] for index in chosen])
+
+
+def _rows_in_sequence(buffer: RolloutBuffer, numbers: np.ndarray, length: int | None, fused: bool) -> Rows:
+    # The fields per row by SB3's own method, not by the recurrent buffer's, which pads them.
+    kind = DictRolloutBuffer if isinstance(buffer, DictRolloutBuffer) else RolloutBuffer
+    rows = _as_rows(kind._get_samples(buffer, numbers))  # type: ignore[arg-type]
+    rows.sequences = sequences_of(buffer, numbers, length, fused)
+    if keeps_masks(type(buffer)):
+        rows.action_masks = buffer.to_torch(buffer.action_masks[numbers])  # type: ignore[attr-defined]
+    return rows
+
+
+def drawn_rows(buffer: RolloutBuffer, batch_size: int | None, sequence_length: int | None = None) -> Iterator[Rows]:
+    """
+    One epoch for a caller who does not need the row numbers.
 
     :param buffer: A full rollout buffer
     :param batch_size: B; ``None``: all rows in one
+    :param sequence_length: L, of a policy with memory
     :return: the epoch's minibatches
     """
-    return map(_as_rows, buffer.get(batch_size))
+    return (minibatch.rows for minibatch in minibatches(buffer, batch_size, None, sequence_length))
 
 
 def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:
@@ -77,21 +152,39 @@ def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:
     All rows of a flattened rollout, first to last, in chunks that bound the memory of a forward pass.
 
     :param buffer: A buffer that has been flattened
-    :param chunk_size: Rows per chunk, at most
-    :return: the chunks
+    :param chunk_size: Rows per chunk, at most; with memory, padded rows, unless one episode has more
+    :return: the chunks; with memory, of whole episodes
     """
     n_rows = buffer.buffer_size * buffer.n_envs
+    if keeps_states(type(buffer)):
+        for numbers in _episodes_in_order(buffer, chunk_size):
+            yield _rows_in_sequence(buffer, numbers, None, fused=True)
+        return
     for start in range(0, n_rows, chunk_size):
         yield _as_rows(buffer._get_samples(np.arange(start, min(start + chunk_size, n_rows))))
+
+
+def _episodes_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[np.ndarray]:
+    """Row numbers, first to last, in chunks of whole episodes (as far as the rollout has them)."""
+    numbers = np.arange(buffer.buffer_size * buffer.n_envs)
+    ends = [*np.flatnonzero(beginnings(buffer, numbers, None))[1:], len(numbers)]
+    first = begun = longest = count = 0
+    for end in ends:
+        longer = max(longest, end - begun)
+        if count > 0 and (count + 1) * longer > chunk_size:
+            yield numbers[first:begun]
+            first, count, longer = begun, 0, end - begun
+        begun, longest, count = end, longer, count + 1
+    yield numbers[first:]
 
 
 def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     """
     :param buffer: Any rollout buffer
-    :return: whether it is exactly one of SB3's or of sb3-contrib's maskable ones, so that its rows can be drawn for it
+    :return: whether it is exactly one of SB3's, sb3-contrib's or ours, so that its rows can be drawn for it
     """
     kind = type(buffer)
-    return kind in _SB3_BUFFERS and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
+    return kind in _KNOWN and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
 
 
 def flatten(buffer: RolloutBuffer) -> None:
@@ -114,6 +207,10 @@ def flatten(buffer: RolloutBuffer) -> None:
         observations.update({key: buffer.swap_and_flatten(array) for key, array in observations.items()})
     else:
         buffer.observations = buffer.swap_and_flatten(observations)
+    if keeps_states(type(buffer)):
+        for name in STATES:  # (T, layers, E, units) to (T, E, layers, units)
+            setattr(buffer, name, getattr(buffer, name).swapaxes(1, 2))
+        buffer.episode_starts = buffer.swap_and_flatten(buffer.episode_starts)
     for name in filter(vars(buffer).__contains__, _FLATTENED):
         setattr(buffer, name, buffer.swap_and_flatten(getattr(buffer, name)))
     buffer.generator_ready = True
@@ -122,6 +219,8 @@ def flatten(buffer: RolloutBuffer) -> None:
 def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
     # By name: a user's buffer may yield more. It may leave out old values, which only the clipped value loss reads.
     old_values: Any = getattr(samples, "old_values", None)
+    if hasattr(samples, "lstm_states"):
+        return _without_padding(samples)
     return Rows(
         samples.observations,
         samples.actions,
@@ -131,6 +230,23 @@ def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
         samples.returns,
         getattr(samples, "action_masks", None),
     )
+
+
+def _without_padding(samples: Any) -> Rows:
+    """The rows of a user's own buffer with memory, which pads them as sb3-contrib's does."""
+    is_row = samples.mask > 1e-8
+    states, positions = samples.lstm_states, is_row.nonzero().flatten()
+    longest = len(is_row) // int(states.pi[0].shape[1])
+    padded = (getattr(samples, field.name, None) for field in dataclasses.fields(Rows))
+    fields = [rows if rows is None else _cut(rows, positions) for rows in padded]
+    rows = Rows(*fields)
+    rows.sequences = Sequences(states, samples.episode_starts[positions], positions, longest)
+    rows.old_parameters = ()
+    return rows
+
+
+def _cut(rows: Any, positions: th.Tensor) -> Any:
+    return {key: part[positions] for key, part in rows.items()} if isinstance(rows, dict) else rows[positions]
 
 
 def _drawn_by(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[Minibatch]:

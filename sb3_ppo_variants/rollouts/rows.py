@@ -2,17 +2,18 @@
 What a row of a rollout carries, named once for both backends.
 
 A new field is declared here, filled where rows are made (``minibatches._as_rows``, ``flat_rollout`` of the closed form)
-and collected where steps are stored (``Actor.store``). What the policy's methods have to be given is in ``conditions``.
+and collected where steps are stored (``Actor.store``). ``backends.autograd.evaluation`` gives the policy what it takes.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from sb3_ppo_variants.arrays import Array
+from sb3_ppo_variants.rollouts.sequences import Sequences
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Rows:
     :param advantages: shape (B,)
     :param returns: targets of the critic, shape (B,)
     :param action_masks: whether each action is allowed, shape (B, ΣD); ``None`` for a policy without masks
+    :param sequences: how the rows follow one another; ``None`` for a policy without memory
     :param old_parameters: parameters of the old policy's distributions, one array of B rows each; empty where no KL
         needs them, and where the distribution has no closed form
     """
@@ -38,22 +40,29 @@ class Rows:
     advantages: Array
     returns: Array
     action_masks: Array | None = None
+    sequences: Sequences | None = None
     old_parameters: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.advantages)
 
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """What else the policy's methods are given to evaluate the rows, by the names of their arguments."""
-        return {} if self.action_masks is None else {"action_masks": self.action_masks}
-
     def select(self, which: Any) -> "Rows":
         """
-        :param which: row numbers, or a slice
+        :param which: row numbers, or a slice; not for rows with memory, which belong together
         :return: these rows: a copy for numbers, a view for a slice
         """
         return Rows(*(_select(field, which) for field in vars(self).values()))
+
+    def every(self, n: int) -> tuple[Any, "Rows"]:
+        """
+        :param n: Take every n-th row; with memory, every n-th sequence
+        :return: which rows these are, and the rows
+        """
+        if self.sequences is None:
+            which = slice(None, None, n)
+            return which, self.select(which)
+        taken, sequences = self.sequences.every(n)
+        return taken, replace(replace(self, sequences=None).select(taken), sequences=sequences)
 
     def split(self, size: int) -> Iterator["Rows"]:
         """

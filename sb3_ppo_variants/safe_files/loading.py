@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import torch as th
 from gymnasium import spaces
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import check_for_correct_spaces
 
+from sb3_ppo_variants.policies import is_recurrent, takes_masks
 from sb3_ppo_variants.safe_files.format import read_safe, with_suffix
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_state_from_data
 from sb3_ppo_variants.safe_files.policies import check_fits, check_rollout_size
@@ -69,7 +69,7 @@ def load_safe(
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
             arguments |= state["policy_kwargs"]
-            if not issubclass(policy_class, MaskableActorCriticPolicy):
+            if is_recurrent(policy_class) or not takes_masks(policy_class):
                 arguments["use_sde"] = bool(given.get("use_sde", state["use_sde"]))
             check_fits(policy_class, arguments, weights)
         if env is not None:

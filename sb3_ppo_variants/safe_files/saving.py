@@ -11,10 +11,10 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch as th
-from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
+from sb3_ppo_variants.rollouts.buffers import KNOWN_BUFFERS
 from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
 from sb3_ppo_variants.safe_files.settings import (
@@ -35,7 +35,7 @@ COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_ep
 #: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 #: The buffers that follow from the observation space and the policy.
-_KNOWN_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
+_KNOWN_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 
 
 def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:

@@ -14,6 +14,7 @@ from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.rollouts import Actor, PolicyActor
+from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
 
 
 class AutogradBackend:
@@ -40,7 +41,9 @@ class AutogradBackend:
         # Overflowing ratios are what the diagnostics show, and what is not a number is found before a step is taken.
         return np.errstate(over="ignore", invalid="ignore")
 
-    def actor(self) -> Actor:
+    def actor(self, memory: Memory | None = None) -> Actor:
+        if memory is not None:
+            return RecurrentActor(self.policy, self.policy.device, memory)
         return PolicyActor(self.policy, self.policy.device)
 
     def update(self, buffer: RolloutBuffer, settings: UpdateSettings) -> AutogradUpdate:

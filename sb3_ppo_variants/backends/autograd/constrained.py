@@ -3,15 +3,15 @@
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, distribution_at, divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
-from sb3_ppo_variants.distributions import head_and_parameters
+from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
 from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 
@@ -36,7 +36,7 @@ class AutogradConstrainedUpdate:
     ):
         self.policy = policy
         self.settings = settings
-        self.rows = rows = next(drawn_rows(buffer, None))
+        self.rows = rows = next(drawn_rows(buffer, None, settings.sequences.length))
         self.actions = as_evaluated(rows.actions, policy.action_space)
         normalizer = AdvantageNormalizer(settings.normalize_advantage, np.asarray(buffer.advantages))
         self.advantages = normalizer(rows.advantages)
@@ -60,16 +60,17 @@ class AutogradConstrainedUpdate:
         if self.settings.ent_coef != 0:
             entropy = distribution.entropy()
             objective = objective + self.settings.ent_coef * (-log_prob if entropy is None else entropy).mean()
-        constraint, kl = self._divergences(distribution, log_ratio, every=1)
+        constraint, kl = self._divergences(distribution, log_ratio, self.old)
         return PolicyEvaluation(objective, constraint, kl, th.exp(log_ratio.detach()))
 
     def fisher_product(self, sub_sampling_factor: int) -> Product:
         constraint = self.before.constraint
         if sub_sampling_factor > 1:
-            thinned = self.rows.select(slice(None, None, sub_sampling_factor))
+            which, thinned = self.rows.every(sub_sampling_factor)
             distribution = distribution_at(self.policy, thinned)
-            log_ratio = distribution.log_prob(self.actions[::sub_sampling_factor]) - thinned.old_log_prob
-            constraint = self._divergences(distribution, log_ratio, sub_sampling_factor)[0]
+            log_ratio = distribution.log_prob(self.actions[which]) - thinned.old_log_prob
+            old = tuple(parameter[which] for parameter in self.old)
+            constraint = self._divergences(distribution, log_ratio, old)[0]
         return fisher_product_of(constraint, self._flat)
 
     def read(self) -> th.Tensor:
@@ -78,11 +79,12 @@ class AutogradConstrainedUpdate:
     def write(self, vector: th.Tensor) -> None:
         self._flat.write(vector)
 
-    def _divergences(self, distribution: Distribution, log_ratio: th.Tensor, every: int) -> tuple[th.Tensor, th.Tensor]:
-        """The constrained KL, and KL(old‖new) summed; ``every``: which of the old rows the distribution is at."""
-        old = tuple(parameter[::every] for parameter in self.old)
+    def _divergences(
+        self, distribution: DistributionAtRows, log_ratio: th.Tensor, old: Parameters
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """The constrained KL, and KL(old‖new) summed."""
         kl = divergence(distribution, old, log_ratio)
-        found = head_and_parameters(distribution)
+        found = distribution.head_and_parameters()
         if not old or found is None:
             return kl.mean(), kl.mean()
         head, new = found

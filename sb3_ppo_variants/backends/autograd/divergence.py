@@ -4,16 +4,15 @@ from collections.abc import Iterable
 
 import torch as th
 from gymnasium import spaces
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.distributions import Parameters, head_and_parameters
+from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
+from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import k3_estimate
 from sb3_ppo_variants.rollouts import Rows
 
 
-def divergence(distribution: Distribution, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
+def divergence(distribution: DistributionAtRows, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
     """
     KL(old‖new) per row, in nats, summed over action dimensions.
 
@@ -25,9 +24,10 @@ def divergence(distribution: Distribution, old_parameters: Parameters, log_ratio
     """
     if not old_parameters:
         return k3_estimate(log_ratio)
-    found = head_and_parameters(distribution)
+    found = distribution.head_and_parameters()
     if found is None:
-        raise ValueError(f"The policy's distribution has become a {type(distribution).__name__} in mid-update.")
+        kind = type(distribution.distribution).__name__
+        raise ValueError(f"The policy's distribution has become a {kind} in mid-update.")
     head, parameters = found
     return head.kl(old_parameters, parameters)
 
@@ -47,42 +47,12 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     chunks: list[Parameters] = []
     with th.no_grad():
         for rows in rollout:
-            found = head_and_parameters(distribution_at(policy, rows))
+            found = distribution_at(policy, rows).head_and_parameters()
             if found is None:
                 break
             chunks.append(tuple(parameter.detach().clone() for parameter in found[1]))
     policy.set_training_mode(was_training)
     return tuple(th.cat(parts) for parts in zip(*chunks, strict=True))
-
-
-def distribution_at(policy: ActorCriticPolicy, rows: Rows) -> Distribution:
-    """
-    :param policy: The policy
-    :param rows: B rows
-    :return: its distribution there, with its autograd history
-    """
-    return policy.get_distribution(rows.observations, **rows.conditions)
-
-
-#: What leaves the distribution in ``policy.action_dist``.
-_LEAVING = ("evaluate_actions", "_get_action_dist_from_latent")
-
-
-def distribution_after_evaluation(policy: ActorCriticPolicy, rows: Rows) -> Distribution:
-    """
-    The distribution at rows for which ``policy.evaluate_actions`` has just been called.
-
-    SB3's own methods and sb3-contrib's maskable ones leave it in ``policy.action_dist``; a policy that overrides them
-    may not, and is asked again.
-
-    :param policy: The policy
-    :param rows: The rows that were evaluated
-    :return: the distribution, with its autograd history
-    """
-    for known in (ActorCriticPolicy, MaskableActorCriticPolicy):
-        if all(getattr(type(policy), name, None) is getattr(known, name) for name in _LEAVING):
-            return policy.action_dist
-    return distribution_at(policy, rows)
 
 
 def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:

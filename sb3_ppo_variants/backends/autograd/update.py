@@ -10,17 +10,13 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import (
-    as_evaluated,
-    distribution_after_evaluation,
-    divergence,
-    mean_divergence,
-    parameters_of,
-)
+from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, mean_divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.evaluation import distribution_after_evaluation, evaluate_actions
+from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer
+from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 
@@ -80,7 +76,10 @@ class AutogradUpdate:
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         self._epoch_starts.append(len(self._records))
-        for rows, numbers in minibatches(self.buffer, batch_size, self.settings.kept_rows):
+        sequences = self.settings.sequences
+        if len(self._epoch_starts) > 1:
+            refresh_states(self.policy, self.buffer, sequences)
+        for rows, numbers in minibatches(self.buffer, batch_size, self.settings.kept_rows, sequences.length):
             # The first minibatch of a user's own buffer has flattened it.
             if self.settings.needs_old_policy and self.old is None:
                 # Without row numbers a minibatch's old parameters cannot be found again.
@@ -91,9 +90,7 @@ class AutogradUpdate:
 
     def evaluate(self, minibatch: Rows) -> AutogradEvaluation:
         actions = as_evaluated(minibatch.actions, self.policy.action_space)
-        values, log_prob, entropy = self.policy.evaluate_actions(
-            minibatch.observations, actions, **minibatch.conditions
-        )
+        values, log_prob, entropy = evaluate_actions(self.policy, minibatch, actions)
         log_ratio = log_prob - minibatch.old_log_prob
         advantages = self.normalize_advantage(minibatch.advantages)
 
@@ -104,7 +101,7 @@ class AutogradUpdate:
         loss = policy_loss + objective.ent_coef * entropy_loss
         value_loss = None
         if objective.value_loss is not None:
-            value_loss = objective.value_loss.mean(values.flatten(), minibatch.old_values, minibatch.returns)
+            value_loss = mean_value_loss(objective.value_loss, values, minibatch)
             loss = loss + objective.vf_coef * value_loss
         if objective.kl_coef > 0:
             distribution = distribution_after_evaluation(self.policy, minibatch)
@@ -151,6 +148,20 @@ class AutogradUpdate:
         # A buffer that hides its rows is read as it draws them.
         rollout = rows_in_order(self.buffer, CHUNK_SIZE) if self.old else drawn_rows(self.buffer, CHUNK_SIZE)
         return mean_divergence(self.policy, self.old, rollout, self.policy.action_space)
+
+
+def mean_value_loss(value_loss: ValueLoss, values: th.Tensor, minibatch: Rows) -> th.Tensor:
+    """
+    :param value_loss: The critic's loss
+    :param values: V of the rows, shape (B,)
+    :param minibatch: B rows
+    :return: the mean loss, by SB3's operation, or with memory by sb3-contrib's: their backward passes round differently
+    """
+    of = values, minibatch.old_values, minibatch.returns
+    if minibatch.sequences is None:
+        return value_loss.mean(*of)
+    mean: th.Tensor = value_loss.value(*of).mean()
+    return mean
 
 
 def clipped_step(policy: ActorCriticPolicy, loss: th.Tensor, max_grad_norm: float | None) -> th.Tensor | None:

@@ -50,7 +50,11 @@ class ClosedFormActor:
                 raise NonFiniteError(f"The actions' standard deviation is not finite: log_std is {log_std},")
 
     def act(
-        self, observations: Observations, with_values: bool = True, action_masks: np.ndarray | None = None
+        self,
+        observations: Observations,
+        with_values: bool = True,
+        action_masks: np.ndarray | None = None,
+        episode_starts: np.ndarray | None = None,
     ) -> Acted:
         network = self.network
         features = network.features(observations)
@@ -119,7 +123,7 @@ class ClosedFormActor:
         buffer.log_probs[steps] = network.head.log_prob(parameters, actions).reshape(shape)
         buffer.values[steps] = network.vf.forward(features)[-1].reshape(shape)
 
-    def terminal_value(self, observation: Observations) -> Any:
+    def terminal_value(self, observation: Observations, env_index: int) -> Any:
         network = self.network
         # Shaped like a batch of one, as policy.obs_to_tensor does.
         batch = np.asarray(observation).reshape(-1, *network.policy.observation_space.shape)  # type: ignore[misc]

@@ -19,6 +19,7 @@ from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.rollouts import Actor
+from sb3_ppo_variants.rollouts.memory import Memory
 
 
 class ClosedFormBackend:
@@ -48,7 +49,7 @@ class ClosedFormBackend:
     def context(self) -> AbstractContextManager[Any]:
         return _hot_loop()
 
-    def actor(self) -> Actor:
+    def actor(self, memory: Memory | None = None) -> Actor:
         return ClosedFormActor(self.network)
 
     def update(self, buffer: RolloutBuffer, settings: UpdateSettings) -> ClosedFormUpdate:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_ppo_variants.policies import takes_masks
 
 
 class WithMasks:
@@ -55,7 +56,7 @@ def with_masks(model: BaseAlgorithm, env: VecEnv) -> Any:
     :return: The model itself if it takes no masks, else one that gets them from the environments
     :raises ValueError: if they have none
     """
-    return WithMasks(model, env) if isinstance(model.policy, MaskableActorCriticPolicy) else model
+    return WithMasks(model, env) if takes_masks(type(model.policy)) else model
 
 
 class EvaluatesWithMasks(EvalCallback):

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
@@ -25,6 +24,7 @@ from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.settings import all_parameters
+from sb3_ppo_variants.policies import takes_masks
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 
 SCORE_EPISODES = 100  # the final return is the mean over this many training episodes, the last ones
@@ -275,8 +275,7 @@ def takes_masks(run: Run) -> bool:
     :param run: The run
     """
     algorithm, policy = algorithm_class(run.algorithm), with_classes(run.settings).get("policy")
-    is_maskable = isinstance(policy, type) and issubclass(policy, MaskableActorCriticPolicy)
-    return bool(run.settings.get("use_masking")) or is_maskable or issubclass(algorithm, MaskablePPO)
+    return bool(run.settings.get("use_masking")) or issubclass(algorithm, MaskablePPO) or takes_masks(policy)
 
 
 class UnfitError(ValueError):

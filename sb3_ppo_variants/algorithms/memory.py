@@ -1,0 +1,77 @@
+"""Policies with memory: their buffers, their states between rollouts, and how sequences are cut."""
+
+from typing import Any
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from sb3_ppo_variants.policies import is_recurrent, takes_masks
+from sb3_ppo_variants.rollouts.buffers import buffer_class_for, keeps_states
+from sb3_ppo_variants.rollouts.memory import Memory
+
+
+class MemoryChoice(OnPolicyAlgorithm):
+    """
+    An on-policy algorithm whose policy may be one of sb3-contrib's recurrent ones.
+
+    Memory changes how a policy acts and how rows are evaluated, in sequences, and nothing else: every algorithm takes
+    such a policy.
+    """
+
+    sequence_length: int | None = None
+    refresh_states: bool = True
+    #: What a recurrent policy remembers of the environments; ``None``: the policy has no memory.
+    memory: Memory | None = None
+
+    @property
+    def _last_lstm_states(self) -> Any:
+        """sb3-contrib's name for the states before the next step; ``None`` without memory."""
+        return None if self.memory is None else self.memory.states
+
+    @_last_lstm_states.setter
+    def _last_lstm_states(self, states: Any) -> None:
+        if self.memory is not None:
+            self.memory.states = states
+
+    def _setup_model(self) -> None:
+        if not is_recurrent(self.policy_class):
+            if self.sequence_length is not None:
+                raise ValueError(
+                    f"sequence_length={self.sequence_length} is for policies with memory, which "
+                    f'{self.policy_class.__name__} has not: pass "MlpLstmPolicy", or leave it out.'
+                )
+            self.memory = None
+            super()._setup_model()
+            return
+        given = self.rollout_buffer_class
+        if given is not None and not keeps_states(given):
+            raise ValueError(
+                f"A policy with memory needs a rollout buffer that keeps its states, and {given.__name__} does not: "
+                "derive it from sb3_contrib.common.recurrent.buffers.RecurrentRolloutBuffer, or pass "
+                "rollout_buffer_class=None."
+            )
+        # SB3 makes the buffer before the policy, whose layers this one's shape depends on.
+        kwargs, self.rollout_buffer_class, self.rollout_buffer_kwargs = self.rollout_buffer_kwargs, None, {}
+        super()._setup_model()
+        self.rollout_buffer_class, self.rollout_buffer_kwargs = given, kwargs
+        self._make_buffer()
+        self.memory = Memory(self.policy, self.n_envs)  # type: ignore[arg-type]
+
+    def _make_buffer(self) -> None:
+        made: Any = self.rollout_buffer_class or buffer_class_for(
+            self.observation_space, is_recurrent=True, takes_masks=takes_masks(self.policy_class)
+        )
+        lstm = self.policy.lstm_actor
+        self.rollout_buffer = made(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            (self.n_steps, lstm.num_layers, self.n_envs, lstm.hidden_size),
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+            **self.rollout_buffer_kwargs,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "memory"]

@@ -1,0 +1,16 @@
+"""Policies that SB3 does not have: sb3-contrib's with action masks and with memory, and ours with both."""
+
+from sb3_ppo_variants.policies.kinds import is_recurrent, takes_masks
+from sb3_ppo_variants.policies.maskable_recurrent import (
+    MaskableRecurrentActorCriticCnnPolicy,
+    MaskableRecurrentActorCriticPolicy,
+    MaskableRecurrentMultiInputActorCriticPolicy,
+)
+
+__all__ = [
+    "MaskableRecurrentActorCriticCnnPolicy",
+    "MaskableRecurrentActorCriticPolicy",
+    "MaskableRecurrentMultiInputActorCriticPolicy",
+    "is_recurrent",
+    "takes_masks",
+]

@@ -1,0 +1,130 @@
+"""Rollout buffers with memory and action masks: sb3-contrib's two kinds in one."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
+from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
+
+
+class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):
+    """
+    Keeps each step's masks and the states before it.
+
+    :param buffer_size: T
+    :param observation_space: Of the environments
+    :param action_space: Of the environments
+    :param hidden_state_shape: (T, layers, environments, units)
+    :param device: Where rows are put
+    :param gae_lambda: λ
+    :param gamma: γ
+    :param n_envs: E
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        hidden_state_shape: tuple[int, int, int, int],
+        device: th.device | str = "auto",
+        gae_lambda: float = 1,
+        gamma: float = 0.99,
+        n_envs: int = 1,
+    ):
+        # Not super(): the maskable buffer's constructor has no place for the shape.
+        RecurrentRolloutBuffer.__init__(
+            self, buffer_size, observation_space, action_space, hidden_state_shape, device, gae_lambda, gamma, n_envs
+        )
+
+    def get(self, batch_size: int | None = None) -> Any:
+        """sb3-contrib's two ways to draw do not go together: ``rollouts.minibatches`` draws from this buffer."""
+        raise NotImplementedError(f"{type(self).__name__}.get(): use rollouts.minibatches(buffer, batch_size).")
+
+
+class MaskableRecurrentDictRolloutBuffer(MaskableDictRolloutBuffer, RecurrentDictRolloutBuffer):
+    """
+    As ``MaskableRecurrentRolloutBuffer``, for Dict observations.
+
+    :param buffer_size: T
+    :param observation_space: Of the environments
+    :param action_space: Of the environments
+    :param hidden_state_shape: (T, layers, environments, units)
+    :param device: Where rows are put
+    :param gae_lambda: λ
+    :param gamma: γ
+    :param n_envs: E
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space,
+        hidden_state_shape: tuple[int, int, int, int],
+        device: th.device | str = "auto",
+        gae_lambda: float = 1,
+        gamma: float = 0.99,
+        n_envs: int = 1,
+    ):
+        RecurrentDictRolloutBuffer.__init__(
+            self, buffer_size, observation_space, action_space, hidden_state_shape, device, gae_lambda, gamma, n_envs
+        )
+
+    def get(self, batch_size: int | None = None) -> Any:
+        """See ``MaskableRecurrentRolloutBuffer.get``."""
+        raise NotImplementedError(f"{type(self).__name__}.get(): use rollouts.minibatches(buffer, batch_size).")
+
+
+def buffer_class_for(observation_space: spaces.Space, is_recurrent: bool, takes_masks: bool) -> type | None:
+    """
+    :param observation_space: Of the environments
+    :param is_recurrent: Whether the policy has memory
+    :param takes_masks: Whether it takes action masks
+    :return: the buffer that keeps what such a policy needs; ``None``: SB3's own
+    """
+    kinds: dict[tuple[bool, bool], tuple[type, type]] = {
+        (False, True): (MaskableRolloutBuffer, MaskableDictRolloutBuffer),
+        (True, False): (RecurrentRolloutBuffer, RecurrentDictRolloutBuffer),
+        (True, True): (MaskableRecurrentRolloutBuffer, MaskableRecurrentDictRolloutBuffer),
+    }
+    if (is_recurrent, takes_masks) not in kinds:
+        return None
+    return kinds[is_recurrent, takes_masks][isinstance(observation_space, spaces.Dict)]
+
+
+def keeps_states(buffer_class: type) -> bool:
+    """
+    :param buffer_class: Any rollout buffer
+    :return: whether it keeps the states of a recurrent policy
+    """
+    return issubclass(buffer_class, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer)
+
+
+def keeps_masks(buffer_class: type) -> bool:
+    """
+    :param buffer_class: Any rollout buffer
+    :return: whether it keeps action masks
+    """
+    return issubclass(buffer_class, MaskableRolloutBuffer | MaskableDictRolloutBuffer)
+
+
+#: The buffers whose rows are drawn here, as their own ``get`` draws them, beside SB3's.
+KNOWN_BUFFERS: tuple[type, ...] = (
+    *(MaskableRolloutBuffer, MaskableDictRolloutBuffer, RecurrentRolloutBuffer, RecurrentDictRolloutBuffer),
+    *(MaskableRecurrentRolloutBuffer, MaskableRecurrentDictRolloutBuffer),
+)
+
+#: The arrays of states before each row, of a buffer that keeps them: actor's and critic's hidden and cell states.
+STATES = ("hidden_states_pi", "cell_states_pi", "hidden_states_vf", "cell_states_vf")
+
+
+def states_at(buffer: Any, numbers: np.ndarray) -> list[th.Tensor]:
+    """
+    :param buffer: A flattened buffer that keeps states
+    :param numbers: Row numbers, shape (S,)
+    :return: the arrays of ``STATES`` before these rows, each of shape (layers, S, units)
+    """
+    return [buffer.to_torch(getattr(buffer, name)[numbers].swapaxes(0, 1)).contiguous() for name in STATES]
