@@ -60,7 +60,7 @@ class MemoryChoice(OnPolicyAlgorithm):
         made: Any = self.rollout_buffer_class or buffer_class_for(
             self.observation_space, is_recurrent=True, takes_masks=takes_masks(self.policy_class)
         )
-        lstm = self.policy.lstm_actor
+        lstm: Any = self.policy.lstm_actor
         self.rollout_buffer = made(
             self.n_steps,
             self.observation_space,

@@ -124,7 +124,7 @@ class MaskableRecurrentActorCriticPolicy(RecurrentActorCriticPolicy):
         with self._masked_by(self._action_masks if action_masks is None else action_masks):
             return super().get_distribution(obs, lstm_states, episode_starts)  # type: ignore[arg-type]
 
-    def predict(  # type: ignore[override]
+    def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
         state: tuple[np.ndarray, ...] | None = None,

@@ -9,7 +9,7 @@ from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, Maska
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
 
 
-class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):
+class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):  # type: ignore[misc]  # their minibatches differ
     """
     Keeps each step's masks and the states before it.
 
@@ -44,7 +44,7 @@ class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuff
         raise NotImplementedError(f"{type(self).__name__}.get(): use rollouts.minibatches(buffer, batch_size).")
 
 
-class MaskableRecurrentDictRolloutBuffer(MaskableDictRolloutBuffer, RecurrentDictRolloutBuffer):
+class MaskableRecurrentDictRolloutBuffer(MaskableDictRolloutBuffer, RecurrentDictRolloutBuffer):  # type: ignore[misc]
     """
     As ``MaskableRecurrentRolloutBuffer``, for Dict observations.
 

@@ -7,7 +7,6 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.rollouts.acting import Acted, Observations, PolicyActor, as_tensor, if_masked, on_host
 
@@ -62,7 +61,7 @@ class RecurrentActor(PolicyActor):
 
     def store(
         self,
-        buffer: RolloutBuffer,
+        buffer: Any,
         observations: Observations,
         acted: Acted,
         rewards: np.ndarray,

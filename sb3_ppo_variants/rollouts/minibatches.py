@@ -238,7 +238,7 @@ def _without_padding(samples: Any) -> Rows:
     states, positions = samples.lstm_states, is_row.nonzero().flatten()
     longest = len(is_row) // int(states.pi[0].shape[1])
     padded = (getattr(samples, field.name, None) for field in dataclasses.fields(Rows))
-    fields = [rows if rows is None else _cut(rows, positions) for rows in padded]
+    fields: list[Any] = [rows if rows is None else _cut(rows, positions) for rows in padded]
     rows = Rows(*fields)
     rows.sequences = Sequences(states, samples.episode_starts[positions], positions, longest)
     rows.old_parameters = ()

@@ -35,7 +35,7 @@ COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_ep
 #: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 #: The buffers that follow from the observation space and the policy.
-_KNOWN_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
+_KNOWN_BUFFERS: tuple[type, ...] = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 
 
 def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
@@ -83,7 +83,9 @@ def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Co
         "versions": _versions(),
         "policy": known,
         "policy_kwargs": None if "policy_kwargs" in exclude else policy_kwargs_as_data(model.policy_kwargs),
-        "rollout_buffer": None if buffer_class in _KNOWN_BUFFERS else buffer_class.__name__[:200],
+        "rollout_buffer": None
+        if buffer_class is None or buffer_class in _KNOWN_BUFFERS
+        else buffer_class.__name__[:200],
         "rollout_buffer_kwargs": None
         if "rollout_buffer_kwargs" in exclude
         else plain("rollout_buffer_kwargs", model.rollout_buffer_kwargs),

@@ -15,7 +15,7 @@ from sb3_ppo_variants.experiments.models.saved_models import SEED, EpisodeGuard
 from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks
-from sb3_ppo_variants.experiments.runs.run import Run, Start, takes_masks
+from sb3_ppo_variants.experiments.runs.run import Run, Start, is_masked
 from sb3_ppo_variants.files import atomic
 
 
@@ -61,7 +61,7 @@ def evaluation_callbacks(
     env = _environment(run, start)
     try:
         # Checkpoints know SB3's class by its name.
-        kind = EvaluatesWithMasks if takes_masks(run) else EvalCallback
+        kind = EvaluatesWithMasks if is_masked(run) else EvalCallback
         callback = kind(
             env,
             callback_on_new_best=SaveStatistics(folder / BEST),

@@ -269,7 +269,7 @@ def policy_name(space: spaces.Space) -> str:
     return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
 
 
-def takes_masks(run: Run) -> bool:
+def is_masked(run: Run) -> bool:
     """Whether a run's policy takes action masks.
 
     :param run: The run
