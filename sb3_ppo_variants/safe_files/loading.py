@@ -69,8 +69,9 @@ def load_safe(
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
             arguments |= state["policy_kwargs"]
-            if not issubclass(policy_class, MaskableActorCriticPolicy):
-                arguments["use_sde"] = bool(given.get("use_sde", state["use_sde"]))
+            use_sde = bool(given.get("use_sde", state["use_sde"]))
+            if use_sde or not issubclass(policy_class, MaskableActorCriticPolicy):
+                arguments["use_sde"] = use_sde
             check_fits(policy_class, arguments, weights)
         if env is not None:
             env = cls._wrap_env(env, state["verbose"])
@@ -118,8 +119,8 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     missing = {"n_steps", "gamma", "learning_rate", "use_sde", "verbose", "seed", "stats_window_size"} - set(settings)
     if missing - set(left_out):
         raise SafeFileError(f"settings has no {sorted(missing)[0]}.")
-    state |= {name: state.get(name, False) for name in ("use_sde", "use_masking")}
-    state["verbose"] = state.get("verbose", 0)
+    state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
+    state["use_masking"] = given.get("use_masking", state.get("use_masking", False))
     if "n_steps" not in state:
         state["n_steps"] = given["n_steps"]
     state |= _rollout_buffer(document, given)
