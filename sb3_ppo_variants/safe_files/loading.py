@@ -30,6 +30,8 @@ from sb3_ppo_variants.safe_files.spaces import space_from_data
 
 #: Bytes of the rollout buffer that a file may ask for; its memory is taken only when it is filled.
 MAX_ROLLOUT = 2**32
+#: Bytes of its action masks, whose memory is taken at once: sb3-contrib's buffers begin with ones.
+MAX_MASKS = 2**27
 _KEYS = (
     *("schema", "algorithm", "class", "versions", "policy", "policy_kwargs", "param_groups", "observation_space"),
     *("action_space", "n_envs", "rollout_buffer", "rollout_buffer_kwargs", "settings", "left_out", "counters"),
@@ -78,7 +80,7 @@ def load_safe(
             check_for_correct_spaces(env, state["observation_space"], state["action_space"])
             state["n_envs"] = env.num_envs
         if "n_steps" not in given:
-            check_rollout_size(state, MAX_ROLLOUT)
+            check_rollout_size(state, MAX_ROLLOUT, MAX_MASKS)
         # From here on as SB3's load.
         model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
         vars(model).update(state)
