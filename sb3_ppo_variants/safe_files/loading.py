@@ -31,7 +31,7 @@ from sb3_ppo_variants.safe_files.spaces import space_from_data
 #: Bytes of the rollout buffer that a file may ask for; its memory is taken only when it is filled.
 MAX_ROLLOUT = 2**32
 #: Bytes of its action masks, whose memory is taken at once: sb3-contrib's buffers begin with ones.
-MAX_MASKS = 2**27
+MAX_MASKS = 2**28
 _KEYS = (
     *("schema", "algorithm", "class", "versions", "policy", "policy_kwargs", "param_groups", "observation_space"),
     *("action_space", "n_envs", "rollout_buffer", "rollout_buffer_kwargs", "settings", "left_out", "counters"),

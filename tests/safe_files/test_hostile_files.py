@@ -204,7 +204,7 @@ MASKED_CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a matrix of bits": (["action_space", "n"], [2, 2], "No MaskableActorCriticPolicy can be made"),
     "more bits": (["action_space", "n"], 4, "action_net.weight has shape"),
     "an ocean of bits": (["action_space", "n"], 2**40, "action_space|No MaskableActorCriticPolicy"),
-    "a rollout whose masks are too large": (["settings", "n_steps"], 2**23, "asks for action masks of 2.01e.08 bytes"),
+    "a rollout whose masks are too large": (["settings", "n_steps"], 2**24, "asks for action masks of 4.03e.08 bytes"),
 }
 
 
