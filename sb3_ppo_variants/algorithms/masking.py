@@ -13,6 +13,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.rollouts.masking import MaskChecker, mask_sizes
 
 
@@ -38,46 +39,52 @@ class MaskingChoice(OnPolicyAlgorithm):
         return super()._get_policy_from_name(policy_name)
 
     def _setup_model(self) -> None:
-        is_maskable = issubclass(self.policy_class, MaskableActorCriticPolicy)
+        # SB3 also takes a function that makes a policy.
+        is_maskable = isinstance(self.policy_class, type) and issubclass(self.policy_class, MaskableActorCriticPolicy)
         if self.use_masking and not is_maskable:
             raise ValueError(
                 f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
                 "from sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy, or pass a name, such as "
-                '"MlpPolicy".'
+                '"MlpPolicy". A model trained without masks gives its weights to one with them by set_parameters.'
             )
         self.use_masking = self.masks_rollouts = is_maskable
         if not is_maskable:
             super()._setup_model()
             return
-        self._set_up_masking()
+        self._check_spaces()
+        has_dict = isinstance(self.observation_space, spaces.Dict)
+        known_buffer = MaskableDictRolloutBuffer if has_dict else MaskableRolloutBuffer
+        self.rollout_buffer_class = self.rollout_buffer_class or known_buffer
         # SB3 passes use_sde to every policy, and sb3-contrib's have no such argument.
         policy_class, self.policy_class = self.policy_class, _without_use_sde(self.policy_class)  # type: ignore[assignment]
         try:
             super()._setup_model()
         finally:
             self.policy_class = policy_class
+        self._check_buffer(known_buffer)
 
-    def _set_up_masking(self) -> None:
+    def _check_spaces(self) -> None:
         if self.use_sde or mask_sizes(self.action_space) is None:
             raise ValueError(
                 f"use_masking=True with the action space {self.action_space}{' and use_sde=True' * self.use_sde}: "
-                "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension."
+                "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension, without gSDE."
             )
-        has_dict = isinstance(self.observation_space, spaces.Dict)
-        known = MaskableDictRolloutBuffer if has_dict else MaskableRolloutBuffer
-        given = self.rollout_buffer_class
-        if given is not None and not issubclass(given, MaskableRolloutBuffer | MaskableDictRolloutBuffer):
+
+    def _check_buffer(self, known: type) -> None:
+        if not isinstance(self.rollout_buffer, MaskableRolloutBuffer | MaskableDictRolloutBuffer):
             raise ValueError(
-                f"use_masking=True needs a rollout buffer that keeps the masks, and {given.__name__} does not: derive "
-                f"it from sb3_contrib.common.maskable.buffers.{known.__name__}, or pass rollout_buffer_class=None."
+                f"use_masking=True needs a rollout buffer that keeps the masks, and "
+                f"{type(self.rollout_buffer).__name__} does not: derive it from "
+                f"sb3_contrib.common.maskable.buffers.{known.__name__}, or pass rollout_buffer_class=None."
             )
-        self.rollout_buffer_class = given or known
 
     def _choose_masking(self, use_masking: bool | None) -> None:
         """
         :param use_masking: As given to ``learn``; ``None``: as the model was made
         :raises ValueError: masks are asked for, and the model was made without
         """
+        if use_masking is not None:
+            choice(True, False)("use_masking", use_masking)
         if use_masking and not self.use_masking:
             raise ValueError(
                 f"learn(use_masking=True): this model was made without masks; {type(self).__name__}(..., "
@@ -133,9 +140,8 @@ class MaskingChoice(OnPolicyAlgorithm):
 
     def _check_masks(self, masks: np.ndarray) -> None:
         check = MaskChecker(self.action_space)
-        if masks.size == 0 or masks.size % check.width != 0:
-            raise check.misshapen([masks], "in predict")
-        check(masks.reshape(-1, check.width), "in predict")
+        n_masks, left_over = divmod(masks.size, check.width)
+        check([masks] if left_over or not n_masks else list(masks.reshape(n_masks, -1)), "in predict")
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "masks_rollouts", "_warned_of_no_masks"]
