@@ -53,3 +53,41 @@ class RandomWalk(gym.Env):
         terminated = bool(self.np_random.random() < 0.05)
         truncated = not terminated and self._steps >= self.time_limit
         return self._observe(self.observation_space), reward, terminated, truncated, {}
+
+
+class MaskedWalk(RandomWalk):
+    """
+    A ``RandomWalk`` that allows some of its actions at each step, at least one of every choice, and counts the others.
+
+    :param allowed: How likely it is that an action is allowed
+    """
+
+    def __init__(self, observations: str = "vector", actions: str = "discrete", allowed: float = 0.5):
+        super().__init__(observations, actions)
+        space = self.action_space
+        if isinstance(space, spaces.MultiBinary):
+            self.sizes = [2] * space.n
+        else:
+            self.sizes = space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else [int(space.n)]
+        self.allowed = allowed
+        self.n_invalid = 0
+
+    def action_masks(self) -> np.ndarray:
+        return self.masks
+
+    def _draw_masks(self) -> None:
+        self.masks = self.np_random.random(sum(self.sizes)) < self.allowed
+        for start, size in zip(np.cumsum([0, *self.sizes[:-1]]), self.sizes, strict=True):
+            self.masks[start + self.np_random.integers(size)] = True
+
+    def reset(self, *, seed=None, options=None):
+        result = super().reset(seed=seed, options=options)
+        self._draw_masks()
+        return result
+
+    def step(self, action):
+        chosen = np.cumsum([0, *self.sizes[:-1]]) + np.asarray(action).ravel()
+        self.n_invalid += not self.masks[chosen.astype(int)].all()
+        result = super().step(action)
+        self._draw_masks()
+        return result

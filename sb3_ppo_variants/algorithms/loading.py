@@ -115,13 +115,13 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :param force_reset: Reset the environment before training goes on
         :param kwargs: Settings to change; arguments of the constructor are checked as the constructor checks them
         :return: the model
-        :raises ValueError: a setting to change is out of its range
+        :raises ValueError: a setting to change is out of its range, or ``use_masking`` contradicts the file's policy
         :raises TypeError: a setting to change is of the wrong type, or its name is a misspelt argument
         """
         if _is_of_unknown_origin(path):
             _say_that_zips_run_code()
         given = cls._checked_overrides(kwargs)
-        return super().load(
+        model = super().load(
             path,
             env,
             device,
@@ -131,6 +131,12 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             **given,
             _given_to_load=frozenset(given),
         )
+        if model.use_masking and not given.get("use_masking", True):
+            raise ValueError(
+                "load(use_masking=False): the file's policy takes masks. learn(use_masking=False) trains it without "
+                "asking the environments for them."
+            )
+        return model
 
     def save_safe(self, path: str | PathLike[str], exclude: Collection[str] = ()) -> pathlib.Path:
         """

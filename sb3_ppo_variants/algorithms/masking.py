@@ -10,6 +10,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.policies import (
     MaskableRecurrentActorCriticCnnPolicy,
     MaskableRecurrentActorCriticPolicy,
@@ -53,14 +54,16 @@ class MaskingChoice(OnPolicyAlgorithm):
             raise ValueError(
                 f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
                 "from sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy, or pass a name, such as "
-                '"MlpPolicy".'
+                '"MlpPolicy". A model trained without masks gives its weights to one with them by set_parameters.'
             )
         self.use_masking = self.masks_rollouts = is_maskable
         if not is_maskable:
             super()._setup_model()
             return
-        self._set_up_masking()
+        self._check_spaces()
         policy_class = self.policy_class
+        known_buffer: Any = buffer_class_for(self.observation_space, is_recurrent(policy_class), takes_masks=True)
+        self.rollout_buffer_class = self.rollout_buffer_class or known_buffer
         if not is_recurrent(policy_class):
             # SB3 passes use_sde to every policy, and sb3-contrib's have no such argument.
             self.policy_class = _without_use_sde(policy_class)  # type: ignore[assignment]
@@ -68,27 +71,30 @@ class MaskingChoice(OnPolicyAlgorithm):
             super()._setup_model()
         finally:
             self.policy_class = policy_class
+        self._check_buffer(known_buffer)
 
-    def _set_up_masking(self) -> None:
+    def _check_spaces(self) -> None:
         if self.use_sde or mask_sizes(self.action_space) is None:
             raise ValueError(
                 f"use_masking=True with the action space {self.action_space}{' and use_sde=True' * self.use_sde}: "
-                "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension."
+                "masks are for Discrete actions, and for MultiDiscrete and MultiBinary of one dimension, without gSDE."
             )
-        known: Any = buffer_class_for(self.observation_space, is_recurrent(self.policy_class), takes_masks=True)
-        given = self.rollout_buffer_class
-        if given is not None and not keeps_masks(given):
+
+    def _check_buffer(self, known: type) -> None:
+        if not keeps_masks(self.rollout_buffer):
             raise ValueError(
-                f"use_masking=True needs a rollout buffer that keeps the masks, and {given.__name__} does not: derive "
-                f"it from {known.__module__}.{known.__name__}, or pass rollout_buffer_class=None."
+                f"use_masking=True needs a rollout buffer that keeps the masks, and "
+                f"{type(self.rollout_buffer).__name__} does not: derive it from {known.__module__}.{known.__name__}, or "
+                "pass rollout_buffer_class=None."
             )
-        self.rollout_buffer_class = given or known
 
     def _choose_masking(self, use_masking: bool | None) -> None:
         """
         :param use_masking: As given to ``learn``; ``None``: as the model was made
         :raises ValueError: masks are asked for, and the model was made without
         """
+        if use_masking is not None:
+            choice(True, False)("use_masking", use_masking)
         if use_masking and not self.use_masking:
             raise ValueError(
                 f"learn(use_masking=True): this model was made without masks; {type(self).__name__}(..., "
@@ -144,9 +150,8 @@ class MaskingChoice(OnPolicyAlgorithm):
 
     def _check_masks(self, masks: np.ndarray) -> None:
         check = MaskChecker(self.action_space)
-        if masks.size == 0 or masks.size % check.width != 0:
-            raise check.misshapen([masks], "in predict")
-        check(masks.reshape(-1, check.width), "in predict")
+        n_masks, left_over = divmod(masks.size, check.width)
+        check([masks] if left_over or not n_masks else list(masks.reshape(n_masks, -1)), "in predict")
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "masks_rollouts", "_warned_of_no_masks"]

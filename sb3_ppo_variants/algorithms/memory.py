@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ppo_variants.policies import is_recurrent, takes_masks
-from sb3_ppo_variants.rollouts.buffers import buffer_class_for, keeps_states
+from sb3_ppo_variants.policies import is_recurrent
+from sb3_ppo_variants.rollouts.buffers import buffer_class_for
 from sb3_ppo_variants.rollouts.memory import Memory
 
 
@@ -17,6 +18,7 @@ class MemoryChoice(OnPolicyAlgorithm):
     such a policy.
     """
 
+    use_masking: bool
     sequence_length: int | None = None
     refresh_states: bool = True
     #: What a recurrent policy remembers of the environments; ``None``: the policy has no memory.
@@ -42,24 +44,22 @@ class MemoryChoice(OnPolicyAlgorithm):
             self.memory = None
             super()._setup_model()
             return
-        given = self.rollout_buffer_class
-        if given is not None and not keeps_states(given):
-            raise ValueError(
-                f"A policy with memory needs a rollout buffer that keeps its states, and {given.__name__} does not: "
-                "derive it from sb3_contrib.common.recurrent.buffers.RecurrentRolloutBuffer, or pass "
-                "rollout_buffer_class=None."
-            )
         # SB3 makes the buffer before the policy, whose layers this one's shape depends on.
-        kwargs, self.rollout_buffer_class, self.rollout_buffer_kwargs = self.rollout_buffer_kwargs, None, {}
+        given, kwargs = self.rollout_buffer_class, self.rollout_buffer_kwargs
+        self.rollout_buffer_class, self.rollout_buffer_kwargs = None, {}
         super()._setup_model()
         self.rollout_buffer_class, self.rollout_buffer_kwargs = given, kwargs
         self._make_buffer()
         self.memory = Memory(self.policy, self.n_envs)  # type: ignore[arg-type]
 
     def _make_buffer(self) -> None:
-        made: Any = self.rollout_buffer_class or buffer_class_for(
-            self.observation_space, is_recurrent=True, takes_masks=takes_masks(self.policy_class)
-        )
+        known: Any = buffer_class_for(self.observation_space, is_recurrent=True, takes_masks=self.use_masking)
+        made: Any = self.rollout_buffer_class or known
+        if isinstance(made, type) and not issubclass(made, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer):
+            raise ValueError(
+                f"A policy with memory needs a rollout buffer that keeps its states, and {made.__name__} does not: derive "
+                f"it from {known.__module__}.{known.__name__}, or pass rollout_buffer_class=None."
+            )
         lstm: Any = self.policy.lstm_actor
         self.rollout_buffer = made(
             self.n_steps,

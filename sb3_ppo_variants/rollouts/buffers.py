@@ -7,6 +7,7 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
+from stable_baselines3.common.buffers import RolloutBuffer
 
 
 class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):  # type: ignore[misc]  # their minibatches differ
@@ -95,20 +96,20 @@ def buffer_class_for(observation_space: spaces.Space, is_recurrent: bool, takes_
     return kinds[is_recurrent, takes_masks][isinstance(observation_space, spaces.Dict)]
 
 
-def keeps_states(buffer_class: type) -> bool:
+def keeps_states(buffer: RolloutBuffer) -> bool:
     """
-    :param buffer_class: Any rollout buffer
+    :param buffer: Any rollout buffer
     :return: whether it keeps the states of a recurrent policy
     """
-    return issubclass(buffer_class, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer)
+    return isinstance(buffer, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer)
 
 
-def keeps_masks(buffer_class: type) -> bool:
+def keeps_masks(buffer: RolloutBuffer) -> bool:
     """
-    :param buffer_class: Any rollout buffer
+    :param buffer: Any rollout buffer
     :return: whether it keeps action masks
     """
-    return issubclass(buffer_class, MaskableRolloutBuffer | MaskableDictRolloutBuffer)
+    return isinstance(buffer, MaskableRolloutBuffer | MaskableDictRolloutBuffer)
 
 
 #: The buffers whose rows are drawn here, as their own ``get`` draws them, beside SB3's.

@@ -1,10 +1,11 @@
 """Action masks: read from the environments, and refused where no policy can act on them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, get_action_masks, is_masking_supported
+from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, is_masking_supported
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.nonfinite.rollout import Place
@@ -28,7 +29,7 @@ def mask_sizes(action_space: spaces.Space) -> list[int] | None:
 
 class MaskChecker:
     """
-    Refuses masks of another shape, with entries that are not true or false, or that allow nothing.
+    Stacks masks; refuses those of another shape, with entries that are not true or false, or that allow nothing.
 
     :param action_space: Discrete, MultiDiscrete or MultiBinary
     """
@@ -38,14 +39,19 @@ class MaskChecker:
         self.width = sum(sizes)
         self._starts = np.cumsum([0, *sizes[:-1]])
 
-    def __call__(self, masks: np.ndarray, where: object) -> None:
+    def __call__(self, given: Sequence[Any], where: object) -> np.ndarray:
         """
-        :param masks: shape (E, ΣD)
+        :param given: One mask per environment
         :param where: In what step, for the error
+        :return: the masks, shape (E, ΣD), of the environments' own type
         :raises ValueError: it names the environment
         """
-        if masks.dtype != np.bool_:
-            self._require_zeros_and_ones(masks, where)
+        try:
+            masks = np.stack(given).reshape(len(given), self.width)
+        except ValueError:
+            raise self._misshapen(given, where) from None
+        if masks.dtype != np.bool_ and not _is_zeros_and_ones(masks):
+            raise self._neither_true_nor_false(given, where)
         # One choice, the usual case, is not worth a reduceat.
         allows = masks.any(1) if len(self._starts) == 1 else np.logical_or.reduceat(masks, self._starts, 1).all(1)
         if not allows.all():
@@ -55,29 +61,26 @@ class MaskChecker:
                 f"The action mask of environment {env_index} allows no action{of_what} ({where}): {masks[env_index]}. "
                 "It has to allow at least one; an episode without a legal action has to end before."
             )
+        return masks
 
-    def _require_zeros_and_ones(self, masks: np.ndarray, where: object) -> None:
-        fit = np.broadcast_to((masks == 0) | (masks == 1), masks.shape)
-        if masks.dtype.kind in "iuf" and fit.all():
-            return
-        env_index = int(fit.all(1).argmin())
-        raise ValueError(
-            f"The action mask of environment {env_index} is {masks[env_index]} ({where}): its entries have to be "
+    def _neither_true_nor_false(self, given: Sequence[Any], where: object) -> ValueError:
+        env_index = next(i for i, mask in enumerate(given) if not _is_zeros_and_ones(np.asarray(mask)))
+        return ValueError(
+            f"The action mask of environment {env_index} is {given[env_index]!r} ({where}): its entries have to be "
             "booleans, or zeros and ones."
         )
 
-    def misshapen(self, masks: list[Any], where: object) -> ValueError:
-        """
-        :param masks: What the environments gave, one of them too short or too long
-        :param where: In what step
-        :return: the error that names it
-        """
-        env_index = next((i for i, mask in enumerate(masks) if np.size(mask) != self.width), 0)
+    def _misshapen(self, given: Sequence[Any], where: object) -> ValueError:
+        env_index = next(i for i, mask in enumerate(given) if np.shape(mask) != (self.width,))
         return ValueError(
-            f"The action mask of environment {env_index} has {np.size(masks[env_index])} entries ({where}): its action "
-            f"space needs {self.width}, one per action (MultiDiscrete: those of each choice in turn; MultiBinary: two "
-            "per bit)."
+            f"The action mask of environment {env_index} has the shape {np.shape(given[env_index])} ({where}): its "
+            f"action space needs ({self.width},), one entry per action (MultiDiscrete: those of each choice in turn; "
+            "MultiBinary: two per bit)."
         )
+
+
+def _is_zeros_and_ones(masks: np.ndarray) -> bool:
+    return masks.dtype.kind in "biuf" and bool(((masks == 0) | (masks == 1)).all())
 
 
 class MaskReader:
@@ -92,13 +95,14 @@ class MaskReader:
     def __init__(self, env: VecEnv, action_space: spaces.Space):
         self.env = env
         self._check = MaskChecker(action_space)
-        self._shape = env.num_envs, self._check.width
         # Asked first: a missing method behind SubprocVecEnv is a bare EOFError.
         if not is_masking_supported(env):
+            env_index = env.env_method("has_wrapper_attr", EXPECTED_METHOD_NAME).index(False)
             raise ValueError(
-                f"use_masking=True asks every environment for its action_masks() before step 0, and among the "
-                f"{env.num_envs} of this {type(env.unwrapped).__name__} one has no such method: add it, wrap the "
-                "environment in sb3_contrib.common.wrappers.ActionMasker, or call learn(..., use_masking=False)."
+                f"use_masking=True asks every environment for its action_masks() before each step, and environment "
+                f"{env_index} of this {type(env.unwrapped).__name__} has no such method at step 0 of the rollout: add "
+                "it, wrap the environment in sb3_contrib.common.wrappers.ActionMasker, or call learn(..., "
+                "use_masking=False)."
             )
 
     def __call__(self, place: Place) -> np.ndarray:
@@ -107,9 +111,4 @@ class MaskReader:
         :return: whether each action is allowed, shape (E, ΣD), of the environments' own type
         :raises ValueError: see ``MaskChecker``; it names the environment and the step
         """
-        try:
-            masks: np.ndarray = get_action_masks(self.env).reshape(self._shape)
-        except ValueError as error:
-            raise self._check.misshapen(self.env.env_method(EXPECTED_METHOD_NAME), place) from error
-        self._check(masks, place)
-        return masks
+        return self._check(self.env.env_method(EXPECTED_METHOD_NAME), place)

@@ -64,7 +64,7 @@ def minibatches(
         yield from _drawn_by(buffer, batch_size, kept)
         return
     flatten(buffer)
-    if keeps_states(type(buffer)):
+    if keeps_states(buffer):
         if sequence_length is None:
             drawn = whole_sequences(buffer, batch_size, kept)
         else:
@@ -130,7 +130,7 @@ def _rows_in_sequence(buffer: RolloutBuffer, numbers: np.ndarray, length: int | 
     kind = DictRolloutBuffer if isinstance(buffer, DictRolloutBuffer) else RolloutBuffer
     rows = _as_rows(kind._get_samples(buffer, numbers))  # type: ignore[arg-type]
     rows.sequences = sequences_of(buffer, numbers, length, fused)
-    if keeps_masks(type(buffer)):
+    if keeps_masks(buffer):
         rows.action_masks = buffer.to_torch(buffer.action_masks[numbers])  # type: ignore[attr-defined]
     return rows
 
@@ -156,7 +156,7 @@ def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:
     :return: the chunks; with memory, of whole episodes
     """
     n_rows = buffer.buffer_size * buffer.n_envs
-    if keeps_states(type(buffer)):
+    if keeps_states(buffer):
         for numbers in _episodes_in_order(buffer, chunk_size):
             yield _rows_in_sequence(buffer, numbers, None, fused=True)
         return
@@ -207,7 +207,7 @@ def flatten(buffer: RolloutBuffer) -> None:
         observations.update({key: buffer.swap_and_flatten(array) for key, array in observations.items()})
     else:
         buffer.observations = buffer.swap_and_flatten(observations)
-    if keeps_states(type(buffer)):
+    if keeps_states(buffer):
         for name in STATES:  # (T, layers, E, units) to (T, E, layers, units)
             setattr(buffer, name, getattr(buffer, name).swapaxes(1, 2))
         buffer.episode_starts = buffer.swap_and_flatten(buffer.episode_starts)

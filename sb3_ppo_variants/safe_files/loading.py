@@ -30,6 +30,8 @@ from sb3_ppo_variants.safe_files.spaces import space_from_data
 
 #: Bytes of the rollout buffer that a file may ask for; its memory is taken only when it is filled.
 MAX_ROLLOUT = 2**32
+#: Bytes of its action masks, whose memory is taken at once: sb3-contrib's buffers begin with ones.
+MAX_MASKS = 2**28
 _KEYS = (
     *("schema", "algorithm", "class", "versions", "policy", "policy_kwargs", "param_groups", "observation_space"),
     *("action_space", "n_envs", "rollout_buffer", "rollout_buffer_kwargs", "settings", "left_out", "counters"),
@@ -69,15 +71,16 @@ def load_safe(
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
             arguments |= state["policy_kwargs"]
-            if is_recurrent(policy_class) or not takes_masks(policy_class):
-                arguments["use_sde"] = bool(given.get("use_sde", state["use_sde"]))
+            use_sde = bool(given.get("use_sde", state["use_sde"]))
+            if use_sde or is_recurrent(policy_class) or not takes_masks(policy_class):
+                arguments["use_sde"] = use_sde
             check_fits(policy_class, arguments, weights)
         if env is not None:
             env = cls._wrap_env(env, state["verbose"])
             check_for_correct_spaces(env, state["observation_space"], state["action_space"])
             state["n_envs"] = env.num_envs
         if "n_steps" not in given:
-            check_rollout_size(state, MAX_ROLLOUT)
+            check_rollout_size(state, MAX_ROLLOUT, MAX_MASKS)
         # From here on as SB3's load.
         model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
         vars(model).update(state)
@@ -118,8 +121,8 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     missing = {"n_steps", "gamma", "learning_rate", "use_sde", "verbose", "seed", "stats_window_size"} - set(settings)
     if missing - set(left_out):
         raise SafeFileError(f"settings has no {sorted(missing)[0]}.")
-    state |= {name: state.get(name, False) for name in ("use_sde", "use_masking")}
-    state["verbose"] = state.get("verbose", 0)
+    state |= {"use_sde": state.get("use_sde", False), "verbose": state.get("verbose", 0)}
+    state["use_masking"] = given.get("use_masking", state.get("use_masking", False))
     if "n_steps" not in state:
         state["n_steps"] = given["n_steps"]
     state |= _rollout_buffer(document, given)

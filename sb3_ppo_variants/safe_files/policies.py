@@ -60,22 +60,23 @@ class _KeepingThere(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_rollout_size(state: dict[str, Any], at_most: int) -> None:
+def check_rollout_size(state: dict[str, Any], at_most: int, masks_at_most: int) -> None:
     """
     :param state: A model's attributes
     :param at_most: Limit in bytes
-    :raises SafeFileError: its rollout buffer would be larger
+    :param masks_at_most: Limit of its action masks, in bytes
+    :raises SafeFileError: its rollout buffer, or the masks in it, would be larger
     """
     n_steps, n_envs = state["n_steps"], state["n_envs"]
     row = _row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24
-    if state["use_masking"]:
-        row += 4 * sum(mask_sizes(state["action_space"]) or [])
-    n_bytes = n_steps * n_envs * row
-    if n_bytes > at_most:
-        raise SafeFileError(
-            f"n_steps={n_steps} with {n_envs} environments asks for a rollout buffer of {n_bytes:.3g} bytes, more than "
-            f"{at_most}: if that is meant, pass n_steps to load_safe()."
-        )
+    mask = 4 * sum(mask_sizes(state["action_space"]) or []) * state["use_masking"]
+    for what, row_bytes, limit in (("a rollout buffer", row, at_most), ("action masks", mask, masks_at_most)):
+        n_bytes = n_steps * n_envs * row_bytes
+        if n_bytes > limit:
+            raise SafeFileError(
+                f"n_steps={n_steps} with {n_envs} environments asks for {what} of {n_bytes:.3g} bytes, more than "
+                f"{limit}: if that is meant, pass n_steps to load_safe()."
+            )
 
 
 def _row_bytes(space: spaces.Space) -> int:

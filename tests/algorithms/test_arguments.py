@@ -198,6 +198,7 @@ def test_the_signature_starts_like_ppo() -> None:
         "clip_range_high",
         "dual_clip",
         "kl_coef",
+        "use_masking",
         "learning_rate_vf",
         "bootstrap_truncated",
         "update_backend",

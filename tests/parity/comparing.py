@@ -7,11 +7,16 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from tests.environments import RandomWalk
+from tests.environments import MaskedWalk, RandomWalk
 
 
-def make_env(observations="vector", actions="box", n_envs=1, normalize=False) -> VecEnv:
-    env = make_vec_env(lambda: RandomWalk(observations, actions), n_envs=n_envs)
+def make_env(observations="vector", actions="box", n_envs=1, normalize=False, allowed: float | None = None) -> VecEnv:
+    """:param allowed: See ``MaskedWalk``; ``None``: an environment without action masks"""
+
+    def make() -> RandomWalk:
+        return RandomWalk(observations, actions) if allowed is None else MaskedWalk(observations, actions, allowed)
+
+    env = make_vec_env(make, n_envs=n_envs)
     return VecNormalize(env) if normalize else env
 
 

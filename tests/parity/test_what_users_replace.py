@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from sb3_contrib.common.maskable.distributions import MaskableCategorical, MaskableCategoricalDistribution
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3 import PPO
 from stable_baselines3.common import distributions, on_policy_algorithm, policies
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -130,6 +134,61 @@ def test_a_method_set_on_an_object_is_called(name: str) -> None:
     assert assert_same_as_sb3(
         short_episodes, lambda model, calls, patch: note_calls(owner(model), name, calls, patch)
     ) == [1]
+
+
+# ---- The same with masks, against MaskablePPO ----
+
+MASKABLE = [
+    (MaskableActorCriticPolicy, "forward"),
+    (MaskableActorCriticPolicy, "evaluate_actions"),
+    (MaskableRolloutBuffer, "add"),
+    (MaskableRolloutBuffer, "_get_samples"),
+    (MaskableCategoricalDistribution, "apply_masking"),
+    (MaskableCategorical, "apply_masking"),
+    (MaskableCategorical, "log_prob"),
+]
+
+
+def masked_env() -> VecEnv:
+    return make_env(actions="discrete", allowed=0.5)
+
+
+def assert_same_as_maskable_ppo(deed: Deed) -> list[Any]:
+    theirs, seen, random = outcome(MaskablePPO, masked_env(), deed, {})
+    for backend, tolerance in TOLERANCE.items():
+        settings = {"update_backend": backend, "use_masking": True}
+        ours, seen_here, random_here = outcome(ClipPPO, masked_env(), deed, settings)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(np.hstack([*seen_here, 0]), np.hstack([*seen, 0]), rtol=0, atol=tolerance)
+        assert random_here == random
+    return seen
+
+
+@pytest.mark.parametrize(("owner", "name"), MASKABLE, ids=[f"{o.__name__}.{name}" for o, name in MASKABLE])
+def test_a_function_of_sb3_contribs_that_is_replaced_is_called(owner: Any, name: str) -> None:
+    assert assert_same_as_maskable_ppo(lambda model, calls, patch: note_calls(owner, name, calls, patch)) == [1]
+
+
+def allow_everything(model: Any, seen: list[Any], patch: Patch) -> None:
+    patch.setattr(MaskableCategorical, "apply_masking", lambda self, masks: None)
+
+
+class AllowAllAt20(BaseCallback):
+    """Edits the masks of one step, which are then stored so."""
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == 20:
+            self.locals["action_masks"][:] = True
+        return True
+
+
+def edited_masks(model: Any, seen: list[Any], patch: Patch) -> BaseCallback:
+    return AllowAllAt20()
+
+
+@pytest.mark.parametrize("deed", [allow_everything, edited_masks], ids=lambda deed: deed.__name__)
+def test_what_is_done_to_a_model_with_masks_has_maskable_ppos_effect(deed: Deed) -> None:
+    assert_same_as_maskable_ppo(deed)
 
 
 # ---- What changes the numbers ----

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
-from tests.environments import RandomWalk
+from tests.environments import MaskedWalk, RandomWalk
 from tests.resume.environments import Dice
 from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
 
@@ -80,6 +80,12 @@ def test_vec_monitor(tmp_path: Path) -> None:
 def test_an_environment_of_ones_own(tmp_path: Path) -> None:
     """Its attributes are all there is of it."""
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], partial(envs, RandomWalk), tmp_path)
+
+
+@pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", "TRPO"])
+def test_action_masks(algorithm: str, tmp_path: Path) -> None:
+    make_model = partial(ALGORITHMS[algorithm], use_masking=True)
+    assert_resumes_exactly(make_model, partial(envs, MaskedWalk), tmp_path)
 
 
 def test_an_environment_that_draws_from_the_process(tmp_path: Path) -> None:

@@ -179,6 +179,8 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "another group": (["param_groups", 0, "params"], [0], "groups the parameters in another way"),
     "no group": (["param_groups"], [], "has 0 parameter groups"),
     "an unknown optimiser setting": (["param_groups", 0, "__class__"], 1, "which this version does not know"),
+    "masks that are a word": (["settings", "use_masking"], "yes", "use_masking='yes' is unknown"),
+    "masks of a Box": (["settings", "use_masking"], True, "No MaskableActorCriticPolicy can be made"),
     "nested deeply": (["versions", "python"], DEEP, "nested more than 16 deep"),
 }
 
@@ -187,6 +189,31 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
 def test_malicious_documents_are_refused(name, good, tmp_path) -> None:
     path, value, says = CHANGES[name]
     document, tensors = read_safe(good)
+    holder, key = at(document, path)
+    holder[key] = value
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert re.search(says, message := refused(forge(tmp_path / "m.safetensors", document, tensors))), message
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+
+
+MASKED_CHANGES: dict[str, tuple[list[Any], Any, str]] = {
+    "no masks": (["settings", "use_masking"], False, "The policy's action_net.weight has shape"),
+    "gSDE": (["settings", "use_sde"], True, "No MaskableActorCriticPolicy can be made"),
+    "a policy of another kind": (["policy", "alias"], "MlpLstmPolicy", "it must be one of CnnPolicy"),
+    "a buffer of the author's": (["rollout_buffer"], "evil.Buffer", "pass rollout_buffer_class="),
+    "a matrix of bits": (["action_space", "n"], [2, 2], "No MaskableActorCriticPolicy can be made"),
+    "more bits": (["action_space", "n"], 4, "action_net.weight has shape"),
+    "an ocean of bits": (["action_space", "n"], 2**40, "action_space|No MaskableActorCriticPolicy"),
+    "a rollout whose masks are too large": (["settings", "n_steps"], 2**24, "asks for action masks of 4.03e.08 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", MASKED_CHANGES)
+def test_malicious_documents_with_masks_are_refused(name: str, tmp_path: Path) -> None:
+    env = {"actions": "multi_binary", "allowed": 0.5}
+    made = make(ClipPPO, env=env, use_masking=True, n_steps=32, policy_kwargs={"net_arch": [8]})
+    document, tensors = read_safe(made.save_safe(tmp_path / "good"))
+    path, value, says = MASKED_CHANGES[name]
     holder, key = at(document, path)
     holder[key] = value
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
@@ -32,6 +33,8 @@ VARIANTS: list[tuple[type, str, dict[str, Any], dict[str, Any]]] = [
     (ClipPPO, "MlpPolicy", {}, {"use_sde": True, "policy_kwargs": {"log_std_init": -1.0, "squash_output": True}}),
     (TRPO, "MultiInputPolicy", {"observations": "dict"}, {}),
     (KLPenaltyPPO, "CnnPolicy", {"observations": "image", "actions": "discrete"}, {"seed": None}),
+    (ClipPPO, "MlpPolicy", {"actions": "multi_binary", "allowed": 0.5, "n_envs": 2}, {"use_masking": True}),
+    (TRPO, "MultiInputPolicy", {"observations": "dict", "actions": "discrete", "allowed": 0.5}, {"use_masking": True}),
     (
         UnclippedPPO,
         "MlpPolicy",
@@ -70,7 +73,8 @@ def test_goes_on_as_after_save_and_load(case, tmp_path) -> None:
             th.manual_seed(3)
             if one.use_sde:
                 one.policy.reset_noise()  # drawn anew by a load
-            actions.append(one.predict(observation, deterministic=deterministic)[0])
+            masks = {"action_masks": get_action_masks(model.env)} if model.use_masking else {}
+            actions.append(one.predict(observation, deterministic=deterministic, **masks)[0])
         np.testing.assert_array_equal(*actions)
     for one in (safe, theirs):
         th.manual_seed(7)

@@ -5,10 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from sb3_contrib.common.maskable.utils import get_action_masks
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.backends.closed_form.network import WIDE
 from tests.algorithms.models import make, parameters_of
+
+
+def masked(actions: str, **env: Any) -> dict[str, Any]:
+    return {"actions": actions, "allowed": 0.5, **env}
+
 
 CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
     "clip, box": (ClipPPO, {}, {}),
@@ -60,6 +66,23 @@ CASES: dict[str, tuple[type, dict[str, Any], dict[str, Any]]] = {
     "trpo, contrib's conventions": (TRPO, {"actions": "multi_binary"}, TRPO.CONTRIB_CONVENTIONS),
     "trpo, natural gradient, entropy": (TRPO, {}, {"line_search": False, "ent_coef": 0.1, "max_grad_norm": 0.5}),
     "trpo, critic's own rate": (TRPO, {}, {"learning_rate_vf": 5e-3, "batch_size": None}),
+    "clip, masks, every option": (
+        ClipPPO,
+        masked("multi_binary", n_envs=3, normalize=True),
+        {"use_masking": True, "dual_clip": 2.0, "kl_coef": 0.5, "clip_range_vf": 0.1, "learning_rate_vf": 2e-3}
+        | {"ent_coef": "lin_0.05", "bootstrap_truncated": False, "batch_size": 28},
+    ),
+    "clip, masks, early stop": (
+        ClipPPO,
+        masked("multi_discrete", observations="discrete"),
+        {"use_masking": True, "target_kl": 1e-4, "learning_rate": 1e-2},
+    ),
+    "penalty, masks, adaptive": (KLPenaltyPPO, masked("discrete"), {"use_masking": True, "adaptive_kl_target": 1e-4}),
+    "trpo, masks, contrib's conventions, thinned": (
+        TRPO,
+        masked("multi_discrete"),
+        {"use_masking": True, "sub_sampling_factor": 3, **TRPO.CONTRIB_CONVENTIONS},
+    ),
 }
 
 
@@ -92,6 +115,23 @@ def test_backends_agree_after_a_whole_train(algorithm: str, actions: str, width:
     np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("actions", HEADS[1:])
+def test_backends_agree_with_masks(algorithm: str, actions: str) -> None:
+    which, extra = ALGORITHMS[algorithm]
+    settings = {"env": masked(actions, n_envs=2), "use_masking": True, "policy_kwargs": {"net_arch": [32]}} | extra
+    closed, autograd = (
+        make(which, update_backend=backend, **settings).learn(128) for backend in ("closed_form", "autograd")
+    )
+    for model in (closed, autograd):
+        assert model.rollout_buffer.action_masks.mean() < 0.9
+        assert sum(model.get_env().get_attr("n_invalid")) == 0
+    before = parameters_of(make(which, **settings))
+    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert np.abs(parameters_of(closed) - before).max() > 1e-4
+    np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:batch_size")
 def test_backends_agree_over_three_updates(case: str) -> None:
@@ -112,19 +152,21 @@ def test_backends_agree_over_three_updates(case: str) -> None:
             np.testing.assert_allclose(ours[key], theirs[key], rtol=2e-3, atol=2e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("actions", HEADS)
+@pytest.mark.parametrize("actions", [*HEADS, *(f"masked {head}" for head in HEADS[1:])])
 @pytest.mark.parametrize("n_envs", [1, 3, 20])
 def test_acting_draws_what_the_policy_would_draw(actions: str, n_envs: int) -> None:
     """``policy.forward`` and the closed form from the same generator state."""
     from sb3_ppo_variants.rollouts import PolicyActor
 
-    model = make(ClipPPO, env={"actions": actions, "n_envs": n_envs}).learn(64)
-    observations = model._last_obs
+    use_masking, name = actions.startswith("masked"), actions.rpartition(" ")[2]
+    env = masked(name, n_envs=n_envs) if use_masking else {"actions": name, "n_envs": n_envs}
+    model = make(ClipPPO, env=env, use_masking=use_masking).learn(64)
+    observations, masks = model._last_obs, get_action_masks(model.env) if use_masking else None
     for seed in range(5):
         acted = []
         for actor in (model.make_actor(model.rollout_buffer), PolicyActor(model.policy, model.device)):
             th.manual_seed(seed)
-            acted.append(actor.act(observations))
+            acted.append(actor.act(observations, action_masks=masks))
         closed, torchs = acted
         assert closed.actions.dtype == torchs.actions.dtype
         assert closed.values.shape == torchs.values.shape

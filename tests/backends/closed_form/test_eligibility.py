@@ -6,6 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch as th
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from sb3_contrib.common.maskable.distributions import MaskableCategorical, MaskableCategoricalDistribution
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
@@ -31,6 +34,11 @@ def hook(model) -> None:
 def sample_otherwise(model) -> None:
     distribution = model.policy.action_dist
     distribution.sample = lambda: 0.5 * type(distribution).sample(distribution)
+
+
+def mask_otherwise(model) -> None:
+    distribution = model.policy.action_dist
+    distribution.apply_masking = lambda masks: type(distribution).apply_masking(distribution, masks)
 
 
 def share(model) -> None:
@@ -93,6 +101,11 @@ def own_add(model) -> None:
     model.rollout_buffer.add = lambda *args: add(*args)
 
 
+class OwnMaskable(MaskableActorCriticPolicy):
+    """A maskable policy of somebody else's."""
+
+
+MASKED = {"actions": "discrete", "allowed": 0.5}
 INELIGIBLE = {
     "shared memory": ({}, {}, share, "is in memory shared with other processes"),
     "own parameter groups": ({}, {}, own_groups, "the optimizer's groups are neither"),
@@ -119,6 +132,25 @@ INELIGIBLE = {
     "buffer": ({}, {"rollout_buffer_class": type("Mine", (RolloutBuffer,), {})}, None, "the rollout buffer is a Mine"),
     "frozen": ({}, {}, freeze, "the parameter action_net.bias is frozen"),
     "hooks": ({}, {}, hook, "a Linear has hooks"),
+    "a maskable policy of one's own": (MASKED, {"policy": OwnMaskable}, None, "the policy is a OwnMaskable"),
+    "masks and a CNN": (
+        MASKED | {"observations": "image"},
+        {"policy": "CnnPolicy", "use_masking": True},
+        None,
+        "the policy is a MaskableActorCriticCnnPolicy",
+    ),
+    "a maskable buffer of one's own": (
+        MASKED,
+        {"use_masking": True, "rollout_buffer_class": type("Mine", (MaskableRolloutBuffer,), {})},
+        None,
+        "the rollout buffer is a Mine, not a plain MaskableRolloutBuffer",
+    ),
+    "own masking": (
+        MASKED,
+        {"use_masking": True},
+        mask_otherwise,
+        "a MaskableCategoricalDistribution has a apply_mask",
+    ),
     "own sampling": ({}, {}, sample_otherwise, "a DiagGaussianDistribution has a sample of its own"),
 }
 
@@ -175,6 +207,11 @@ def test_hooks_on_everything_are_called(register, reason: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
+        (MaskableActorCriticPolicy, "evaluate_actions"),
+        (MaskableRolloutBuffer, "add"),
+        (MaskableCategoricalDistribution, "apply_masking"),
+        (MaskableCategorical, "apply_masking"),
+        (MaskableCategorical, "entropy"),
         (ActorCriticPolicy, "evaluate_actions"),
         (BasePolicy, "extract_features"),
         (RolloutBuffer, "compute_returns_and_advantage"),
@@ -184,7 +221,8 @@ def test_hooks_on_everything_are_called(register, reason: str) -> None:
     ],
 )
 def test_what_is_replaced_on_a_class_is_called(kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, calls, original = make(ClipPPO), [], getattr(kind, name)
+    masks = {"env": MASKED, "use_masking": True} if kind.__name__.startswith("Maskable") else {}
+    model, calls, original = make(ClipPPO, **masks), [], getattr(kind, name)
     assert model.active_backend == "closed_form"
 
     def counting(*args, **kwargs):

@@ -22,7 +22,7 @@ from sb3_ppo_variants.objectives import (
     UnclippedSurrogate,
 )
 from sb3_ppo_variants.rollouts import Rows
-from tests.backends.closed_form.networks import ACTIONS, OBJECTIVES, make_policy, make_rollout
+from tests.backends.closed_form.networks import ACTIONS, OBJECTIVES, distribution_from, make_policy, make_rollout
 
 
 def autograd_gradient(
@@ -42,7 +42,7 @@ def autograd_gradient(
             rows.returns,
         )
     )
-    distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+    distribution = distribution_from(policy, policy.mlp_extractor.forward_actor(features), rows.action_masks)
     log_ratio = distribution.log_prob(actions) - old_log_prob
     loss = -objective.surrogate.value(log_ratio, advantages).mean()
     loss = loss - objective.ent_coef * distribution.entropy().mean()
@@ -139,7 +139,8 @@ def test_fisher_product_is_the_second_derivative_of_the_kl(head: str, every: int
         network, make_rollout(network, 30), ConstrainedSettings(True, 0.0, "old_new", "sum")
     )
     features = th.from_numpy(update.rows.observations[::every].copy())
-    distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+    masks = None if update.rows.action_masks is None else update.rows.action_masks[::every]
+    distribution = distribution_from(policy, policy.mlp_extractor.forward_actor(features), masks)
     family, parameters = head_and_parameters(distribution)
     kl = family.kl(tuple(part.detach() for part in parameters), parameters).mean()
     n_actor = sum(1 for _ in policy.mlp_extractor.policy_net.parameters()) + 2 + hasattr(policy, "log_std")
@@ -176,11 +177,13 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
     raw = th.from_numpy(output).requires_grad_()
     log_std = None if network.log_std is None else th.from_numpy(np.tile(network.log_std, (7, 1))).requires_grad_()
     inputs = [raw] if log_std is None else [raw, log_std]
-    parameters = network.parameters(output)
+    parameters = network.parameters(output, rollout.action_masks)
     if log_std is not None:
         distribution = policy.action_dist.proba_distribution(raw, log_std)
     else:
         distribution = policy.action_dist.proba_distribution(action_logits=raw)
+        if rollout.action_masks is not None:
+            distribution.apply_masking(rollout.action_masks)
     for value, (found, slopes) in (
         (
             distribution.log_prob(th.from_numpy(rollout.actions)),

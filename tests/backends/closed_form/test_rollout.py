@@ -22,7 +22,8 @@ from tests.parity.comparing import make_env
 def numbered(n_rows: int) -> Rows:
     numbers = np.arange(n_rows, dtype=np.float32)
     wide = numbers[:, None] + np.array([0.0, 0.5], np.float32)
-    return Rows(wide, wide[:, :1].copy(), numbers, numbers + 1, numbers + 2, numbers + 3, (wide + 4, wide + 5))
+    plain = (wide, wide[:, :1].copy(), numbers, numbers + 1, numbers + 2, numbers + 3)
+    return Rows(*plain, action_masks=wide % 2 == 0, old_parameters=(wide + 4, wide + 5))
 
 
 @given(n_rows=st.integers(1, 40), size=st.integers(1, 50))
@@ -38,7 +39,7 @@ def test_parts_are_views_of_the_slices_in_order(n_rows: int, size: int) -> None:
 
 def arrays(rows: Rows) -> list[np.ndarray]:
     *fields, old_parameters = vars(rows).values()
-    return [*fields, *old_parameters]
+    return [field for field in (*fields, *old_parameters) if field is not None]
 
 
 @pytest.fixture
