@@ -94,6 +94,10 @@ def test_the_papers_settings() -> None:
         "clip_ppo": {"clip_range": 0.2},
         "kl_penalty_ppo": {"kl_coef": 1.0, "adaptive_kl_target": 0.01},
         "unclipped_ppo": {},
+        "spo": {"clip_range": 0.2},
+        "rollback_ppo": {"clip_range": 0.2, "rollback": 0.3},
+        "discovered_ppo": {"drift_alpha": 2.0, "drift_beta": 0.6},
+        "scopic_ppo": {"temperature": 4.0, "kl_coef": 0.1},
     }
     for algorithm, own in of_one.items():
         papers = [f"{name}-v5" for name in PAPER if origin(algorithm, f"{name}-v5").startswith("Paper")]

@@ -49,7 +49,10 @@ def test_the_trust_regions() -> None:
     assert sorted({v.algorithm for v in chosen.variants}) == [*algorithms, "unclipped_ppo"]
     assert (chosen.timesteps, chosen.seeds, len(chosen.environments)) == (300_000, 3, 5)
     assert variants["soft_clip_0.2"].settings["clip_softness"] == 0.2
-    assert [variants[name].settings["adaptive_kl_target"] for name in ("adaptive_kl_0.01", "fixed_kl_1")] == [0.01, None]
+    assert [variants[name].settings["adaptive_kl_target"] for name in ("adaptive_kl_0.01", "fixed_kl_1")] == [
+        0.01,
+        None,
+    ]
     for name in ("clip_0.2", "rollback_0.3", "spo"):
         own, deep = variants[name], variants[f"{name}_deep"]
         network = {"net_arch": {"pi": [256, 256, 128, 128, 64, 64], "vf": [64, 64]}}
