@@ -9,7 +9,7 @@ _SMALLEST_CLIP_RANGE = 1e-6
 
 class SPO(ClipRangePPO, family_name="SPO"):
     """
-    Maximises E[r·A − |A|·(r − 1)²/(2ε)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
+    Maximises E[r·A − abs(A)·(r − 1)²/(2ε)] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old.
 
     What restrains the step: each sample's objective is a parabola in r with its maximum at r = 1 + ε·sign A; a ratio
     beyond that is pulled back. Paper: Xie et al. 2024, *Simple Policy Optimization*, arXiv:2401.16025. Deviations from

@@ -12,8 +12,8 @@ class RollbackSurrogate:
 
     Written out, f is −α·r + (1+α)·(1−ε) below the band, r inside it, and −α·r + (1+α)·(1+ε) above it. Where the clipped
     surrogate is flat, the slope is −α·r·A: a ratio that has left the band in the direction that A favours is pulled
-    back. α = 0 is the clipped surrogate; α = 1 is, up to a constant, −|A|·|r − (1 + ε·sign A)|, the objective of BPO
-    (arXiv:2604.18578). Source: Wang et al. 2019, arXiv:1903.07940, PPO-RB.
+    back. α = 0 is the clipped surrogate; α = 1 is, up to a constant, −abs(A)·abs(r − (1 + ε·sign A)), the objective of
+    BPO (arXiv:2604.18578). Source: Wang et al. 2019, arXiv:1903.07940, PPO-RB.
 
     :param clip_range: ε > 0
     :param rollback: α ≥ 0

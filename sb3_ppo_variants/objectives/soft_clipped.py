@@ -9,7 +9,7 @@ from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 @dataclass(frozen=True)
 class SoftClippedSurrogate:
     """
-    min(r·A, g(r)·A) with g(r) = c + e − e·|e|/(2δ), c = clip(r, 1−ε, 1+ε) and e = clip(r − c, −δ, δ).
+    min(r·A, g(r)·A) with g(r) = c + e − e·abs(e)/(2δ), c = clip(r, 1−ε, 1+ε) and e = clip(r − c, −δ, δ).
 
     Where the clipped surrogate is flat, the derivative with respect to r falls from A at the edge of the band to 0 at a
     distance of δ from it, linearly, and is 0 beyond. For δ → 0 it is the clipped surrogate; with δ > 0 it is still a

@@ -8,7 +8,7 @@ from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
 @dataclass(frozen=True)
 class SPOSurrogate:
     """
-    r·A − |A|·(r − 1)²/(2ε) with r = exp(log_ratio).
+    r·A − abs(A)·(r − 1)²/(2ε) with r = exp(log_ratio).
 
     As a function of r it is a parabola whose maximum, its only stationary point, is r = 1 + ε·sign A: the ratio at
     which the clipped surrogate turns flat. Beyond it the slope changes sign and pulls the ratio back, the harder the

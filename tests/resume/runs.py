@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants import REINFORCE, SPO, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 
 N_STEPS = 16
@@ -40,7 +40,6 @@ ALGORITHMS: dict[str, Any] = {
     "ClipPPO": partial(model, ClipPPO, learning_rate="lin_3e-4", clip_range="lin_0.2", **PPO_SETTINGS),
     "KLPenaltyPPO": partial(model, KLPenaltyPPO, adaptive_kl_target=1e-5, **PPO_SETTINGS),
     "UnclippedPPO": partial(model, UnclippedPPO, ent_coef="lin_0.01", learning_rate_vf=1e-3, **PPO_SETTINGS),
-    "SPO": partial(model, SPO, clip_range="lin_0.2", **PPO_SETTINGS),
     "REINFORCE": partial(model, REINFORCE, learning_rate="lin_3e-4"),
     "TRPO": partial(model, TRPO, batch_size=16),
 }
