@@ -200,16 +200,17 @@ def compare(
     The exit code is 1 if a run has failed.
 
     :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
-    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo,
-        contrib:maskable_ppo, or package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six).
-        With --preset: variants of the preset
+    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, spo, rollback_ppo,
+        discovered_ppo, scopic_ppo, sb3:a2c, contrib:trpo, contrib:maskable_ppo, or package.module:Class; NAME=ALGO
+        names a variant; repeatable (default: the first six). With --preset: variants of the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param timeout: Seconds after which a run fails, for environments that may hang
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
     :param seed: Run this seed, instead of --seeds; repeatable
     :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; argument=value for all variants; repeatable
-    :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
+    :param preset: table1: Table 1 of the PPO paper; trust_regions: newer and older ways to restrain the step; --env,
+        --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
     :param peer_defaults: Keep the peers' own defaults instead of our documented ones
     :param out: Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET,

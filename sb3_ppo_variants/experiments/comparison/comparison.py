@@ -91,7 +91,7 @@ def compare(
 
     :param environments: Gymnasium ids, or import paths ``package.module:Class``; by default CartPole-v1
     :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import; ``NAME=ALGORITHM``
-        gives a variant a name of its own; by default our five and SB3's PPO. With a preset: which of its variants
+        gives a variant a name of its own; by default five of ours and SB3's PPO. With a preset: which of its variants
     :param timesteps: Training steps of each run, by default 50,000; unlimited with ``wall_time``
     :param seeds: How many (0, 1, …) or which; by default 5
     :param n_envs: Environments stepped together in each run
@@ -279,8 +279,9 @@ def write_files(
     names = [r.run.variant for r in records]
     wanted = (REFERENCE,) if chosen is None else (chosen.reference, REFERENCE)
     reference = next((name for name in wanted if name in names), names[0])
-    published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
-    results = Results(records, reference, published)
+    groups, notes = (chosen.groups, chosen.notes) if chosen else ({}, ())
+    published = (chosen.published, chosen.published_timesteps) if chosen else ({}, 0)
+    results = Results(records, reference, *published)
     tables = comparison_tables(results, notes)
     write_runs(out / "runs.csv", records)
     write_curves(out / "curves.csv", records)

@@ -21,11 +21,13 @@ class Results:
     :param records: One per run
     :param reference: The variant that the others are compared with
     :param published: Variant → score that was published for it; empty unless a preset has them
+    :param published_timesteps: Training steps behind the published scores
     """
 
     records: Sequence[Record]
     reference: str
     published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    published_timesteps: int = 0
 
     @cached_property
     def variants(self) -> list[str]:

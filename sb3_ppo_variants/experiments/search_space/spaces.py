@@ -46,6 +46,13 @@ RANGES: Mapping[str, Dimension] = {
     "cg_max_steps": Integer(5, 30),
     "cg_damping": Real(0.01, 0.5, log=True),
     "n_critic_updates": Integer(3, 30, log=True),
+    # α of RollbackPPO; its paper uses 0.3.
+    "rollback": Real(0.05, 1.0, log=True),
+    # α and β of DiscoveredPPO; its paper has 2 and 0.6.
+    "drift_alpha": Real(0.5, 8.0, log=True),
+    "drift_beta": Real(0.15, 2.4, log=True),
+    # τ of ScopicPPO; its paper has 4.
+    "temperature": Real(1.0, 16.0, log=True),
     # K: the documented range.
     "n_epochs": Integer(3, 10),
     # λ and γ: from a horizon of 5 and 10 steps to one of 200 and 1000.
@@ -70,6 +77,10 @@ SPACES: Mapping[str, tuple[str, ...]] = {
         *("target_kl", "cg_max_steps", "cg_damping", "n_critic_updates"),
         *("gae_lambda", "ent_coef", "learning_rate", "gamma"),
     ),
+    "spo": ("clip_range", "n_epochs", *_SHARED),
+    "rollback_ppo": ("clip_range", "rollback", "n_epochs", *_SHARED),
+    "discovered_ppo": ("drift_alpha", "drift_beta", "n_epochs", *_SHARED),
+    "scopic_ppo": ("temperature", "n_epochs", *_SHARED),
 }
 
 

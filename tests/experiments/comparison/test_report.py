@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import write_files
+from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
@@ -39,6 +40,16 @@ def records() -> list[Record]:
         ),
         record("contrib:trpo", "CartPole-v1", 0, 1234.5),
     ]
+
+
+def test_the_picture_of_scores_says_their_budgets() -> None:
+    environments, algorithms = ("CartPole-v1", "Acrobot-v1"), ("clip_ppo", "sb3:ppo")
+    records = [record(a, e, seed, 50.0 + seed) for a in algorithms for e in environments for seed in range(3)]
+    figure = interval_figure(Results(records, "sb3:ppo", {"clip_ppo": 0.5, "sb3:ppo": 0.4}, 2_000_000))
+    assert figure.axes[0].get_xlabel().startswith("score after 1,000 steps (")
+    assert figure.legends[0].get_texts()[-1].get_text() == "published, after 2,000,000 steps"
+    unpublished = interval_figure(Results(records, "sb3:ppo"))
+    assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["mean, 95 %", "IQM, 95 %"]
 
 
 def test_table_of_an_environment(records: list[Record]) -> None:
