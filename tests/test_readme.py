@@ -458,6 +458,31 @@ def ends(settings: list[dict[str, Any]], value: Callable[[dict[str, Any]], float
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
+SELECTION = (
+    "| rule | runs (`ClipPPO`) | `ClipPPO` | `KLPenaltyPPO` | `ClipPPO`, one more run in ten fails | `KLPenaltyPPO`, "
+    "likewise |"
+)
+
+
+def test_how_the_winner_is_named_is_what_the_replay_found() -> None:
+    text = (ROOT / RESULTS / "tuning/selection.txt").read_text(encoding="utf-8")
+    simulated = re.findall(r"^  (.+?) +(\d+) +0\.\d+ +0\.\d+   (\S+) ± (\S+)$", text, re.MULTILINE)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for rule, runs, gain, _ in simulated:
+        found.setdefault(rule, []).append((runs, gain.replace("-", "−")))
+    shown = rows(TUNING, SELECTION)
+    assert shown.pop("mean of 3 seeds (the present rule)")[1:] == ["600", "0", "0", "0", "0"]
+    for rule, row in shown.items():
+        clip, clip_failing, penalty, penalty_failing = found[rule]
+        assert row[1:] == [clip[0], clip[1], penalty[1], clip_failing[1], penalty_failing[1]]
+    assert max(float(error) for *_, error in simulated) == 0.0004
+    held_out = dict.fromkeys(["mean of 2 seeds", "race: 1 seed, best half 2", "ranks of 2 seeds"])
+    scores = {rule: re.findall(rf"^  {rule} +(\S+) \(", text, re.MULTILINE) for rule in held_out}
+    mean, race, by_ranks = scores.values()
+    assert mean == race
+    says(TUNING, "({} and {})".format(*mean), "those of ranks score {} and {}".format(*by_ranks))
+
+
 # ---- Sensitivity ----
 
 SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "c₁", "ent_coef": "c₂"}
