@@ -52,9 +52,10 @@ def _software() -> dict[str, str]:
 
 
 def commit(folder: Path = Path(sb3_ppo_variants.__file__).parent) -> str | None:
-    """Our commit, followed by ``dirty`` if the package's files differ from it; ``None`` outside a git checkout.
+    """Our commit, followed by ``dirty`` if files of the package other than pages differ from it.
 
     :param folder: Folder of the package
+    :return: ``None`` outside a git checkout
     """
 
     def git(*words: str) -> str:
@@ -63,7 +64,7 @@ def commit(folder: Path = Path(sb3_ppo_variants.__file__).parent) -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", "__init__.py")  # it may be installed within another project's checkout
-        head, changed = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", ".")
+        head, changed = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", ".", ":!*.md")
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head} dirty" if changed else head

@@ -61,6 +61,7 @@ def test_our_commit_and_whether_the_files_are_those_of_it(tmp_path: Path) -> Non
     git("commit", "-m", "first")
     head = git("rev-parse", "--short=12", "HEAD").strip()
     (tmp_path / "beside").touch()
+    (package / "README.md").touch()
     assert commit(package) == head
     (package / "new.py").touch()
     assert commit(package) == f"{head} dirty"

@@ -103,7 +103,7 @@ def test_another_plan_is_refused(
 
 
 def test_a_study_begun_with_earlier_ranges_keeps_them(tmp_path: Path, here: None, no_report: None) -> None:
-    earlier = {"n_epochs": EARLIER_RANGES["n_epochs"], "clip_range": RANGES["clip_range"]}
+    earlier = {"clip_range": RANGES["clip_range"], "n_epochs": EARLIER_RANGES["n_epochs"]}
     small(tmp_path, trials=2, seeds=1, space=earlier, only=[])
     extended = small(tmp_path, trials=3, seeds=1)
     assert extended.plan.space == earlier
