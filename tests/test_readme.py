@@ -31,6 +31,7 @@ README = Path("README.md")
 ALGORITHMS = Path("sb3_ppo_variants/algorithms/README.md")
 BACKENDS = Path("sb3_ppo_variants/backends/README.md")
 COMPARE = Path("sb3_ppo_variants/experiments/comparison/README.md")
+EXPERIMENTS = Path("sb3_ppo_variants/experiments/README.md")
 ENGINE = Path("sb3_ppo_variants/experiments/engine/README.md")
 TUNING = Path("sb3_ppo_variants/experiments/tuning/README.md")
 RESULTS = Path("zoo_configs/results")
@@ -355,6 +356,17 @@ def test_the_shares_that_scores_cover_are_the_measured_ones() -> None:
     assert by_environment["HalfCheetah-v5"] == {"33 %"}
     assert by_environment["Reacher-v5"] == {"2 %"}
     says(COMPARE, "33 % on HalfCheetah, 2 % on Reacher")
+
+
+def test_the_coverage_of_intervals_is_the_simulated_one() -> None:
+    table, shares = [], []
+    for line in (ROOT / RESULTS / "statistics/coverage.txt").read_text(encoding="utf-8").splitlines():
+        (table if line.startswith("|") else shares).append(line)
+    header, *lines = table
+    shown = [row for row in tables(EXPERIMENTS, header)[0] if not row[0].startswith("-")]
+    assert [f"| {' | '.join(row)} |" for row in shown] == lines
+    three, five, ten, seven = (f"{float(line.split()[4]):g} %" for line in shares)
+    says(EXPERIMENTS, f"excludes ½ in {three} (3 seeds against 3), {five} (5), {ten} (10) and {seven} (7 × 3)")
 
 
 # ---- Speed ----
