@@ -10,7 +10,7 @@ from rich.console import Console
 from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
 from sb3_ppo_variants.experiments.comparison.results import Results, score_by_steps, share_scored
 from sb3_ppo_variants.experiments.comparison.variants import untrained
-from sb3_ppo_variants.experiments.engine.records import Record, import_note, version_note
+from sb3_ppo_variants.experiments.engine.records import MIXED, Record, import_note, is_mixed, version_note
 from sb3_ppo_variants.experiments.reporting.tables import (
     NONE,
     Table,
@@ -144,9 +144,12 @@ def _unfinished_table(results: Results) -> list[Table]:
 
 
 def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
-    """Tables in which a peer that runs with our documented settings is marked so."""
+    """Tables in which a peer that runs with our documented settings is marked so, and a row with mixed versions."""
     runs = [r.run for r in results.records]
     marked = {r.variant: f"{r.variant} (our settings)" for r in runs if has_our_settings(r.algorithm, r.settings)}
+    for variant in results.variants:
+        if is_mixed([r for r in results.records if r.run.variant == variant]):
+            marked[variant] = f"{marked.get(variant, variant)} {MIXED}"
     return [
         dataclasses.replace(
             table,

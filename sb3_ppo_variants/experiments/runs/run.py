@@ -352,7 +352,7 @@ def fit(
         if earlier is not None:
             recorder.follow(earlier)
             timesteps -= model.num_timesteps
-        began = time.perf_counter()
+        made_with, began = versions(env), time.perf_counter()
         model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
         seconds = recorder.seconds_before + time.perf_counter() - began
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
@@ -360,7 +360,7 @@ def fit(
     finally:
         env.close()
     last = recorder.curve[-1]
-    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, versions())
+    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, made_with)
 
 
 def train_run(

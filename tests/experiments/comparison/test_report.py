@@ -90,9 +90,20 @@ def test_failures_and_versions_are_said(records: list[Record]) -> None:
         Results([*records, record("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     )
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in tables.notes
-    assert tables.notes[-1] == "The runs were made with different versions: torch 1 and 2"
+    mixed = "The runs were made with different versions: torch 1 and 2. Within one row (marked †): contrib:trpo"
+    assert tables.notes[-1] == mixed
+    assert [line[0] for line in tables.single[0].body if line[0].endswith("†")] == ["contrib:trpo †"]
     assert "Runs that finished fewer than 100 episodes, so that all count: 10" in tables.notes
     assert version_note(records) is None
+
+
+def test_a_simulator_is_missing_only_beside_runs_in_its_environment(records: list[Record]) -> None:
+    def made(environment: str, **versions: str) -> Record:
+        return Record(Run("a", environment, 0, 1), "done", Result(1.0, 1, 1, 1.0, [], {"torch": "1", **versions}))
+
+    here, elsewhere, earlier = made("Reacher-v5", mujoco="4"), made("CartPole-v1"), made("Reacher-v5")
+    assert version_note([here, elsewhere]) is None
+    assert "mujoco 4 and not recorded" in str(version_note([here, elsewhere, earlier]))
 
 
 def test_several_environments_are_aggregated_by_rank() -> None:
