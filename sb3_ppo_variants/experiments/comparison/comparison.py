@@ -1,7 +1,6 @@
 """Compare algorithms: every algorithm × environment × seed, in parallel, safe to interrupt."""
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name,
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.files import write_text
@@ -142,7 +142,12 @@ def compare(
         to_build=with_own_settings(compared, settings or {}),
     )
     default = Path("runs") / (preset or "compare")
-    out = choose_folder(None if out is None else Path(out), default, storage, runs, overwrite or report_only)
+
+    def held_by(folder: Path) -> str | None:
+        return None if overwrite or report_only or _is_free(folder, storage, runs) else "another comparison"
+
+    replaced = "its report; its finished runs stay in the ledger"
+    out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
     if report_only:
@@ -158,37 +163,22 @@ def compare(
     return dataclasses.replace(comparison, files=[*comparison.files, *exported])
 
 
-def choose_folder(out: Path | None, default: Path, storage: str | None, runs: Sequence[Run], overwrite: bool) -> Path:
-    """The folder of a comparison: the given one, or the default one, numbered if it holds another comparison.
+def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:
+    """Whether a folder holds no other comparison.
 
     A comparison that shares a variant in an environment with the one in the folder, whatever the seed, extends it.
 
-    :param out: The given folder
-    :param default: The folder if none is given
+    :param folder: The folder
     :param storage: See :func:`compare`
     :param runs: The runs of the comparison
-    :param overwrite: Whether the folder may hold another comparison
-    :raises ValueError: if the given folder holds another comparison
     """
-
-    def is_free(folder: Path) -> bool:
-        url, study = storage_url(storage, folder), study_name(folder)
-        if overwrite or (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
-            return True
-        with open_store(url, study, write=False) as store:
-            store.check_is_of_runs()
-            kept = {_but_for_the_seed(record.run) for record in store.all_records()}
-        return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
-
-    if out is None:
-        folders = itertools.chain([default], (default.with_name(f"{default.name}_{n}") for n in itertools.count(2)))
-        return next(filter(is_free, folders))
-    if not is_free(out):
-        raise ValueError(
-            f"{out} holds another comparison: give another folder (--out), or pass overwrite=True (--overwrite) to "
-            "replace its report; its finished runs stay in the ledger"
-        )
-    return out
+    url, study = storage_url(storage, folder), study_name(folder)
+    if (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
+        return True
+    with open_store(url, study, write=False) as store:
+        store.check_is_of_runs()
+        kept = {_but_for_the_seed(record.run) for record in store.all_records()}
+    return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
 
 
 def _but_for_the_seed(run: Run) -> str:

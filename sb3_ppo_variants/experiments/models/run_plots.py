@@ -16,8 +16,8 @@ from matplotlib.ticker import EngFormatter
 
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.monitor_files import read_monitor
-from sb3_ppo_variants.experiments.models.run_folder import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save
+from sb3_ppo_variants.experiments.runs.folders import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
 from sb3_ppo_variants.files import safe_name

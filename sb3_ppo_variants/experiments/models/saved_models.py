@@ -20,9 +20,10 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize, unwrap_vec_normalize
 
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm, announced_zips
-from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL, MODEL, RUN, read_run
-from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE, ZooRun, zoo_run
+from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL
+from sb3_ppo_variants.experiments.models.zoo_run import ZooRun, zoo_run
 from sb3_ppo_variants.experiments.runs.environments import check_environment, is_atari, make_environment
+from sb3_ppo_variants.experiments.runs.folders import MODEL, RUN, VEC_NORMALIZE, read_run
 from sb3_ppo_variants.experiments.runs.registry import KNOWN, OURS, algorithm_class, algorithm_name
 from sb3_ppo_variants.safe_files.format import SUFFIX, read_safe
 from sb3_ppo_variants.safe_files.spaces import space_from_data
