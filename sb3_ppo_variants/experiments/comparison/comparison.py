@@ -18,6 +18,7 @@ from sb3_ppo_variants.experiments.comparison.variants import (
 )
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, check_timeout, task_executor
+from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, study_names
@@ -45,11 +46,13 @@ class Comparison:
     :param rows: One record per run
     :param report: The tables and notes
     :param files: The files written
+    :param models: The run folders of the models that are kept
     """
 
     rows: list[Record]
     report: "ComparisonTables"
     files: list[Path]
+    models: list[Path] = dataclasses.field(default_factory=list)
 
     @property
     def failed(self) -> list[Record]:
@@ -79,6 +82,7 @@ def compare(
     export: str | Path | None = None,
     report_only: bool = False,
     overwrite: bool = False,
+    keep_models: str | None = None,
     command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
@@ -114,6 +118,9 @@ def compare(
     :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param report_only: Run nothing; report the runs in the ledger and those that are missing
     :param overwrite: Replace another comparison's report in ``out``; its finished runs stay in the ledger
+    :param keep_models: ``"best"``: save the model of the run with the highest score of each variant in each environment
+        (of equal ones that with the lowest seed); ``"all"``: of every run. Each is a run folder in ``<out>/models``, as
+        ``train`` leaves it. By default models are discarded
     :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
     :return: The records, the tables and the files written
@@ -150,6 +157,7 @@ def compare(
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
+    models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:
         with open_store(url, study, write=False) as store:
             records = store.records(runs)
@@ -157,10 +165,13 @@ def compare(
         with open_store(url, study) as store:
             for note in [*import_runs(store, imports), *untrained(runs)]:
                 say(console, note)
-            records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout)
+            records = do_runs(
+                runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout, models=models
+            )
             exported = [] if export is None else export_runs([store], Path(export))
-    comparison = write_files(records, out, chosen, command)
-    return dataclasses.replace(comparison, files=[*comparison.files, *exported])
+    comparison = write_files(records, out, chosen, command, [] if models is None else models.notes(records))
+    kept = [] if models is None else models.kept(records)
+    return dataclasses.replace(comparison, files=[*comparison.files, *exported], models=kept)
 
 
 def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:
@@ -251,7 +262,11 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def write_files(
-    records: Sequence[Record], out: Path, chosen: presets.Preset | None = None, command: str | None = None
+    records: Sequence[Record],
+    out: Path,
+    chosen: presets.Preset | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Write ``runs.csv``, ``curves.csv``, ``table.md``, the pictures, and ``report.html`` with all of it.
 
@@ -259,6 +274,7 @@ def write_files(
     :param out: The folder
     :param chosen: The preset that it is
     :param command: The command that made it
+    :param notes: Further notes
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
     from sb3_ppo_variants.experiments.comparison.report import write_report
@@ -269,9 +285,9 @@ def write_files(
     names = [r.run.variant for r in records]
     wanted = (REFERENCE,) if chosen is None else (chosen.reference, REFERENCE)
     reference = next((name for name in wanted if name in names), names[0])
-    published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
+    published, groups, read_as = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
     results = Results(records, reference, published)
-    tables = comparison_tables(results, notes)
+    tables = comparison_tables(results, [*read_as, *notes])
     write_runs(out / "runs.csv", records)
     write_curves(out / "curves.csv", records)
     write_text(out / "table.md", tables.markdown())

@@ -20,6 +20,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize, unwrap_vec_normalize
 
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm, announced_zips
+from sb3_ppo_variants.experiments.engine.kept_models import MODELS
 from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL
 from sb3_ppo_variants.experiments.models.zoo_run import ZooRun, zoo_run
 from sb3_ppo_variants.experiments.runs.environments import check_environment, is_atari, make_environment
@@ -104,7 +105,9 @@ def _model_file(path: Path) -> Path:
     zips = sorted(path.glob("*.zip"))
     if len(zips) == 1:
         return zips[0]
-    several = f" It holds {', '.join(file.name for file in zips)}: give one of them" if zips else ""
+    kept = [str(folder.relative_to(path)) for folder in sorted(path.glob(f"{MODELS}/*"))]
+    held = [file.name for file in zips] or kept
+    several = f" It holds {', '.join(held)}: give one of them" if held else ""
     raise ValueError(f"There is no model at {path}: give a run folder with {names[0]} in it, or a model file.{several}")
 
 
