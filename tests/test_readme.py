@@ -124,7 +124,7 @@ def test_an_algorithms_page_has_its_results(page: str) -> None:
     path = Path(f"sb3_ppo_variants/algorithms/{page}.md")
     zoo_id, name = PAGES[page]
     found, everything = rows(path, COMPARISON), rows(COMPARE, COMPARISON)
-    assert found == {key: everything[key] for key in (zoo_id, "sb3:ppo")}
+    assert found == {key: everything[key] for key in (zoo_id, "sb3:ppo (our settings)")}
     assert rows(path, LEARNING) == {name: rows(COMPARE, LEARNING)[name]}
 
 

@@ -58,7 +58,7 @@ def verdict(results: Results) -> str:
     elif not differences.found:
         said = f"{differences.where} nothing can be compared, for want of finished runs"
     elif not better and not worse:
-        said = f"{differences.where} {_nothing(differences, rest, reference)} ({_certainty(results, differences)})"
+        said = f"{differences.where} {_nothing(results, differences, rest)}"
     else:
         groups = [_group(results, differences, better, "better"), _group(results, differences, worse, "worse")]
         if rest:
@@ -127,21 +127,19 @@ def _amount(found: Estimate, sign: int) -> str:
     return f"{significant(sign * found.value)} ({significant(low)} to {significant(high)})"
 
 
-def _nothing(differences: _Differences, names: Sequence[str], reference: str) -> str:
+def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:
     """That nothing is told apart, which differences would have been, and what more seeds would change."""
-    said = f"the seeds do not tell {_listed(names)} apart from {reference}"
+    said = f"the seeds do not tell {_listed(names)} apart from {results.labels[results.reference]}"
     half_widths = [(i.high - i.low) / 2 for _, i in differences.found.values() if i is not None]
     if not half_widths:
         return f"{said}: one run does not show how much runs differ, so give more --seeds"
-    if not min(half_widths):
-        return said  # all runs are equal
-    if not differences.none:
+    if not differences.none and min(half_widths) > 0:
         said += f": only a difference of more than about {significant(min(half_widths))} would have shown"
-    n = differences.n
-    more = ENOUGH if n < ENOUGH else 4 * n
-    if n < 2:
-        return said
-    return f"{said}; with --seeds {more}, intervals are about {relative_width(n, more, differences.level):.2g} as wide"
+    n, more = differences.n, ENOUGH if differences.n < ENOUGH else 4 * differences.n
+    if n > 1 and min(half_widths) > 0:
+        narrower = relative_width(n, more, differences.level)
+        said += f"; with --seeds {more}, intervals are about {narrower:.2g} times as wide"
+    return f"{said} ({_certainty(results, differences)})"
 
 
 def _certainty(results: Results, differences: _Differences) -> str:
