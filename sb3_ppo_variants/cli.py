@@ -257,8 +257,8 @@ def compare(
             command=_command_line(),
             console=Console(stderr=True),
         )
-        comparison.report.show(_screen())
         _say_written([*comparison.files, *comparison.models])
+        comparison.report.show(_screen())  # the verdict is the last line
     if comparison.failed:
         raise typer.Exit(1)
 
@@ -586,8 +586,9 @@ def record(
             deterministic=not stochastic,
             normalization=normalization,
         )
-        ended = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns) or "no episode ended"
-        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, return {ended}"
+        returns = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns)
+        ended = f"return {returns}" if returns else "no episode ended"
+        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, {ended}"
         _say(f"{text}, {made.normalization}", console=_screen())
 
 
