@@ -197,18 +197,7 @@ def test_compare_ends_with_its_verdict_and_names_the_kept_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_workers(monkeypatch)
-    arguments = [
-        "--algo",
-        "clip_ppo",
-        "--algo",
-        "sb3:ppo",
-        "--timesteps",
-        "256",
-        "--set",
-        "n_steps=128",
-        "--seeds",
-        "2",
-    ]
+    arguments = ["--algo", "clip_ppo", "--algo", "sb3:ppo", "--timesteps", "256", "--seeds", "2", *SMALL]
     code, out, err = run("compare", *arguments, "--keep-models", "best", "--out", str(tmp_path))
     assert code == 0
     words = " ".join(out.split())
