@@ -193,6 +193,7 @@ def compare(
     out: Path | None = None,
     report_only: Annotated[bool, typer.Option("--report-only")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    keep_models: str | None = None,
 ) -> None:
     """Train every algorithm in every environment with every seed, and report how they compare.
 
@@ -217,6 +218,8 @@ def compare(
         numbered if that holds another comparison)
     :param report_only: Run nothing; report the finished runs and what is missing
     :param overwrite: Replace another comparison's report in OUT; its finished runs stay in the ledger
+    :param keep_models: best: save the model of the best run of each variant and environment, as a run folder in
+        OUT/models for evaluate, record and train --from; all: of every run (default: keep no models)
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
@@ -251,11 +254,12 @@ def compare(
             out=out,
             report_only=report_only,
             overwrite=overwrite,
+            keep_models=keep_models,
             command=_command_line(),
             console=Console(stderr=True),
         )
-        comparison.report.show(_screen())
-        _say_written(comparison.files)
+        _say_written([*comparison.files, *comparison.models])
+        comparison.report.show(_screen())  # the verdict is the last line
     if comparison.failed:
         raise typer.Exit(1)
 
@@ -584,8 +588,9 @@ def record(
             deterministic=not stochastic,
             normalization=normalization,
         )
-        ended = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns) or "no episode ended"
-        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, return {ended}"
+        returns = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns)
+        ended = f"return {returns}" if returns else "no episode ended"
+        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, {ended}"
         _say(f"{text}, {made.normalization}", console=_screen())
 
 

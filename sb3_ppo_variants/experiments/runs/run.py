@@ -381,6 +381,17 @@ def train_run(
     :raises ValueError: if the run has no score: no episode finished, or the score is not finite
     """
     _, result = fit(run, report, on_point, prepare, callbacks)
+    check_score(run, result)
+    return result
+
+
+def check_score(run: Run, result: Result) -> None:
+    """Check that a run has a score.
+
+    :param run: The run
+    :param result: Its result
+    :raises ValueError: if no episode finished, or the score is not finite
+    """
     if result.final_return is None:
         raise ValueError(
             f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
@@ -391,4 +402,3 @@ def train_run(
             f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
             f"not finite, or the training diverged"
         )
-    return result

@@ -197,3 +197,11 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
 def test_numbers() -> None:
     assert [number(x) for x in (1234.5, 99.94, -5.128, 0.0)] == ["1234", "99.9", "-5.13", "0.00"]
     assert interval(None) == "–"
+
+
+def test_imported_runs_without_curves_are_reported(tmp_path: Path) -> None:
+    without = [record(name, "A-v0", seed, 1.0 * seed) for name in ("sb3:ppo", "sb3:a2c") for seed in (1, 2)]
+    for one in without:
+        assert one.result is not None
+        one.result.curve.clear()
+    assert all(file.is_file() for file in write_files(without, tmp_path).files)
