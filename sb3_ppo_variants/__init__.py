@@ -1,14 +1,35 @@
-"""PPO-Clip, KL-penalty PPO, the unclipped surrogate, REINFORCE and TRPO for Stable-Baselines3."""
+"""PPO-Clip, KL-penalty PPO, newer trust regions, REINFORCE and TRPO for Stable-Baselines3."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sb3_ppo_variants.algorithms import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+    from sb3_ppo_variants.algorithms import (
+        REINFORCE,
+        SPO,
+        TRPO,
+        ClipPPO,
+        DiscoveredPPO,
+        KLPenaltyPPO,
+        RollbackPPO,
+        ScopicPPO,
+        UnclippedPPO,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["REINFORCE", "TRPO", "ClipPPO", "KLPenaltyPPO", "UnclippedPPO", "__version__"]
+__all__ = [
+    "REINFORCE",
+    "SPO",
+    "TRPO",
+    "ClipPPO",
+    "DiscoveredPPO",
+    "KLPenaltyPPO",
+    "RollbackPPO",
+    "ScopicPPO",
+    "UnclippedPPO",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -193,6 +193,7 @@ def compare(
     out: Path | None = None,
     report_only: Annotated[bool, typer.Option("--report-only")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    keep_models: str | None = None,
 ) -> None:
     """Train every algorithm in every environment with every seed, and report how they compare.
 
@@ -200,22 +201,25 @@ def compare(
     The exit code is 1 if a run has failed.
 
     :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
-    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, sb3:a2c, contrib:trpo,
-        contrib:maskable_ppo, or package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six).
-        With --preset: variants of the preset
+    :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, spo, rollback_ppo,
+        discovered_ppo, scopic_ppo, sb3:a2c, contrib:trpo, contrib:maskable_ppo, or package.module:Class; NAME=ALGO
+        names a variant; repeatable (default: the first six). With --preset: variants of the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param timeout: Seconds after which a run fails, for environments that may hang
     :param seeds: Runs per variant and environment, with seeds 0, 1, … (default: 5, or the preset's)
     :param seed: Run this seed, instead of --seeds; repeatable
     :param settings: variant.argument=value, e.g. clip_ppo.clip_range=0.1; argument=value for all variants; repeatable
-    :param preset: table1: Table 1 of the PPO paper; --env, --algo, --seeds and --timesteps select a part
+    :param preset: table1: Table 1 of the PPO paper; trust_regions: newer and older ways to restrain the step; --env,
+        --algo, --seeds and --timesteps select a part
     :param reading: paper or sb3: whose conventions the preset uses where the paper does not say
     :param peer_defaults: Keep the peers' own defaults instead of our documented ones
     :param out: Folder for the ledger, CSV files, pictures and report (default: runs/compare or runs/PRESET,
         numbered if that holds another comparison)
     :param report_only: Run nothing; report the finished runs and what is missing
     :param overwrite: Replace another comparison's report in OUT; its finished runs stay in the ledger
+    :param keep_models: best: save the model of the best run of each variant and environment, as a run folder in
+        OUT/models for evaluate, record and train --from; all: of every run (default: keep no models)
     """
     with _clear_errors(resumable=True):
         from sb3_ppo_variants.experiments.comparison.comparison import compare as run_comparison
@@ -250,11 +254,12 @@ def compare(
             out=out,
             report_only=report_only,
             overwrite=overwrite,
+            keep_models=keep_models,
             command=_command_line(),
             console=Console(stderr=True),
         )
-        comparison.report.show(_screen())
-        _say_written(comparison.files)
+        _say_written([*comparison.files, *comparison.models])
+        comparison.report.show(_screen())  # the verdict is the last line
     if comparison.failed:
         raise typer.Exit(1)
 
@@ -583,8 +588,9 @@ def record(
             deterministic=not stochastic,
             normalization=normalization,
         )
-        ended = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns) or "no episode ended"
-        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, return {ended}"
+        returns = ", ".join(f"{episode_return:.2f}" for episode_return in made.returns)
+        ended = f"return {returns}" if returns else "no episode ended"
+        text = f"{made.path}: {made.algorithm} on {made.environment}, {made.steps} steps, {ended}"
         _say(f"{text}, {made.normalization}", console=_screen())
 
 

@@ -193,6 +193,25 @@ def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(mean\)", out)
 
 
+def test_compare_ends_with_its_verdict_and_names_the_kept_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_workers(monkeypatch)
+    arguments = ["--algo", "clip_ppo", "--algo", "sb3:ppo", "--timesteps", "256", "--seeds", "2", *SMALL]
+    code, out, err = run("compare", *arguments, "--keep-models", "best", "--out", str(tmp_path))
+    assert code == 0
+    words = " ".join(out.split())
+    assert "On CartPole-v1 " in words[words.rindex("•") :]  # after the last note
+    assert words.endswith("(n = 2, few; 95 %).")
+    kept = [Path(line.removeprefix("written: ")) for line in err.splitlines() if "models" in line]
+    assert [path.name[:-1] for path in kept] == ["clip_ppo-CartPole-v1-seed", "sb3-ppo-CartPole-v1-seed"]
+    assert all((path / "model.zip").is_file() for path in kept)
+    code, out, _ = run("evaluate", str(kept[1]), "--episodes", "1")
+    assert (code, out.partition(":")[0]) == (0, "sb3")
+    code, _, err = run("compare", *arguments, "--keep-models", "last", "--out", str(tmp_path))
+    assert (code, "keep_models is 'best' or 'all', got 'last'" in err) == (2, True)
+
+
 def trials(out: Path) -> dict[str, list[str]]:
     with open_store(storage_url(None, out), study_name(out), write=False) as store:
         runs: dict[str, list[str]] = {}

@@ -17,7 +17,8 @@ RUNS = [
     (
         ClipPPO,
         "Pendulum-v1",
-        {"clip_range_high": 0.3, "clip_range_vf": 0.2, "learning_rate_vf": 1e-3, "kl_coef": 0.5, "target_kl": 1e-6},
+        {"clip_range_high": 0.3, "clip_range_vf": 0.2, "learning_rate_vf": 1e-3, "kl_coef": 0.5, "target_kl": 1e-6}
+        | {"clip_softness": 0.1},
     ),
     (KLPenaltyPPO, "CartPole-v1", {}),
     (UnclippedPPO, "CartPole-v1", {"update_backend": "autograd", "measure_kl": True}),

@@ -8,6 +8,7 @@ import yaml
 
 import sb3_ppo_variants
 from sb3_ppo_variants import checkpoints, experiments
+from tests.command_reference import PAGE, reference
 from tests.pages import ROOT, tables
 
 
@@ -29,6 +30,10 @@ def test_the_reference_has_every_public_name(module: object) -> None:
     reference = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / ".sphinx/api").glob("*.rst"))
     documented = re.findall(r"^\.\. auto(?:class|function|exception):: (?:[\w.]+\.)?(\w+)$", reference, re.MULTILINE)
     assert set(module.__all__) - {"__version__"} <= set(documented)
+
+
+def test_the_page_of_the_command_is_that_of_the_command() -> None:
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == reference(), "rerun python -m tests.command_reference"
 
 
 def test_the_citation_is_of_this_version() -> None:

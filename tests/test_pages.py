@@ -16,7 +16,17 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from typer.testing import CliRunner
 from typing_extensions import Unpack
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants import (
+    REINFORCE,
+    SPO,
+    TRPO,
+    ClipPPO,
+    DiscoveredPPO,
+    KLPenaltyPPO,
+    RollbackPPO,
+    ScopicPPO,
+    UnclippedPPO,
+)
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import number
@@ -345,6 +355,10 @@ OWN_TABLES: dict[type[OnPolicyVariant], tuple[str, type[OnPolicyVariant]]] = {
     ClipPPO: ("clip_ppo.md", SurrogatePPO),
     KLPenaltyPPO: ("kl_penalty_ppo.md", SurrogatePPO),
     UnclippedPPO: ("unclipped_ppo.md", SurrogatePPO),
+    SPO: ("spo.md", SurrogatePPO),
+    RollbackPPO: ("rollback_ppo.md", SurrogatePPO),
+    DiscoveredPPO: ("discovered_ppo.md", SurrogatePPO),
+    ScopicPPO: ("scopic_ppo.md", SurrogatePPO),
     REINFORCE: ("reinforce.md", OnPolicyVariant),
     TRPO: ("trpo.md", OnPolicyVariant),
 }

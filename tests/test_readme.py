@@ -1,9 +1,10 @@
 """The numbers on the pages are those of the code and of the committed results. What else the pages say is tested in
 ``test_pages.py``."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,24 @@ import pytest
 from scipy import stats
 
 from sb3_ppo_variants.defaults import DOCUMENTED
+from sb3_ppo_variants.experiments.comparison.presets import preset
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.tables import comparison_tables, environment_table
+from sb3_ppo_variants.experiments.engine.transfer import read_runs
 from sb3_ppo_variants.experiments.stats.estimators import difference_interval, mean_difference
 from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
+from sb3_ppo_variants.experiments.tuning.pictures import importances
+from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
+from sb3_ppo_variants.experiments.tuning.pruning import audit
+from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
 from tests.pages import ROOT, prose, tables
 
 README = Path("README.md")
 ALGORITHMS = Path("sb3_ppo_variants/algorithms/README.md")
 BACKENDS = Path("sb3_ppo_variants/backends/README.md")
 COMPARE = Path("sb3_ppo_variants/experiments/comparison/README.md")
+EXPERIMENTS = Path("sb3_ppo_variants/experiments/README.md")
+ENGINE = Path("sb3_ppo_variants/experiments/engine/README.md")
 TUNING = Path("sb3_ppo_variants/experiments/tuning/README.md")
 RESULTS = Path("zoo_configs/results")
 
@@ -74,6 +85,35 @@ def test_the_documented_defaults_are_in_the_table() -> None:
         assert f"| {documented.symbol} | `{documented.argument}` | {documented.default} |" in text
 
 
+# ---- Tables of comparisons ----
+
+LONG = {"table1", "table1/sb3_reading"}  # a thousand resamples of hundreds of runs, again and again
+READINGS = {"cartpole": None, "table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
+
+
+def committed(folder: str) -> tuple[Results, Sequence[str]]:
+    """The committed runs of a comparison, and what its preset notes."""
+    reading = READINGS[folder]
+    chosen = None if reading is None else preset("table1", reading)
+    records = [dataclasses.replace(r, imported_from=None) for r in read_runs(str(ROOT / RESULTS / folder))]
+    if chosen is None:
+        return Results(records, "sb3:ppo"), ()
+    return Results(records, chosen.reference, chosen.published), chosen.notes
+
+
+@pytest.mark.parametrize("folder", [pytest.param(f, marks=[pytest.mark.long] if f in LONG else []) for f in READINGS])
+def test_the_committed_tables_are_those_of_the_committed_runs(folder: str) -> None:
+    tables_and_notes = comparison_tables(*committed(folder))
+    assert (ROOT / RESULTS / folder / "table.md").read_text(encoding="utf-8") == tables_and_notes.markdown()
+
+
+@pytest.mark.parametrize("folder", sorted(LONG))
+def test_the_committed_tables_of_environments_are_those_of_the_committed_runs(folder: str) -> None:
+    text, (results, _) = (ROOT / RESULTS / folder / "table.md").read_text(encoding="utf-8"), committed(folder)
+    for environment in results.environments:
+        assert environment_table(results, environment).markdown() in text
+
+
 # ---- CartPole ----
 
 COMPARISON = (
@@ -96,6 +136,14 @@ def test_the_comparison_is_the_measured_one() -> None:
     assert len(found) == 6
     for row in found.values():
         assert f"| {' | '.join(row)} |" in measured
+
+
+def test_the_budgets_of_the_comparison() -> None:
+    runs = table_of("cartpole/runs.csv")
+    says(COMPARE, f"{runs['seconds'].sum() / 2 / 60:.0f} minutes on 2 cores")
+    steps = runs[runs["algorithm"] == "reinforce"]["steps_trained"].unique().item()
+    says(COMPARE, f"REINFORCE makes {steps // 2048} optimiser steps")
+    says(Path("sb3_ppo_variants/algorithms/reinforce.md"), f"{steps // 2048} steps of the optimiser, the second 73")
 
 
 def test_what_is_said_about_the_comparison() -> None:
@@ -124,7 +172,7 @@ def test_an_algorithms_page_has_its_results(page: str) -> None:
     path = Path(f"sb3_ppo_variants/algorithms/{page}.md")
     zoo_id, name = PAGES[page]
     found, everything = rows(path, COMPARISON), rows(COMPARE, COMPARISON)
-    assert found == {key: everything[key] for key in (zoo_id, "sb3:ppo")}
+    assert found == {key: everything[key] for key in (zoo_id, "sb3:ppo (our settings)")}
     assert rows(path, LEARNING) == {name: rows(COMPARE, LEARNING)[name]}
 
 
@@ -310,6 +358,17 @@ def test_the_shares_that_scores_cover_are_the_measured_ones() -> None:
     says(COMPARE, "33 % on HalfCheetah, 2 % on Reacher")
 
 
+def test_the_coverage_of_intervals_is_the_simulated_one() -> None:
+    table, shares = [], []
+    for line in (ROOT / RESULTS / "statistics/coverage.txt").read_text(encoding="utf-8").splitlines():
+        (table if line.startswith("|") else shares).append(line)
+    header, *lines = table
+    shown = [row for row in tables(EXPERIMENTS, header)[0] if not row[0].startswith("-")]
+    assert [f"| {' | '.join(row)} |" for row in shown] == lines
+    three, five, ten, seven = (f"{float(line.split()[4]):g} %" for line in shares)
+    says(EXPERIMENTS, f"excludes ½ in {three} (3 seeds against 3), {five} (5), {ten} (10) and {seven} (7 × 3)")
+
+
 # ---- Speed ----
 
 SPEED = (
@@ -367,6 +426,31 @@ def test_the_other_speeds_are_the_measured_ones() -> None:
             if (r["ours"], r["peer"]) == ("clip_ppo autograd", "sb3:ppo")
         ]
         says(BACKENDS, f"{min(found):.2f} to {max(found):.2f}")
+
+
+def test_what_scheduling_costs_is_the_measured_share() -> None:
+    text = (ROOT / RESULTS / "engine/scaling.txt").read_text(encoding="utf-8")
+    costs = re.findall(r"cost (\S+) %", text)
+    ratios = re.findall(r"two over one: (\S+); (\S+) with", text)[0]
+    instant = [float(found) for found in re.findall(r"(\S+) ms each", text)]
+    says(
+        ENGINE,
+        "took {} % of the time in one process and {} % in two".format(*costs),
+        "which were {} times as fast ({} with the start".format(*ratios),
+        f"A run of no length costs {min(instant)} to {max(instant)} ms",
+    )
+
+
+def test_the_machine_of_the_timing_is_on_the_page() -> None:
+    kept = read("speed/default.json")
+    machine, made_with = kept["machine"], kept["versions"]
+    torch, sb3 = made_with["torch"].removesuffix("+cpu"), made_with["stable-baselines3"]
+    says(
+        BACKENDS,
+        f"of an {machine['processor']} shared with others, Python {machine['python']}, torch {torch} (CPU), "
+        f"numpy {made_with['numpy']}, SB3 {sb3}, "
+        f"SBX {made_with['sbx-rl']} (jax {made_with['jax']}), gymnasium {made_with['gymnasium']}",
+    )
 
 
 # ---- Tuning ----
@@ -458,6 +542,71 @@ def ends(settings: list[dict[str, Any]], value: Callable[[dict[str, Any]], float
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
+SELECTION = (
+    "| rule | runs (`ClipPPO`) | `ClipPPO` | `KLPenaltyPPO` | `ClipPPO`, one more run in ten fails | `KLPenaltyPPO`, "
+    "likewise |"
+)
+
+
+def test_what_is_said_about_the_defaults_and_the_importances() -> None:
+    study = read("tuning/clip_ppo/study.json")
+    defaults, winner, *_ = (c["returns"] for c in study["candidates"])
+    tuned = {trial["number"]: trial["score"] for trial in study["trials"]}
+    says(
+        TUNING,
+        f"it went from {tuned[13]:.3f} to {normalised(study, winner):.3f}. The defaults rose from {tuned[0]:.3f} to "
+        f"{normalised(study, defaults):.3f}",
+        "because one of their three tuning runs on Acrobot had failed",
+    )
+    others = read("tuning/kl_penalty_ppo/study.json")
+    others_defaults = normalised(others, others["candidates"][0]["returns"])
+    says(TUNING, f"`KLPenaltyPPO` score {others_defaults:.3f} and those of `ClipPPO` {normalised(study, defaults):.3f}")
+    assert sum(value < -490 for value in study["trials"][0]["returns"]["Acrobot-v1"]) == 1
+    assert min(defaults["Acrobot-v1"]) > -110
+    plan, trials = StudyPlan.from_json(study["plan"]), [TrialRecord(**trial) for trial in study["trials"]]
+    shares = importances(plan, trials)
+    assert shares is not None
+    (first, share), (second, next_share) = list(shares.items())[:2]
+    assert (first, second) == ("learning_rate", "clip_range")
+    says(
+        TUNING,
+        f"({share:.2f}; next ε with {next_share:.2f}), which rest on the best {len(trials) // 10} of {len(trials)}",
+    )
+
+
+def test_pruning_would_have_done_what_the_page_says() -> None:
+    audits = []
+    for algorithm in TUNED:
+        study = read(f"tuning/{algorithm}/study.json")
+        plan = StudyPlan.from_json(study["plan"])
+        found = audit([TrialRecord(**trial) for trial in study["trials"]], plan)
+        assert found is not None
+        assert not found.best_lost
+        audits.append(found)
+    ended = " and ".join(f"{len(found.pruned)} of {found.trials}" for found in audits)
+    saved = " and ".join(f"{found.steps_saved:.0%}".replace("%", " %") for found in audits)
+    says(Path("tuning/README.md"), f"it would have ended {ended} trials and saved {saved} of the runs")
+
+
+def test_how_the_winner_is_named_is_what_the_replay_found() -> None:
+    text = (ROOT / RESULTS / "tuning/selection.txt").read_text(encoding="utf-8")
+    simulated = re.findall(r"^  (.+?) +(\d+) +0\.\d+ +0\.\d+   (\S+) ± (\S+)$", text, re.MULTILINE)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for rule, runs, gain, _ in simulated:
+        found.setdefault(rule, []).append((runs, gain.replace("-", "−")))
+    shown = rows(TUNING, SELECTION)
+    assert shown.pop("mean of 3 seeds (the present rule)")[1:] == ["600", "0", "0", "0", "0"]
+    for rule, row in shown.items():
+        clip, clip_failing, penalty, penalty_failing = found[rule]
+        assert row[1:] == [clip[0], clip[1], penalty[1], clip_failing[1], penalty_failing[1]]
+    assert max(float(error) for *_, error in simulated) == 0.0004
+    held_out = dict.fromkeys(["mean of 2 seeds", "race: 1 seed, best half 2", "ranks of 2 seeds"])
+    scores = {rule: re.findall(rf"^  {rule} +(\S+) \(", text, re.MULTILINE) for rule in held_out}
+    mean, race, by_ranks = scores.values()
+    assert mean == race
+    says(TUNING, "({} and {})".format(*mean), "those of ranks score {} and {}".format(*by_ranks))
+
+
 # ---- Sensitivity ----
 
 SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "c₁", "ent_coef": "c₂"}
@@ -508,6 +657,34 @@ def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str
         if parameter == "n_epochs" and value not in (5, 20):  # the sweep is on the page without intervals
             continue
         assert (text in said) == shown, (value, text)
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1"])
+def test_the_sensitivity_tables_are_those_of_the_runs(environment: str) -> None:
+    runs = table_of("sensitivity/runs.csv.gz")
+    found: dict[str, list[float]] = {}
+    for _, run in runs[runs["environment"] == environment].sort_values("seed").iterrows():
+        found.setdefault(run["settings"], []).append(run["final_return"])
+    for (parameter, value), point in sensitivity(environment).iterrows():
+        change = {} if point["default"] else {parameter: int(value) if parameter == "n_epochs" else value}
+        assert found[json.dumps(change)] == [float(x) for x in point["returns"].split()]
+
+
+def test_what_the_sensitivity_study_comes_to() -> None:
+    environments = ("CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1")
+    above: dict[str, set[str]] = {parameter: set() for parameter in SYMBOLS}
+    acrobot = 0
+    for environment in environments:
+        assert sensitivity(environment).loc["n_epochs"]["return"].idxmax() == 20
+        for parameter in SYMBOLS:
+            for value, (_, interval) in compared_with_the_default(environment, parameter).items():
+                default = next(d.default for d in DOCUMENTED if d.argument == parameter)
+                if interval.low > 0 and value > default:
+                    above[parameter].add(environment)
+                acrobot += environment == "Acrobot-v1" and (interval.low > 0 or interval.high < 0)
+    assert [parameter for parameter, where in above.items() if len(where) == 2] == ["clip_range", "n_epochs"]
+    assert all(len(where) < 3 for where in above.values())
+    assert acrobot == 1
 
 
 def test_the_sweep_of_epochs_is_the_measured_one() -> None:

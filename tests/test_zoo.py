@@ -55,7 +55,8 @@ def test_only_register_changes_rl_zoo3_in_place_and_nothing_that_was_there(tmp_p
         "assert all(a[k] is b[k] for a, b in zip(after, before) for k in b)\n"
         "print(json.dumps([sorted(set(a) - set(b)) for a, b in zip(after, before)]))"
     )
-    ours = sorted(["clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo"])
+    newer = ["spo", "rollback_ppo", "discovered_ppo", "scopic_ppo"]
+    ours = sorted(["clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo", *newer])
     assert program(tmp_path, text) == [ours, ours, ours]
 
 

@@ -1,6 +1,7 @@
 """Train every entry of some configurations for a few steps, through rl_zoo3, and print one JSON line per entry.
 
 A script for a process of its own: ``python train_zoo_entries.py clip_ppo reinforce`` in an empty folder.
+``spo:default,atari`` names the entries to train.
 """
 
 import contextlib
@@ -79,7 +80,8 @@ def train(algorithm: str, entry: str, settings: dict) -> dict:
 
 
 if __name__ == "__main__":
-    for algorithm in sys.argv[1:]:
+    for argument in sys.argv[1:]:
+        algorithm, _, wanted = argument.partition(":")
         for entry, settings in yaml.safe_load(zoo.config_file(algorithm).read_text()).items():
-            if not entry.startswith("_"):
+            if not entry.startswith("_") and entry in (wanted.split(",") if wanted else [entry]):
                 sys.stdout.write(json.dumps(train(algorithm, entry, settings)) + "\n")

@@ -23,8 +23,9 @@ STUDY = {
     "sampler": "tpe",  # or "gp"; "random" shows what TPE gains
     "space": {  # the defaults must lie inside; leave "space" out to search everything that the algorithm has
         "clip_range": Real(0.05, 0.4, log=True),
-        "n_epochs": Integer(3, 10),
-        "gae_lambda": Complement(0.8, 0.995),  # 1 - gae_lambda on a logarithmic scale
+        "gamma": Complement(0.9, 0.999),  # 1 - gamma on a logarithmic scale, likewise gae_lambda
+        "gae_lambda": Complement(0.8, 0.995),
+        "n_epochs": Integer(3, 20, log=True),
         "vf_coef": Real(0.1, 1.5, log=True),
         "ent_coef": Real(0.0, 0.05),
     },

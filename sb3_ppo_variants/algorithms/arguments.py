@@ -79,6 +79,12 @@ class SurrogateArguments(ObjectiveArguments, total=False):
     clip_range_vf: Coefficient | None
 
 
+class ClipRangeArguments(SurrogateArguments, total=False):
+    """What a subclass of ``ClipRangePPO`` passes on."""
+
+    clip_range: Coefficient
+
+
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PPO_ORDER = list(inspect.signature(PPO).parameters)
 

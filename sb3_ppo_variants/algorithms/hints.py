@@ -6,37 +6,55 @@ from collections.abc import Collection, Mapping
 
 from stable_baselines3 import A2C
 
-_CLIPPING = "clip_range clip_range_high dual_clip"
+_BAND = "clip_range_high dual_clip clip_softness"
+_CLIPPING = f"clip_range {_BAND}"
 _PENALTY = "kl_coef adaptive_kl_target kl_tolerance kl_coef_factor"
 _VALUE_CLIPPING = "clip_range_vf clip_range_vf_mode"
 _NATURAL_STEP = (
     "cg_max_steps cg_damping cg_start line_search line_search_shrinking_factor line_search_max_iter "
     "sub_sampling_factor kl_direction kl_reduction"
 )
+#: What the newer surrogates have, and the others have not.
+_SHAPE = "rollback drift_alpha drift_beta temperature"
+_EPOCHS = {"n_critic_updates": "n_epochs is its number of epochs"}
 _ONE_STEP = "it makes one step per rollout, on all rows"
 #: Class → arguments of other classes → what it has in their place.
 _INSTEAD: Mapping[str, Mapping[str, str]] = {
     "ClipPPO": {
         _PENALTY: "clip_range restrains its steps, and kl_coef adds a penalty that does not adapt",
-        _NATURAL_STEP: "clip_range restrains its steps",
-        "n_critic_updates": "n_epochs is its number of epochs",
+        f"{_SHAPE} {_NATURAL_STEP}": "clip_range restrains its steps",
+        **_EPOCHS,
     },
     "KLPenaltyPPO": {
-        _CLIPPING: "kl_coef and adaptive_kl_target restrain its steps",
-        _NATURAL_STEP: "kl_coef and adaptive_kl_target restrain its steps",
-        "n_critic_updates": "n_epochs is its number of epochs",
+        f"{_CLIPPING} {_SHAPE} {_NATURAL_STEP}": "kl_coef and adaptive_kl_target restrain its steps",
+        **_EPOCHS,
     },
     "UnclippedPPO": {
-        f"{_CLIPPING} {_PENALTY} {_NATURAL_STEP}": "nothing restrains its steps, but target_kl can end an update",
-        "n_critic_updates": "n_epochs is its number of epochs",
+        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "nothing restrains its steps, but target_kl can end an "
+        "update",
+        **_EPOCHS,
+    },
+    "SPO": {f"{_BAND} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "clip_range restrains its steps", **_EPOCHS},
+    "RollbackPPO": {
+        f"{_BAND} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "clip_range and rollback restrain its steps",
+        **_EPOCHS,
+    },
+    "DiscoveredPPO": {
+        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "drift_alpha and drift_beta restrain its steps",
+        **_EPOCHS,
+    },
+    "ScopicPPO": {
+        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "temperature and kl_coef restrain its steps; kl_coef does "
+        "not adapt",
+        **_EPOCHS,
     },
     "REINFORCE": {
-        f"{_CLIPPING} {_PENALTY} {_NATURAL_STEP} n_epochs batch_size target_kl n_critic_updates": _ONE_STEP,
+        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP} n_epochs batch_size target_kl n_critic_updates": _ONE_STEP,
         "gae_lambda": "its advantages are returns minus the baseline, as with gae_lambda=1",
         _VALUE_CLIPPING: "its value loss is not clipped",
     },
     "TRPO": {
-        f"{_CLIPPING} {_PENALTY}": "target_kl bounds its steps",
+        f"{_CLIPPING} {_PENALTY} {_SHAPE}": "target_kl bounds its steps",
         "n_epochs": "n_critic_updates is the number of epochs of its critic; its policy makes one step per rollout",
         _VALUE_CLIPPING: "its value loss is not clipped",
         "vf_coef": "its critic is trained separately, with learning_rate",

@@ -1,4 +1,4 @@
-"""K epochs of minibatch steps on an importance-sampled surrogate: what the three PPOs share."""
+"""K epochs of minibatch steps on an importance-sampled surrogate: what the PPOs share."""
 
 from typing import Any, ClassVar, Literal
 

@@ -19,14 +19,26 @@ from scipy.stats import norm
 from sb3_ppo_variants.defaults import CLIP_RANGE
 from sb3_ppo_variants.distributions import Gaussian
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save
-from sb3_ppo_variants.objectives import ClippedSurrogate, UnclippedSurrogate
+from sb3_ppo_variants.objectives import (
+    ClippedSurrogate,
+    DiscoveredSurrogate,
+    RollbackSurrogate,
+    ScopicSurrogate,
+    SoftClippedSurrogate,
+    SPOSurrogate,
+    Surrogate,
+    UnclippedSurrogate,
+)
 
 BLUE, RED, GREEN = COLOURS[:3]
-GREY, BLACK, YELLOW = "#8C8C8C", "#222222", "#F6EE8B"
+GREY, BLACK, YELLOW, PLAIN_RED = "#8C8C8C", "#222222", "#F6EE8B", "#CC0000"
 OLD_POLICY = r"$\pi_\mathrm{old}$"
 
 #: δ of the trust-region figure, in nats. With TRPO's usual 0.01 the two densities would look like one.
 TRUST_REGION = 0.05
+
+#: δ of the soft clip in the figure of all surrogates; the other settings there are the classes' defaults.
+SOFTNESS = 0.2
 
 #: Importance-sampling figure: samples per estimate, estimates per distance, largest distance, seed.
 N_SAMPLES, N_ESTIMATES, FARTHEST, SEED = 1000, 25, 3.0, 0
@@ -42,6 +54,7 @@ def draw_figures(out: Path) -> list[Path]:
         "clipping_objective.png": _clipping_objective(),
         "trust_region.png": _trust_region(),
         "importance_sampling.png": _importance_sampling(),
+        "surrogates.png": _surrogates(),
     }
     for figure in figures.values():
         _legend(figure)
@@ -84,6 +97,35 @@ def objective_over_ratio(ratio: np.ndarray, advantage: float, clip_range: float)
         clipped.value(log_ratio, advantages),
         clipped.slope(log_ratio, advantages) == 0,
     )
+
+
+def all_surrogates() -> dict[str, Surrogate]:
+    """The surrogates that restrain the ratio, and the one that does not, under their labels.
+
+    The dual clip is not among them: it differs from the clip only where A < 0 and r > c, for its paper's c = 3 far
+    outside the figure.
+    """
+    clip = ClippedSurrogate(CLIP_RANGE.default)
+    return {
+        "r·A (UnclippedPPO)": UnclippedSurrogate(),
+        "clip (ClipPPO)": clip,
+        f"soft clip, δ = {SOFTNESS}": SoftClippedSurrogate(clip, SOFTNESS),
+        "rollback, α = 0.3": RollbackSurrogate(CLIP_RANGE.default, 0.3),
+        "SPO": SPOSurrogate(CLIP_RANGE.default),
+        "discovered, α = 2, β = 0.6": DiscoveredSurrogate(2.0, 0.6),
+        "scopic, τ = 4": ScopicSurrogate(4.0),
+    }
+
+
+def values_and_slopes(ratio: np.ndarray, advantage: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Value and slope of every surrogate for one sample, over its ratio.
+
+    :param ratio: r > 0, any shape
+    :param advantage: A of the sample
+    :return: Label → value, and slope ∂ value / ∂ log r, of the same shape
+    """
+    arguments = np.log(ratio), np.full_like(ratio, advantage)
+    return {label: (s.value(*arguments), s.slope(*arguments)) for label, s in all_surrogates().items()}
 
 
 def gaussian_kl(old_mean: float, old_std: float, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -210,11 +252,10 @@ def _draw_objective(axes: Axes, advantage: float) -> None:
         ratio, values.clipped, color=YELLOW, linewidth=12, solid_capstyle="butt", label="objective: the smaller one"
     )
     axes.plot(ratio, values.unclipped, color=BLUE, linestyle="--", linewidth=1.4)
-    axes.plot(ratio, values.bound, color=RED, linestyle="--", linewidth=1.4)
+    axes.plot(ratio, values.bound, color=PLAIN_RED, linestyle="--", linewidth=1.4)
     axes.plot(ratio, np.where(values.flat, np.nan, values.clipped), color=BLUE, linewidth=2.8, label="r·A (unclipped)")
-    axes.plot(
-        ratio, np.where(values.flat, values.clipped, np.nan), color=RED, linewidth=2.8, label="clip(r, 1−ε, 1+ε)·A"
-    )
+    flat = np.where(values.flat, values.clipped, np.nan)
+    axes.plot(ratio, flat, color=PLAIN_RED, linewidth=2.8, label="clip(r, 1−ε, 1+ε)·A")
     axes.plot([1], [advantage], "o", color=BLACK, markersize=7, label="r = 1: the old policy")
     axes.plot([], [], color=BLACK, linestyle="--", linewidth=1.4, label="dashed: the larger one")
     axes.set_xticks([0, 0.5, 1 - epsilon, 1, 1 + epsilon, 1.5, 2], ["0", "0.5", "1−ε", "1", "1+ε", "1.5", "2"])
@@ -223,12 +264,49 @@ def _draw_objective(axes: Axes, advantage: float) -> None:
     axes.set_ylabel(f"objective at A = {advantage:.0f}".replace("-", "−"))
     if advantage > 0:
         axes.set_title("A > 0: the action was better than expected")
-        _note(axes, "flat: nothing to gain\nby raising r further", (1.6, 1.17), (1.6, 0.72), RED)
+        _note(axes, "flat: nothing to gain\nby raising r further", (1.6, 1.17), (1.6, 0.72), PLAIN_RED)
         _note(axes, "wrong way: full slope,\nr is pulled back up", (0.36, 0.39), (0.41, 1.35), BLUE)
     else:
         axes.set_title("A < 0: the action was worse than expected")
-        _note(axes, "flat: nothing to gain\nby lowering r further", (0.4, -0.83), (0.4, -1.28), RED)
+        _note(axes, "flat: nothing to gain\nby lowering r further", (0.4, -0.83), (0.4, -1.28), PLAIN_RED)
         _note(axes, "wrong way: full slope,\nr is pulled back down", (1.58, -1.55), (1.57, -0.5), BLUE)
+
+
+# ---- All surrogates ----
+
+
+def _surrogates() -> Figure:
+    figure = Figure(figsize=(9, 7.5), dpi=150, layout="constrained")
+    figure.suptitle("What each surrogate makes of one sample's ratio: its value, and the slope that the update follows")
+    grid = figure.subplots(2, 2, sharex=True)
+    _draw_surrogates(grid[0, 0], grid[1, 0], advantage=1.0)
+    _draw_surrogates(grid[0, 1], grid[1, 1], advantage=-1.0)
+    return figure
+
+
+def _draw_surrogates(upper: Axes, lower: Axes, advantage: float) -> None:
+    epsilon = CLIP_RANGE.default
+    ratio = np.linspace(0.4, 1.6, 1201)
+    colours = (GREY, BLACK, *COLOURS)
+    for (label, (value, slope)), colour in zip(values_and_slopes(ratio, advantage).items(), colours, strict=False):
+        style, width = "--" if colour == GREY else "-", 2.8 if colour == BLACK else 1.8
+        upper.plot(ratio, value, label=label, color=colour, linestyle=style, linewidth=width)
+        lower.plot(ratio, slope, color=colour, linestyle=style, linewidth=width)
+    for axes in (upper, lower):
+        axes.axvspan(1 - epsilon, 1 + epsilon, color=GREY, alpha=0.2, linewidth=0, label="band [1−ε, 1+ε]")
+    upper.plot([1], [advantage], "o", color=BLACK, markersize=7, label="r = 1: the old policy")
+    lower.plot([1], [advantage], "o", color=BLACK, markersize=7)
+    lower.axhline(0, color=BLACK, linewidth=0.8)
+    better = advantage > 0
+    upper.set_title(f"A {'>' if better else '<'} 0: the action was {'better' if better else 'worse'} than expected")
+    upper.set(ylabel=f"value at A = {advantage:.0f}".replace("-", "−"), ylim=(-0.1, 1.65) if better else (-2.1, -0.35))
+    lower.set(ylabel="slope ∂value/∂log r", ylim=(-1.3, 1.95) if better else (-1.95, 1.3), xlim=(0.4, 1.6))
+    lower.set_xlabel(f"probability ratio r = π(a|s) / {OLD_POLICY}(a|s)")
+    lower.set_xticks([0.4, 0.6, 1 - epsilon, 1, 1 + epsilon, 1.4, 1.6], ["0.4", "0.6", "1−ε", "1", "1+ε", "1.4", "1.6"])
+    favoured, back = ("up", "down") if better else ("down", "up")
+    place, side = (0.54, "left") if better else (1.58, "right")  # where no line is near zero
+    lower.annotate(f"r is pushed {favoured}", (place, 0.1 * advantage), ha=side, va="center", color=BLACK)
+    lower.annotate(f"r is pulled back {back}", (place, -0.1 * advantage), ha=side, va="center", color=BLACK)
 
 
 # ---- The trust region ----
@@ -253,7 +331,9 @@ def _draw_densities(axes: Axes, old_mean: float, allowed: tuple[float, float], s
     axes.plot(actions, norm.pdf(actions, mean, std), color=GREEN, linewidth=2.4, label="new policy")
     height = 1.1 * norm.pdf(old_mean, old_mean, std)
     axes.plot(allowed, [height, height], color=GREEN, alpha=0.25, linewidth=10, solid_capstyle="butt")
-    _dashed_arrow(axes, (old_mean, height), (mean, height))
+    wanted = 2 * mean
+    axes.plot([wanted], [height], "o", color="white", markeredgecolor=BLACK, markersize=9)
+    _dashed_arrow(axes, (old_mean, height), (wanted, height))
     axes.annotate("means with\nKL ≤ δ", (old_mean, 1.06 * height), ha="center", va="bottom", color=BLACK)
     axes.annotate("r < 1−ε: flat\nwhere A < 0", (-3.0, 0.33), ha="left", va="bottom", color=BLACK)
     axes.annotate("r > 1+ε: flat\nwhere A > 0", (3.1, 0.33), ha="right", va="bottom", color=BLACK)
@@ -355,5 +435,7 @@ def _note(axes: Axes, text: str, point: tuple[float, float], place: tuple[float,
 
 
 def _dashed_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "->", "linestyle": "--", "color": BLACK, "linewidth": 1.6, "mutation_scale": 14}
+    # Dashes short enough for several of them in the shorter arrow.
+    dashes = (0, (2.2, 1.3))
+    style = {"arrowstyle": "->", "linestyle": dashes, "color": BLACK, "linewidth": 1.6, "mutation_scale": 14}
     axes.annotate("", end, start, arrowprops=style | {"shrinkA": 0, "shrinkB": 0})

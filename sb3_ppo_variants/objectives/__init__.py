@@ -8,10 +8,15 @@ returns the same kind, one value per sample; the caller averages. ``value`` is f
 from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef
 from sb3_ppo_variants.objectives.advantages import AdvantageNormalizer
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
+from sb3_ppo_variants.objectives.discovered import DiscoveredSurrogate
 from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
 from sb3_ppo_variants.objectives.kl_estimate import k3_estimate
 from sb3_ppo_variants.objectives.log_likelihood import LogLikelihood
 from sb3_ppo_variants.objectives.objective import Objective
+from sb3_ppo_variants.objectives.rollback import RollbackSurrogate
+from sb3_ppo_variants.objectives.scopic import ScopicSurrogate
+from sb3_ppo_variants.objectives.soft_clipped import SoftClippedSurrogate
+from sb3_ppo_variants.objectives.spo import SPOSurrogate
 from sb3_ppo_variants.objectives.surrogate import Surrogate
 from sb3_ppo_variants.objectives.unclipped import UnclippedSurrogate
 from sb3_ppo_variants.objectives.value_losses import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
@@ -20,10 +25,15 @@ __all__ = [
     "AdvantageNormalizer",
     "ClippedSquaredError",
     "ClippedSurrogate",
+    "DiscoveredSurrogate",
     "DualClippedSurrogate",
     "LogLikelihood",
     "MaxSquaredError",
     "Objective",
+    "RollbackSurrogate",
+    "SPOSurrogate",
+    "ScopicSurrogate",
+    "SoftClippedSurrogate",
     "SquaredError",
     "Surrogate",
     "UnclippedSurrogate",

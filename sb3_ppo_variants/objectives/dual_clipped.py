@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
+from sb3_ppo_variants.objectives.soft_clipped import SoftClippedSurrogate
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class DualClippedSurrogate:
     :param dual_clip: c > 1
     """
 
-    clipped: ClippedSurrogate
+    clipped: ClippedSurrogate | SoftClippedSurrogate
     dual_clip: float
 
     @property

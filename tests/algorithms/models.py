@@ -9,10 +9,24 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants import (
+    REINFORCE,
+    SPO,
+    TRPO,
+    ClipPPO,
+    DiscoveredPPO,
+    KLPenaltyPPO,
+    RollbackPPO,
+    ScopicPPO,
+    UnclippedPPO,
+)
 from tests.parity.comparing import make_env
 
+#: What every test of the whole contract walks through.
 ALGORITHMS = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
+#: They differ from ``UnclippedPPO`` in the surrogate alone; ``test_newer_trust_regions.py`` walks through them.
+NEWER = (SPO, RollbackPPO, DiscoveredPPO, ScopicPPO)
+FAMILY = (*ALGORITHMS, *NEWER)
 
 
 def settings_for(algorithm: type, **extra: Any) -> dict[str, Any]:

@@ -11,9 +11,20 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO, defaults
+from sb3_ppo_variants import (
+    REINFORCE,
+    SPO,
+    TRPO,
+    ClipPPO,
+    DiscoveredPPO,
+    KLPenaltyPPO,
+    RollbackPPO,
+    ScopicPPO,
+    UnclippedPPO,
+    defaults,
+)
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from tests.algorithms.models import ALGORITHMS
+from tests.algorithms.models import FAMILY
 from tests.parity.comparing import make_env
 
 BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
@@ -46,6 +57,8 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
     (ClipPPO, {"clip_range_vf": 0}, ValueError),
     (ClipPPO, {"clip_range_vf_mode": "min"}, ValueError),
     (ClipPPO, {"dual_clip": 1.0}, ValueError),
+    (ClipPPO, {"clip_softness": -0.1}, ValueError),
+    (ClipPPO, {"clip_softness": None}, TypeError),
     (ClipPPO, {"kl_coef": -0.1}, ValueError),
     (ClipPPO, {"normalize_advantage": "batch"}, ValueError),
     (ClipPPO, {"batch_size": 0}, ValueError),
@@ -66,6 +79,13 @@ BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
     (KLPenaltyPPO, {"adaptive_kl_target": 0}, ValueError),
     (KLPenaltyPPO, {"kl_tolerance": 0.5}, ValueError),
     (KLPenaltyPPO, {"kl_coef_factor": 1}, ValueError),
+    (SPO, {"clip_range": 0}, ValueError),
+    (RollbackPPO, {"rollback": -0.1}, ValueError),
+    (RollbackPPO, {"rollback": "lin_0.3"}, TypeError),
+    (DiscoveredPPO, {"drift_alpha": 0}, ValueError),
+    (DiscoveredPPO, {"drift_beta": math.inf}, ValueError),
+    (ScopicPPO, {"temperature": 0}, ValueError),
+    (ScopicPPO, {"kl_coef": -1}, ValueError),
     (REINFORCE, {"baseline": "yes"}, ValueError),
     (TRPO, {"target_kl": 0}, ValueError),
     (TRPO, {"target_kl": None}, TypeError),
@@ -106,6 +126,10 @@ def test_bad_values_are_named_with_rule_and_remedy(number: int) -> None:
         (ClipPPO, {"learning_rate": lambda progress: 1e-3 * (1 - progress)}),
         (ClipPPO, {"clip_range": "lin_0.2", "ent_coef": "lin_0.01", "vf_coef": "lin_0.5", "kl_coef": "lin_1"}),
         (ClipPPO, {"clip_range": 1, "gamma": 1, "gae_lambda": 0, "dual_clip": 3}),
+        (ClipPPO, {"clip_softness": "lin_0.2", "clip_range_high": 0.3, "dual_clip": 3}),
+        (SPO, {"clip_range": "lin_0.2"}),
+        (RollbackPPO, {"rollback": 0}),
+        (ScopicPPO, {"kl_coef": 0}),
         (KLPenaltyPPO, {"kl_coef": 0, "adaptive_kl_target": None}),
         (KLPenaltyPPO, {"kl_coef": "lin_3.0", "adaptive_kl_target": None}),
         (TRPO, {"n_critic_updates": 0, "cg_damping": 0}),
@@ -127,9 +151,14 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "argument", "message"),
     [
-        (KLPenaltyPPO, "clip_range", "an argument of ClipPPO; kl_coef and adaptive_kl_target restrain its steps"),
-        (KLPenaltyPPO, "clip_rnage", "did you mean 'clip_range'. That is an argument of ClipPPO; kl_coef"),
-        (UnclippedPPO, "clip_range", "an argument of ClipPPO; nothing restrains its steps"),
+        (KLPenaltyPPO, "dual_clip", "an argument of ClipPPO; kl_coef and adaptive_kl_target restrain its steps"),
+        (KLPenaltyPPO, "clip_rnage", "'clip_range'. That is an argument of ClipPPO, RollbackPPO and SPO; kl_coef"),
+        (UnclippedPPO, "clip_range", "an argument of ClipPPO, RollbackPPO and SPO; nothing restrains its steps"),
+        (ClipPPO, "rollback", "an argument of RollbackPPO; clip_range restrains its steps"),
+        (SPO, "clip_softness", "an argument of ClipPPO; clip_range restrains its steps"),
+        (RollbackPPO, "kl_coef", "an argument of ClipPPO, KLPenaltyPPO and ScopicPPO; clip_range and rollback"),
+        (DiscoveredPPO, "temperature", "an argument of ScopicPPO; drift_alpha and drift_beta restrain its steps"),
+        (ScopicPPO, "adaptive_kl_target", "an argument of KLPenaltyPPO; temperature and kl_coef restrain its steps"),
         (TRPO, "n_epochs", "n_critic_updates is the number of epochs of its critic"),
         (TRPO, "clip_range", "target_kl bounds its steps"),
         (REINFORCE, "batch_size", "it makes one step per rollout"),
@@ -197,6 +226,7 @@ def test_the_signature_starts_like_ppo() -> None:
     assert list(ours)[len(theirs) :] == [
         "clip_range_high",
         "dual_clip",
+        "clip_softness",
         "kl_coef",
         "use_masking",
         "learning_rate_vf",
@@ -217,7 +247,7 @@ def test_positional_arguments_mean_what_they_mean_in_ppo() -> None:
     assert ours.clip_range_vf(1.0) == theirs.clip_range_vf(1.0)
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, OnPolicyVariant], ids=lambda algorithm: algorithm.__name__)
+@pytest.mark.parametrize("algorithm", [*FAMILY, OnPolicyVariant], ids=lambda algorithm: algorithm.__name__)
 def test_every_visible_argument_is_accepted_and_documented(algorithm) -> None:
     parameters = inspect.signature(algorithm).parameters
     assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
@@ -236,7 +266,7 @@ def test_every_visible_argument_is_accepted_and_documented(algorithm) -> None:
 
 
 def test_typed_arguments_match_the_constructors() -> None:
-    for cls in (*ALGORITHMS, OnPolicyVariant):
+    for cls in (*FAMILY, OnPolicyVariant):
         init = inspect.signature(cls.__init__).parameters
         kwargs = [p for p in init.values() if p.kind is p.VAR_KEYWORD]
         if kwargs:
@@ -257,7 +287,7 @@ def test_documented_defaults_are_the_classes_defaults() -> None:
             assert documented.low <= documented.default <= documented.high
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+@pytest.mark.parametrize("algorithm", FAMILY, ids=lambda algorithm: algorithm.__name__)
 def test_help_describes_every_argument_in_full(algorithm) -> None:
     shown = pydoc.render_doc(algorithm, renderer=pydoc.plaintext)
     described = re.findall(r":param (\w+): (.+)", inspect.getdoc(algorithm) or "")

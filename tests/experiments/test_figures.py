@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from sb3_ppo_variants.experiments import figures
 
-NAMES = ["clipping_objective.png", "trust_region.png", "importance_sampling.png"]
+NAMES = ["clipping_objective.png", "trust_region.png", "importance_sampling.png", "surrogates.png"]
 
 
 def test_objective_by_hand() -> None:
@@ -33,6 +33,23 @@ def test_the_objective_is_the_smaller_of_the_two_lines(advantage: float) -> None
     np.testing.assert_allclose(values.clipped, smaller, rtol=1e-14)
     np.testing.assert_allclose(values.clipped[values.flat], values.bound[values.flat], rtol=1e-14)
     np.testing.assert_allclose(values.clipped[~values.flat], values.unclipped[~values.flat], rtol=1e-14)
+
+
+def test_values_and_slopes_by_hand() -> None:
+    found = figures.values_and_slopes(np.array([1.0, 1.5]), 1.0)
+    by_hand = {
+        "r·A (UnclippedPPO)": (1.5, 1.5),
+        "clip (ClipPPO)": (1.2, 0.0),
+        "soft clip, δ = 0.2": (1.3, 0.0),  # 1.2 + 0.2/2, from 1.4 on
+        "rollback, α = 0.3": (1.11, -0.45),  # −0.3·1.5 + 1.3·1.2
+        "SPO": (0.875, -2.25),  # 1.5 − 0.5²/0.4; 1.5·(1 − 0.5/0.2)
+        "discovered, α = 2, β = 0.6": (1 + 2 * np.tanh(0.25), 1.5 * (1 - np.tanh(0.25) ** 2)),
+        "scopic, τ = 4": (1 + np.tanh(1) / 2, 1.5 * (1 - np.tanh(1) ** 2)),
+    }
+    assert list(found) == list(by_hand)
+    for label, (value, slope) in found.items():
+        np.testing.assert_allclose((value[1], slope[1]), by_hand[label], rtol=1e-13, atol=1e-15, err_msg=label)
+        np.testing.assert_array_equal((value[0], slope[0]), (1.0, 1.0))  # all agree to first order at r = 1
 
 
 @pytest.mark.parametrize(("old_mean", "std", "delta"), [(0.0, 1.0, 0.05), (-2.0, 0.3, 0.01), (1.0, 2.0, 8.0)])

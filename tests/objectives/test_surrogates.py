@@ -11,8 +11,13 @@ from hypothesis.extra import numpy as hnp
 
 from sb3_ppo_variants.objectives import (
     ClippedSurrogate,
+    DiscoveredSurrogate,
     DualClippedSurrogate,
     LogLikelihood,
+    RollbackSurrogate,
+    ScopicSurrogate,
+    SoftClippedSurrogate,
+    SPOSurrogate,
     Surrogate,
     UnclippedSurrogate,
 )
@@ -22,12 +27,14 @@ class Case(NamedTuple):
     """
     :param surrogate: What is tested
     :param kinks: Ratios at which its value has a corner, so that no derivative is right there
-    :param of_ratio: Whether it is r·A near r = 1 (log-likelihood is not)
+    :param of_ratio: Whether its value at r = 1 is A (log-likelihood's is not)
+    :param linear: Whether it is r·A all over its band, and not only to first order at r = 1
     """
 
     surrogate: Surrogate
     kinks: tuple[float, ...] = ()
     of_ratio: bool = True
+    linear: bool = True
 
 
 # To add a surrogate, add one line here: every test below that takes ``case`` then holds it to the contract.
@@ -37,6 +44,14 @@ SURROGATES = (
     Case(ClippedSurrogate(0.2, 0.3), (0.8, 1.3)),
     Case(DualClippedSurrogate(ClippedSurrogate(0.2), 3.0), (0.8, 1.2, 3.0)),
     Case(DualClippedSurrogate(ClippedSurrogate(0.1, 0.4), 1.5), (0.9, 1.4, 1.5)),
+    Case(SoftClippedSurrogate(ClippedSurrogate(0.2), 0.1), (0.7, 0.8, 1.2, 1.3)),
+    Case(SoftClippedSurrogate(ClippedSurrogate(0.1, 0.4), 2.0), (0.9, 1.4, 3.4)),
+    Case(DualClippedSurrogate(SoftClippedSurrogate(ClippedSurrogate(0.2), 0.5), 3.0), (0.3, 0.8, 1.2, 1.7, 3.0)),
+    Case(RollbackSurrogate(0.2, 0.3), (0.8, 1.2)),
+    Case(RollbackSurrogate(0.1, 1.0), (0.9, 1.1)),
+    Case(SPOSurrogate(0.2), linear=False),
+    Case(DiscoveredSurrogate(2.0, 0.6), linear=False),
+    Case(ScopicSurrogate(4.0), linear=False),
     Case(LogLikelihood(), of_ratio=False),
 )
 CLIPPED = tuple(case for case in SURROGATES if isinstance(case.surrogate, ClippedSurrogate))
@@ -92,9 +107,12 @@ def test_slope_is_the_derivative_at_ties(case: Case) -> None:
     log_ratio = np.concatenate([np.log(ratio), np.zeros(3)])
     advantage = np.concatenate([advantage, [-2.0, 0.0, 2.0]])
     slope = case.surrogate.slope(log_ratio, advantage)
-    np.testing.assert_allclose(slope, by_autograd(case.surrogate, log_ratio, advantage), rtol=1e-14)
-    expected = advantage * np.exp(log_ratio) if case.of_ratio else advantage
-    np.testing.assert_allclose(slope, expected, rtol=1e-14)
+    rounding = {"rtol": 1e-14, "atol": 0 if case.linear else 1e-13}
+    np.testing.assert_allclose(slope, by_autograd(case.surrogate, log_ratio, advantage), **rounding)
+    if case.linear:
+        expected = advantage * np.exp(log_ratio) if case.of_ratio else advantage
+        np.testing.assert_allclose(slope, expected, rtol=1e-14)
+    np.testing.assert_array_equal(slope[-3:], [-2.0, 0.0, 2.0])
 
 
 @every_surrogate
@@ -120,7 +138,7 @@ def test_numpy_and_torch_agree(case: Case, sample: tuple[np.ndarray, np.ndarray]
         ours, theirs = function(*sample), function(*map(th.from_numpy, sample))
         assert isinstance(ours, np.ndarray)
         assert isinstance(theirs, th.Tensor)
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-14, atol=1e-300)
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-14, atol=1e-300 if case.linear else 1e-13)
 
 
 @every_surrogate
@@ -160,6 +178,12 @@ def test_band_says_where_clipping_begins(case: Case) -> None:
         ClippedSurrogate(0.2, 0.3): (0.2, 0.3),
         DualClippedSurrogate(ClippedSurrogate(0.2), 3.0): (0.2, 0.2),
         DualClippedSurrogate(ClippedSurrogate(0.1, 0.4), 1.5): (0.1, 0.4),
+        SoftClippedSurrogate(ClippedSurrogate(0.2), 0.1): (0.2, 0.2),
+        SoftClippedSurrogate(ClippedSurrogate(0.1, 0.4), 2.0): (0.1, 0.4),
+        DualClippedSurrogate(SoftClippedSurrogate(ClippedSurrogate(0.2), 0.5), 3.0): (0.2, 0.2),
+        RollbackSurrogate(0.2, 0.3): (0.2, 0.2),
+        RollbackSurrogate(0.1, 1.0): (0.1, 0.1),
+        SPOSurrogate(0.2): (0.2, 0.2),
     }
     assert case.surrogate.band == expected.get(case.surrogate)
 
@@ -207,9 +231,16 @@ def test_dual_clip_is_the_clipped_surrogate_over_a_floor(case: Case, sample: tup
     np.testing.assert_array_equal(slope[~runaway], surrogate.clipped.slope(log_ratio, advantage)[~runaway])
 
 
+TANH_1 = 0.7615941559557649
+SIGMOID_2 = 0.8807970779778824
 CLIP = ClippedSurrogate(0.2)
 HIGHER = ClippedSurrogate(0.2, 0.3)
 DUAL = DualClippedSurrogate(CLIP, 3.0)
+SOFT = SoftClippedSurrogate(CLIP, 0.4)
+ROLLBACK = RollbackSurrogate(0.2, 0.3)
+SPO = SPOSurrogate(0.2)
+DISCOVERED = DiscoveredSurrogate(2.0, 0.6)
+SCOPIC = ScopicSurrogate(4.0)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +261,92 @@ DUAL = DualClippedSurrogate(CLIP, 3.0)
         (DUAL, 0.5, -2.0, -1.6, 0.0),  # the clip itself
         (DUAL, 4.0, 2.0, 2.4, 0.0),  # no floor for A > 0
         (LogLikelihood(), np.exp(0.3), -2.0, -0.6, -2.0),  # 0.3 · −2; its slope is A
+        (SOFT, 1.3, 2.0, 2.575, 1.95),  # (1.2 + 0.1 − 0.1²/0.8)·2; a quarter of 0.4 has gone: 0.75·1.3·2
+        (SOFT, 1.8, 2.0, 2.8, 0.0),  # (1.2 + 0.4 − 0.4²/0.8)·2 from 1.6 on
+        (SOFT, 0.6, -2.0, -1.3, -0.6),  # (0.8 − 0.2 + 0.2²/0.8)·−2; half of 0.4 has gone: 0.5·0.6·−2
+        (SOFT, 0.3, -2.0, -1.2, 0.0),  # (0.8 − 0.4 + 0.4²/0.8)·−2 below 0.4
+        (SOFT, 1.5, -2.0, -3.0, -3.0),  # the wrong way: r·A
+        (ROLLBACK, 1.5, 2.0, 2.22, -0.9),  # (−0.3·1.5 + 1.3·1.2)·2; −0.3·1.5·2
+        (ROLLBACK, 0.5, -2.0, -1.78, 0.3),  # (−0.3·0.5 + 1.3·0.8)·−2; −0.3·0.5·−2
+        (ROLLBACK, 0.5, 2.0, 1.0, 1.0),  # the wrong way: r·A
+        (ROLLBACK, 1.1, -2.0, -2.2, -2.2),  # inside: r·A
+        (SPO, 1.5, 2.0, 1.75, -4.5),  # 3 − 2·0.5²/0.4; 1.5·(2 − 2·0.5/0.2)
+        (SPO, 0.5, -2.0, -2.25, 1.5),  # −1 − 2·0.5²/0.4; 0.5·(−2 + 2·0.5/0.2)
+        (SPO, 0.5, 2.0, -0.25, 3.5),  # 1 − 1.25; 0.5·(2 + 5)
+        (DISCOVERED, 2.0, 2.0, 2 + 2 * TANH_1, 4 * (1 - TANH_1**2)),  # u = 2: 4 − (2 − 2·tanh(2/2)); 4·(1 − tanh²(1))
+        (DISCOVERED, 0.5, 2.0, 1.0, 1.0),  # u = −1 < 0: no drift
+        # v = −2·log e^−0.3 = 0.6: −2·e^−0.3 − (0.6 − 0.6·tanh(0.6/0.6)); −2·(e^−0.3 − tanh²(1))
+        (DISCOVERED, np.exp(-0.3), -2.0, -2 * np.exp(-0.3) - 0.6 + 0.6 * TANH_1, -2 * (np.exp(-0.3) - TANH_1**2)),
+        (DISCOVERED, 1.5, -2.0, -3.0, -3.0),  # v < 0: no drift
+        # σ(4·0.5) = e²/(1 + e²): (1 + σ − 0.5)·A; its slope is r·A·4σ(1 − σ)
+        (SCOPIC, 1.5, 2.0, 1 + 2 * SIGMOID_2, 12 * SIGMOID_2 * (1 - SIGMOID_2)),
+        (SCOPIC, 0.5, -2.0, -3 + 2 * SIGMOID_2, -4 * SIGMOID_2 * (1 - SIGMOID_2)),  # σ(−x) = 1 − σ(x)
     ],
 )
 def test_by_hand(surrogate: Surrogate, ratio: float, advantage: float, value: float, slope: float) -> None:
     arguments = np.log([ratio]), np.array([advantage])
     np.testing.assert_allclose(surrogate.value(*arguments), [value], rtol=1e-14)
     np.testing.assert_allclose(surrogate.slope(*arguments), [slope], rtol=1e-14)
+
+
+def test_spo_has_one_stationary_point() -> None:
+    ratio, advantage = grid(0.05, 3.0)
+    ratio, advantage = ratio[advantage != 0], advantage[advantage != 0]
+    best = 1 + 0.2 * np.sign(advantage)
+    np.testing.assert_allclose(SPO.slope(np.log(best), advantage), 0, atol=1e-13)
+    # Everywhere else the slope leads there, so that it is a maximum for either sign of A.
+    elsewhere = np.abs(ratio - best) > 1e-9
+    slope = SPO.slope(np.log(ratio), advantage)
+    np.testing.assert_array_equal(np.sign(slope)[elsewhere], np.sign(best - ratio)[elsewhere])
+
+
+@given(samples)
+@quickly
+def test_without_rollback_it_is_the_clip(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    none = RollbackSurrogate(0.2, 0.0)
+    for function in ("value", "slope"):
+        np.testing.assert_array_equal(getattr(none, function)(*sample), getattr(CLIP, function)(*sample))
+    np.testing.assert_array_equal(by_autograd(none, *sample), by_autograd(CLIP, *sample))
+
+
+@given(samples)
+@quickly
+def test_a_rollback_of_one_is_bpo(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    # The distance to 1 + ε·sign A, weighted with |A|; for A = 0 both are 0.
+    log_ratio, advantage = sample
+    edge = 1 + 0.2 * np.sign(advantage)
+    bpo = edge * advantage - np.abs(advantage) * np.abs(np.exp(log_ratio) - edge)
+    np.testing.assert_allclose(RollbackSurrogate(0.2, 1.0).value(*sample), bpo, rtol=1e-13, atol=1e-13)
+
+
+@given(samples)
+@quickly
+def test_softness_rounds_the_corner_from_below(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    log_ratio, advantage = sample
+    clipped, unclipped = CLIP.value(*sample), UnclippedSurrogate().value(*sample)
+    for softness in (1e-6, 0.1, 2.0):
+        value = SoftClippedSurrogate(CLIP, softness).value(*sample)
+        assert np.all(value <= unclipped)
+        # Between the clip and δ/2 above it: |A| times the area under the fading slope.
+        assert np.all(value >= clipped - 1e-13)
+        assert np.all(value <= clipped + np.abs(advantage) * softness / 2 + 1e-13)
+    outside = np.abs(np.abs(np.exp(log_ratio) - 1) - 0.2) > 1e-6
+    nearly = SoftClippedSurrogate(CLIP, 1e-6)
+    np.testing.assert_allclose(nearly.slope(*sample)[outside], CLIP.slope(*sample)[outside], rtol=1e-13)
+
+
+def test_soft_slope_fades_linearly() -> None:
+    ratio = np.linspace(1.2, 1.6, 5)
+    slope = SOFT.slope(np.log(ratio), np.full(5, 2.0)) / ratio
+    np.testing.assert_allclose(slope, [2.0, 1.5, 1.0, 0.5, 0.0], atol=1e-13)
+
+
+def test_the_scopic_surrogate_is_the_papers_but_for_a_constant() -> None:
+    ratio, advantage = grid(0.05, 3.0)
+    for temperature in (1.5, 4.0):
+        papers = 4 / temperature / (1 + np.exp(-temperature * (ratio - 1))) * advantage
+        shift = ScopicSurrogate(temperature).value(np.log(ratio), advantage) - papers
+        np.testing.assert_allclose(shift, (1 - 2 / temperature) * advantage, rtol=1e-13, atol=1e-14)
 
 
 def test_log_likelihood_has_the_gradient_of_advantage_times_log_prob() -> None:

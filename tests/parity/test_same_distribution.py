@@ -1,10 +1,20 @@
-"""Long form: the two backends and SB3's PPO give returns of one distribution; the test says how much it could see."""
+"""Long form: the two backends and SB3's PPO give returns of one distribution; the test says how much it could see.
+
+``python -m tests.parity.test_same_distribution`` writes the runs to ``zoo_configs/results/parity/runs.csv``.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch as th
+from rich.console import Console
 from scipy import stats
 
 from sb3_ppo_variants.experiments import Run, train_run
+from sb3_ppo_variants.experiments.engine.records import Record, write_runs
+
+RUNS = Path(__file__).parents[2] / "zoo_configs/results/parity/runs.csv"
 
 SEEDS = range(10)
 SIMULATIONS = 1000
@@ -20,14 +30,16 @@ VARIANTS = {
 }
 
 
-def returns(environment: str, variant: str) -> np.ndarray:
+def runs_of(environment: str, variant: str) -> list[Run]:
     algorithm, extra = VARIANTS[variant]
     # Each has seeds of its own: with equal seeds the runs are copies of each other, and nothing would be tested.
     offset = 1000 * list(VARIANTS).index(variant)
-    runs = (
-        Run(algorithm, environment, offset + seed, ENVIRONMENTS[environment], 1, SETTINGS | extra) for seed in SEEDS
-    )
-    return np.array([train_run(run).final_return for run in runs])
+    steps, settings = ENVIRONMENTS[environment], SETTINGS | extra
+    return [Run(algorithm, environment, offset + seed, steps, 1, settings, variant) for seed in SEEDS]
+
+
+def returns(environment: str, variant: str) -> np.ndarray:
+    return np.array([train_run(run).final_return for run in runs_of(environment, variant)])
 
 
 def detectable_difference(samples: list[np.ndarray]) -> float:
@@ -61,3 +73,17 @@ def test_returns_are_statistically_indistinguishable(environment: str, capsys) -
         found = detectable_difference(list(samples.values()))
         print(f"  Kruskal-Wallis p = {result.pvalue:.3f}; found with power 0.8: a difference of {found:.1f}")  # noqa: T201
     assert result.pvalue > LEVEL
+
+
+def main() -> None:
+    """Do the runs and write them after each."""
+    th.set_num_threads(1)
+    runs, records = [run for e in ENVIRONMENTS for v in VARIANTS for run in runs_of(e, v)], list[Record]()
+    for run in runs:
+        records.append(Record(run, "done", train_run(run)))
+        Console().print(f"{len(records)} of {len(runs)}: {run.label()}")
+        write_runs(RUNS, records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,6 @@
 """Compare algorithms: every algorithm × environment × seed, in parallel, safe to interrupt."""
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,14 @@ from sb3_ppo_variants.experiments.comparison.variants import (
 )
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, check_timeout, task_executor
+from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, study_names
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
 from sb3_ppo_variants.files import write_text
@@ -45,11 +46,13 @@ class Comparison:
     :param rows: One record per run
     :param report: The tables and notes
     :param files: The files written
+    :param models: The run folders of the models that are kept
     """
 
     rows: list[Record]
     report: "ComparisonTables"
     files: list[Path]
+    models: list[Path] = dataclasses.field(default_factory=list)
 
     @property
     def failed(self) -> list[Record]:
@@ -79,6 +82,7 @@ def compare(
     export: str | Path | None = None,
     report_only: bool = False,
     overwrite: bool = False,
+    keep_models: str | None = None,
     command: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
@@ -91,7 +95,7 @@ def compare(
 
     :param environments: Gymnasium ids, or import paths ``package.module:Class``; by default CartPole-v1
     :param algorithms: Names (see :mod:`.registry`) or classes that other processes can import; ``NAME=ALGORITHM``
-        gives a variant a name of its own; by default our five and SB3's PPO. With a preset: which of its variants
+        gives a variant a name of its own; by default five of ours and SB3's PPO. With a preset: which of its variants
     :param timesteps: Training steps of each run, by default 50,000; unlimited with ``wall_time``
     :param seeds: How many (0, 1, …) or which; by default 5
     :param n_envs: Environments stepped together in each run
@@ -114,6 +118,9 @@ def compare(
     :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param report_only: Run nothing; report the runs in the ledger and those that are missing
     :param overwrite: Replace another comparison's report in ``out``; its finished runs stay in the ledger
+    :param keep_models: ``"best"``: save the model of the run with the highest score of each variant in each environment
+        (of equal ones that with the lowest seed); ``"all"``: of every run. Each is a run folder in ``<out>/models``, as
+        ``train`` leaves it. By default models are discarded
     :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
     :return: The records, the tables and the files written
@@ -142,9 +149,15 @@ def compare(
         to_build=with_own_settings(compared, settings or {}),
     )
     default = Path("runs") / (preset or "compare")
-    out = choose_folder(None if out is None else Path(out), default, storage, runs, overwrite or report_only)
+
+    def held_by(folder: Path) -> str | None:
+        return None if overwrite or report_only or _is_free(folder, storage, runs) else "another comparison"
+
+    replaced = "its report; its finished runs stay in the ledger"
+    out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
+    models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:
         with open_store(url, study, write=False) as store:
             records = store.records(runs)
@@ -152,43 +165,31 @@ def compare(
         with open_store(url, study) as store:
             for note in [*import_runs(store, imports), *untrained(runs)]:
                 say(console, note)
-            records = do_runs(runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout)
+            records = do_runs(
+                runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout, models=models
+            )
             exported = [] if export is None else export_runs([store], Path(export))
-    comparison = write_files(records, out, chosen, command)
-    return dataclasses.replace(comparison, files=[*comparison.files, *exported])
+    comparison = write_files(records, out, chosen, command, [] if models is None else models.notes(records))
+    kept = [] if models is None else models.kept(records)
+    return dataclasses.replace(comparison, files=[*comparison.files, *exported], models=kept)
 
 
-def choose_folder(out: Path | None, default: Path, storage: str | None, runs: Sequence[Run], overwrite: bool) -> Path:
-    """The folder of a comparison: the given one, or the default one, numbered if it holds another comparison.
+def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:
+    """Whether a folder holds no other comparison.
 
     A comparison that shares a variant in an environment with the one in the folder, whatever the seed, extends it.
 
-    :param out: The given folder
-    :param default: The folder if none is given
+    :param folder: The folder
     :param storage: See :func:`compare`
     :param runs: The runs of the comparison
-    :param overwrite: Whether the folder may hold another comparison
-    :raises ValueError: if the given folder holds another comparison
     """
-
-    def is_free(folder: Path) -> bool:
-        url, study = storage_url(storage, folder), study_name(folder)
-        if overwrite or (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
-            return True
-        with open_store(url, study, write=False) as store:
-            store.check_is_of_runs()
-            kept = {_but_for_the_seed(record.run) for record in store.all_records()}
-        return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
-
-    if out is None:
-        folders = itertools.chain([default], (default.with_name(f"{default.name}_{n}") for n in itertools.count(2)))
-        return next(filter(is_free, folders))
-    if not is_free(out):
-        raise ValueError(
-            f"{out} holds another comparison: give another folder (--out), or pass overwrite=True (--overwrite) to "
-            "replace its report; its finished runs stay in the ledger"
-        )
-    return out
+    url, study = storage_url(storage, folder), study_name(folder)
+    if (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
+        return True
+    with open_store(url, study, write=False) as store:
+        store.check_is_of_runs()
+        kept = {_but_for_the_seed(record.run) for record in store.all_records()}
+    return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
 
 
 def _but_for_the_seed(run: Run) -> str:
@@ -261,7 +262,11 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def write_files(
-    records: Sequence[Record], out: Path, chosen: presets.Preset | None = None, command: str | None = None
+    records: Sequence[Record],
+    out: Path,
+    chosen: presets.Preset | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Write ``runs.csv``, ``curves.csv``, ``table.md``, the pictures, and ``report.html`` with all of it.
 
@@ -269,6 +274,7 @@ def write_files(
     :param out: The folder
     :param chosen: The preset that it is
     :param command: The command that made it
+    :param notes: Further notes
     """
     # SciPy and matplotlib take a second to import, and nothing needs them before all runs are done.
     from sb3_ppo_variants.experiments.comparison.report import write_report
@@ -279,9 +285,10 @@ def write_files(
     names = [r.run.variant for r in records]
     wanted = (REFERENCE,) if chosen is None else (chosen.reference, REFERENCE)
     reference = next((name for name in wanted if name in names), names[0])
-    published, groups, notes = (chosen.published, chosen.groups, chosen.notes) if chosen else ({}, {}, ())
-    results = Results(records, reference, published)
-    tables = comparison_tables(results, notes)
+    groups, read_as = (chosen.groups, chosen.notes) if chosen else ({}, ())
+    published = (chosen.published, chosen.published_timesteps) if chosen else ({}, 0)
+    results = Results(records, reference, *published)
+    tables = comparison_tables(results, [*read_as, *notes])
     write_runs(out / "runs.csv", records)
     write_curves(out / "curves.csv", records)
     write_text(out / "table.md", tables.markdown())

@@ -31,13 +31,19 @@ def interval_figure(results: Results) -> Figure:
     axes.plot([], [], "o-", color=COLOURS[0], label="mean, 95 %")
     axes.plot([], [], "o-", color=COLOURS[1], label="IQM, 95 %")
     if published:
-        axes.plot([], [], "D", color="#000000", fillstyle="none", label="published")
+        label = f"published, after {results.published_timesteps:,} steps"
+        axes.plot([], [], "D", color="#000000", fillstyle="none", label=label)
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel(f"score ({results.scales[0].name})")
+    axes.set_xlabel(f"score after {_budget(results)} ({results.scales[0].name})")
     style_axes(axes, grid="x")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _budget(results: Results) -> str:
+    run = results.records[0].run  # all runs of a comparison have the same
+    return f"{run.timesteps:,} steps" if run.wall_time is None else f"{run.wall_time:g} s of training"
 
 
 def profile_figure(results: Results, divided: Sequence[Subplot]) -> Figure:

@@ -1,10 +1,11 @@
 """Comparisons that have a name: their variants, environments and budget, and the published scores.
 
 ``table1`` is Table 1 of the PPO paper (Schulman et al. 2017, arXiv:1707.06347): eleven ways to bound the step.
+``trust_regions`` compares the newer ways with the older ones.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sb3_ppo_variants.experiments.comparison.variants import Variant
@@ -15,6 +16,9 @@ MUJOCO = (
     *("HalfCheetah-v5", "Hopper-v5", "InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Reacher-v5", "Swimmer-v5"),
     "Walker2d-v5",
 )
+
+#: Three of the seven, and the two with the most joints.
+LEGGED = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5")
 
 #: Table 1's column of scores: 0 the random policy, 1 the best result, mean over 7 environments × 3 seeds.
 PUBLISHED = {
@@ -44,6 +48,9 @@ _FILTER = {"norm_obs": True, "norm_reward": False, "clip_obs": 5.0}
 # loss of weight 0.5, time limits bootstrapped, observations as they are.
 _SB3 = _ADAM | _SHARED | {"vf_coef": 0.5, "max_grad_norm": 0.5, "normalize_advantage": True}
 
+# The policy network with seven layers of SPO's authors (arXiv:2401.16025, their code), and the critic that they have.
+_DEEP = {"policy_kwargs": {"net_arch": {"pi": [256, 256, 128, 128, 64, 64], "vf": [64, 64]}}}
+
 READINGS = ("paper", "sb3")
 
 
@@ -57,6 +64,7 @@ class Preset:
     :param seeds: Runs of each variant in each environment
     :param reference: The variant that the others are compared with
     :param published: Variant → score that was published for it
+    :param published_timesteps: Training steps behind the published scores
     :param groups: Title → variants that are drawn together
     :param notes: What a reader of its report has to know
     """
@@ -67,6 +75,7 @@ class Preset:
     seeds: int
     reference: str
     published: Mapping[str, float]
+    published_timesteps: int
     groups: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
@@ -74,7 +83,7 @@ class Preset:
 def preset(name: str, reading: str = "paper") -> Preset:
     """A comparison by its name.
 
-    :param name: ``"table1"``
+    :param name: ``"table1"`` or ``"trust_regions"``
     :param reading: ``"paper"``, or ``"sb3"`` for SB3's conventions where the paper says nothing
     """
     if name not in PRESETS:
@@ -113,6 +122,7 @@ def _table1(reading: str) -> Preset:
         seeds=3,
         reference="clip_0.2",
         published={name: score for name, score in PUBLISHED.items() if name in names},
+        published_timesteps=1_000_000,
         groups={
             "clipping": ("no_clipping", "clip_0.1", "clip_0.2", "clip_0.3"),
             "adaptive KL penalty": ("adaptive_kl_0.003", "adaptive_kl_0.01", "adaptive_kl_0.03"),
@@ -147,6 +157,47 @@ def _sb3_variants() -> tuple[Variant, ...]:
     return tuple(Variant(f"clip_{e}", "clip_ppo", {**_SB3, "clip_range": e}) for e in (0.1, 0.2, 0.3))
 
 
+def _trust_regions(reading: str) -> Preset:
+    older = ("no_clipping", "adaptive_kl_0.01", "fixed_kl_1", "trpo")
+    newer = ("soft_clip_0.2", "rollback_0.3", "spo", "discovered", "scopic")
+    deep = ("clip_0.2_deep", "rollback_0.3_deep", "spo_deep")
+    variants = {v.name: v for v in _trust_region_variants(reading)}
+    return Preset(
+        variants=tuple(variants[name] for name in ("clip_0.2", *older, *newer, *deep)),
+        environments=LEGGED,
+        timesteps=300_000,
+        seeds=3,
+        reference="clip_0.2",
+        published={},
+        published_timesteps=0,
+        groups={"older": ("clip_0.2", *older), "newer": ("clip_0.2", *newer), "seven layers": ("clip_0.2", *deep)},
+        notes=(_CONVENTIONS[reading], _DEEP_ROWS),
+    )
+
+
+def _trust_region_variants(reading: str) -> Iterator[Variant]:
+    # With the names and settings of table1 where it has the variant: its runs can be imported.
+    ppo, trpo, normalize = (_PAPER, _TRPO, _FILTER) if reading == "paper" else (_SB3, _SHARED, None)
+
+    def variant(name: str, algorithm: str, **settings: Any) -> Variant:
+        return Variant(name, algorithm, {**ppo, **settings}, normalize)
+
+    yield variant("no_clipping", "unclipped_ppo")
+    yield variant("adaptive_kl_0.01", "kl_penalty_ppo", kl_coef=1.0, adaptive_kl_target=0.01)
+    yield variant("fixed_kl_1", "kl_penalty_ppo", kl_coef=1.0, adaptive_kl_target=None)
+    yield Variant("trpo", "paper_trpo", trpo, normalize)
+    yield variant("soft_clip_0.2", "clip_ppo", clip_range=0.2, clip_softness=0.2)
+    yield variant("discovered", "discovered_ppo", drift_alpha=2.0, drift_beta=0.6)
+    yield variant("scopic", "scopic_ppo", temperature=4.0, kl_coef=0.1)
+    for name, algorithm, settings in (
+        ("clip_0.2", "clip_ppo", {"clip_range": 0.2}),
+        ("rollback_0.3", "rollback_ppo", {"clip_range": 0.2, "rollback": 0.3}),
+        ("spo", "spo", {"clip_range": 0.2}),
+    ):
+        yield variant(name, algorithm, **settings)
+        yield variant(f"{name}_deep", algorithm, **settings, **_DEEP)
+
+
 _READ_AS = {
     "paper": (
         "Where the paper says nothing, its authors' code is followed (OpenAI Baselines, ppo1): observations "
@@ -159,6 +210,20 @@ _READ_AS = {
     "sb3": "Where the paper says nothing, SB3's PPO is followed: observations as they are, advantages normalised per "
     "minibatch, gradients clipped to 0.5, a value loss of weight 0.5, time limits bootstrapped.",
 }
+_CONVENTIONS = {
+    "paper": (
+        "All rows have the conventions of table1's paper reading (the PPO paper's, and OpenAI Baselines' ppo1 where it "
+        "says nothing), not those of each method's own paper: constant step size, observations filtered by their "
+        "running mean and deviation and clipped to ±5, rewards as they are, no gradient clipping. Settings of each "
+        "method are its paper's; no row is tuned."
+    ),
+    "sb3": "All rows have the conventions of SB3's PPO, not those of each method's own paper. Settings of each method "
+    "are its paper's; no row is tuned.",
+}
+_DEEP_ROWS = (
+    "The rows that end in _deep have the policy network of SPO's authors: six hidden layers (256, 256, 128, 128, 64, "
+    "64) and the output; their critic has two of 64, as all networks of the other rows have."
+)
 # From the version histories in Gymnasium's documentation of each environment.
 _VERSIONS = (
     "The paper used Gym's v1 environments, on a MuJoCo of 2016; these are Gymnasium's v5. What ends an episode is the "
@@ -168,4 +233,4 @@ _VERSIONS = (
     "comparable with those of 2017; only the order of the rows can be compared."
 )
 
-PRESETS = {"table1": _table1}
+PRESETS = {"table1": _table1, "trust_regions": _trust_regions}

@@ -10,7 +10,7 @@ from typing import Any
 from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure, profile_figure
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import MANY_VARIANTS, ComparisonTables
-from sb3_ppo_variants.experiments.engine.records import learning_curves
+from sb3_ppo_variants.experiments.engine.records import learning_curves, made_with
 from sb3_ppo_variants.experiments.reporting.curves import AXES, Groups, curve_figure, save, subplots
 from sb3_ppo_variants.experiments.reporting.page import render, templates
 from sb3_ppo_variants.experiments.runs.registry import REFERENCE
@@ -49,7 +49,7 @@ def write_report(
         axes=AXES,
         many=len(results.variants) > MANY_VARIANTS,
         command=command,
-        versions=next((r.result.versions for r in results.records if r.result is not None), None),
+        versions=made_with(results.records),
         **scored,
     )
     write_text(out / "report.html", html)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sb3_ppo_variants.experiments.engine.records import Record, complete_environments, scores, select
 from sb3_ppo_variants.experiments.runs.registry import PEERS
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
+from sb3_ppo_variants.experiments.runs.settings import has_our_settings
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales, shipped_scale
 
@@ -21,11 +22,13 @@ class Results:
     :param records: One per run
     :param reference: The variant that the others are compared with
     :param published: Variant → score that was published for it; empty unless a preset has them
+    :param published_timesteps: Training steps behind the published scores
     """
 
     records: Sequence[Record]
     reference: str
     published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    published_timesteps: int = 0
 
     @cached_property
     def variants(self) -> list[str]:
@@ -41,6 +44,13 @@ class Results:
     def peers(self) -> set[str]:
         """The variants of algorithms from other libraries."""
         return {r.run.variant for r in self.records if r.run.algorithm in PEERS}
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Variant → its name, in which a peer that runs with our documented settings is marked so."""
+        runs = {r.run.variant: r.run for r in self.records}
+        ours = {name: has_our_settings(run.algorithm, run.settings) for name, run in runs.items()}
+        return {name: f"{name} (our settings)" if marked else name for name, marked in ours.items()}
 
     @property
     def level(self) -> float:

@@ -10,7 +10,8 @@ from rich.console import Console
 from sb3_ppo_variants.experiments.comparison.overall_tables import overall_tables
 from sb3_ppo_variants.experiments.comparison.results import Results, score_by_steps, share_scored
 from sb3_ppo_variants.experiments.comparison.variants import untrained
-from sb3_ppo_variants.experiments.engine.records import Record, import_note, version_note
+from sb3_ppo_variants.experiments.comparison.verdict import verdict
+from sb3_ppo_variants.experiments.engine.records import MIXED, Record, import_note, is_mixed, version_note
 from sb3_ppo_variants.experiments.reporting.tables import (
     NONE,
     Table,
@@ -21,7 +22,7 @@ from sb3_ppo_variants.experiments.reporting.tables import (
     percent,
 )
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
-from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings, has_our_settings
+from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
 
@@ -30,18 +31,20 @@ MANY_VARIANTS = 6
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonTables:
-    """The tables and notes of a comparison.
+    """The tables and notes of a comparison, and its verdict.
 
     :param overall: Tables over all environments
     :param single: One table per environment
     :param settings: The settings in which variants differ
     :param notes: Sentences below the tables
+    :param verdict: Which variants are better or worse than the reference, in one sentence
     """
 
     overall: list[Table]
     single: list[Table]
     settings: list[Table]
     notes: list[str]
+    verdict: str
 
     @property
     def tables(self) -> list[Table]:
@@ -49,15 +52,17 @@ class ComparisonTables:
         return [*self.single, *self.overall, *self.settings]
 
     def markdown(self) -> str:
-        """The tables and notes as Markdown."""
-        return "\n\n".join([*(t.markdown() for t in self.tables), *(f"- {note}" for note in self.notes)]) + "\n"
+        """The tables, the notes and the verdict as Markdown."""
+        notes = [f"- {note}" for note in self.notes]
+        return "\n\n".join([*(t.markdown() for t in self.tables), *notes, self.verdict]) + "\n"
 
     def show(self, console: Console) -> None:
-        """Print the tables and notes."""
+        """Print the tables, the notes and the verdict."""
         for table in self.tables:
             table.show(console)
         for note in self.notes:
             console.print(f"• {note}", markup=False, highlight=False)
+        console.print(self.verdict, style="bold", markup=False, highlight=False)
 
 
 def comparison_tables(results: Results, notes: Sequence[str] = ()) -> ComparisonTables:
@@ -79,6 +84,7 @@ def comparison_tables(results: Results, notes: Sequence[str] = ()) -> Comparison
             *alone,
             *_shortcomings(results),
         ],
+        verdict(results),
     )
 
 
@@ -144,14 +150,16 @@ def _unfinished_table(results: Results) -> list[Table]:
 
 
 def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
-    """Tables in which a peer that runs with our documented settings is marked so."""
-    runs = [r.run for r in results.records]
-    marked = {r.variant: f"{r.variant} (our settings)" for r in runs if has_our_settings(r.algorithm, r.settings)}
+    """Tables in which a peer that runs with our documented settings is marked so, and a row with mixed versions."""
+    labels = dict(results.labels)
+    for variant in results.variants:
+        if is_mixed([r for r in results.records if r.run.variant == variant]):
+            labels[variant] += f" {MIXED}"
     return [
         dataclasses.replace(
             table,
-            header=[marked.get(name, name) for name in table.header],
-            body=[[marked.get(line[0], line[0]), *line[1:]] for line in table.body],
+            header=[labels.get(name, name) for name in table.header],
+            body=[[labels.get(line[0], line[0]), *line[1:]] for line in table.body],
         )
         for table in tables
     ]

@@ -13,6 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.executors import FutureOutcome, TaskExecutor
+from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import Display
 from sb3_ppo_variants.experiments.engine.records import Record, State
 from sb3_ppo_variants.experiments.engine.storage import without_password
@@ -53,7 +54,7 @@ class Work(Protocol):
         """Show the runs under way, given by their keys, with their progress where it is known."""
 
 
-def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
+def do_work(work: Work, executor: TaskExecutor, folder: Path, models: KeptModels | None = None) -> None:
     """Do what a command wants done, as far as possible at once.
 
     A run whose process dies is submitted again, up to :data:`MAX_RETRIES` times.
@@ -61,10 +62,11 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path) -> None:
     :param work: Says which runs, and takes what becomes of them
     :param executor: Does them; it is closed in any case
     :param folder: The command's folder, in which runs under way keep their checkpoints
+    :param models: Says where runs save their models; ``None``: models are discarded
     :raises KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP
     :raises ChildProcessError: if processes keep dying and no run gets done
     """
-    with closing(UnderWay(executor, folder)) as under_way, _signals_noted(under_way.ended) as asked:
+    with closing(UnderWay(executor, folder, models)) as under_way, _signals_noted(under_way.ended) as asked:
         while not asked:
             while len(under_way) < executor.jobs and (wanted := work.next()) is not None:
                 under_way.start(*wanted)
@@ -87,10 +89,11 @@ class UnderWay:
 
     :param executor: The executor
     :param folder: See :func:`do_work`
+    :param models: See :func:`do_work`
     """
 
-    def __init__(self, executor: TaskExecutor, folder: Path):
-        self.executor = executor
+    def __init__(self, executor: TaskExecutor, folder: Path, models: KeptModels | None = None):
+        self.executor, self.models = executor, models
         self.folder = folder.resolve() / UNDER_WAY
         #: Set when a run has ended, to end :meth:`wait`.
         self.ended = threading.Event()
@@ -107,7 +110,8 @@ class UnderWay:
         :param timeout: Seconds after which it fails
         """
         folder = self.folder / hashlib.sha256(run.key().encode()).hexdigest()[:16]
-        self._submit(_Attempt(Task(run, str(folder), timeout)))
+        model = None if self.models is None else str(self.models.folder_of(run).resolve())
+        self._submit(_Attempt(Task(run, str(folder), timeout, model)))
 
     def progress(self) -> dict[str, Progress | None]:
         """Key → progress of each run, where it is known."""
@@ -134,6 +138,8 @@ class UnderWay:
 
     def _submit(self, attempt: _Attempt) -> None:
         Path(attempt.task.folder).mkdir(parents=True, exist_ok=True)
+        if attempt.task.model_folder is not None:
+            Path(attempt.task.model_folder).parent.mkdir(exist_ok=True)
         future = self.executor.submit(attempt.task)
         self._attempts[future] = attempt
         if hasattr(future, "add_done_callback"):  # submitit's jobs have none
@@ -199,10 +205,18 @@ class RunsToDo:
     :param store: Keeps them
     :param display: Shows them
     :param timeout: Seconds after which a run fails; ``None`` for any time
+    :param models: The models that are kept; ``None``: none
     """
 
-    def __init__(self, runs: Sequence[Run], store: Store, display: Display, timeout: float | None = None):
-        self.store, self.display, self.timeout = store, display, timeout
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        store: Store,
+        display: Display,
+        timeout: float | None = None,
+        models: KeptModels | None = None,
+    ):
+        self.store, self.display, self.timeout, self.models = store, display, timeout, models
         self.records = {record.run.key(): record for record in store.records(runs)}
         self._next = iter([r.run for r in self.records.values() if r.state != "done"])
         display.begin(self.done)
@@ -219,6 +233,8 @@ class RunsToDo:
     def take(self, record: Record) -> None:
         self.records[record.run.key()] = record
         self.store.add(record)
+        if self.models is not None:
+            self.models.prune(r for r in self.records.values() if r.state != "missing")
         self.display.ended(record)
 
     def show(self, under_way: Mapping[str, Progress | None]) -> None:
@@ -234,6 +250,7 @@ def do_runs(
     labels: Mapping[str, str] | None = None,
     what: str = "runs",
     timeout: float | None = None,
+    models: KeptModels | None = None,
 ) -> list[Record]:
     """Do the runs that are not done yet. Runs that failed before are tried again.
 
@@ -245,6 +262,7 @@ def do_runs(
     :param labels: Key → name of the run in the progress display
     :param what: What the runs are, for the message of an interruption
     :param timeout: Seconds after which a run fails; ``None`` for any time
+    :param models: Says which models are kept and where; ``None``: none
     :return: One record per run, done or failed
     :raises ValueError: if the store is that of a tuning study
     :raises Interrupted: on Ctrl-C; finished runs are kept
@@ -252,11 +270,14 @@ def do_runs(
     wanted = list({run.key(): run for run in runs}.values())
     store.check_is_of_runs()
     display = Display(wanted, console or Console(quiet=True), labels)
-    work = RunsToDo(wanted, store, display, timeout)
-    if work.done < len(wanted):
-        try:
+    work = RunsToDo(wanted, store, display, timeout, models)
+    try:
+        if work.done < len(wanted):
             with display.progress:
-                do_work(work, executor(), folder)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(work.done, len(wanted), without_password(store.url), what) from interrupt
+                do_work(work, executor(), folder, models)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(work.done, len(wanted), without_password(store.url), what) from interrupt
+    finally:
+        if models is not None:
+            models.finish(work.records.values())
     return list(work.records.values())

@@ -12,6 +12,9 @@ from sb3_ppo_variants.files import write_csv
 
 State = Literal["done", "failed", "missing"]
 
+NOT_RECORDED = "not recorded"
+MIXED = "†"  # marks a row of a table whose runs were made with different software or processors
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -74,18 +77,46 @@ def complete_environments(records: Sequence[Record], variants: Sequence[str]) ->
     return [e for e in environments if all(scores(records, name, e) for name in variants)]
 
 
-def version_note(records: Sequence[Record]) -> str | None:
-    """A warning if runs were made with different software versions, otherwise ``None``.
+def made_with(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Package, or another key of :func:`.provenance.versions`, → the versions that finished runs were made with.
+
+    Among them is :data:`NOT_RECORDED` if another run in the same environment has a version: earlier releases recorded
+    less.
 
     :param records: Records of any runs
     """
-    made_by = [r.result.versions for r in records if r.result is not None]
-    mixed = []
-    for package in dict.fromkeys(p for versions in made_by for p in versions):
-        found = sorted({versions.get(package, "none") for versions in made_by})
-        if len(found) > 1:
-            mixed.append(f"{package} {' and '.join(found)}")
-    return f"The runs were made with different versions: {', '.join(mixed)}" if mixed else None
+    finished = [(r.run.environment, r.result.versions) for r in records if r.result is not None]
+    recorded: dict[str, dict[str, None]] = {}
+    for environment, versions in finished:
+        recorded.setdefault(environment, {}).update(dict.fromkeys(versions))
+    found: dict[str, set[str]] = {}
+    for environment, versions in finished:
+        for package in recorded[environment]:
+            found.setdefault(package, set()).add(versions.get(package, NOT_RECORDED))
+    return {package: sorted(values) for package, values in found.items()}
+
+
+def is_mixed(records: Sequence[Record]) -> bool:
+    """Whether runs were made with different software or processors.
+
+    :param records: Records of any runs
+    """
+    return any(len(values) > 1 for values in made_with(records).values())
+
+
+def version_note(records: Sequence[Record]) -> str | None:
+    """A warning if runs were made with different software or processors, otherwise ``None``.
+
+    :param records: Records of any runs
+    """
+    mixed = [f"{name} {' and '.join(values)}" for name, values in made_with(records).items() if len(values) > 1]
+    if not mixed:
+        return None
+    rows = [
+        v for v in dict.fromkeys(r.run.variant for r in records) if is_mixed([r for r in records if r.run.variant == v])
+    ]
+    within = f". Within one row (marked {MIXED}): {', '.join(rows)}" if rows else ""
+    return f"The runs were made with different versions: {', '.join(mixed)}{within}"
 
 
 def import_note(records: Sequence[Record]) -> str | None:

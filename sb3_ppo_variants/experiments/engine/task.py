@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.experiments.runs.folders import save_run
 from sb3_ppo_variants.experiments.runs.guard import Guard
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
-from sb3_ppo_variants.experiments.runs.run import Result, Run, train_run
+from sb3_ppo_variants.experiments.runs.run import Result, Run, check_score, fit
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.environments import VecEnvState
 from sb3_ppo_variants.resume.files import checkpoint_paths, newest_checkpoint
@@ -45,11 +47,14 @@ class Task:
     :param folder: For its progress and its checkpoints. A worker that has no such folder, because it has other disks,
         does without
     :param timeout: Seconds after which the run fails; ``None`` for any time
+    :param model_folder: The run folder in which the model is saved, if the worker has the folder above it; ``None``:
+        the model is discarded
     """
 
     run: Run
     folder: str
     timeout: float | None = None
+    model_folder: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +99,23 @@ def do_run(task: Task) -> Outcome:
 
     try:
         with _ended_when_stuck(task):
-            result = train_run(task.run, report, guard.look_at, guard.watch, _checkpoints(task.run, folder))
+            model, result = fit(task.run, report, guard.look_at, guard.watch, _checkpoints(task.run, folder))
+        check_score(task.run, result)
+        if task.model_folder is not None:
+            _save(task.run, Path(task.model_folder), model, result)
     except Exception as error:
         traceback.print_exc()
         return Outcome(reason=guard.reason(error))
     return Outcome(result)
+
+
+def _save(run: Run, folder: Path, model: BaseAlgorithm, result: Result) -> None:
+    """Save a trained model. If that is impossible, the run is done all the same; the command says what is missing."""
+    if folder.parent.is_dir():
+        try:
+            save_run(folder, {"run": run.description()}, model, result)
+        except OSError:  # such as a full disk
+            traceback.print_exc()
 
 
 def read_progress(folder: Path) -> Progress | None:

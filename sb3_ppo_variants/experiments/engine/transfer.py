@@ -10,19 +10,22 @@ from typing import Any
 import pandas as pd
 
 from sb3_ppo_variants.experiments.engine.records import (
+    NOT_RECORDED,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     Record,
     conflicts,
+    made_with,
     write_curves,
     write_runs,
 )
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_names, without_password
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
-from sb3_ppo_variants.experiments.runs.provenance import versions
+from sb3_ppo_variants.experiments.runs.provenance import installed, versions
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 
 RUNS, CURVES = "runs.csv", "curves.csv"
+MADE_WITH = "made_with.json"  # written by hand beside files of releases that recorded less
 _LATER = ("row", "normalize", "wall_time")  # columns that the first versions did not write
 _IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files
 
@@ -56,11 +59,11 @@ def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], boo
 
 
 def _made_with(records: Sequence[Record]) -> str:
-    here, parts = versions(), []
-    for name in here:
-        there = {r.result.versions.get(name) for r in records if r.result is not None} - {here[name], None}
-        if there:
-            parts.append(f"{name} {' and '.join(sorted(map(str, there)))}, here {here[name]}")
+    parts = []
+    for name, there in made_with(records).items():
+        here = versions().get(name) or installed(name)
+        if others := [version for version in there if version not in (here, NOT_RECORDED)]:
+            parts.append(f"{name} {' and '.join(others)}, here {here or 'none'}")
     return f"; made with {'; '.join(parts)}" if parts else ""
 
 
@@ -123,14 +126,21 @@ def _read_files(path: Path) -> list[Record]:
     curves: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
     if beside != path and beside.is_file():
         curves = _curves(_table(beside, [*_IDENTITY, *CurvePoint._fields]))
-    records = []
+    noted, records = _noted(path.with_name(MADE_WITH)), []
     for number, line in enumerate(table.to_dict("records"), 2):
         try:
             of_run = curves.get(tuple(str(line[column]) for column in _IDENTITY), [])
-            records.append(_record(line, of_run, str(path)))
+            records.append(_record(line, of_run, str(path), noted))
         except (ValueError, TypeError, KeyError) as error:  # noqa: PERF203 (it names the line)
             raise ValueError(f"{path}, line {number}, is not a run: {error}") from error
     return records
+
+
+def _noted(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("commit", "python", "mujoco", "processor") if name in found}
 
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -157,7 +167,7 @@ def _curves(table: pd.DataFrame) -> dict[tuple[str, ...], list[list[CurvePoint]]
     return found
 
 
-def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str) -> Record:
+def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str, noted: Mapping[str, str]) -> Record:
     run = Run(
         line["algorithm"],
         line["environment"],
@@ -177,6 +187,6 @@ def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str
         int(line["steps_trained"]),
         float(line["seconds"]),
         curves.pop(0) if curves else [],
-        json.loads(line["versions"]),
+        {**noted, **json.loads(line["versions"])},
     )
     return Record(run, "done", result, imported_from=line.get("imported_from") or source)

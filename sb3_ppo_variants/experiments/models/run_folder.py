@@ -1,17 +1,14 @@
-"""A run folder of ``train``: the names of its files, what ``run.json`` says of the run, and which folder a run gets."""
+"""Which run folder ``train`` uses: a folder that holds another run is not written to."""
 
-import csv
-import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
-from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result
+from sb3_ppo_variants.experiments.runs.folders import CURVE, MODEL, RUN, VEC_NORMALIZE, choose_folder, read_run
 from sb3_ppo_variants.resume.files import newest_path
 
-MODEL, RUN, CURVE, PROGRESS = "model.zip", "run.json", "curve.csv", "progress.csv"
+PROGRESS = "progress.csv"
 #: Folder and file of the model with the best evaluation; SB3's EvalCallback names the file.
 BEST, BEST_MODEL = "best", "best_model.zip"
 INTERRUPTED = "interrupted"
@@ -21,48 +18,10 @@ EVALUATIONS = "evaluations.npz"
 _FOREIGN = (MODEL, CURVE, PROGRESS, VEC_NORMALIZE, EVALUATIONS, "ledger.db", "runs.csv", "trials.csv")
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """Read a ``run.json``.
-
-    :param path: The file
-    :return: The run (``"run"``, see :meth:`.Run.description`) and, if it is finished, its result
-    :raises ValueError: if it cannot be read, with the file's name
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found["run"], dict):
-            raise TypeError(f"its run is {found['run']!r}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not describe a run ({type(error).__name__}: {error})") from error
-    kept: dict[str, Any] = found
-    return kept
-
-
-def finished_result(folder: Path) -> Result | None:
-    """The result of a finished run; ``None`` if there is none.
-
-    :param folder: Its folder
-    """
-    if not all((folder / name).is_file() for name in (RUN, CURVE, MODEL)):
-        return None
-    kept = read_run(folder / RUN).get("result")
-    if kept is None:
-        return None
-    with (folder / CURVE).open(encoding="utf-8", newline="") as file:
-        curve = [_point(line) for line in csv.DictReader(file)]
-    return Result(**kept, curve=curve)
-
-
-def _point(line: Mapping[str, str]) -> CurvePoint:
-    mean_return, mean_length = (float(line[name]) if line[name] else None for name in ("mean_return", "mean_length"))
-    return CurvePoint(int(line["timesteps"]), float(line["seconds"]), mean_return, mean_length)
-
-
-# ---- Which folder ----
-
-
-def choose_folder(out: Path | None, default: Path, described: Mapping[str, Any], resume: bool, overwrite: bool) -> Path:
-    """The folder of a run: the given one, or the default one, numbered as in rl_zoo3 if it holds another run.
+def choose_run_folder(
+    out: Path | None, default: Path, described: Mapping[str, Any], resume: bool, overwrite: bool
+) -> Path:
+    """The folder of a run: the given one, or the default one, numbered if it holds another run.
 
     :param out: The given folder
     :param default: The folder if none is given
@@ -73,24 +32,17 @@ def choose_folder(out: Path | None, default: Path, described: Mapping[str, Any],
     """
     if overwrite:
         return default if out is None else out
-    if out is None:
-        folders = itertools.chain([default], (default.with_name(f"{default.name}_{n}") for n in itertools.count(2)))
-        return next(folder for folder in folders if held_by_another(folder, described, resume) is None)
-    if resume and newest_path(out / CHECKPOINTS):
+    if out is not None and resume and newest_path(out / CHECKPOINTS):
         return out  # the checkpoint says of which run it is, in more detail
-    if other := held_by_another(out, described, resume):
-        raise ValueError(
-            f"{out} holds {other}: give another folder (--out), or pass overwrite=True (--overwrite) to replace it"
-        )
-    return out
+    return choose_folder(out, default, lambda folder: held_by_another(folder, described, resume))
 
 
 def held_by_another(folder: Path, described: Mapping[str, Any], resume: bool) -> str | None:
     """What a folder holds of another run that this run would replace, in words; ``None`` if nothing.
 
     :param folder: The folder
-    :param described: See :func:`choose_folder`
-    :param resume: See :func:`choose_folder`
+    :param described: See :func:`choose_run_folder`
+    :param resume: See :func:`choose_run_folder`
     """
     if (folder / RUN).is_file():
         difference = _difference(read_run(folder / RUN), described, resume)
@@ -114,7 +66,7 @@ def is_same_run(kept: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
     """Whether ``run.json`` describes a run.
 
     :param kept: What it holds
-    :param described: See :func:`choose_folder`
+    :param described: See :func:`choose_run_folder`
     """
     return not _difference(kept, described, resume=False)
 

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from sb3_ppo_variants.experiments.engine.kept_models import MODELS
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.monitor_files import read_monitor
-from sb3_ppo_variants.experiments.models.run_folder import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save
+from sb3_ppo_variants.experiments.runs.folders import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
 from sb3_ppo_variants.files import safe_name
@@ -106,7 +107,9 @@ def find_runs(top: Path) -> list[tuple[Path, list[Record]]]:
     if not top.is_dir():
         raise ValueError(f"There is no folder {top}")
     folders = [top, *sorted(folder for folder in top.rglob("*") if folder.is_dir())]
-    found = [(folder, records) for folder in folders if (records := _records(folder))]
+    # A comparison has the curves of the models that it keeps.
+    compared = {folder / MODELS for folder in folders if (folder / COMPARISON).is_file()}
+    found = [(f, records) for f in folders if f.parent not in compared and (records := _records(f))]
     if not found:
         raise ValueError(
             f"There is no run in {top}: neither {RUN} with {CURVE}, nor a comparison's {COMPARISON}, nor SB3's "

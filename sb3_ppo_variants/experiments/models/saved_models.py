@@ -20,9 +20,11 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize, unwrap_vec_normalize
 
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm, announced_zips
-from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL, MODEL, RUN, read_run
-from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE, ZooRun, zoo_run
+from sb3_ppo_variants.experiments.engine.kept_models import MODELS
+from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL
+from sb3_ppo_variants.experiments.models.zoo_run import ZooRun, zoo_run
 from sb3_ppo_variants.experiments.runs.environments import check_environment, is_atari, make_environment
+from sb3_ppo_variants.experiments.runs.folders import MODEL, RUN, VEC_NORMALIZE, read_run
 from sb3_ppo_variants.experiments.runs.registry import KNOWN, OURS, algorithm_class, algorithm_name
 from sb3_ppo_variants.safe_files.format import SUFFIX, read_safe
 from sb3_ppo_variants.safe_files.spaces import space_from_data
@@ -103,7 +105,9 @@ def _model_file(path: Path) -> Path:
     zips = sorted(path.glob("*.zip"))
     if len(zips) == 1:
         return zips[0]
-    several = f" It holds {', '.join(file.name for file in zips)}: give one of them" if zips else ""
+    kept = [str(folder.relative_to(path)) for folder in sorted(path.glob(f"{MODELS}/*"))]
+    held = [file.name for file in zips] or kept
+    several = f" It holds {', '.join(held)}: give one of them" if held else ""
     raise ValueError(f"There is no model at {path}: give a run folder with {names[0]} in it, or a model file.{several}")
 
 

@@ -2,10 +2,8 @@
 
 import dataclasses
 import importlib.util
-import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from sb3_ppo_variants.experiments.models.run_folder import (
     BEST,
     CHECKPOINTS,
-    CURVE,
     EVALUATIONS,
     INTERRUPTED,
-    MODEL,
     PROGRESS,
-    RUN,
-    choose_folder,
-    finished_result,
+    choose_run_folder,
     is_same_run,
-    read_run,
 )
 from sb3_ppo_variants.experiments.models.saved_models import (
     check_positive,
@@ -36,13 +29,23 @@ from sb3_ppo_variants.experiments.models.saved_models import (
     with_statistics,
 )
 from sb3_ppo_variants.experiments.models.training_evaluations import best_evaluation, evaluation_callbacks
-from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.folders import (
+    CURVE,
+    MODEL,
+    RUN,
+    VEC_NORMALIZE,
+    finished_result,
+    read_run,
+    save_model,
+    save_run,
+    write_run,
+)
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, CurvePoint, OnProgress, Result, Run, Start, fit
+from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, OnProgress, Result, Run, Start, fit
 from sb3_ppo_variants.experiments.runs.settings import check_settings
-from sb3_ppo_variants.files import atomic, safe_name, write_csv, write_text
+from sb3_ppo_variants.files import safe_name
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
 
@@ -124,7 +127,7 @@ def train(
     _check_options(resume, overwrite, eval_every, eval_episodes, tensorboard)
     described = _described(run, start_from, eval_every, eval_episodes)
     default = Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
-    folder = choose_folder(None if out is None else Path(out).expanduser(), default, described, resume, overwrite)
+    folder = choose_run_folder(None if out is None else Path(out).expanduser(), default, described, resume, overwrite)
     earlier = None if overwrite else finished_result(folder)
     if earlier is not None and is_same_run(read_run(folder / RUN), described):
         return Trained(load_model(name, folder / MODEL), earlier, folder, earlier.steps, best_evaluation(folder))
@@ -138,7 +141,7 @@ def train(
     checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume, needed=extended is None)
     start = _start(run, start_from if extended is None else folder / MODEL, extended)
     if not (folder / MODEL).is_file():
-        _write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
+        write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
     models: list[BaseAlgorithm] = []
 
     def prepare(model: Any) -> None:
@@ -156,7 +159,8 @@ def train(
             for trained in models:
                 trained.logger.close()
     try:
-        _save(folder, described, model, result)
+        save_run(folder, described, model, result)
+        shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
     except OSError as error:
         raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
     resumed_at = checkpoints[0].resumed_at if checkpoints else None
@@ -263,31 +267,6 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep: bool) -> Logger:
 # ---- What is left ----
 
 
-def _save_model(path: Path, model: BaseAlgorithm) -> None:
-    # evaluate and record take statistics beside a model for its own: remove those of another training.
-    statistics = path.with_name(VEC_NORMALIZE)
-    normalizer = model.get_vec_normalize_env()
-    with ExitStack() as both:
-        # Both are written completely before either gets its name.
-        model.save(both.enter_context(atomic(path)))
-        if normalizer is not None:
-            normalizer.save(str(both.enter_context(atomic(statistics))))
-    if normalizer is None:
-        statistics.unlink(missing_ok=True)
-
-
-def _save(folder: Path, described: Mapping[str, Any], model: BaseAlgorithm, result: Result) -> None:
-    _save_model(folder / MODEL, model)
-    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
-    write_csv(folder / CURVE, CurvePoint._fields, result.curve)
-    kept = {key: value for key, value in dataclasses.asdict(result).items() if key != "curve"}
-    _write_run(folder, {**described, "result": kept})
-
-
-def _write_run(folder: Path, about: Mapping[str, Any]) -> None:
-    write_text(folder / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-
-
 def _what_is_unwritten(folder: Path, error: OSError) -> str:
     missing = f"{error.strerror or error}: {MODEL}, {CURVE} and {RUN} of this training were not all written to {folder}"
     if newest := newest_path(folder / CHECKPOINTS):
@@ -308,8 +287,8 @@ def _keep_what_is_left(
     # In a separate folder: this one may contain a finished model with statistics of its own.
     kept = folder / INTERRUPTED
     kept.mkdir(exist_ok=True)
-    _save_model(kept / MODEL, models[0])
-    _write_run(kept, described)
+    save_model(kept / MODEL, models[0])
+    write_run(kept, described)
     return (
         f"Interrupted at step {models[0].num_timesteps}: the model is saved in {kept}. To be able to resume a "
         "training, give it --checkpoint-every"

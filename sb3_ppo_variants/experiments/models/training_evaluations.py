@@ -12,8 +12,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from sb3_ppo_variants.experiments.models.evaluation import LONGEST_EPISODE
 from sb3_ppo_variants.experiments.models.run_folder import BEST, EVALUATIONS
 from sb3_ppo_variants.experiments.models.saved_models import SEED, EpisodeGuard
-from sb3_ppo_variants.experiments.models.zoo_run import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.environments import make_environment
+from sb3_ppo_variants.experiments.runs.folders import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks
 from sb3_ppo_variants.experiments.runs.run import Run, Start, is_masked
 from sb3_ppo_variants.files import atomic

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-#: File of the statistics of ``VecNormalize`` beside a model, as rl_zoo3 and ``train`` name it.
-VEC_NORMALIZE = "vecnormalize.pkl"
+from sb3_ppo_variants.experiments.runs.folders import VEC_NORMALIZE
+
 CONFIG, ARGUMENTS = "config.yml", "args.yml"
 #: rl_zoo3 names a run <environment>_<number>.
 NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>\d+)")

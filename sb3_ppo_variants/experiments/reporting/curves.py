@@ -150,10 +150,10 @@ def curve_figure(environment: str, curves: Curves, over: str, divided: Sequence[
         style_axes(axes)
         axes.set_title(subplot.title, loc="left", fontsize=11)
         axes.set_xlabel(AXES[over])
-        if not alone:
+        if not alone and axes.lines:  # imported runs may have no curves
             axes.legend(frameon=False, fontsize=9, loc="best")
     grid[0].set_ylabel("return, mean of the last 100 episodes")
-    if alone:
+    if alone and grid[0].lines:
         figure.legend(loc="outside right upper", frameon=False)
     counts = {len(runs) for s in divided for label in s.styles if (runs := curves.get(label))} or {0}
     n = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"

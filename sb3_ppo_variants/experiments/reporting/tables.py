@@ -126,6 +126,11 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def significant(value: float) -> str:
+    """A difference with a sensible number of digits, two at least: on a scale from 0 to 1 small ones count."""
+    return number(value) if value == 0 or abs(value) >= 0.1 else f"{value:.2g}"
+
+
 def interval(found: Interval | None, digits: int | None = None) -> str:
     """An interval as text, – for none.
 

@@ -23,6 +23,10 @@ OURS = {
     "unclipped_ppo": "sb3_ppo_variants:UnclippedPPO",
     "reinforce": "sb3_ppo_variants:REINFORCE",
     "paper_trpo": "sb3_ppo_variants:TRPO",
+    "spo": "sb3_ppo_variants:SPO",
+    "rollback_ppo": "sb3_ppo_variants:RollbackPPO",
+    "discovered_ppo": "sb3_ppo_variants:DiscoveredPPO",
+    "scopic_ppo": "sb3_ppo_variants:ScopicPPO",
 }
 PEERS = {
     "sb3:ppo": "stable_baselines3:PPO",
@@ -32,7 +36,7 @@ PEERS = {
 }
 KNOWN = OURS | PEERS
 REFERENCE = "sb3:ppo"
-DEFAULT_ALGORITHMS = (*OURS, REFERENCE)
+DEFAULT_ALGORITHMS = ("clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo", REFERENCE)
 
 FORMS = f"{', '.join(KNOWN)}, or your own class as package.module:Class"
 #: What people call algorithms elsewhere, in small letters, and their names here.
@@ -47,6 +51,8 @@ ELSEWHERE = {
     "policygradient": ("reinforce",),
     "trpo": ("paper_trpo", "contrib:trpo"),
     "ppomask": ("clip_ppo", "contrib:maskable_ppo"),
+    "pporb": ("rollback_ppo",),
+    "p3o": ("scopic_ppo",),
 }
 #: rl_zoo3's names of classes that have another.
 IN_THE_ZOO = {"ppolstm": "recurrentppo"}

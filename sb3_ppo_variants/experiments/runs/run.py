@@ -351,7 +351,7 @@ def fit(
         if earlier is not None:
             recorder.follow(earlier)
             timesteps -= model.num_timesteps
-        began = time.perf_counter()
+        made_with, began = versions(env), time.perf_counter()
         model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
         seconds = recorder.seconds_before + time.perf_counter() - began
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
@@ -359,7 +359,7 @@ def fit(
     finally:
         env.close()
     last = recorder.curve[-1]
-    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, versions())
+    return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, made_with)
 
 
 def train_run(
@@ -380,6 +380,17 @@ def train_run(
     :raises ValueError: if the run has no score: no episode finished, or the score is not finite
     """
     _, result = fit(run, report, on_point, prepare, callbacks)
+    check_score(run, result)
+    return result
+
+
+def check_score(run: Run, result: Result) -> None:
+    """Check that a run has a score.
+
+    :param run: The run
+    :param result: Its result
+    :raises ValueError: if no episode finished, or the score is not finite
+    """
     if result.final_return is None:
         raise ValueError(
             f"No episode of {run.environment} finished within {result.steps} timesteps, so there is no return to "
@@ -390,4 +401,3 @@ def train_run(
             f"The final return on {run.environment} is {result.final_return}: the environment gave a reward that is "
             f"not finite, or the training diverged"
         )
-    return result

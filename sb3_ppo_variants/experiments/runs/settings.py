@@ -206,13 +206,16 @@ def run_settings(algorithm: str, overrides: Mapping[str, Any], peer_defaults: bo
 
 
 def has_our_settings(algorithm: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a run is a peer's and was given our documented defaults, some of them perhaps replaced by the user.
+    """Whether a run is a peer's and was given a documented default of ours that is not its own.
+
+    A run whose values are all the peer's own defaults is not: the peer runs as it is.
 
     :param algorithm: Name of the algorithm
     :param settings: The settings that the run passes
     """
-    shared = _shared_with_peer(algorithm)
-    return bool(shared) and shared.keys() <= settings.keys()
+    shared, takes = _shared_with_peer(algorithm), constructor_parameters(algorithm)
+    given = [name for name, ours in shared.items() if name in settings and settings[name] == ours]
+    return shared.keys() <= settings.keys() and any(shared[name] != takes[name].default for name in given)
 
 
 def _shared_with_peer(algorithm: str) -> dict[str, Any]:

@@ -46,17 +46,27 @@ RANGES: Mapping[str, Dimension] = {
     "cg_max_steps": Integer(5, 30),
     "cg_damping": Real(0.01, 0.5, log=True),
     "n_critic_updates": Integer(3, 30, log=True),
-    # K: the documented range.
-    "n_epochs": Integer(3, 10),
+    # α of RollbackPPO; its paper uses 0.3.
+    "rollback": Real(0.05, 1.0, log=True),
+    # α and β of DiscoveredPPO; its paper has 2 and 0.6.
+    "drift_alpha": Real(0.5, 8.0, log=True),
+    "drift_beta": Real(0.15, 2.4, log=True),
+    # τ of ScopicPPO; its paper has 4.
+    "temperature": Real(1.0, 16.0, log=True),
+    # K: the documented range, and twice as many.
+    "n_epochs": Integer(3, 20, log=True),
     # λ and γ: from a horizon of 5 and 10 steps to one of 200 and 1000.
     "gae_lambda": Complement(0.8, 0.995),
     "gamma": Complement(0.9, 0.999),
     # c₁ and c₂. The paper's c₂ is 0 on MuJoCo and 0.01 on Atari, so the scale must reach 0.
     "vf_coef": Real(0.1, 1.5, log=True),
     "ent_coef": Real(0.0, 0.05),
-    "learning_rate": Real(3e-5, 3e-3, log=True),
+    "learning_rate": Real(3e-5, 1e-2, log=True),
     # batch_size: divisors of the rollout, see batch_sizes().
 }
+
+# The ranges of earlier releases: studies begun with them go on with them. Their winners lay at the upper ends.
+EARLIER_RANGES: Mapping[str, Dimension] = {"n_epochs": Integer(3, 10), "learning_rate": Real(3e-5, 3e-3, log=True)}
 
 _SHARED = ("gae_lambda", "vf_coef", "ent_coef", "learning_rate", "batch_size", "gamma")
 
@@ -70,6 +80,10 @@ SPACES: Mapping[str, tuple[str, ...]] = {
         *("target_kl", "cg_max_steps", "cg_damping", "n_critic_updates"),
         *("gae_lambda", "ent_coef", "learning_rate", "gamma"),
     ),
+    "spo": ("clip_range", "n_epochs", *_SHARED),
+    "rollback_ppo": ("clip_range", "rollback", "n_epochs", *_SHARED),
+    "discovered_ppo": ("drift_alpha", "drift_beta", "n_epochs", *_SHARED),
+    "scopic_ppo": ("temperature", "n_epochs", *_SHARED),
 }
 
 

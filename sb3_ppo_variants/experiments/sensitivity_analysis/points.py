@@ -11,12 +11,19 @@ from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.intervals import Interval
 
 # The documented ranges, and beyond both ends of them. 1 − λ halves or so from point to point; c₁ and c₂ include 0.
+# Then those of the KL penalty (β is the start value where it adapts) and of TRPO (δ, conjugate gradients).
 POINTS: Mapping[str, tuple[float, ...]] = {
     "clip_range": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     "n_epochs": (1, 3, 5, 10, 15, 20),
     "gae_lambda": (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995),
     "vf_coef": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0),
     "ent_coef": (0.0, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "adaptive_kl_target": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "kl_tolerance": (1.0, 1.2, 1.5, 2.0, 3.0),
+    "kl_coef": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "target_kl": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "cg_damping": (0.001, 0.01, 0.1, 0.3, 1.0),
+    "cg_max_steps": (2, 5, 10, 15, 30),
 }
 
 
@@ -62,7 +69,8 @@ def grid(
     :return: Parameter → values
     """
     takes, defaults = constructor_parameters(algorithm), full_settings(algorithm, settings)
-    wanted = [p for p in POINTS if p in takes] if parameters is None else list(dict.fromkeys(parameters))
+    own = [p for p in POINTS if p in takes and _is_on(p, defaults.get(p))]
+    wanted = own if parameters is None else list(dict.fromkeys(parameters))
     wanted += [p for p in points if p not in wanted]
     if not wanted:
         raise ValueError(f"{algorithm} has none of {', '.join(POINTS)}: name parameters of its own, and their points")
@@ -81,3 +89,8 @@ def grid(
         if len(found[parameter]) < 2:
             raise ValueError(f"{parameter!r} has no point besides its default {default!r}")
     return found
+
+
+def _is_on(parameter: str, default: Any) -> bool:
+    """Whether a parameter does something by default: ClipPPO's ``target_kl`` is ``None`` and its ``kl_coef`` 0."""
+    return is_number(default) and (default != 0 or 0 in POINTS[parameter])

@@ -52,6 +52,19 @@ def t_interval(samples: Sequence[ArrayLike], weights: ArrayLike, confidence: flo
     return Interval(center - half, center + half)
 
 
+def relative_width(n: int, more: int, confidence: float = CONFIDENCE) -> float:
+    """How wide the interval of a difference of two means of ``more`` runs each is, relative to that of n runs each.
+
+    (t'/√more) / (t/√n), with t the quantile for 2(n − 1) degrees of freedom, if runs spread as before.
+
+    :param n: Runs of each sample, at least 2
+    :param more: Runs of each sample
+    :param confidence: Level
+    """
+    narrow, wide = (float(stats.t.ppf((1 + confidence) / 2, 2 * k - 2)) / k**0.5 for k in (more, n))
+    return narrow / wide
+
+
 def freedom(samples: Sequence[ArrayLike], weights: ArrayLike) -> float:
     """Degrees of freedom of a weighted sum of means: V² / Σ(Vᵢ²/(nᵢ − 1)), Vᵢ = wᵢ²·sᵢ²/nᵢ, V = Σ Vᵢ.
 

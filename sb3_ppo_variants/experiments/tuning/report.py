@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.reporting.page import render, templates
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.search_space.axis import documented_parameter
@@ -26,7 +27,7 @@ from sb3_ppo_variants.experiments.tuning.zoo_entry import to_copy
 from sb3_ppo_variants.files import write_csv, write_text
 
 # These parameters are shown first, in the order of their documentation.
-FIVE = ("clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef")
+FIRST = tuple(documented.argument for documented in DOCUMENTED)
 SHOWN_FAILURES = 40
 
 
@@ -124,14 +125,14 @@ def _searched(plan: StudyPlan, trials: Sequence[TrialRecord], candidates: Sequen
         "finished": finished,
         "default": next((t for t in finished if t.number == 0), None),
         "columns": columns or {f"trial {t.number}": plan.arguments(t.values) for t in finished[:3]},
-        "not_searched": [a for a in FIVE if a not in plan.space],
+        "not_searched": [a for a in FIRST if a not in plan.space],
     }
 
 
 def _pictures(plan: StudyPlan, trials: Sequence[TrialRecord], verdict: Verdict | None) -> dict[str, Any]:
     """The pictures; ``None`` for one that has nothing to show."""
     finished, shares = ranked(trials), pictures.importances(plan, trials)
-    arguments = [*(a for a in FIVE if a in plan.space), *(a for a in plan.space if a not in FIVE)] if finished else []
+    arguments = [*(a for a in FIRST if a in plan.space), *(a for a in plan.space if a not in FIRST)] if finished else []
     return {
         "differences": pictures.draw_differences(verdict.differences) if verdict and verdict.differences else None,
         "history": pictures.draw_history(plan, trials) if finished else None,

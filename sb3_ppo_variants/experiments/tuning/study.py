@@ -18,7 +18,8 @@ from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_run
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed
 from sb3_ppo_variants.experiments.runs.settings import without_update
-from sb3_ppo_variants.experiments.search_space.spaces import Space
+from sb3_ppo_variants.experiments.search_space.dimensions import Dimension
+from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES, Space
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
     SUFFIX,
     check_confirmation,
@@ -163,7 +164,7 @@ def tune(
         store, tuning_runs, test_runs = (
             stores.enter_context(open_store(url, study + suffix)) for suffix in ("", RUNS_SUFFIX, SUFFIX)
         )
-        keep_plan(store, plan)
+        plan = keep_plan(store, plan)
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
             say(console, note)
         if confirm:
@@ -186,16 +187,19 @@ def tune(
     return dataclasses.replace(tuned, files=[*tuned.files, *exported])
 
 
-def keep_plan(store: Store, plan: StudyPlan) -> None:
+def keep_plan(store: Store, plan: StudyPlan) -> StudyPlan:
     """Write a study's plan into its store, or raise when there is another one.
 
     :param store: The study
     :param plan: The plan
+    :return: The plan; a study begun with the default ranges of an earlier release keeps them
     """
     kept = store.attributes.get(PLAN)
     remedy = "give another --out (and another folder name, if the storage is shared), or the command as it was"
     if kept is not None:
-        difference = first_difference(StudyPlan.from_json(kept), plan)
+        begun = StudyPlan.from_json(kept)
+        plan = dataclasses.replace(plan, space={a: _as_begun(a, begun.space, d) for a, d in plan.space.items()})
+        difference = first_difference(begun, plan)
         if difference is not None:
             raise ValueError(
                 f"The study {store.name!r} has another plan: {difference}. {remedy[0].upper()}{remedy[1:]}"
@@ -204,6 +208,12 @@ def keep_plan(store: Store, plan: StudyPlan) -> None:
         raise ValueError(f"The study {store.name!r} is a comparison: {remedy}")
     else:
         store.keep(PLAN, plan.to_json())
+    return plan
+
+
+def _as_begun(argument: str, begun: Space, asked: Dimension) -> Dimension:
+    earlier = EARLIER_RANGES.get(argument)
+    return earlier if earlier is not None and begun.get(argument) == earlier and asked == RANGES[argument] else asked
 
 
 def _check(trials: int, trial_timeout: float | None) -> None:

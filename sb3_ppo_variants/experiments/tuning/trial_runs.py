@@ -244,7 +244,8 @@ class TrialsToDo:
             "identity": self.plan.identity(trial.settings),
             "returns": returns,
             "curves": curves,
-            "versions": results[0].versions if results else {},
+            # An environment adds the versions of its simulator.
+            "versions": {name: version for result in results for name, version in result.versions.items()},
             "reused": None,
         }
 

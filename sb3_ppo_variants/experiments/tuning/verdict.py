@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number, percent
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number, percent, significant
 from sb3_ppo_variants.experiments.stats.estimators import IQM_LEAST
 from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 from sb3_ppo_variants.experiments.tuning.differences import (
@@ -165,7 +165,9 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:
-        words += f" A true difference of {_digits(best.detectable)} would have been found with probability {POWER:g}."
+        words += (
+            f" A true difference of {significant(best.detectable)} would have been found with probability {POWER:g}."
+        )
     return words
 
 
@@ -187,12 +189,7 @@ def _joint(candidates: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '−'}{_digits(abs(value))}"
-
-
-def _digits(value: float) -> str:
-    # On a scale from 0 to 1, two digits after the point make nothing of a small difference.
-    return number(value) if value == 0 or value >= 0.1 else f"{value:.2g}"
+    return f"{'+' if value >= 0 else '−'}{significant(abs(value))}"
 
 
 def _line(d: Difference) -> list[str]:
@@ -206,7 +203,7 @@ def _line(d: Difference) -> list[str]:
         f"{d.improvement:.2f}",
         _shares(d.improvement_interval),
         percent(d.level),
-        NONE if d.detectable is None else _digits(d.detectable),
+        NONE if d.detectable is None else significant(d.detectable),
         f"{d.n} / {d.m}",
         f"{d.failed} / {d.failed_defaults}",
     ]

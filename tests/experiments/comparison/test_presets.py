@@ -1,9 +1,9 @@
-"""Table 1 of the PPO paper: its variants, and that they are what the paper says."""
+"""The presets: Table 1 of the PPO paper and what it says, and the trust regions."""
 
 import pytest
 
 from sb3_ppo_variants.experiments.comparison.comparison import plan
-from sb3_ppo_variants.experiments.comparison.presets import MUJOCO, PUBLISHED, choose_variants, preset
+from sb3_ppo_variants.experiments.comparison.presets import MUJOCO, PUBLISHED, READINGS, choose_variants, preset
 
 
 def test_table1_is_the_papers() -> None:
@@ -35,10 +35,38 @@ def test_table1_is_the_papers() -> None:
 
 
 def test_every_variant_can_be_built() -> None:
-    for reading in ("paper", "sb3"):
-        variants = preset("table1", reading).variants
-        runs = plan("Pendulum-v1", variants, 100, 1, to_build=[v.name for v in variants])
-        assert len(runs) == len(variants)
+    for name in ("table1", "trust_regions"):
+        for reading in READINGS:
+            variants = preset(name, reading).variants
+            runs = plan("Pendulum-v1", variants, 100, 1, to_build=[v.name for v in variants])
+            assert len(runs) == len(variants)
+
+
+def test_the_trust_regions() -> None:
+    chosen = preset("trust_regions")
+    variants = {v.name: v for v in chosen.variants}
+    algorithms = ["clip_ppo", "discovered_ppo", "kl_penalty_ppo", "paper_trpo", "rollback_ppo", "scopic_ppo", "spo"]
+    assert sorted({v.algorithm for v in chosen.variants}) == [*algorithms, "unclipped_ppo"]
+    assert (chosen.timesteps, chosen.seeds, len(chosen.environments)) == (300_000, 3, 5)
+    assert variants["soft_clip_0.2"].settings["clip_softness"] == 0.2
+    assert [variants[name].settings["adaptive_kl_target"] for name in ("adaptive_kl_0.01", "fixed_kl_1")] == [
+        0.01,
+        None,
+    ]
+    for name in ("clip_0.2", "rollback_0.3", "spo"):
+        own, deep = variants[name], variants[f"{name}_deep"]
+        network = {"net_arch": {"pi": [256, 256, 128, 128, 64, 64], "vf": [64, 64]}}
+        assert deep.settings == {**own.settings, "policy_kwargs": network}
+        assert (deep.algorithm, deep.normalize) == (own.algorithm, own.normalize)
+    assert {name for members in chosen.groups.values() for name in members} == set(variants)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_both_presets_mean_the_same_by_a_name(reading: str) -> None:
+    table1, trust_regions = ({v.name: v for v in preset(n, reading).variants} for n in ("table1", "trust_regions"))
+    shared = table1.keys() & trust_regions.keys()
+    assert "clip_0.2" in shared
+    assert all(table1[name] == trust_regions[name] for name in shared)
 
 
 def test_sb3s_reading() -> None:

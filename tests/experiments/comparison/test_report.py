@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import write_files
+from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
@@ -39,6 +40,16 @@ def records() -> list[Record]:
         ),
         record("contrib:trpo", "CartPole-v1", 0, 1234.5),
     ]
+
+
+def test_the_picture_of_scores_says_their_budgets() -> None:
+    environments, algorithms = ("CartPole-v1", "Acrobot-v1"), ("clip_ppo", "sb3:ppo")
+    records = [record(a, e, seed, 50.0 + seed) for a in algorithms for e in environments for seed in range(3)]
+    figure = interval_figure(Results(records, "sb3:ppo", {"clip_ppo": 0.5, "sb3:ppo": 0.4}, 2_000_000))
+    assert figure.axes[0].get_xlabel().startswith("score after 1,000 steps (")
+    assert figure.legends[0].get_texts()[-1].get_text() == "published, after 2,000,000 steps"
+    unpublished = interval_figure(Results(records, "sb3:ppo"))
+    assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["mean, 95 %", "IQM, 95 %"]
 
 
 def test_table_of_an_environment(records: list[Record]) -> None:
@@ -79,9 +90,20 @@ def test_failures_and_versions_are_said(records: list[Record]) -> None:
         Results([*records, record("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     )
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in tables.notes
-    assert tables.notes[-1] == "The runs were made with different versions: torch 1 and 2"
+    mixed = "The runs were made with different versions: torch 1 and 2. Within one row (marked †): contrib:trpo"
+    assert tables.notes[-1] == mixed
+    assert [line[0] for line in tables.single[0].body if line[0].endswith("†")] == ["contrib:trpo †"]
     assert "Runs that finished fewer than 100 episodes, so that all count: 10" in tables.notes
     assert version_note(records) is None
+
+
+def test_a_simulator_is_missing_only_beside_runs_in_its_environment(records: list[Record]) -> None:
+    def made(environment: str, **versions: str) -> Record:
+        return Record(Run("a", environment, 0, 1), "done", Result(1.0, 1, 1, 1.0, [], {"torch": "1", **versions}))
+
+    here, elsewhere, earlier = made("Reacher-v5", mujoco="4"), made("CartPole-v1"), made("Reacher-v5")
+    assert version_note([here, elsewhere]) is None
+    assert "mujoco 4 and not recorded" in str(version_note([here, elsewhere, earlier]))
 
 
 def test_several_environments_are_aggregated_by_rank() -> None:
@@ -175,3 +197,11 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
 def test_numbers() -> None:
     assert [number(x) for x in (1234.5, 99.94, -5.128, 0.0)] == ["1234", "99.9", "-5.13", "0.00"]
     assert interval(None) == "–"
+
+
+def test_imported_runs_without_curves_are_reported(tmp_path: Path) -> None:
+    without = [record(name, "A-v0", seed, 1.0 * seed) for name in ("sb3:ppo", "sb3:a2c") for seed in (1, 2)]
+    for one in without:
+        assert one.result is not None
+        one.result.curve.clear()
+    assert all(file.is_file() for file in write_files(without, tmp_path).files)

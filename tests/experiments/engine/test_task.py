@@ -41,7 +41,7 @@ def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, mo
     assert not (tmp_path / "nowhere").exists()
     monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
     resumed_at: list[int | None] = []
-    train_run = engine_task.train_run
+    fit = engine_task.fit
 
     def killed(run: Run, report: Any, on_point: Any, *rest: Any) -> Any:
         def die(model: Any, point: Any) -> None:
@@ -49,19 +49,19 @@ def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, mo
             if model.num_timesteps >= 400:
                 raise Killed
 
-        return train_run(run, report, die, *rest)
+        return fit(run, report, die, *rest)
 
-    monkeypatch.setattr(engine_task, "train_run", killed)
+    monkeypatch.setattr(engine_task, "fit", killed)
     with pytest.raises(Killed):
         do_run(Task(RUNS[name], str(tmp_path)))
     left = [read_checkpoint(path).about["steps"] for path in checkpoint_paths(tmp_path)]
 
     def noted(run: Run, report: Any, on_point: Any, prepare: Any, callbacks: Any) -> Any:
-        result = train_run(run, report, on_point, prepare, callbacks)
+        fitted = fit(run, report, on_point, prepare, callbacks)
         resumed_at.extend(callback.resumed_at for callback in callbacks)
-        return result
+        return fitted
 
-    monkeypatch.setattr(engine_task, "train_run", noted)
+    monkeypatch.setattr(engine_task, "fit", noted)
     assert numbers(do_run(Task(RUNS[name], str(tmp_path)))) == numbers(alone)
     if name in ("without a state", "off-policy"):
         assert not left

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sb3_ppo_variants.experiments.engine.records import Record, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.records import Record, version_note, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs, read_runs
@@ -82,6 +82,14 @@ def test_other_versions_are_named(records: list[Record], tmp_path: Path) -> None
     with open_store(storage_url(None, tmp_path / "b"), "study") as store:
         (note,) = import_runs(store, [str(ledger)])
     assert "made with torch 1, here 2" in note
+
+
+def test_what_was_noted_by_hand_beside_the_files_is_read() -> None:
+    (first, *others) = read_runs(str(RESULTS / "table1/million/slices/InvertedPendulum-v5-seed0"))
+    assert first.result is not None
+    assert {"commit": "d795c98", "mujoco": "4.0.0", "python": "3.11.7"}.items() <= first.result.versions.items()
+    assert first.result.versions["processor"] == "AMD EPYC"
+    assert version_note([first, *others]) is None
 
 
 def test_ledgers_and_tables_of_earlier_versions_are_read(tmp_path: Path) -> None:

@@ -100,9 +100,9 @@ def test_unknown_argument_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "argument", "message"),
     [
-        ("kl_penalty_ppo", "clip_range", "That is an argument of ClipPPO; kl_coef and adaptive_kl_target restrain"),
+        ("kl_penalty_ppo", "dual_clip", "That is an argument of ClipPPO; kl_coef and adaptive_kl_target restrain"),
         ("contrib:trpo", "n_epochs", "n_critic_updates is the number of epochs of its critic"),
-        ("sb3:ppo", "kl_coef", "That is an argument of ClipPPO and KLPenaltyPPO. It takes"),
+        ("sb3:ppo", "kl_coef", "That is an argument of ClipPPO, KLPenaltyPPO and ScopicPPO. It takes"),
     ],
 )
 def test_an_argument_of_another_algorithm_is_not_answered_with_a_similar_one(

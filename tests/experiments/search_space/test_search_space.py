@@ -25,6 +25,7 @@ from sb3_ppo_variants.experiments.search_space.dimensions import (
     dimension_from_json,
 )
 from sb3_ppo_variants.experiments.search_space.spaces import (
+    EARLIER_RANGES,
     RANGES,
     SPACES,
     batch_sizes,
@@ -76,7 +77,10 @@ def test_every_algorithm_of_ours_has_a_space_with_its_own_parameters() -> None:
     assert {"clip_range", "clip_range_high"} <= set(SPACES["clip_ppo"])
     assert {"kl_coef", "adaptive_kl_target"} <= set(SPACES["kl_penalty_ppo"])
     assert {"target_kl", "cg_max_steps", "cg_damping", "n_critic_updates"} <= set(SPACES["paper_trpo"])
-    assert RANGES["n_epochs"] == Integer(3, 10)
+    assert all("gamma" in space for space in SPACES.values())
+    for argument, earlier in EARLIER_RANGES.items():
+        assert all(RANGES[argument].contains(end) for end in earlier.extremes())
+        assert 0 < RANGES[argument].place(earlier.extremes()[1]) < 1  # winners lay there
     assert RANGES["kl_coef"].contains(0.3)
     assert RANGES["kl_coef"].contains(10.0)
 

@@ -51,6 +51,24 @@ def test_from_end_to_end_and_again(tmp_path: Path, executor: InProcess) -> None:
     assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "parameters", "settings"),
+    [
+        ("kl_penalty_ppo", ["adaptive_kl_target", "kl_tolerance", "kl_coef"], TINY["settings"]),
+        ("paper_trpo", ["target_kl", "cg_damping", "cg_max_steps"], {"n_steps": 128}),
+    ],
+)
+def test_the_penalty_and_the_constraint_too(
+    algorithm: str, parameters: list[str], settings: dict[str, Any], tmp_path: Path, executor: InProcess
+) -> None:
+    found = sensitivity(
+        algorithm, "CartPole-v1", parameters=parameters, timesteps=128, seeds=1, settings=settings, out=tmp_path
+    )
+    assert not found.failed
+    assert [(p.argument, p.value) for p in found.points] == [(name, v) for name in parameters for v in POINTS[name]]
+    assert len(executor.tasks) == 1 + sum(not p.default for p in found.points)
+
+
 def test_a_failed_point_is_reported(tmp_path: Path, executor: InProcess) -> None:
     tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
     points = {"n_epochs": [2]}
@@ -66,13 +84,17 @@ def test_a_failed_point_is_reported(tmp_path: Path, executor: InProcess) -> None
 def test_grid() -> None:
     found = grid("clip_ppo", {}, None, {})
     assert list(found) == ["clip_range", "n_epochs", "gae_lambda", "vf_coef", "ent_coef"]
-    assert {k: tuple(v) for k, v in found.items()} == dict(POINTS)  # the defaults are among the points
+    assert {k: tuple(v) for k, v in found.items()} == {k: POINTS[k] for k in found}  # the defaults are among the points
     assert found["clip_range"][0] <= 0.05
     assert found["clip_range"][-1] >= 0.5
     assert {1, 3, 10, 20} <= set(found["n_epochs"])
     assert 0 in found["vf_coef"]
     assert 0 in found["ent_coef"]
-    assert "clip_range" not in grid("kl_penalty_ppo", {}, None, {})
+    penalty = grid("kl_penalty_ppo", {}, None, {})
+    assert "clip_range" not in penalty
+    assert list(penalty)[-3:] == ["adaptive_kl_target", "kl_tolerance", "kl_coef"]
+    assert "adaptive_kl_target" not in grid("kl_penalty_ppo", {"adaptive_kl_target": None}, None, {})
+    assert {"target_kl", "cg_damping", "cg_max_steps"} <= set(grid("paper_trpo", {}, None, {}))
     assert grid("clip_ppo", {"clip_range": 0.12}, ["clip_range"], {"clip_range": [0.2, 0.1]}) == {
         "clip_range": [0.1, 0.12, 0.2]
     }
@@ -121,7 +143,7 @@ def test_the_picture_shows_every_panel(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     points = [
         Point("CartPole-v1", argument, value, value == values[1], tuple(rng.normal(300, 50, size=5)), ())
-        for argument, values in POINTS.items()
+        for argument, values in list(POINTS.items())[:5]
         for value in values
     ]
     drawn = matplotlib.image.imread(draw_sensitivity(points, "title", tmp_path / "picture.png"))

@@ -20,6 +20,7 @@ from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Integer, Real
+from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import best_settings
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
@@ -99,6 +100,16 @@ def test_another_plan_is_refused(
     small(tmp_path, trials=1)
     with pytest.raises(ValueError, match=message):
         small(tmp_path, **changes)
+
+
+def test_a_study_begun_with_earlier_ranges_keeps_them(tmp_path: Path, here: None, no_report: None) -> None:
+    earlier = {"clip_range": RANGES["clip_range"], "n_epochs": EARLIER_RANGES["n_epochs"]}
+    small(tmp_path, trials=2, seeds=1, space=earlier, only=[])
+    extended = small(tmp_path, trials=3, seeds=1)
+    assert extended.plan.space == earlier
+    assert len(extended.trials) == 3
+    with pytest.raises(ValueError, match=r"has another plan: space has .*for n_epochs"):
+        small(tmp_path, trials=3, seeds=1, space=earlier | {"n_epochs": Integer(3, 12)}, only=[])
 
 
 def test_a_study_and_a_comparison_do_not_share_a_ledger(tmp_path: Path, here: None, no_report: None) -> None:

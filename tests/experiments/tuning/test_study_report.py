@@ -98,7 +98,7 @@ def test_a_whole_study(tmp_path: Path) -> None:
     assert "documented range 0.1 to 0.2, shaded" in said
     assert "documented range 3 to 10, shaded" in said
     assert "only the default 0.95 is documented, the dashed line" in said
-    assert "Not searched here: vf_coef." in said
+    assert "Not searched here: gamma, vf_coef." in said
     assert "PED-ANOVA (arXiv:2304.10255) on 40 trials" in said
     assert "Pruning was off" in said
     assert "ppo-variants tune --algo clip_ppo" in said

@@ -1,0 +1,168 @@
+"""The verdict of a comparison in one sentence, from the corrected intervals of its tables.
+
+A variant is called better or worse than the reference only if the corrected interval leaves out what no difference is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.reporting.tables import significant
+from sb3_ppo_variants.experiments.stats import estimators
+from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_of_means
+from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE, relative_width
+
+MOST_AMOUNTS = 3  # variants up to which each one's difference is said
+ENOUGH = 10  # runs of each variant to advise where fewer tell nothing apart
+
+
+class _Differences(NamedTuple):
+    """How the variants differ from the reference.
+
+    :param where: The environments, in words
+    :param found: Variant → its difference from the reference; empty if nothing can be compared
+    :param n: Runs of the smallest sample
+    :param level: Confidence level of each interval
+    :param none: What no difference is: 0, or ½ if it is the probability that a run beats one of the reference
+    """
+
+    where: str
+    found: Mapping[str, Estimate] = {}
+    n: int = 0
+    level: float = CONFIDENCE
+    none: float = 0.0
+
+    def of(self, sign: int) -> list[str]:
+        """The variants that are better (1) or worse (−1) than the reference, those farthest from it first."""
+        far = {
+            name: (interval.low - self.none if sign > 0 else self.none - interval.high)
+            for name, (_, interval) in self.found.items()
+            if interval is not None
+        }
+        return sorted((name for name in far if far[name] > 0), key=lambda name: -far[name])
+
+
+def verdict(results: Results) -> str:
+    """Which variants are better or worse than the reference, in one sentence.
+
+    :param results: The comparison
+    """
+    reference, differences = results.labels[results.reference], _differences(results)
+    better, worse = differences.of(1), differences.of(-1)
+    rest = [results.labels[name] for name in differences.found if name not in (*better, *worse)]
+    if len(results.variants) == 1:
+        said = f"There is only {reference}, and nothing to compare it with"
+    elif not differences.found:
+        said = f"{differences.where} nothing can be compared, for want of finished runs"
+    elif not better and not worse:
+        said = f"{differences.where} {_nothing(results, differences, rest)}"
+    else:
+        groups = [_group(results, differences, better, "better"), _group(results, differences, worse, "worse")]
+        if rest:
+            groups.append(f"the seeds do not tell {_listed(rest)} apart from it")
+        said = f"{differences.where} {'; '.join(filter(None, groups))} ({_certainty(results, differences)})"
+    return "; ".join([said, *_not_counted(results, differences)]) + "."
+
+
+# ---- Numbers ----
+
+
+def _differences(results: Results) -> _Differences:
+    """The differences in the table that decides: of the only environment, or over all environments."""
+    samples: dict[str, Sequence[ArrayLike]]
+    estimate: Callable[[estimators.Pairs, float], Estimate]
+    if len(results.environments) == 1:
+        (environment,) = results.environments
+        samples = {v: [scores] for v in results.variants if (scores := results.scores(v, environment))}
+        where, estimate, none = f"On {environment}", _difference_of_returns, 0.0
+    elif results.scales:
+        samples = {v: results.samples(v) for v in results.scored}
+        scale = results.scales[0]
+        where = f"Over {len(scale.ends)} environments, in mean score ({scale.title}),"
+        estimate, none = difference_of_means, 0.0
+    else:
+        complete = results.complete if len(results.complete) > 1 else []
+        samples = {v: [results.scores(v, e) for e in complete] for v in results.variants if complete}
+        where, estimate, none = f"Over {len(complete) or len(results.environments)} environments", _improvement, 0.5
+    if results.reference not in samples:
+        return _Differences(where)
+    theirs = samples.pop(results.reference)
+    found = {v: estimate(list(zip(own, theirs, strict=True)), results.level) for v, own in samples.items()}
+    n = min(np.size(sample) for own in (theirs, *samples.values()) for sample in own)
+    return _Differences(where, found, n, results.level, none)
+
+
+def _difference_of_returns(pairs: estimators.Pairs, level: float) -> Estimate:
+    return Estimate(estimators.mean_difference(pairs), estimators.difference_interval(pairs, level))
+
+
+def _improvement(pairs: estimators.Pairs, level: float) -> Estimate:
+    return Estimate(estimators.mean_improvement(pairs), estimators.improvement_interval(pairs, level))
+
+
+# ---- Words ----
+
+
+def _group(results: Results, differences: _Differences, names: Sequence[str], word: str) -> str | None:
+    """That some variants are better or worse, and by how much if they are not too many; ``None`` without variants."""
+    if not names:
+        return None
+    one, reference = len(names) == 1, results.labels[results.reference]
+    said = f"{_listed(results.labels[name] for name in names)} {'is' if one else 'are'} {word} than {reference}"
+    if len(names) > MOST_AMOUNTS:
+        return said
+    if differences.none:
+        amounts = _listed(_amount(differences.found[name], 1) for name in names)
+        return f"{said}, whose runs {'it beats' if one else 'they beat'} with probability {amounts}"
+    amounts = _listed(_amount(differences.found[name], 1 if word == "better" else -1) for name in names)
+    return f"{said} by {amounts}"
+
+
+def _amount(found: Estimate, sign: int) -> str:
+    assert found.interval is not None
+    low, high = sorted(sign * end for end in found.interval)
+    return f"{significant(sign * found.value)} ({significant(low)} to {significant(high)})"
+
+
+def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:
+    """That nothing is told apart, which differences would have been, and what more seeds would change."""
+    said = f"the seeds do not tell {_listed(names)} apart from {results.labels[results.reference]}"
+    half_widths = [(i.high - i.low) / 2 for _, i in differences.found.values() if i is not None]
+    if not half_widths:
+        return f"{said}: one run does not show how much runs differ, so give more --seeds"
+    if not differences.none and min(half_widths) > 0:
+        said += f": only a difference of more than about {significant(min(half_widths))} would have shown"
+    n, more = differences.n, ENOUGH if differences.n < ENOUGH else 4 * differences.n
+    if n > 1 and min(half_widths) > 0:
+        narrower = relative_width(n, more, differences.level)
+        said += f"; with --seeds {more}, intervals are about {narrower:.2g} times as wide"
+    return f"{said} ({_certainty(results, differences)})"
+
+
+def _certainty(results: Results, differences: _Differences) -> str:
+    few = ", few" if differences.n < estimators.FEW else ""
+    comparisons = len(results.variants) - 1
+    corrected = f", corrected for {comparisons} comparisons" if comparisons > 1 else ""
+    return f"n = {differences.n}{few}; 95 %{corrected}"
+
+
+def _not_counted(results: Results, differences: _Differences) -> list[str]:
+    """What the verdict does not rest on: variants without a score, and runs that failed or are not done."""
+    total, states = len(results.records), [record.state for record in results.records]
+    without = [v for v in results.variants if v not in differences.found and v != results.reference]
+    said = []
+    if differences.found and without:
+        said.append(f"{_listed(results.labels[v] for v in without)} cannot be compared, for want of finished runs")
+    if failed := states.count("failed"):
+        said.append(f"{failed} of {total} runs failed and are not counted")
+    if missing := states.count("missing"):
+        said.append(f"{missing} of {total} runs are not done yet")
+    return said
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,46 @@
+"""The surrogate of Discovered Policy Optimisation: r·A minus a drift that was found by meta-learning."""
+
+from dataclasses import dataclass
+
+from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
+
+
+@dataclass(frozen=True)
+class DiscoveredSurrogate:
+    """
+    r·A − relu(u − α·tanh(u/α)) with u = (r − 1)·A for A ≥ 0, and
+    r·A − relu(v − β·tanh(v/β)) with v = A·log r for A < 0.
+
+    The drift is 0 where the ratio has moved against the advantage, and near r = 1 it is of third order. For A ≥ 0 the
+    value stays below A + α. For A < 0 the slope A·(r − tanh²(v/β)) changes its sign at some r < 1, below which the
+    ratio is pulled back up. Unlike a clip, the drift depends on the size of A, and so on how advantages are normalised.
+    Source: Lu et al. 2022, arXiv:2210.05639, which has α = 2 and β = 0.6.
+
+    :param drift_alpha: α > 0
+    :param drift_beta: β > 0
+    """
+
+    drift_alpha: float
+    drift_beta: float
+
+    band = None
+
+    def value(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        xp = namespace_of(log_ratio)
+        ratio = xp.exp(log_ratio)
+        up, down = (ratio - 1) * advantage, log_ratio * advantage
+        drift_up = up - self.drift_alpha * xp.tanh(up / self.drift_alpha)
+        drift_down = down - self.drift_beta * xp.tanh(down / self.drift_beta)
+        return ratio * advantage - xp.clip(xp.where(advantage < 0, drift_down, drift_up), 0, None)
+
+    def slope(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
+        xp = namespace_of(log_ratio)
+        ratio = xp.exp(log_ratio)
+        unclipped = ratio * advantage
+        # d/dx (x − a·tanh(x/a)) = tanh²(x/a), and du/dlog r = r·A, dv/dlog r = A.
+        up = unclipped * xp.tanh((ratio - 1) * advantage / self.drift_alpha) ** 2
+        down = advantage * xp.tanh(log_ratio * advantage / self.drift_beta) ** 2
+        drifting = log_ratio * advantage > 0
+        return unclipped - drifting * xp.where(advantage < 0, down, up)
