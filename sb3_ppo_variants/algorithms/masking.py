@@ -84,7 +84,7 @@ class MaskingChoice(OnPolicyAlgorithm):
         if not keeps_masks(self.rollout_buffer):
             raise ValueError(
                 f"use_masking=True needs a rollout buffer that keeps the masks, and "
-                f"{type(self.rollout_buffer).__name__} does not: derive it from {known.__module__}.{known.__name__}, or "
+                f"{type(self.rollout_buffer).__name__} does not: derive it from {known.__module__}.{known.__name__} or "
                 "pass rollout_buffer_class=None."
             )
 

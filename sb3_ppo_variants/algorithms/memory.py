@@ -57,7 +57,7 @@ class MemoryChoice(OnPolicyAlgorithm):
         made: Any = self.rollout_buffer_class or known
         if isinstance(made, type) and not issubclass(made, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer):
             raise ValueError(
-                f"A policy with memory needs a rollout buffer that keeps its states, and {made.__name__} does not: derive "
+                f"A policy with memory needs a rollout buffer that keeps its states; {made.__name__} does not: derive "
                 f"it from {known.__module__}.{known.__name__}, or pass rollout_buffer_class=None."
             )
         lstm: Any = self.policy.lstm_actor
