@@ -36,6 +36,7 @@ class Snapshot(NamedTuple):
     :param callbacks: States of all callbacks
     :param logs: State of the logger
     :param random: Random states of this process
+    :param lstm_states: What a recurrent policy remembers of the environments; ``None``: it has no memory
     """
 
     tensors: bytes
@@ -47,6 +48,7 @@ class Snapshot(NamedTuple):
     callbacks: list[CallbackState]
     logs: LogState
     random: RandomStates
+    lstm_states: Any = None
 
 
 def take_snapshot(
@@ -72,6 +74,7 @@ def take_snapshot(
         callbacks=capture_callbacks(callback),
         logs=capture_logs(model.logger, iterations),
         random=capture_random_states(),
+        lstm_states=getattr(model, "_last_lstm_states", None),
     )
     return dumps(snapshot)
 
@@ -92,6 +95,10 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
     model.policy.set_training_mode(snapshot.training_mode)
     for name, matrix in snapshot.noise.items():
         setattr(model.policy.action_dist, name, matrix.to(model.device))
+    if snapshot.lstm_states is not None:
+        states: Any = snapshot.lstm_states
+        on_device = (tuple(part.to(model.device) for part in of) for of in states)
+        model._last_lstm_states = type(states)(*on_device)  # type: ignore[attr-defined]
     env: Any = model.get_env()
     faults = restore_environments(env, snapshot.environments)
     if faults:

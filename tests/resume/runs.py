@@ -28,7 +28,7 @@ needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reas
 
 def model(algorithm: type[BaseAlgorithm], env: VecEnv, **settings: Any) -> BaseAlgorithm:
     settings = {"seed": 1, "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
-    return algorithm("MlpPolicy", env, n_steps=N_STEPS, **settings)  # type: ignore[arg-type]
+    return algorithm(settings.pop("policy", "MlpPolicy"), env, n_steps=N_STEPS, **settings)  # type: ignore[arg-type]
 
 
 def envs(environment: Any, n_envs: int = 2, **kwargs: Any) -> VecEnv:

@@ -38,6 +38,18 @@ def test_algorithms(algorithm: str, backend: str, environment: str, tmp_path: Pa
         assert ended["kl_coef"] != 1.0  # it has adapted, so there was something to keep
 
 
+@pytest.mark.parametrize("sequence_length", [None, 8])
+@pytest.mark.parametrize("algorithm", ["ClipPPO", "TRPO"])
+def test_memory(algorithm: str, sequence_length: int | None, tmp_path: Path) -> None:
+    memory = {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 8}, "sequence_length": sequence_length}
+    assert_resumes_exactly(partial(ALGORITHMS[algorithm], **memory), partial(envs, "Pendulum-v1"), tmp_path)
+
+
+def test_memory_and_masks(tmp_path: Path) -> None:
+    memory = {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 8}, "use_masking": True}
+    assert_resumes_exactly(partial(ALGORITHMS["KLPenaltyPPO"], **memory), partial(envs, MaskedWalk), tmp_path)
+
+
 def test_gsde(tmp_path: Path) -> None:
     make_model = partial(ALGORITHMS["ClipPPO"], use_sde=True)
     assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)
