@@ -202,8 +202,9 @@ def compare(
 
     :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
     :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, spo, rollback_ppo,
-        discovered_ppo, scopic_ppo, sb3:a2c, contrib:trpo, contrib:maskable_ppo, or package.module:Class; NAME=ALGO
-        names a variant; repeatable (default: the first six). With --preset: variants of the preset
+        discovered_ppo, scopic_ppo, sb3:a2c, contrib:trpo, contrib:maskable_ppo, contrib:recurrent_ppo, or
+        package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). With --preset: variants
+        of the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param timeout: Seconds after which a run fails, for environments that may hang
@@ -515,8 +516,8 @@ def speed(
 
     :param n_envs: Environments stepped together; repeatable
     :param width: Units of each hidden layer; repeatable
-    :param peers: sb3, contrib or sbx (default: those installed); for an environment with action masks also
-        contrib:maskable_ppo; repeatable
+    :param peers: sb3, contrib or sbx (default: those installed); also contrib:recurrent_ppo and, for an
+        environment with action masks, contrib:maskable_ppo; repeatable
     :param rounds: Measured interleaved rounds, after one warm-up round
     :param json_file: File for the numbers of every round
     """

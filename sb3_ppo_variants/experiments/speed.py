@@ -47,14 +47,23 @@ OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo, masks": ("clip_ppo", {"use_masking": True}),
     "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
 }
+#: The same with memory, measured beside sb3-contrib's RecurrentPPO: with its minibatches, and in sequences of 16 rows.
+RECURRENT_PPO = "contrib:recurrent_ppo"
+OURS_WITH_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
+    "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy"}),
+    "clip_ppo, memory, sequence_length=16": ("clip_ppo", {"policy": "MlpLstmPolicy", "sequence_length": 16}),
+}
 #: Library, or a peer that only some environments suit → its module, its algorithm, and ours that are compared with it.
 MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx", MASKABLE_PPO: "sb3_contrib"}
+MODULES[RECURRENT_PPO] = "sb3_contrib"
 PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO", MASKABLE_PPO: MASKABLE_PPO}
+PEER_OF[RECURRENT_PPO] = RECURRENT_PPO
 COMPARED_WITH = {
     "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"),
     "contrib": ("paper_trpo",),
     "sbx": ("clip_ppo",),
     MASKABLE_PPO: tuple(OURS_WITH_MASKS),
+    RECURRENT_PPO: tuple(OURS_WITH_MEMORY),
 }
 
 
@@ -113,13 +122,14 @@ class _TimedModel:
     """A model that is trained one iteration at a time, with stopwatches on its parts."""
 
     def __init__(self, name: str, environment: str, n_envs: int, width: int):
-        algorithm, settings = (OURS | OURS_WITH_MASKS).get(name, (name, {}))
+        algorithm, given = (OURS | OURS_WITH_MASKS | OURS_WITH_MEMORY).get(name, (name, {}))
+        settings = dict(given)
         self._callback = _OwnCallback() if name == OWN_CALLBACK else None
         env = make_environment(environment, n_envs, seed=0)
         self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
         make: Callable[..., Any] = algorithm_class(algorithm)
         self.model: OnPolicyAlgorithm = make(
-            policy_name(env.observation_space),
+            settings.pop("policy", policy_name(env.observation_space, algorithm_class(algorithm))),
             env,
             seed=0,
             device="cpu",
@@ -192,13 +202,15 @@ def measure(
     :param environment: Gymnasium id
     :param n_envs: Environments stepped together
     :param width: Units of each of the two hidden layers
-    :param peers: Libraries to compare with: ``"sb3"``, ``"contrib"``, ``"sbx"``; in an environment with action masks
-        also ``"contrib:maskable_ppo"``
+    :param peers: Libraries to compare with: ``"sb3"``, ``"contrib"``, ``"sbx"``; ``"contrib:recurrent_ppo"``, and
+        in an environment with action masks ``"contrib:maskable_ppo"``
     :param rounds: Rounds that count, ≥ 1
     :param tick: Called after each round, including the warm-up
     :return: The measurement
     """
-    names = [*OURS, *(OURS_WITH_MASKS if MASKABLE_PPO in peers else ()), *(PEER_OF[library] for library in peers)]
+    asked = {MASKABLE_PPO: OURS_WITH_MASKS, RECURRENT_PPO: OURS_WITH_MEMORY}
+    ours = [*OURS, *(name for peer, names in asked.items() if peer in peers for name in names)]
+    names = [*ours, *(PEER_OF[library] for library in peers)]
     models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
@@ -235,8 +247,8 @@ def _totals(split: Split) -> np.ndarray:
 
 
 def installed_peers() -> list[str]:
-    """The peer libraries that are installed, without the peer that needs action masks."""
-    return [library for library in MODULES if _is_installed(library) and library != MASKABLE_PPO]
+    """The peer libraries that are installed, without those of sb3-contrib that are only measured on request."""
+    return [library for library in MODULES if _is_installed(library) and ":" not in library]
 
 
 def _is_installed(library: str) -> bool:

@@ -33,6 +33,7 @@ PEERS = {
     "sb3:a2c": "stable_baselines3:A2C",
     "contrib:trpo": "sb3_contrib:TRPO",
     "contrib:maskable_ppo": "sb3_contrib:MaskablePPO",
+    "contrib:recurrent_ppo": "sb3_contrib:RecurrentPPO",
 }
 KNOWN = OURS | PEERS
 REFERENCE = "sb3:ppo"
@@ -51,6 +52,7 @@ ELSEWHERE = {
     "policygradient": ("reinforce",),
     "trpo": ("paper_trpo", "contrib:trpo"),
     "ppomask": ("clip_ppo", "contrib:maskable_ppo"),
+    "ppolstm": ("clip_ppo", "contrib:recurrent_ppo"),
     "pporb": ("rollback_ppo",),
     "p3o": ("scopic_ppo",),
 }

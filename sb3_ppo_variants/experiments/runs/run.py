@@ -258,15 +258,18 @@ class Recorder(BaseCallback):
         return CurvePoint(self.num_timesteps, seconds, mean_return, float(np.mean([e["l"] for e in episodes])))
 
 
-def policy_name(space: spaces.Space) -> str:
-    """Name of SB3's policy for an observation space.
+def policy_name(space: spaces.Space, algorithm: type[BaseAlgorithm] | None = None) -> str:
+    """Name of the policy for an observation space.
 
     :param space: The environment's observation space
-    :return: ``"MultiInputPolicy"``, ``"CnnPolicy"`` or ``"MlpPolicy"``
+    :param algorithm: The algorithm; one that has only policies with memory gets such a one
+    :return: ``"MultiInputPolicy"``, ``"CnnPolicy"`` or ``"MlpPolicy"``, or ``"MultiInputLstmPolicy"``, …
     """
-    if isinstance(space, spaces.Dict):
-        return "MultiInputPolicy"
-    return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+    is_dict = isinstance(space, spaces.Dict)
+    kind = "MultiInput" if is_dict else "Cnn" if is_image_space(space) else "Mlp"
+    aliases = {} if algorithm is None else algorithm.policy_aliases
+    has_memory = f"{kind}LstmPolicy" in aliases and f"{kind}Policy" not in aliases
+    return f"{kind}LstmPolicy" if has_memory else f"{kind}Policy"
 
 
 def is_masked(run: Run) -> bool:
@@ -291,7 +294,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     :raises UnfitError: if the algorithm does not support the environment's spaces
     """
     settings = with_classes(run.settings)
-    policy = settings.pop("policy", None) or policy_name(env.observation_space)
+    policy = settings.pop("policy", None) or policy_name(env.observation_space, algorithm_class(run.algorithm))
     if "stats_window_size" in all_parameters(run.algorithm):
         settings["stats_window_size"] = SCORE_EPISODES
     make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)

@@ -1,0 +1,98 @@
+"""
+Environments that cannot be solved from one observation, to compare memory with frame stacking.
+
+Importing this module registers them with Gymnasium: ``sb3_ppo_variants/CartPoleNoVel-v1`` and
+``sb3_ppo_variants/PendulumNoVel-v1``, rl_zoo3's environments of these names, whose observations have zeros in the place
+of velocities; the same with the last four observations stacked, ``…NoVelStack-v1``; and ``sb3_ppo_variants/Recall-v0``.
+"""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation, FrameStackObservation, TransformObservation
+
+#: Environment → where its observations have velocities.
+VELOCITIES = {"CartPole-v1": [1, 3], "Pendulum-v1": [2]}
+FRAMES = 4
+
+
+def without_velocities(environment: str, **kwargs: Any) -> gymnasium.Env:
+    """
+    :param environment: A key of ``VELOCITIES``
+    :param kwargs: Arguments of the environment
+    :return: the environment, with zeros in the place of velocities
+    """
+    env = gymnasium.make(environment, **kwargs)
+    keeps: Any = np.ones(env.observation_space.shape or (), np.float32)
+    keeps[VELOCITIES[environment]] = 0
+    return TransformObservation(env, lambda observation: observation * keeps, env.observation_space)
+
+
+def stacked_without_velocities(environment: str, **kwargs: Any) -> gymnasium.Env:
+    """
+    :param environment: A key of ``VELOCITIES``
+    :param kwargs: Arguments of the environment
+    :return: the environment whose observations are the last four without velocities, zeros before the first
+    """
+    env = without_velocities(environment, **kwargs)
+    return FlattenObservation(FrameStackObservation(env, FRAMES, padding_type="zero"))
+
+
+class Recall(gymnasium.Env[np.ndarray, np.int64]):
+    """
+    Name at the end what was shown at the beginning: 1 for the right answer, 0 for another.
+
+    Observation: the cue, one of n, one-hot in the first step and zeros afterwards; and 1 in the last step, where the
+    action is the answer. Actions before it do nothing. Without memory the best mean return is 1/n.
+
+    :param n_cues: n ≥ 2
+    :param delay: Steps between cue and answer, ≥ 1
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}  # type: ignore[misc]
+
+    def __init__(self, n_cues: int = 4, delay: int = 10, render_mode: str | None = None):
+        self.render_mode = render_mode
+        self.n_cues, self.delay = n_cues, delay
+        self.action_space = spaces.Discrete(n_cues)
+        self.observation_space = spaces.Box(0.0, 1.0, (n_cues + 1,), np.float32)
+        self._cue, self._steps = 0, 0
+
+    def _observation(self) -> np.ndarray:
+        observation = np.zeros(self.n_cues + 1, np.float32)
+        if self._steps == 0:
+            observation[self._cue] = 1
+        observation[-1] = self._steps == self.delay
+        return observation
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Show another cue."""
+        super().reset(seed=seed, options=options)
+        self._cue, self._steps = int(self.np_random.integers(self.n_cues)), 0
+        return self._observation(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """
+        :param action: In the last step, the answer
+        """
+        is_over = self._steps == self.delay
+        reward = float(is_over and int(action) == self._cue)
+        self._steps += 1
+        return self._observation(), reward, is_over, False, {}
+
+    def render(self) -> np.ndarray:
+        """The observation as a row of squares; RGB."""
+        shades = (255 * (1 - self._observation())).astype(np.uint8)
+        return np.repeat(np.kron(shades[None], np.ones((40, 40), np.uint8))[..., None], 3, axis=-1)
+
+
+for _environment in VELOCITIES:
+    _name, _version = _environment.split("-")
+    _kwargs = {"environment": _environment}
+    gymnasium.register(f"sb3_ppo_variants/{_name}NoVel-{_version}", f"{__name__}:without_velocities", kwargs=_kwargs)
+    gymnasium.register(
+        f"sb3_ppo_variants/{_name}NoVelStack-{_version}", f"{__name__}:stacked_without_velocities", kwargs=_kwargs
+    )
+gymnasium.register("sb3_ppo_variants/Recall-v0", f"{__name__}:Recall")
