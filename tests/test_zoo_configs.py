@@ -22,6 +22,7 @@ CLASSIC = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous
 BOX2D = ["LunarLander-v3", "LunarLanderContinuous-v3", "BipedalWalker-v3"]
 PAPER = ["HalfCheetah", "Hopper", "InvertedDoublePendulum", "InvertedPendulum", "Reacher", "Swimmer", "Walker2d"]
 MUJOCO = [f"{name}-v5" for name in (*PAPER, "Ant", "Humanoid")]
+MEMORY = ["sb3_ppo_variants/CartPoleNoVel-v1", "sb3_ppo_variants/PendulumNoVel-v1"]
 MASKED = ["sb3_ppo_variants/Maze-v0", "sb3_ppo_variants/Packing-v0"]
 # What rl_zoo3 reads itself, beside the constructor's arguments.
 OF_THE_ZOO = {"n_timesteps", "policy", "n_envs", "normalize", "env_wrapper", "frame_stack"}
@@ -55,7 +56,7 @@ def test_the_files_are_found(tmp_path: Path) -> None:
 
 @every_algorithm
 def test_every_environment_has_one_entry(algorithm: str) -> None:
-    assert list(entries(algorithm)) == ["default", *CLASSIC, *BOX2D, *MUJOCO, *MASKED, "atari"]
+    assert list(entries(algorithm)) == ["default", *CLASSIC, *BOX2D, *MUJOCO, *MASKED, *MEMORY, "atari"]
     keys = re.findall(r"^(\S+):", text(algorithm), re.MULTILINE)
     assert len(keys) == len(set(keys))  # YAML takes the last of two and says nothing
 
