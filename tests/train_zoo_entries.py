@@ -65,8 +65,9 @@ def train(algorithm: str, entry: str, settings: dict) -> dict:
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         zoo.run("train", [*arguments, *configuration, "--verbose", "0", "--seed", "1", "-params", *small])
-    folder = Path(entry) / algorithm / f"{environment}_1"
-    model = algorithm_class(algorithm).load(folder / f"{environment}.zip", device="cpu")
+    name = environment.replace("/", "-")  # as rl_zoo3 does
+    folder = Path(entry) / algorithm / f"{name}_1"
+    model = algorithm_class(algorithm).load(folder / f"{name}.zip", device="cpu")
     names = [name for name in settings if name in takes and name not in (*SMALL, "policy")]
     return {
         "algorithm": algorithm,
@@ -74,7 +75,7 @@ def train(algorithm: str, entry: str, settings: dict) -> dict:
         "timesteps": model.num_timesteps,
         "policy": type(model.policy).__name__,
         "observations": list(model.observation_space.shape),
-        "normalized": (folder / environment / "vecnormalize.pkl").is_file(),
+        "normalized": (folder / name / "vecnormalize.pkl").is_file(),
         "settings": {name: value(getattr(model, name)) for name in names},
     }
 
