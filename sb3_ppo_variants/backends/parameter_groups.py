@@ -1,6 +1,7 @@
 """Which parameters only the critic depends on, and giving them a learning rate of their own."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch as th
@@ -19,6 +20,14 @@ def parameters_behind(output: th.Tensor, parameters: Iterable[th.nn.Parameter]) 
     candidates = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = th.autograd.grad(output, candidates, allow_unused=True, retain_graph=True)
     return [p for p, gradient in zip(candidates, gradients, strict=True) if gradient is not None]
+
+
+def without_cudnn() -> AbstractContextManager[Any]:
+    """
+    :return: while it lasts, recurrent layers are torch's own: cuDNN's have no gradient in evaluation mode, and never a
+        second one
+    """
+    return th.backends.cudnn.flags(enabled=False)
 
 
 def _blank_observation(policy: ActorCriticPolicy) -> th.Tensor | dict[str, th.Tensor]:
@@ -49,7 +58,7 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     was_training = policy.training
     policy.set_training_mode(False)
     observation = _blank_observation(policy)
-    with th.enable_grad():
+    with th.enable_grad(), without_cudnn():
         actor = parameters_behind(_log_prob_of_mode(policy, observation), policy.parameters())
         values = policy.predict_values(observation, **_blank_states(policy))
         critic = parameters_behind(values.sum(), policy.parameters())

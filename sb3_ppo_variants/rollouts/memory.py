@@ -25,6 +25,8 @@ class Memory:
         hidden_pi, cell_pi, hidden_vf, cell_vf = zeros
         #: Before the next step: hidden and cell states of actor and critic, each of shape (layers, E, units).
         self.states = RNNStates((hidden_pi, cell_pi), (hidden_vf, cell_vf))
+        #: After the step under way, which becomes ``states`` once it is stored.
+        self.after = self.states
 
 
 class RecurrentActor(PolicyActor):
@@ -53,7 +55,7 @@ class RecurrentActor(PolicyActor):
             actions, values, log_probs, after = self.policy(
                 obs_tensor, self.memory.states, starts, **if_masked(action_masks)
             )
-        self._after: RNNStates = after
+        self.memory.after = after
         return Acted(on_host(actions), obs_tensor, values, log_probs, action_masks, after)
 
     def _flags(self, episode_starts: Any) -> th.Tensor:
@@ -72,15 +74,16 @@ class RecurrentActor(PolicyActor):
             actions = actions.reshape(-1, 1)
         row: Any = (observations, actions, rewards, episode_starts, acted.values, acted.log_probs)
         buffer.add(*row, lstm_states=self.memory.states, **if_masked(acted.action_masks))
-        self.memory.states = self._after
+        self.memory.states = self.memory.after
 
     def value(self, observation: Observations, env_index: int) -> Any:
         # The critic's states after the step; the observation does not begin an episode.
-        states = tuple(part[:, env_index : env_index + 1].contiguous() for part in self._after.vf)
+        states = tuple(part[:, env_index : env_index + 1].contiguous() for part in self.memory.after.vf)
         policy: Any = self.policy
         return policy.predict_values(policy.obs_to_tensor(observation)[0], states, self._flags([False]))[0]
 
     def values(self, new_obs: Observations, dones: np.ndarray) -> th.Tensor:
         policy: Any = self.policy
-        found: th.Tensor = policy.predict_values(as_tensor(new_obs, self.device), self._after.vf, self._flags(dones))
+        observations, states = as_tensor(new_obs, self.device), self.memory.after.vf
+        found: th.Tensor = policy.predict_values(observations, states, self._flags(dones))
         return found

@@ -58,9 +58,15 @@ def minibatches(
     :param kept: which rows of the flattened rollout take part, shape (N,); ``None``: all
     :param sequence_length: L, of a policy with memory; ``None``: sb3-contrib's minibatches
     :return: the epoch's minibatches
-    :raises ValueError: if rows are to be left out, or L is given, and the buffer hides which it draws
+    :raises ValueError: if rows are to be left out and the buffer hides which it draws, or L is given and it draws
+        itself
     """
     if not draws_as_sb3(buffer):
+        if sequence_length is not None:
+            raise ValueError(
+                f"sequence_length={sequence_length} with a {type(buffer).__name__}, which draws minibatches itself: "
+                "pass sequence_length=None, or rollout_buffer_class=None."
+            )
         yield from _drawn_by(buffer, batch_size, kept)
         return
     flatten(buffer)
@@ -102,7 +108,8 @@ def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | Non
     One epoch in pieces of equal length: the rollout is cut at ends of episodes and every L rows, the pieces are put in
     a random order (one permutation from numpy's global generator), and a minibatch is as many as hold B rows.
 
-    Pieces are never divided, so a minibatch may have up to L − 1 rows more or fewer than B; there are ⌈N/B⌉ of them.
+    Pieces are never divided, so a minibatch may have up to L − 1 rows more or fewer than B, and the last one may be
+    missing, its rows in the one before.
 
     :param buffer: A flattened buffer that keeps states
     :param batch_size: B; ``None``: all rows in one
@@ -264,6 +271,10 @@ def _drawn_by(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | 
         yield Minibatch(rows, numbers)
 
 
+def _n_rows(samples: Any) -> int:
+    return int(samples.mask.sum()) if hasattr(samples, "lstm_states") else len(samples.advantages)
+
+
 def _noting_numbers(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[tuple[Any, np.ndarray | None]]:
     """
     What is kept per row (the old distribution's parameters, which episodes ended) has to be found again for a
@@ -285,7 +296,8 @@ def _noting_numbers(buffer: RolloutBuffer, batch_size: int | None) -> Iterator[t
     try:
         for samples in buffer.get(batch_size):
             numbers = drawn[0] if len(drawn) == 1 else None
-            if not (isinstance(numbers, np.ndarray) and numbers.shape == (len(samples.advantages),)):
+            n_rows = _n_rows(samples)
+            if not (isinstance(numbers, np.ndarray) and numbers.shape == (n_rows,)):
                 numbers = None
             yield samples, numbers
             # After the yield: while a minibatch is in use, others may ask the buffer for rows too.

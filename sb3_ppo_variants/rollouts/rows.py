@@ -48,7 +48,7 @@ class Rows:
 
     def select(self, which: Any) -> "Rows":
         """
-        :param which: row numbers, or a slice; not for rows with memory, which belong together
+        :param which: row numbers, or a slice; with memory, row numbers of which no sequence lacks one before another
         :return: these rows: a copy for numbers, a view for a slice
         """
         return Rows(*(_select(field, which) for field in vars(self).values()))
@@ -93,6 +93,8 @@ def _select(field: Any, which: Any) -> Any:
         return {key: array[which] for key, array in field.items()}
     if isinstance(field, tuple):
         return tuple(_select(array, which) for array in field)
+    if isinstance(field, Sequences):
+        return replace(field, episode_starts=field.episode_starts[which], positions=field.positions[which])
     if isinstance(field, np.ndarray) and isinstance(which, np.ndarray):
         return field.take(which, 0)  # half the time of indexing
     return field[which]

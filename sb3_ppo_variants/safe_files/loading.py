@@ -80,7 +80,7 @@ def load_safe(
             check_for_correct_spaces(env, state["observation_space"], state["action_space"])
             state["n_envs"] = env.num_envs
         if "n_steps" not in given:
-            check_rollout_size(state, MAX_ROLLOUT, MAX_MASKS)
+            check_rollout_size(state, weights, MAX_ROLLOUT, MAX_MASKS)
         # From here on as SB3's load.
         model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
         vars(model).update(state)

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch.overrides import TorchFunctionMode
 
 from sb3_ppo_variants.rollouts.masking import mask_sizes
-from sb3_ppo_variants.safe_files.schema import SafeFileError
+from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping
 
 
 def check_fits(policy_class: type, arguments: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:
@@ -20,9 +20,13 @@ def check_fits(policy_class: type, arguments: dict[str, Any], tensors: dict[str,
     :param tensors: The file's tensors, by their names in the policy
     :raises SafeFileError: names, shapes or types differ, or no such policy can be made
     """
-    widths = _n_numbers(arguments.get("net_arch"))
-    if widths > len(tensors):
-        raise SafeFileError(f"net_arch names {widths} layers, more than the file has tensors ({len(tensors)}).")
+    for name, n_layers in (
+        ("net_arch", _n_numbers(arguments.get("net_arch"))),
+        ("n_lstm_layers", arguments.get("n_lstm_layers", 1)),
+    ):
+        if not isinstance(n_layers, int) or n_layers > len(tensors):
+            raise SafeFileError(f"{name} names {n_layers!r} layers, more than the file has tensors ({len(tensors)}).")
+    mapping(arguments.get("lstm_kwargs") or {}, "lstm_kwargs", optional=("bias", "dropout"))
     try:
         with th.device("meta"), _KeepingThere():
             expected = policy_class(lr_schedule=lambda _: 1e-3, **arguments).state_dict()
@@ -60,15 +64,18 @@ class _KeepingThere(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_rollout_size(state: dict[str, Any], at_most: int, masks_at_most: int) -> None:
+def check_rollout_size(state: dict[str, Any], tensors: dict[str, th.Tensor], at_most: int, masks_at_most: int) -> None:
     """
     :param state: A model's attributes
+    :param tensors: Its policy's, by name
     :param at_most: Limit in bytes
     :param masks_at_most: Limit of its action masks, in bytes
     :raises SafeFileError: its rollout buffer, or the masks in it, would be larger
     """
     n_steps, n_envs = state["n_steps"], state["n_envs"]
-    row = _row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24
+    n_units = sum(sum(tensors[name].shape[1:]) for name in tensors if name.startswith("lstm_actor.weight_hh_l"))
+    # Hidden and cell states of actor and critic, in float32.
+    row = _row_bytes(state["observation_space"]) + _row_bytes(state["action_space"]) + 24 + 16 * n_units
     mask = 4 * sum(mask_sizes(state["action_space"]) or []) * state["use_masking"]
     for what, row_bytes, limit in (("a rollout buffer", row, at_most), ("action masks", mask, masks_at_most)):
         n_bytes = n_steps * n_envs * row_bytes

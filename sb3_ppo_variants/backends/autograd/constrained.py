@@ -1,5 +1,7 @@
 """The constrained step by automatic differentiation, for every SB3 policy."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -9,10 +11,11 @@ from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergen
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
-from sb3_ppo_variants.backends.parameter_groups import parameters_behind
+from sb3_ppo_variants.backends.parameter_groups import parameters_behind, without_cudnn
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
+from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawn_rows
 
 
@@ -53,7 +56,7 @@ class AutogradConstrainedUpdate:
 
     def evaluate(self) -> PolicyEvaluation:
         """The policy's numbers at its present parameters, with their autograd history."""
-        distribution = distribution_at(self.policy, self.rows)
+        distribution = self._distribution_at(self.rows)
         log_prob = distribution.log_prob(self.actions)
         log_ratio = log_prob - self.rows.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
@@ -67,7 +70,7 @@ class AutogradConstrainedUpdate:
         constraint = self.before.constraint
         if sub_sampling_factor > 1:
             which, thinned = self.rows.every(sub_sampling_factor)
-            distribution = distribution_at(self.policy, thinned)
+            distribution = self._distribution_at(thinned)
             log_ratio = distribution.log_prob(self.actions[which]) - thinned.old_log_prob
             old = tuple(parameter[which] for parameter in self.old)
             constraint = self._divergences(distribution, log_ratio, old)[0]
@@ -78,6 +81,10 @@ class AutogradConstrainedUpdate:
 
     def write(self, vector: th.Tensor) -> None:
         self._flat.write(vector)
+
+    def _distribution_at(self, rows: Rows) -> DistributionAtRows:
+        with nullcontext() if rows.sequences is None else without_cudnn():
+            return distribution_at(self.policy, rows)
 
     def _divergences(
         self, distribution: DistributionAtRows, log_ratio: th.Tensor, old: Parameters
