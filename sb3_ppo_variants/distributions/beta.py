@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch as th
 
 from sb3_ppo_variants.arrays import Array
@@ -41,7 +42,8 @@ def sample_beta(outputs: th.Tensor) -> th.Tensor:
 
 
 def _double(array: Array) -> th.Tensor:
-    return th.as_tensor(array).double()
+    # A copy, because torch warns of a numpy array that is read-only.
+    return array.double() if isinstance(array, th.Tensor) else th.from_numpy(array.astype(np.float64))
 
 
 def _like(array: Array, result: th.Tensor) -> Array:
@@ -70,9 +72,9 @@ class Beta:
     """
     Independent Betas, stretched from [0, 1] to [−1, 1]; parameters (o,), the network's outputs, shape (B, 2A).
 
-    α = 1 + softplus(o) of the first A outputs and β of the others. x = (a + 1)/2 is Beta(α, β); the density of the action
+    α is 1 + softplus(o) of the first A outputs, β of the others. x = (a + 1)/2 is Beta(α, β); the density of the action
     a = 2x − 1 is half of x's. ψ is the digamma function, B the Beta function. Slopes are with respect to the outputs.
-    Everything is computed in float64, where large log Γ cancel, and returned in the type of the parameters.
+    Everything is computed in float64, because large log Γ cancel, and returned in the type of the parameters.
 
     Source: Chou, Maturana & Scherer 2017, ICML, "Improving stochastic policy gradients in continuous control with deep
     reinforcement learning using the Beta distribution".

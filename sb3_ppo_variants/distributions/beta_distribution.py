@@ -26,14 +26,14 @@ class BetaDistribution(Distribution):
         self.action_dim = action_dim
         self.deterministic_action = deterministic_action
 
-    def proba_distribution_net(self, latent_dim: int) -> th.nn.Module:  # type: ignore[override]
+    def proba_distribution_net(self, latent_dim: int) -> th.nn.Module:
         """
         :param latent_dim: Width of the last layer of the policy network
         :return: the layer whose outputs are the distribution's: A for α, then A for β
         """
         return th.nn.Linear(latent_dim, 2 * self.action_dim)
 
-    def proba_distribution(self, outputs: th.Tensor) -> Self:  # type: ignore[override]
+    def proba_distribution(self, outputs: th.Tensor) -> Self:
         """
         :param outputs: Those of the layer, shape (B, 2A)
         :return: the distribution
@@ -75,7 +75,7 @@ class BetaDistribution(Distribution):
         alpha, beta = softplus(outputs).chunk(2, -1) if self.deterministic_action == "mode" else concentrations(outputs)
         return (2 * alpha / (alpha + beta) - 1).to(self.outputs.dtype)
 
-    def actions_from_params(self, outputs: th.Tensor, deterministic: bool = False) -> th.Tensor:  # type: ignore[override]
+    def actions_from_params(self, outputs: th.Tensor, deterministic: bool = False) -> th.Tensor:
         """
         :param outputs: As for ``proba_distribution``
         :param deterministic: The mean or mode instead of a sample
@@ -83,7 +83,7 @@ class BetaDistribution(Distribution):
         """
         return self.proba_distribution(outputs).get_actions(deterministic)
 
-    def log_prob_from_params(self, outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:  # type: ignore[override]
+    def log_prob_from_params(self, outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
         :param outputs: As for ``proba_distribution``
         :return: sampled actions, and their log-probabilities

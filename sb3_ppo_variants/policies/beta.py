@@ -47,7 +47,7 @@ class BetaActorCriticPolicy(ActorCriticPolicy):
     ):
         _check_space(action_space)
         if use_sde:
-            raise ValueError('use_sde=True: gSDE draws normal noise, so Beta policies have none; pass "MlpPolicy" for it.')
+            raise ValueError('use_sde=True: gSDE needs a normal distribution; pass "MlpPolicy" for it.')
         if deterministic_action not in ("mean", "mode"):
             raise ValueError(f'deterministic_action={deterministic_action!r}: it must be "mean" or "mode".')
         self.deterministic_action = deterministic_action
@@ -69,7 +69,7 @@ class BetaActorCriticPolicy(ActorCriticPolicy):
 
 def _check_space(space: spaces.Space) -> None:
     if not isinstance(space, spaces.Box):
-        raise ValueError(f'The action space is {space}: Beta policies are for Box actions; pass "MlpPolicy" for others.')
+        raise ValueError(f'The action space is {space}: Beta policies are for Box actions; pass "MlpPolicy".')
     if not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"The action space is {space}: Beta policies need floating-point actions; declare the Box so.")
     bounded = np.isfinite(space.low).all() and np.isfinite(space.high).all()
@@ -85,4 +85,4 @@ class BetaActorCriticCnnPolicy(BetaActorCriticPolicy, ActorCriticCnnPolicy):
 
 
 class BetaMultiInputActorCriticPolicy(BetaActorCriticPolicy, MultiInputActorCriticPolicy):
-    """For Dict observations: the arguments are those of ``MultiInputActorCriticPolicy`` and ``deterministic_action``."""
+    """For Dict observations: the arguments are ``MultiInputActorCriticPolicy``'s and ``deterministic_action``."""

@@ -19,15 +19,7 @@ from stable_baselines3.common.distributions import (
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import distributions as td
 
-from sb3_ppo_variants.distributions import (
-    Bernoulli,
-    Beta,
-    BetaDistribution,
-    Categorical,
-    Gaussian,
-    MultiCategorical,
-    head_and_parameters,
-)
+from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, head_and_parameters
 from tests.environments import ACTION_SPACES
 
 B = 6
