@@ -29,6 +29,11 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpda
 from sb3_ppo_variants.backends import Backend, SequenceSettings, Update, UpdateSettings, separate_critic_rate
 from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.policies import (
+    BetaActorCriticCnnPolicy,
+    BetaActorCriticPolicy,
+    BetaMultiInputActorCriticPolicy,
+)
 from sb3_ppo_variants.rollouts import collect_rollouts
 from sb3_ppo_variants.rollouts.originals import replaced_method
 
@@ -49,7 +54,8 @@ class OnPolicyVariant(
     ``"lin_x"`` (linear from x to 0). It may be assigned on the model between updates.
 
     :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, with memory ``"MlpLstmPolicy"``,
-        ``"CnnLstmPolicy"``, ``"MultiInputLstmPolicy"``, or a class of SB3's or sb3-contrib's actor-critic policies
+        ``"CnnLstmPolicy"``, ``"MultiInputLstmPolicy"``, with Beta instead of normal distributions ``"BetaMlpPolicy"``,
+        ``"BetaCnnPolicy"``, ``"BetaMultiInputPolicy"``, or a class of SB3's or sb3-contrib's actor-critic policies
     :param env: A gymnasium environment, a vectorised one, or an id
     :param learning_rate: Adam's step size, > 0 and at most 1; a coefficient
     :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
@@ -94,7 +100,13 @@ class OnPolicyVariant(
     :raises ValueError: an argument out of its range
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases | RecurrentPPO.policy_aliases
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **PPO.policy_aliases,
+        **RecurrentPPO.policy_aliases,
+        "BetaMlpPolicy": BetaActorCriticPolicy,
+        "BetaCnnPolicy": BetaActorCriticCnnPolicy,
+        "BetaMultiInputPolicy": BetaMultiInputActorCriticPolicy,
+    }
 
     #: How a rollout is used. A subclass that takes one of these as an argument stores it before it passes the rest on.
     n_epochs: int = 1

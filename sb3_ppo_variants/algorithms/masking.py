@@ -50,6 +50,8 @@ class MaskingChoice(OnPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         is_maskable = takes_masks(self.policy_class)
+        if self.use_masking or is_maskable:
+            self._check_spaces()
         if self.use_masking and not is_maskable:
             raise ValueError(
                 f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
@@ -60,7 +62,6 @@ class MaskingChoice(OnPolicyAlgorithm):
         if not is_maskable:
             super()._setup_model()
             return
-        self._check_spaces()
         policy_class = self.policy_class
         known_buffer: Any = buffer_class_for(self.observation_space, is_recurrent(policy_class), takes_masks=True)
         self.rollout_buffer_class = self.rollout_buffer_class or known_buffer

@@ -8,6 +8,8 @@ dimensions, one value per row.
 """
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli
+from sb3_ppo_variants.distributions.beta import Beta
+from sb3_ppo_variants.distributions.beta_distribution import BetaDistribution, DeterministicAction
 from sb3_ppo_variants.distributions.categorical import Categorical
 from sb3_ppo_variants.distributions.gaussian import Gaussian
 from sb3_ppo_variants.distributions.head import Head, Parameters
@@ -17,7 +19,10 @@ from sb3_ppo_variants.distributions.sb3 import head_and_parameters, head_of
 
 __all__ = [
     "Bernoulli",
+    "Beta",
+    "BetaDistribution",
     "Categorical",
+    "DeterministicAction",
     "Gaussian",
     "Head",
     "MultiCategorical",

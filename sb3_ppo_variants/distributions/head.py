@@ -12,8 +12,8 @@ class Head(Protocol):
     """
     The closed forms of one family of action distributions, as pure functions of its parameters.
 
-    Each class says what its parameters are: mean and log σ, log-probabilities, or logits. A ``slope`` is a derivative
-    with respect to mean and log σ, or to the logits, row by row.
+    Each class says what its parameters are: mean and log σ, log-probabilities, logits, or the network's outputs. A
+    ``slope`` is a derivative with respect to mean and log σ, to the logits, or to the outputs, row by row.
     """
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:

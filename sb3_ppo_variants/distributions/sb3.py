@@ -1,4 +1,4 @@
-"""From SB3's and sb3-contrib's distribution objects to heads and tensors."""
+"""From distribution objects to heads and tensors."""
 
 from typing import Any
 
@@ -18,6 +18,8 @@ from stable_baselines3.common.distributions import (
 from torch import distributions as torch_distributions
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli
+from sb3_ppo_variants.distributions.beta import Beta
+from sb3_ppo_variants.distributions.beta_distribution import BetaDistribution
 from sb3_ppo_variants.distributions.categorical import Categorical
 from sb3_ppo_variants.distributions.gaussian import Gaussian
 from sb3_ppo_variants.distributions.head import Head, Parameters
@@ -34,7 +36,8 @@ def head_of(distribution: Distribution) -> Head | None:
     bit, so it is a choice of two for each.
 
     :param distribution: Any distribution
-    :return: its head; ``None`` for a distribution that is neither SB3's nor one of sb3-contrib's maskable ones
+    :return: its head; ``None`` for a distribution that is neither SB3's, nor one of sb3-contrib's maskable
+        ones, nor ``BetaDistribution``
     """
     if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)):
         return Gaussian()
@@ -44,6 +47,8 @@ def head_of(distribution: Distribution) -> Head | None:
         return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
     if isinstance(distribution, BernoulliDistribution):
         return Bernoulli()
+    if isinstance(distribution, BetaDistribution):
+        return Beta()
     return None
 
 
@@ -69,4 +74,6 @@ def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] |
         return head, (inner.logits,)
     if isinstance(head, Bernoulli) and isinstance(inner, torch_distributions.Bernoulli):
         return head, (inner.logits,)
+    if head is not None and isinstance(distribution, BetaDistribution):
+        return head, (distribution.outputs,)
     return None

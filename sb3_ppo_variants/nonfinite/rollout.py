@@ -28,6 +28,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.policies import (
+    BetaActorCriticCnnPolicy,
+    BetaActorCriticPolicy,
+    BetaMultiInputActorCriticPolicy,
     MaskableRecurrentActorCriticCnnPolicy,
     MaskableRecurrentActorCriticPolicy,
     MaskableRecurrentMultiInputActorCriticPolicy,
@@ -52,6 +55,7 @@ _WITHOUT_OWN_CODE = {
     *(RecurrentActorCriticPolicy, RecurrentActorCriticCnnPolicy, RecurrentMultiInputActorCriticPolicy),
     *(MaskableRecurrentActorCriticPolicy, MaskableRecurrentActorCriticCnnPolicy),
     MaskableRecurrentMultiInputActorCriticPolicy,
+    *(BetaActorCriticPolicy, BetaActorCriticCnnPolicy, BetaMultiInputActorCriticPolicy),
     *(FlattenExtractor, NatureCNN, CombinedExtractor),
 }
 

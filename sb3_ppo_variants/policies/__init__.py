@@ -1,5 +1,10 @@
-"""Policies that SB3 does not have: sb3-contrib's with action masks and with memory, and ours with both."""
+"""Policies that SB3 does not have: sb3-contrib's with action masks and with memory, ours with both, and with Betas."""
 
+from sb3_ppo_variants.policies.beta import (
+    BetaActorCriticCnnPolicy,
+    BetaActorCriticPolicy,
+    BetaMultiInputActorCriticPolicy,
+)
 from sb3_ppo_variants.policies.kinds import is_recurrent, takes_masks
 from sb3_ppo_variants.policies.maskable_recurrent import (
     MaskableRecurrentActorCriticCnnPolicy,
@@ -8,6 +13,9 @@ from sb3_ppo_variants.policies.maskable_recurrent import (
 )
 
 __all__ = [
+    "BetaActorCriticCnnPolicy",
+    "BetaActorCriticPolicy",
+    "BetaMultiInputActorCriticPolicy",
     "MaskableRecurrentActorCriticCnnPolicy",
     "MaskableRecurrentActorCriticPolicy",
     "MaskableRecurrentMultiInputActorCriticPolicy",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import distributions as td
 
-from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, Head, MultiCategorical
+from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, Head, MultiCategorical
 
 SIZES = (3, 2)
 
@@ -38,6 +38,17 @@ def log_softmax_of_blocks(logits: th.Tensor) -> tuple[th.Tensor]:
     return (th.cat([block.log_softmax(-1) for block in logits.split(SIZES, -1)], -1),)
 
 
+class StretchedBeta(td.TransformedDistribution):
+    """On [−1, 1], with the entropy that torch leaves out."""
+
+    def __init__(self, outputs: th.Tensor):
+        alpha, beta = (1 + th.nn.functional.softplus(outputs)).chunk(2, -1)
+        super().__init__(td.Independent(td.Beta(alpha, beta), 1), [td.AffineTransform(-1.0, 2.0)])
+
+    def entropy(self) -> th.Tensor:
+        return self.base_dist.entropy() + self.base_dist.event_shape.numel() * np.log(2)
+
+
 def choices(logits: th.Tensor) -> list[td.Distribution]:
     return [td.Categorical(logits=block) for block in logits.split(SIZES, -1)]
 
@@ -54,6 +65,7 @@ HEADS = (
         lambda logits: (logits.log_softmax(-1),),
     ),
     Case(MultiCategorical(SIZES), (5,), ((-8, 8),), choices, 1, log_softmax_of_blocks),
+    Case(Beta(), (6,), ((-4, 12),), lambda outputs: [StretchedBeta(outputs)], 3),
     Case(Bernoulli(), (3,), ((-8, 8),), lambda logits: [td.Independent(td.Bernoulli(logits=logits), 1)], 3),
 )
 every_head = pytest.mark.parametrize("case", HEADS, ids=lambda case: type(case.head).__name__)

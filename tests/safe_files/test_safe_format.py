@@ -32,6 +32,7 @@ VARIANTS: list[tuple[type, str, dict[str, Any], dict[str, Any]]] = [
     (ClipPPO, "MlpPolicy", {"observations": "discrete", "actions": "multi_binary"}, {"clip_range_vf": "lin_0.3"}),
     (ClipPPO, "MlpPolicy", {}, {"use_sde": True, "policy_kwargs": {"log_std_init": -1.0, "squash_output": True}}),
     (TRPO, "MultiInputPolicy", {"observations": "dict"}, {}),
+    (ClipPPO, "BetaMlpPolicy", {}, {"policy_kwargs": {"deterministic_action": "mode"}}),
     (KLPenaltyPPO, "CnnPolicy", {"observations": "image", "actions": "discrete"}, {"seed": None}),
     (ClipPPO, "MlpPolicy", {"actions": "multi_binary", "allowed": 0.5, "n_envs": 2}, {"use_masking": True}),
     (TRPO, "MultiInputPolicy", {"observations": "dict", "actions": "discrete", "allowed": 0.5}, {"use_masking": True}),

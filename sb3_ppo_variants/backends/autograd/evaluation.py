@@ -10,7 +10,7 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.distributions import Head, Parameters, head_and_parameters
-from sb3_ppo_variants.policies import MaskableRecurrentActorCriticPolicy
+from sb3_ppo_variants.policies import BetaActorCriticPolicy, MaskableRecurrentActorCriticPolicy
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.sequences import Sequences
 
@@ -118,6 +118,7 @@ def distribution_at(policy: ActorCriticPolicy, rows: Rows) -> DistributionAtRows
 _LEAVING = ("evaluate_actions", "_get_action_dist_from_latent")
 _KNOWN = (
     ActorCriticPolicy,
+    BetaActorCriticPolicy,
     MaskableActorCriticPolicy,
     RecurrentActorCriticPolicy,
     MaskableRecurrentActorCriticPolicy,

@@ -13,8 +13,9 @@ from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCr
 from sb3_ppo_variants.backends.closed_form.binding import Attachments
 from sb3_ppo_variants.backends.closed_form.rollout import flat_masks
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
-from sb3_ppo_variants.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
+from sb3_ppo_variants.distributions.beta import sample_beta
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
 from sb3_ppo_variants.rollouts.acting import Acted, Observations
@@ -156,6 +157,8 @@ class ClosedFormActor:
         if isinstance(head, Bernoulli):
             # torch.bernoulli: uniform < p.
             return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
+        if isinstance(head, Beta):
+            return sample_beta(th.from_numpy(parameters[0])).numpy()
         if isinstance(head, Gaussian):
             mean, log_std = parameters
             return mean + np.exp(log_std) * self._noise.normal(mean.shape)

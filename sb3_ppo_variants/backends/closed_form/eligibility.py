@@ -27,15 +27,22 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
+from sb3_ppo_variants.distributions import BetaDistribution
+from sb3_ppo_variants.policies import BetaActorCriticPolicy
 from sb3_ppo_variants.rollouts.originals import has_own, is_replaced, replaced_method
 
 #: The policies whose forward pass it knows, with the buffer of each.
-_POLICIES = {ActorCriticPolicy: RolloutBuffer, MaskableActorCriticPolicy: MaskableRolloutBuffer}
+_POLICIES = {
+    ActorCriticPolicy: RolloutBuffer,
+    BetaActorCriticPolicy: RolloutBuffer,
+    MaskableActorCriticPolicy: MaskableRolloutBuffer,
+}
 _DISTRIBUTIONS = (
     DiagGaussianDistribution,
     CategoricalDistribution,
     MultiCategoricalDistribution,
     BernoulliDistribution,
+    BetaDistribution,
     MaskableCategoricalDistribution,
     MaskableMultiCategoricalDistribution,
     MaskableBernoulliDistribution,

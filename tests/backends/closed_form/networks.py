@@ -20,6 +20,7 @@ from sb3_ppo_variants.objectives import (
     SquaredError,
     UnclippedSurrogate,
 )
+from sb3_ppo_variants.policies import BetaActorCriticPolicy
 from sb3_ppo_variants.rollouts import Rows
 
 ACTIONS: dict[str, spaces.Space] = {
@@ -29,6 +30,8 @@ ACTIONS: dict[str, spaces.Space] = {
     "bernoulli": spaces.MultiBinary(3),
 }
 MASKED = "masked "
+BETA = "beta"
+ACTIONS[BETA] = ACTIONS["gaussian"]
 ACTIONS |= {MASKED + head: ACTIONS[head] for head in ("categorical", "multi_categorical", "bernoulli")}
 
 OBJECTIVES: dict[str, Objective] = {
@@ -48,6 +51,8 @@ OBJECTIVES: dict[str, Objective] = {
 
 def make_policy(head: str, n_features: int, net_arch: Any, activation: type[th.nn.Module], dtype) -> ActorCriticPolicy:
     kind: Any = MaskableActorCriticPolicy if head.startswith(MASKED) else ActorCriticPolicy
+    if head == BETA:
+        kind = BetaActorCriticPolicy
     policy = kind(
         spaces.Box(-1, 1, (n_features,)), ACTIONS[head], lambda _: 1e-3, net_arch=net_arch, activation_fn=activation
     )

@@ -116,6 +116,21 @@ def test_backends_agree_after_a_whole_train(algorithm: str, actions: str, width:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_backends_agree_with_beta_policies(algorithm: str) -> None:
+    which, extra = ALGORITHMS[algorithm]
+    settings = {"env": {"n_envs": 2}, "policy_kwargs": {"net_arch": [32]}} | extra
+    closed, autograd = (
+        make(which, "BetaMlpPolicy", update_backend=backend, **settings).learn(256)
+        for backend in ("closed_form", "autograd")
+    )
+    before = parameters_of(make(which, "BetaMlpPolicy", **settings))
+    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert np.abs(parameters_of(closed) - before).max() > 1e-4
+    np.testing.assert_allclose(closed.rollout_buffer.actions, autograd.rollout_buffer.actions, atol=1e-5)
+    np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("actions", HEADS[1:])
 def test_backends_agree_with_masks(algorithm: str, actions: str) -> None:
     which, extra = ALGORITHMS[algorithm]

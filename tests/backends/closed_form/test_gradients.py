@@ -181,7 +181,7 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
     if log_std is not None:
         distribution = policy.action_dist.proba_distribution(raw, log_std)
     else:
-        distribution = policy.action_dist.proba_distribution(action_logits=raw)
+        distribution = policy.action_dist.proba_distribution(raw)
         if rollout.action_masks is not None:
             distribution.apply_masking(rollout.action_masks)
     for value, (found, slopes) in (
