@@ -97,7 +97,8 @@ class KLAdaptiveRate:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name not in ("every", "rate") and (isinstance(value, bool) or not isinstance(value, Real)):
+            optional = name == "every" or (name == "rate" and value is None)
+            if not optional and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise TypeError(f"{name}={value!r} of KLAdaptiveRate is a {type(value).__name__}: pass a number.")
         rules = {
             "target": (self.target > 0, "> 0. The usual range is 0.003 to 0.03."),
