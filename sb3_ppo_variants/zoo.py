@@ -200,6 +200,15 @@ class OurExperimentManager(ExperimentManager):
             _SAMPLERS[self.algo] = _sampler(self.algo, dict(saved))
         return hyperparams, saved
 
+    @staticmethod
+    def _preprocess_schedules(hyperparams: dict[str, Any]) -> dict[str, Any]:
+        """As in rl_zoo3, which would take the learning rate ``"kl_0.01"`` for a linear decay."""
+        rate = hyperparams.get("learning_rate")
+        if not (isinstance(rate, str) and rate.startswith("kl_")):
+            return dict(ExperimentManager._preprocess_schedules(hyperparams))
+        others = {name: value for name, value in hyperparams.items() if name != "learning_rate"}
+        return {**ExperimentManager._preprocess_schedules(others), "learning_rate": rate}
+
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
     ) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sb3_ppo_variants.algorithms.scopic_ppo import ScopicPPO
 from sb3_ppo_variants.algorithms.spo import SPO
 from sb3_ppo_variants.algorithms.trpo import TRPO
 from sb3_ppo_variants.algorithms.unclipped_ppo import UnclippedPPO
+from sb3_ppo_variants.objectives import KLAdaptiveRate
 
 __all__ = [
     "REINFORCE",
@@ -16,6 +17,7 @@ __all__ = [
     "TRPO",
     "ClipPPO",
     "DiscoveredPPO",
+    "KLAdaptiveRate",
     "KLPenaltyPPO",
     "RollbackPPO",
     "ScopicPPO",

@@ -57,7 +57,8 @@ class OnPolicyVariant(
         ``"CnnLstmPolicy"``, ``"MultiInputLstmPolicy"``, with Beta instead of normal distributions ``"BetaMlpPolicy"``,
         ``"BetaCnnPolicy"``, ``"BetaMultiInputPolicy"``, or a class of SB3's or sb3-contrib's actor-critic policies
     :param env: A gymnasium environment, a vectorised one, or an id
-    :param learning_rate: Adam's step size, > 0 and at most 1; a coefficient
+    :param learning_rate: Adam's step size, > 0 and at most 1; a coefficient. In the PPOs also ``"kl_x"``, or a
+        ``KLAdaptiveRate``: it follows the KL, with target x in nats
     :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
     :param gamma: γ in [0, 1], the discount
     :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1 Monte-Carlo
@@ -238,12 +239,16 @@ class OnPolicyVariant(
 
     def _wants_kl(self, backend: Backend) -> bool:
         """Whether the exact KL over the rollout is measured after this update."""
+        if self._rate_follows_kl("update"):
+            return True
         if self.measure_kl is not None:
             return self.measure_kl
         return self.current("kl_coef") > 0 or backend.measures_kl_cheaply
 
     def _react_to(self, kl: float) -> None:
         """Called with the KL measured after an update, for what adapts to it."""
+        if self._rate_follows_kl("update"):
+            self._adapt_learning_rate(kl)
 
     def _kept_rows(self) -> np.ndarray | None:
         """Which rows of the flattened rollout take part in the update; ``None``: all."""
@@ -265,6 +270,7 @@ class OnPolicyVariant(
                 wants_kl,
                 self._kept_rows(),
                 self._sequence_settings(),
+                self._rate_follows_kl("minibatch"),
             )
             update = backend.update(self.rollout_buffer, settings)
             self._run_epochs(update)
@@ -274,6 +280,7 @@ class OnPolicyVariant(
             self._react_to(kl)
 
     def _run_epochs(self, update: Update) -> None:
+        follows_kl, has_moved = self._rate_follows_kl("minibatch"), False
         for epoch in range(self.n_epochs):
             for number, minibatch in enumerate(update.epoch(self.batch_size)):
                 evaluation = update.evaluate(minibatch)
@@ -281,7 +288,13 @@ class OnPolicyVariant(
                     # The epoch that is cut short counts.
                     self._n_updates += 1
                     return
-                if not update.step(evaluation):
+                # Before the first step the KL is zero, up to rounding.
+                if follows_kl and has_moved:
+                    self._adapt_learning_rate(evaluation.kl)
+                    self._set_learning_rates([self.policy.optimizer])
+                if update.step(evaluation):
+                    has_moved = True
+                else:
                     self._refuse_step(f"minibatch {number} of epoch {epoch} (both from 0)", evaluation.known_loss)
             self._n_updates += 1
 

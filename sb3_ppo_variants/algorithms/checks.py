@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch as th
 
-from sb3_ppo_variants.algorithms.coefficients import Reading
+from sb3_ppo_variants.algorithms.coefficients import Reading, kl_adaptive_rate
 
 #: Takes an argument's name and value; raises TypeError for the wrong kind, ValueError for one out of range.
 Check: TypeAlias = Callable[[str, Any], None]
@@ -117,13 +117,18 @@ def choice(*choices: Any) -> Check:
 
 
 def coefficient(
-    above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf, hint: str = ""
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    hint: str = "",
+    may_follow_kl: bool = False,
 ) -> Check:
     """
     :param above: Exclusive lower bound
     :param at_least: Inclusive lower bound
     :param at_most: Inclusive upper bound
     :param hint: What to pass instead
+    :param may_follow_kl: Whether it may be a ``KLAdaptiveRate``
     :return: a check of a number, or of a ``Reading`` that an update is about to use. A reading may equal an exclusive
         bound: a warm-up starts at zero, a decay ends there. A schedule passes unread: it is called only where its value
         is used, as often as SB3 calls it
@@ -132,6 +137,12 @@ def coefficient(
     touching = number(at_least=max(above, at_least), at_most=at_most, hint=hint)
 
     def check(name: str, value: Any) -> None:
+        adaptive = kl_adaptive_rate(value.coefficient if isinstance(value, Reading) else value)
+        if adaptive is not None and not may_follow_kl:
+            raise ValueError(
+                f"{name}={adaptive!r} follows the KL, which is only for the learning_rate of the PPOs: pass a number, "
+                'a schedule (a function of the remaining progress, 1 to 0), or a string like "lin_0.01".'
+            )
         if isinstance(value, Reading):
             touching(name, value.value)
         elif isinstance(value, Real):

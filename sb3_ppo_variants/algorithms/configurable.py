@@ -29,8 +29,9 @@ from sb3_ppo_variants.algorithms.checks import (
     optional,
     plain_number,
 )
-from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, parse_coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, kl_adaptive_rate, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.objectives.adaptive_kl import AdaptEvery
 from sb3_ppo_variants.rollouts.originals import replaced_method
 from sb3_ppo_variants.safe_files.settings import attribute_of
 
@@ -240,13 +241,26 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
                 "has a single group: pass it to the constructor."
             )
         self.logger.record("train/learning_rate", logged_rate)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+        self._set_learning_rates(optimizers if isinstance(optimizers, list) else [optimizers])
+        if self.learning_rate_vf is not None:
+            self.logger.record("train/learning_rate_vf", self.current("learning_rate_vf"))
+
+    def _set_learning_rates(self, optimizers: list[th.optim.Optimizer]) -> None:
+        for optimizer in optimizers:
             update_learning_rate(optimizer, self.current("learning_rate"))
         if self.learning_rate_vf is not None:
             # The optimiser's second group holds what only the critic uses.
-            critic_rate = self.current("learning_rate_vf")
-            self.policy.optimizer.param_groups[1]["lr"] = critic_rate
-            self.logger.record("train/learning_rate_vf", critic_rate)
+            self.policy.optimizer.param_groups[1]["lr"] = self.current("learning_rate_vf")
+
+    def _rate_follows_kl(self, every: AdaptEvery) -> bool:
+        rate = kl_adaptive_rate(self.learning_rate)
+        return rate is not None and rate.every == every
+
+    def _adapt_learning_rate(self, kl: float) -> None:
+        """Put the rate in force that follows from a KL."""
+        rate: Any = self.learning_rate
+        self.learning_rate = rate.after(kl)
+        self._setup_lr_schedule()
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_readings"]

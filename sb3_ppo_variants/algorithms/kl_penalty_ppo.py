@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
 from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
-from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.algorithms.coefficients import Coefficient, kl_adaptive_rate
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.backends import Backend
 from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate, adapt_kl_coef
@@ -65,6 +65,7 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        self._check_what_follows_kl()
         if self.adaptive_kl_target is None:
             return
         if callable(self.kl_coef):
@@ -78,6 +79,19 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
                 "adaptive_kl_target=None."
             )
 
+    def _check_what_follows_kl(self) -> None:
+        if self.adaptive_kl_target is not None and kl_adaptive_rate(self.learning_rate) is not None:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} follows the KL while adaptive_kl_target="
+                f"{self.adaptive_kl_target!r} makes kl_coef follow it: pass adaptive_kl_target=None, or a number or a "
+                "schedule as learning_rate."
+            )
+
+    def _read_coefficients(self) -> float:
+        rate = super()._read_coefficients()
+        self._check_what_follows_kl()  # again: either may have been assigned, or come from a file of another class
+        return rate
+
     def _surrogate(self) -> Surrogate:
         return UnclippedSurrogate()
 
@@ -86,6 +100,7 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
 
     def _react_to(self, kl: float) -> None:
         """Set the coefficient of the next update from the KL of this one."""
+        super()._react_to(kl)
         if self.adaptive_kl_target is not None:
             kl_coef: Any = self.kl_coef
             self.kl_coef = adapt_kl_coef(kl_coef, kl, self.adaptive_kl_target, self.kl_tolerance, self.kl_coef_factor)

@@ -33,6 +33,9 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
 
     coefficients: ClassVar[tuple[str, ...]] = (*OnPolicyVariant.coefficients, "clip_range_vf")
     checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {
+        "learning_rate": coefficient(
+            above=0, at_most=1, hint="Adam's usual range is 1e-5 to 1e-2.", may_follow_kl=True
+        ),
         "n_epochs": integer(at_least=1),
         "clip_range_vf": optional(coefficient(above=0, hint="Pass None to switch value clipping off.")),
         "clip_range_vf_mode": choice("sb3", "max"),

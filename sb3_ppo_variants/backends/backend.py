@@ -23,6 +23,10 @@ class Evaluation(Protocol):
         """Schulman's k3 estimate of KL(old‖new), averaged over the minibatch: a number."""
 
     @property
+    def kl(self) -> float:
+        """The exact KL(old‖new), averaged over the minibatch, where the settings ask for it; NaN elsewhere."""
+
+    @property
     def known_loss(self) -> float | None:
         """The loss −J, where the backend computes it before the step."""
 

@@ -35,6 +35,7 @@ class UpdateSettings(NamedTuple):
     :param keep_old_policy: Note the old policy for its KL even if the objective has no penalty
     :param kept_rows: Which rows of the flattened rollout count, shape (N,); ``None``: all
     :param sequences: How the rollout of a policy with memory is cut
+    :param minibatch_kl: Compute the exact KL(old‖new) of each minibatch even if the objective has no penalty
     """
 
     objective: Objective
@@ -43,11 +44,17 @@ class UpdateSettings(NamedTuple):
     keep_old_policy: bool = False
     kept_rows: np.ndarray | None = None
     sequences: SequenceSettings = SequenceSettings()
+    minibatch_kl: bool = False
+
+    @property
+    def needs_minibatch_kl(self) -> bool:
+        """Whether each minibatch's KL to the old policy is needed."""
+        return self.minibatch_kl or self.objective.kl_coef > 0
 
     @property
     def needs_old_policy(self) -> bool:
-        """Whether the KL to the old policy is needed, for the penalty or to be measured."""
-        return self.keep_old_policy or self.objective.kl_coef > 0
+        """Whether the KL to the old policy is needed, of minibatches or to be measured after the update."""
+        return self.keep_old_policy or self.needs_minibatch_kl
 
 
 class ConstrainedSettings(NamedTuple):

@@ -1,11 +1,11 @@
-"""Objectives: surrogates, value losses, the k3 estimate of a KL, and the rule that adapts a KL coefficient.
+"""Objectives: surrogates, value losses, the k3 estimate of a KL, and the rules that follow a KL.
 
 They are pure functions that know no policy. Shapes: B minibatch rows. Each takes numpy arrays or torch tensors and
 returns the same kind, one value per sample; the caller averages. ``value`` is for automatic differentiation, ``slope``
 (the derivative with respect to an input, never to parameters) for the closed form.
 """
 
-from sb3_ppo_variants.objectives.adaptive_kl import adapt_kl_coef
+from sb3_ppo_variants.objectives.adaptive_kl import KLAdaptiveRate, adapt_kl_coef, adapt_learning_rate
 from sb3_ppo_variants.objectives.advantages import AdvantageNormalizer
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 from sb3_ppo_variants.objectives.discovered import DiscoveredSurrogate
@@ -27,6 +27,7 @@ __all__ = [
     "ClippedSurrogate",
     "DiscoveredSurrogate",
     "DualClippedSurrogate",
+    "KLAdaptiveRate",
     "LogLikelihood",
     "MaxSquaredError",
     "Objective",
@@ -39,5 +40,6 @@ __all__ = [
     "UnclippedSurrogate",
     "ValueLoss",
     "adapt_kl_coef",
+    "adapt_learning_rate",
     "k3_estimate",
 ]

@@ -3,9 +3,12 @@
 import hashlib
 import inspect
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+
+from sb3_ppo_variants.objectives import KLAdaptiveRate
 
 
 def described(value: Any) -> Any:
@@ -13,6 +16,8 @@ def described(value: Any) -> Any:
     :param value: Anything
     :return: as JSON values; for code and other objects their names, which are the same in every process
     """
+    if isinstance(value, KLAdaptiveRate):
+        return described(asdict(value))
     if isinstance(value, dict):
         return {str(key): described(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

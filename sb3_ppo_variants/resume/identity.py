@@ -12,6 +12,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.environments import describe_environments, describe_wrappers
 
@@ -31,7 +32,11 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
     """
     names = [name for name in inspect.signature(type(model)).parameters if name not in _ASIDE and name in vars(model)]
     settings = {name: getattr(model, name) for name in names}
-    schedules = {name: value for name, value in settings.items() if callable(value) and not isinstance(value, type)}
+    # Its values say nothing of what it follows; it is data.
+    no_schedules = type | KLAdaptiveRate
+    schedules = {
+        name: value for name, value in settings.items() if callable(value) and not isinstance(value, no_schedules)
+    }
     env = model.get_env()
     return {
         "class": type(model).__name__,

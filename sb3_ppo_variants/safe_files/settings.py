@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection
+from dataclasses import asdict, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
+from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
 
 #: Arguments that have keys of their own beside the settings, or that belong to the machine and not to the model.
@@ -97,6 +99,8 @@ def setting_as_data(name: str, value: Any) -> Any:
     if type(value) is LinearSchedule:
         parts = {part: setting_as_data(name, getattr(value, part)) for part in ("start", "end", "end_fraction")}
         return {"schedule": "linear", **parts}
+    if type(value) is KLAdaptiveRate:
+        return {"schedule": "kl", **setting_as_data(name, asdict(value))}
     return plain(name, value)
 
 
@@ -109,12 +113,27 @@ def setting_from_data(name: str, data: Any, is_coefficient: bool) -> Any:
     """
     if not (is_coefficient and isinstance(data, dict)):
         return data
+    if data.get("schedule") == "kl":
+        return _kl_adaptive_rate_from_data(name, data)
     mapping(data, name, ("schedule", "start", "end", "end_fraction"))
-    text(data["schedule"], f"{name}'s schedule", ("linear",))
+    text(data["schedule"], f"{name}'s schedule", ("linear", "kl"))
     start, end, fraction = (real(data[part], f"{name}'s {part}") for part in ("start", "end", "end_fraction"))
     if not 0 < fraction <= 1:
         raise SafeFileError(f"{name}'s end_fraction is {fraction}: it must be above 0 and at most 1.")
     return LinearSchedule(start, end, fraction)
+
+
+def _kl_adaptive_rate_from_data(name: str, data: dict[str, Any]) -> KLAdaptiveRate:
+    parts = [field.name for field in fields(KLAdaptiveRate)]
+    mapping(data, name, ("schedule", *parts))
+    given: dict[str, Any] = {
+        part: data[part] if part == "every" or data[part] is None else real(data[part], f"{name}'s {part}")
+        for part in parts
+    }
+    try:
+        return KLAdaptiveRate(**given)
+    except (ValueError, TypeError) as error:
+        raise SafeFileError(f"{name}: {error}"[:400]) from error
 
 
 def policy_kwargs_as_data(policy_kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,9 @@ PPO_SETTINGS = {"batch_size": 16, "n_epochs": 2}
 ALGORITHMS: dict[str, Any] = {
     "ClipPPO": partial(model, ClipPPO, learning_rate="lin_3e-4", clip_range="lin_0.2", **PPO_SETTINGS),
     "KLPenaltyPPO": partial(model, KLPenaltyPPO, adaptive_kl_target=1e-5, **PPO_SETTINGS),
-    "UnclippedPPO": partial(model, UnclippedPPO, ent_coef="lin_0.01", learning_rate_vf=1e-3, **PPO_SETTINGS),
+    "UnclippedPPO": partial(
+        model, UnclippedPPO, ent_coef="lin_0.01", learning_rate="kl_1e-5", learning_rate_vf=1e-3, **PPO_SETTINGS
+    ),
     "REINFORCE": partial(model, REINFORCE, learning_rate="lin_3e-4"),
     "TRPO": partial(model, TRPO, batch_size=16),
 }

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch as th
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sb3_ppo_variants import ClipPPO
+from sb3_ppo_variants import ClipPPO, KLAdaptiveRate
 from sb3_ppo_variants.safe_files.format import KEY, MAX_HEADER, canonical, checksum, read_safe
 from sb3_ppo_variants.safe_files.schema import SafeFileError
 from tests.algorithms.models import make
@@ -123,6 +124,26 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a setting that is not one": (["settings", "__class__"], "Evil", "'__class__', which this version does not know"),
     "an attribute that is no setting": (["settings", "policy_class"], "x", "'policy_class', which this version"),
     "another log folder": (["settings", "tensorboard_log"], "/etc", "'tensorboard_log', which this version"),
+    "a rate that follows a KL of no size": (
+        ["settings", "learning_rate"],
+        {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "target": -1},
+        "learning_rate: target=-1.0 of KLAdaptiveRate is out of range",
+    ),
+    "a rate that follows a list": (
+        ["settings", "learning_rate"],
+        {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "every": ["update"]},
+        "learning_rate: every=.* of KLAdaptiveRate is unknown",
+    ),
+    "a rate with nothing to follow": (
+        ["settings", "learning_rate"],
+        {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "target": None},
+        "learning_rate: target=None of KLAdaptiveRate is a NoneType",
+    ),
+    "a clip range that follows the KL": (
+        ["settings", "clip_range"],
+        {"schedule": "kl", **asdict(KLAdaptiveRate(0.01))},
+        "which is only for the learning_rate",
+    ),
     "a schedule of code": (
         ["settings", "learning_rate"],
         {"schedule": "eval", "start": 1, "end": 0, "end_fraction": 1},

@@ -34,6 +34,7 @@ class AutogradEvaluation(NamedTuple):
     :param policy_loss: −E[surrogate], a scalar
     :param entropy_loss: −E[entropy], a scalar
     :param value_loss: a scalar; ``None`` where no critic is trained
+    :param mean_kl: KL(old‖new), a scalar; ``None`` where neither penalty nor learning rate needs it
     """
 
     loss: th.Tensor
@@ -42,6 +43,12 @@ class AutogradEvaluation(NamedTuple):
     policy_loss: th.Tensor
     entropy_loss: th.Tensor
     value_loss: th.Tensor | None
+    mean_kl: th.Tensor | None
+
+    @property
+    def kl(self) -> float:
+        """The exact KL(old‖new), averaged over the minibatch; NaN where it is not needed."""
+        return math.nan if self.mean_kl is None else float(self.mean_kl)
 
     @property
     def known_loss(self) -> float | None:
@@ -84,7 +91,7 @@ class AutogradUpdate:
             if self.settings.needs_old_policy and self.old is None:
                 # Without row numbers a minibatch's old parameters cannot be found again.
                 self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer, CHUNK_SIZE))
-            if self.old and numbers is not None and self.objective.kl_coef > 0:
+            if self.old and numbers is not None and self.settings.needs_minibatch_kl:
                 rows = replace(rows, old_parameters=tuple(parameter[numbers] for parameter in self.old))
             yield rows
 
@@ -103,15 +110,21 @@ class AutogradUpdate:
         if objective.value_loss is not None:
             value_loss = mean_value_loss(objective.value_loss, values, minibatch)
             loss = loss + objective.vf_coef * value_loss
-        if objective.kl_coef > 0:
+        mean_kl = None
+        if self.settings.needs_minibatch_kl:
             distribution = distribution_after_evaluation(self.policy, minibatch)
-            loss = loss + objective.kl_coef * divergence(distribution, minibatch.old_parameters, log_ratio).mean()
+            with th.set_grad_enabled(objective.kl_coef > 0):
+                mean_kl = divergence(distribution, minibatch.old_parameters, log_ratio).mean()
+            if objective.kl_coef > 0:
+                loss = loss + objective.kl_coef * mean_kl
+            mean_kl = mean_kl.detach()
         with th.no_grad():
             ratio = th.exp(log_ratio)
             # k3 as SB3 writes it: (r − 1) − log r by expm1 differs in the last bit.
             approx_kl = th.mean((ratio - 1) - log_ratio)
         known = None if value_loss is None else value_loss.detach()
-        evaluation = AutogradEvaluation(loss, approx_kl, ratio, policy_loss.detach(), entropy_loss.detach(), known)
+        detached = policy_loss.detach(), entropy_loss.detach()
+        evaluation = AutogradEvaluation(loss, approx_kl, ratio, *detached, known, mean_kl)
         # Without the history, which holds the minibatch's activations.
         self._records.append(evaluation._replace(loss=loss.detach()))
         return evaluation

@@ -28,6 +28,7 @@ class ClosedFormEvaluation(NamedTuple):
     :param parameters: The distributions
     :param log_ratio: log π − log π_old, shape (B,)
     :param slopes: ∂ log π / ∂ parameters, row by row
+    :param row_kl: KL(old‖new), shape (B,); ``None`` where neither penalty nor learning rate needs it
     """
 
     minibatch: Rows
@@ -36,6 +37,12 @@ class ClosedFormEvaluation(NamedTuple):
     parameters: Parameters
     log_ratio: np.ndarray
     slopes: Parameters
+    row_kl: np.ndarray | None
+
+    @property
+    def kl(self) -> float:
+        """The exact KL(old‖new), averaged over the minibatch; NaN where it is not needed."""
+        return math.nan if self.row_kl is None else float(np.mean(self.row_kl))
 
     @property
     def known_loss(self) -> float | None:
@@ -76,7 +83,7 @@ class ClosedFormUpdate:
         self.old: Parameters | None = None
         if settings.needs_old_policy:
             self.old = self._parameters_of_all_rows()
-        if self.old is not None and objective.kl_coef > 0:
+        if self.old is not None and settings.needs_minibatch_kl:
             rollout.rows.old_parameters = self.old
         self._epoch_starts: list[int] = []
         self._records = Records(objective)
@@ -101,7 +108,9 @@ class ClosedFormUpdate:
         log_prob, slopes = network.head.log_prob_and_slope(parameters, minibatch.actions)
         log_ratio = log_prob - minibatch.old_log_prob
         vf = None if self.objective.value_loss is None else network.vf.forward(minibatch.observations)
-        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes)
+        old = minibatch.old_parameters
+        row_kl = network.head.kl(old, parameters) if old else None
+        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes, row_kl)
         self._keep(evaluation)
         return evaluation
 
@@ -129,7 +138,7 @@ class ClosedFormUpdate:
         if objective.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
                 slope += (scale * objective.ent_coef) * of_entropy
-        if batch.old_parameters:
+        if objective.kl_coef > 0:
             for slope, of_kl in zip(slopes, head.kl_slope(batch.old_parameters, parameters), strict=True):
                 slope -= (scale * objective.kl_coef) * of_kl
         network.actor_backward(evaluation.pi, tuple(slopes))
@@ -170,12 +179,11 @@ class ClosedFormUpdate:
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
     def _keep(self, evaluation: ClosedFormEvaluation) -> None:
-        head, parameters, old = self.network.head, evaluation.parameters, evaluation.minibatch.old_parameters
         self._records.keep(
             evaluation.minibatch,
             evaluation.log_ratio,
-            head.entropy(parameters),
+            self.network.head.entropy(evaluation.parameters),
             # A copy: the next pass overwrites the network's output.
             None if evaluation.vf is None else evaluation.vf[-1][:, 0].copy(),
-            head.kl(old, parameters) if old else None,
+            evaluation.row_kl,
         )
