@@ -106,13 +106,12 @@ def test_images() -> None:
         assert np.isfinite(parameters_of(model.learn(8))).all()
 
 
-@pytest.mark.parametrize("length", [None, 8])
-def test_masks_that_allow_everything_change_nothing_but_rounding(algorithm: type, length: int | None) -> None:
+def test_masks_that_allow_everything_change_nothing_but_rounding(algorithm: type) -> None:
     parameters = [
         parameters_of(
             with_memory(
                 algorithm, env={"actions": "discrete", "allowed": 1.0, "n_envs": 2}, use_masking=masks,
-                sequence_length=length,
+                sequence_length=None if algorithm is ClipPPO else 8,
             ).learn(1)
         )
         for masks in (True, False)
@@ -228,6 +227,20 @@ def test_what_is_refused(name: str) -> None:
 def test_a_length_is_refused_for_a_buffer_that_draws_itself() -> None:
     with pytest.raises(ValueError, match="sequence_length=8 with a OwnBuffer, which draws minibatches itself"):
         with_memory(rollout_buffer_class=OwnBuffer, sequence_length=8).learn(1)
+
+
+def make_policy(*args: Any, **kwargs: Any) -> RecurrentActorCriticPolicy:
+    return RecurrentActorCriticPolicy(*args, **kwargs)
+
+
+def test_buffers_may_be_made_by_functions_and_policies_with_memory_may_not() -> None:
+    with pytest.raises(ValueError, match="makes a policy with memory.* pass the class, RecurrentActorCriticPolicy"):
+        with_memory(policy=make_policy)
+
+    def make_buffer(*args: Any, **kwargs: Any) -> RecurrentRolloutBuffer:
+        return RecurrentRolloutBuffer(*args, **kwargs)
+
+    with_memory(rollout_buffer_class=make_buffer).learn(1)
 
 
 def test_buffers_follow_from_observations_and_masks() -> None:
