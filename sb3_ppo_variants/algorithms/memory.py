@@ -43,6 +43,11 @@ class MemoryChoice(OnPolicyAlgorithm):
                 )
             self.memory = None
             super()._setup_model()
+            if is_recurrent(type(self.policy)):
+                raise ValueError(
+                    f"{self.policy_class} makes a policy with memory, whose buffer has to be known before: pass the "
+                    f"class, {type(self.policy).__name__}, and its arguments as policy_kwargs."
+                )
             return
         # SB3 makes the buffer before the policy, whose layers this one's shape depends on.
         given, kwargs = self.rollout_buffer_class, self.rollout_buffer_kwargs

@@ -47,6 +47,7 @@ def minibatches(
     batch_size: int | None,
     kept: np.ndarray | None = None,
     sequence_length: int | None = None,
+    fused: bool = False,
 ) -> Iterator[Minibatch]:
     """
     One epoch of ``buffer.get(batch_size)``: the same draws, with the row numbers beside the rows.
@@ -57,6 +58,7 @@ def minibatches(
     :param batch_size: B; ``None``: all rows in one
     :param kept: which rows of the flattened rollout take part, shape (N,); ``None``: all
     :param sequence_length: L, of a policy with memory; ``None``: sb3-contrib's minibatches
+    :param fused: See ``sequences_of``; with L always
     :return: the epoch's minibatches
     :raises ValueError: if rows are to be left out and the buffer hides which it draws, or L is given and it draws
         itself
@@ -76,7 +78,8 @@ def minibatches(
         else:
             drawn = pieces(buffer, batch_size, kept, sequence_length)
         for numbers in drawn:
-            yield Minibatch(_rows_in_sequence(buffer, numbers, sequence_length, sequence_length is not None), numbers)
+            is_fused = fused or sequence_length is not None
+            yield Minibatch(_rows_in_sequence(buffer, numbers, sequence_length, is_fused), numbers)
         return
     order = drawing_order(buffer.buffer_size * buffer.n_envs, kept)
     size = batch_size or len(order)
@@ -144,14 +147,14 @@ def _rows_in_sequence(buffer: RolloutBuffer, numbers: np.ndarray, length: int | 
 
 def drawn_rows(buffer: RolloutBuffer, batch_size: int | None, sequence_length: int | None = None) -> Iterator[Rows]:
     """
-    One epoch for a caller who does not need the row numbers.
+    One epoch for a caller who needs neither the row numbers nor sb3-contrib's rounding.
 
     :param buffer: A full rollout buffer
     :param batch_size: B; ``None``: all rows in one
     :param sequence_length: L, of a policy with memory
     :return: the epoch's minibatches
     """
-    return (minibatch.rows for minibatch in minibatches(buffer, batch_size, None, sequence_length))
+    return (minibatch.rows for minibatch in minibatches(buffer, batch_size, None, sequence_length, fused=True))
 
 
 def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:

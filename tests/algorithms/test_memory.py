@@ -106,13 +106,12 @@ def test_images() -> None:
         assert np.isfinite(parameters_of(model.learn(8))).all()
 
 
-@pytest.mark.parametrize("length", [None, 8])
-def test_masks_that_allow_everything_change_nothing_but_rounding(algorithm: type, length: int | None) -> None:
+def test_masks_that_allow_everything_change_nothing_but_rounding(algorithm: type) -> None:
     parameters = [
         parameters_of(
             with_memory(
                 algorithm, env={"actions": "discrete", "allowed": 1.0, "n_envs": 2}, use_masking=masks,
-                sequence_length=length,
+                sequence_length=None if algorithm is ClipPPO else 8,
             ).learn(1)
         )
         for masks in (True, False)
@@ -177,6 +176,35 @@ def test_its_losses_are_the_same_while_its_states_are_fresh(monkeypatch) -> None
         assert logs[1][f"train/{key}"] == pytest.approx(logs[0][f"train/{key}"], rel=1e-4, abs=1e-6)
 
 
+def test_reinforce_steps_along_the_gradient_of_the_unrolled_policy() -> None:
+    """Over finished episodes only, from one step of the LSTM after another."""
+    plain_gradient = {"normalize_advantage": False, "max_grad_norm": None, "learning_rate": 1.0}
+    model = with_memory(
+        REINFORCE, env={"n_envs": 2, "actions": "discrete"}, n_steps=32, baseline=False, sequence_length=32,
+        policy_kwargs={"optimizer_class": th.optim.SGD}, **plain_gradient,
+    )  # fmt: skip
+    before = parameters_of(model)
+    _, callback = model._setup_learn(1, None)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, 32)
+    model.train()
+    buffer, finished, moved = model.rollout_buffer, model._finished, parameters_of(model) - before
+    assert 0 < finished.sum() < 64
+    th.nn.utils.vector_to_parameters(th.as_tensor(before), model.policy.parameters())
+    log_probs = []
+    for row in range(64):
+        if row in (0, 32):
+            state = (th.zeros(1, 1, 8), th.zeros(1, 1, 8))
+        start = th.as_tensor(buffer.episode_starts[row])
+        distribution, state = model.policy.get_distribution(th.as_tensor(buffer.observations[[row]]), state, start)
+        log_probs.append(distribution.log_prob(th.as_tensor(buffer.actions[row]).long())[0])
+    objective = (th.stack(log_probs) * th.as_tensor(buffer.advantages[:, 0]))[finished].mean()
+    parameters = list(model.policy.parameters())
+    gradients = th.autograd.grad(objective, parameters, allow_unused=True, materialize_grads=True)
+    expected = th.nn.utils.parameters_to_vector(gradients).numpy()
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 # ---- The arguments ----
 
 
@@ -228,6 +256,20 @@ def test_what_is_refused(name: str) -> None:
 def test_a_length_is_refused_for_a_buffer_that_draws_itself() -> None:
     with pytest.raises(ValueError, match="sequence_length=8 with a OwnBuffer, which draws minibatches itself"):
         with_memory(rollout_buffer_class=OwnBuffer, sequence_length=8).learn(1)
+
+
+def make_policy(*args: Any, **kwargs: Any) -> RecurrentActorCriticPolicy:
+    return RecurrentActorCriticPolicy(*args, **kwargs)
+
+
+def test_buffers_may_be_made_by_functions_and_policies_with_memory_may_not() -> None:
+    with pytest.raises(ValueError, match=r"makes a policy with memory.* pass the class, RecurrentActorCriticPolicy"):
+        with_memory(policy=make_policy)
+
+    def make_buffer(*args: Any, **kwargs: Any) -> RecurrentRolloutBuffer:
+        return RecurrentRolloutBuffer(*args, **kwargs)
+
+    with_memory(rollout_buffer_class=make_buffer).learn(1)
 
 
 def test_buffers_follow_from_observations_and_masks() -> None:

@@ -220,7 +220,7 @@ def test_malicious_documents_are_refused(name, good, tmp_path) -> None:
 MASKED_CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "no masks": (["settings", "use_masking"], False, "The policy's action_net.weight has shape"),
     "gSDE": (["settings", "use_sde"], True, "No MaskableActorCriticPolicy can be made"),
-    "a policy of another kind": (["policy", "alias"], "MlpLstmPolicy", "it must be one of CnnPolicy"),
+    "a policy of another kind": (["policy", "alias"], "MlpLstmPolicy", "The policy's .* has shape"),
     "a buffer of the author's": (["rollout_buffer"], "evil.Buffer", "pass rollout_buffer_class="),
     "a matrix of bits": (["action_space", "n"], [2, 2], "No MaskableActorCriticPolicy can be made"),
     "more bits": (["action_space", "n"], 4, "action_net.weight has shape"),
@@ -235,6 +235,42 @@ def test_malicious_documents_with_masks_are_refused(name: str, tmp_path: Path) -
     made = make(ClipPPO, env=env, use_masking=True, n_steps=32, policy_kwargs={"net_arch": [8]})
     document, tensors = read_safe(made.save_safe(tmp_path / "good"))
     path, value, says = MASKED_CHANGES[name]
+    holder, key = at(document, path)
+    holder[key] = value
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert re.search(says, message := refused(forge(tmp_path / "m.safetensors", document, tensors))), message
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+
+
+MEMORY_CHANGES: dict[str, tuple[list[Any], Any, str]] = {
+    "a huge state": (["policy_kwargs", "lstm_hidden_size"], 2**40, "has shape|can be made"),
+    "a state of no size": (["policy_kwargs", "lstm_hidden_size"], -1, "can be made"),
+    "a state that is a name": (["policy_kwargs", "lstm_hidden_size"], "8", "can be made"),
+    "endless layers": (["policy_kwargs", "n_lstm_layers"], 2**40, "n_lstm_layers names 1099511627776 layers, more"),
+    "layers that are a list": (["policy_kwargs", "n_lstm_layers"], [1], r"n_lstm_layers names \[1\] layers"),
+    "memory taken at once": (["policy_kwargs", "lstm_kwargs"], {"device": "cpu"}, "lstm_kwargs has 'device'"),
+    "both directions": (["policy_kwargs", "lstm_kwargs"], {"bidirectional": True}, "lstm_kwargs has 'bidirectional'"),
+    "arguments that are a number": (["policy_kwargs", "lstm_kwargs"], 7, "lstm_kwargs is 7: it must be an object"),
+    "a critic that it does not hold": (["policy_kwargs", "shared_lstm"], True, "can be made"),
+    "no memory": (["policy", "alias"], "MlpPolicy", "policy_kwargs has"),
+    "a length that is none": (["settings", "sequence_length"], -3, "sequence_length=-3"),
+    "a flag that is none": (["settings", "refresh_states"], "yes", "refresh_states='yes' is unknown"),
+    "a rollout whose states are too large": (["settings", "n_steps"], 2**24, "asks for a rollout buffer of 5.* bytes"),
+    "a buffer of the author's": (["rollout_buffer"], "evil.Buffer", "pass rollout_buffer_class="),
+}
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory) -> Path:
+    env, kwargs = {"actions": "multi_binary", "allowed": 0.5}, {"net_arch": [8], "lstm_hidden_size": 16}
+    made = make(ClipPPO, "MlpLstmPolicy", env, use_masking=True, n_steps=32, policy_kwargs=kwargs)
+    return made.save_safe(tmp_path_factory.mktemp("remembering") / "model")
+
+
+@pytest.mark.parametrize("name", MEMORY_CHANGES)
+def test_malicious_documents_with_memory_are_refused(name: str, remembering: Path, tmp_path: Path) -> None:
+    document, tensors = read_safe(remembering)
+    path, value, says = MEMORY_CHANGES[name]
     holder, key = at(document, path)
     holder[key] = value
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
