@@ -250,14 +250,14 @@ for algorithm in OURS:
         assert set(chosen) == set(space)
         assert all(space[a].contains(v) for a, v in values_of(space, chosen).items()), chosen
         algorithm_class(algorithm)("MlpPolicy", "CartPole-v1", **chosen)
-# What the configuration fixes with a schedule stays; the multiple of a clip range goes with it.
-chosen = zoo.sample("clip_ppo", study.ask(), {"clip_range": "lin_0.1", "n_steps": 128}, 2)
-assert not {"clip_range", "clip_range_high"} & set(chosen), chosen
-assert chosen["batch_size"] <= 256
 # rl_zoo3 takes every string for a linear decay.
 read = zoo.OurExperimentManager._preprocess_schedules({"learning_rate": "kl_0.01", "clip_range": "lin_0.2"})
 assert (read["learning_rate"], read["clip_range"](0.5)) == ("kl_0.01", 0.1), read
 assert zoo.OurExperimentManager._preprocess_schedules({"learning_rate": "lin_0.2"})["learning_rate"](0.5) == 0.1
+# What the configuration fixes with a schedule stays; the multiple of a clip range goes with it.
+chosen = zoo.sample("clip_ppo", study.ask(), {"clip_range": "lin_0.1", "n_steps": 128}, 2)
+assert not {"clip_range", "clip_range_high"} & set(chosen), chosen
+assert chosen["batch_size"] <= 256
 try:
     zoo.convert("clip_ppo", {"one_minus_gamma": 0.01})
 except ValueError as error:

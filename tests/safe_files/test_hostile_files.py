@@ -127,7 +127,7 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a rate that follows a KL of no size": (
         ["settings", "learning_rate"],
         {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "target": -1},
-        "learning_rate: target=-1.0 of KLAdaptiveRate is out of range",
+        "learning_rate: target=-1 of KLAdaptiveRate is out of range",
     ),
     "a rate that follows a list": (
         ["settings", "learning_rate"],
@@ -147,7 +147,7 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a schedule of code": (
         ["settings", "learning_rate"],
         {"schedule": "eval", "start": 1, "end": 0, "end_fraction": 1},
-        "it must be one of linear",
+        "it must be one of kl, linear",
     ),
     "a schedule that divides by zero": (["settings", "learning_rate", "end_fraction"], 0, "end_fraction is 0"),
     "a policy by path": (["policy"], {"alias": "os.path"}, "policy is 'os.path': it must be one of"),
