@@ -23,8 +23,8 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     target/1.5 and doubled if it is above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and
     section 4. Deviations from it: those of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
 
-    The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions, and our Beta. For a
-    distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
+    The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions, and for our
+    Beta. For a distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
     estimate from the actions taken.
 
     :param kl_coef: β ≥ 0, a coefficient; if it adapts, the start value. ``model.kl_coef`` is the value that the next
