@@ -24,8 +24,8 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     section 4. Deviations from it: those of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
 
     The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions, and for our
-    Beta. For a distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
-    estimate from the actions taken.
+    Beta. For a distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is
+    Schulman's k3 estimate from the actions taken.
 
     :param kl_coef: β ≥ 0, a coefficient; if it adapts, the start value. ``model.kl_coef`` is the value that the next
         update will use, and is saved with the model
