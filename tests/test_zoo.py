@@ -255,7 +255,7 @@ read = zoo.OurExperimentManager._preprocess_schedules({"learning_rate": "kl_0.01
 assert (read["learning_rate"], read["clip_range"](0.5)) == ("kl_0.01", 0.1), read
 assert zoo.OurExperimentManager._preprocess_schedules({"learning_rate": "lin_0.2"})["learning_rate"](0.5) == 0.1
 # What the configuration fixes with a schedule stays; the multiple of a clip range goes with it.
-chosen = zoo.sample("clip_ppo", study.ask(), {"clip_range": "lin_0.1", "n_steps": 128}, 2)
+chosen = zoo.sample("clip_ppo", optuna.create_study().ask(), {"clip_range": "lin_0.1", "n_steps": 128}, 2)
 assert not {"clip_range", "clip_range_high"} & set(chosen), chosen
 assert chosen["batch_size"] <= 256
 try:

@@ -229,6 +229,8 @@ def test_the_signature_starts_like_ppo() -> None:
         "clip_softness",
         "kl_coef",
         "use_masking",
+        "sequence_length",
+        "refresh_states",
         "learning_rate_vf",
         "bootstrap_truncated",
         "update_backend",
