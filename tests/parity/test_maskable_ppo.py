@@ -18,7 +18,7 @@ from tests.environments import MaskedWalk
 from tests.parity.comparing import assert_same_log, assert_same_tensors, make_env
 
 SETTINGS: dict[str, Any] = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "seed": 5, "ent_coef": 0.0}
-N_UPDATES = 3
+N_UPDATES = 2
 OURS: dict[str, Any] = {"use_masking": True, "update_backend": "autograd"}
 
 

@@ -134,9 +134,14 @@ def test_backends_agree_with_beta_policies(algorithm: str) -> None:
 @pytest.mark.parametrize("actions", HEADS[1:])
 def test_backends_agree_with_masks(algorithm: str, actions: str) -> None:
     which, extra = ALGORITHMS[algorithm]
-    settings = {"env": masked(actions, n_envs=2), "use_masking": True, "policy_kwargs": {"net_arch": [32]}} | extra
+    settings = {
+        "env": masked(actions, n_envs=2),
+        "use_masking": True,
+        "n_steps": 32,
+        "policy_kwargs": {"net_arch": [32]},
+    } | extra
     closed, autograd = (
-        make(which, update_backend=backend, **settings).learn(128) for backend in ("closed_form", "autograd")
+        make(which, update_backend=backend, **settings).learn(64) for backend in ("closed_form", "autograd")
     )
     for model in (closed, autograd):
         assert model.rollout_buffer.action_masks.mean() < 0.9
