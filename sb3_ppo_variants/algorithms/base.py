@@ -1,4 +1,4 @@
-"""What the five algorithms share: the constructor, the minibatch loop, and the log."""
+"""What all algorithms share: the constructor, the minibatch loop, and the log."""
 
 import warnings
 from typing import Any, ClassVar
@@ -47,7 +47,7 @@ class OnPolicyVariant(
     LoadableAlgorithm, BackendChoice, NonFiniteChoice, MaskingChoice, MemoryChoice, family_name="OnPolicyVariant"
 ):
     """
-    Base of the five algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
+    Base of all algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
     passes all other arguments on.
 
     A coefficient may be a number, an SB3 schedule (a function of the remaining progress, 1 to 0) or a string
