@@ -19,7 +19,12 @@ from sb3_ppo_variants.experiments.comparison.presets import preset
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import comparison_tables, environment_table
 from sb3_ppo_variants.experiments.engine.transfer import read_runs
-from sb3_ppo_variants.experiments.stats.estimators import difference_interval, mean_difference
+from sb3_ppo_variants.experiments.stats.estimators import (
+    center,
+    center_interval,
+    difference_interval,
+    mean_difference,
+)
 from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 from sb3_ppo_variants.experiments.tuning.pictures import importances
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
@@ -88,7 +93,7 @@ def test_the_documented_defaults_are_in_the_table() -> None:
 # ---- Tables of comparisons ----
 
 LONG = {"table1", "table1/sb3_reading"}  # a thousand resamples of hundreds of runs, again and again
-READINGS = {"cartpole": None, "table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
+READINGS = {"cartpole": None, "masks": None, "table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
 
 
 def committed(folder: str) -> tuple[Results, Sequence[str]]:
@@ -165,6 +170,48 @@ def test_what_is_said_about_the_comparison() -> None:
     unclipped = runs["unclipped_ppo"]
     says(COMPARE, f"with every seed, from {between(unclipped.min(), unclipped.max(), 1)}")
     assert all(unclipped.max() < runs[name].min() for name in ("clip_ppo", "kl_penalty_ppo", "paper_trpo", "sb3:ppo"))
+
+
+# ---- Masks against penalties ----
+
+MASKING = Path("sb3_ppo_variants/MASKING.md")
+MASKED_ROWS = ("clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo")
+#: An algorithm's masked variant; sb3-contrib's with masks is beside SB3's with penalties.
+MASKED_VARIANT = {name: f"masked_{name}" for name in MASKED_ROWS} | {"sb3:ppo": "contrib:maskable_ppo"}
+
+
+def masks_and_penalties(results: Results, environment: str) -> dict[str, list[str]]:
+    """Row by algorithm: final return with masks, with penalties, and the difference, each with its interval."""
+    level = corrected_level(len(MASKED_VARIANT))
+    table = {}
+    for penalised, masked in MASKED_VARIANT.items():
+        scores = [np.array(results.scores(variant, environment)) for variant in (masked, penalised)]
+        cells = [f"{number(center(s), 2)} ({between(*center_interval(s), 2)})" for s in map(list, scores)]
+        difference = difference_interval([tuple(scores)], level)
+        cells.append(f"{number(mean_difference([tuple(scores)]), 2, '+')} ({between(*difference, 2, '+')})")
+        name = f"`{penalised}`" if penalised in MASKED_ROWS else f"`{masked}` and `{penalised}`"
+        table[name] = [name, *cells]
+    return table
+
+
+@pytest.mark.parametrize("environment", ["Maze", "Packing"])
+def test_masks_are_compared_with_penalties(environment: str) -> None:
+    expected = masks_and_penalties(committed("masks")[0], f"sb3_ppo_variants/{environment}-v0")
+    assert rows(MASKING, f"| algorithm on `{environment}` | masked | penalised | difference |") == expected
+
+
+def test_what_is_said_about_masks() -> None:
+    results, ppos = committed("masks")[0], ("clip_ppo", "kl_penalty_ppo", "sb3:ppo")
+    maze, packing = results.environments
+    penalised = sorted(score for name in ppos for score in results.scores(name, maze))
+    masked = [score for name in ppos for score in results.scores(MASKED_VARIANT[name], maze)]
+    low = " and ".join(number(score, 2) for score in penalised[:2])
+    says(MASKING, f"Two of their fifteen penalised runs ended far below the others ({low})")
+    says(MASKING, f"none of the fifteen masked ones did ({min(masked):.2f} and more)")
+    assert len(penalised) == len(masked) == 15
+    assert penalised[2] > 0.7
+    for penalised_name, masked_name in MASKED_VARIANT.items():
+        assert max(results.scores(penalised_name, packing)) < min(results.scores(masked_name, packing))
 
 
 @pytest.mark.parametrize("page", PAGES)
