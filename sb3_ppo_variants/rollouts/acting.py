@@ -174,7 +174,11 @@ class PolicyActor:
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
         row: Any = (observations, actions, rewards, episode_starts, acted.values, acted.log_probs)
-        buffer.add(*row, **if_masked(acted.action_masks))
+        buffer.add(*row, **self._beside(acted))
+
+    def _beside(self, acted: Acted) -> dict[str, Any]:
+        """What the policy's buffer keeps of a step beside what SB3's keeps, by the names of its arguments."""
+        return if_masked(acted.action_masks)
 
     def is_current(self, policy: ActorCriticPolicy) -> bool:
         return policy is self.policy

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.rollouts.acting import Acted, Observations, PolicyActor, as_tensor, if_masked, on_host
 
@@ -63,18 +63,17 @@ class RecurrentActor(PolicyActor):
 
     def store(
         self,
-        buffer: Any,
+        buffer: RolloutBuffer,
         observations: Observations,
         acted: Acted,
         rewards: np.ndarray,
         episode_starts: np.ndarray,
     ) -> None:
-        actions = acted.actions
-        if isinstance(self.policy.action_space, spaces.Discrete):
-            actions = actions.reshape(-1, 1)
-        row: Any = (observations, actions, rewards, episode_starts, acted.values, acted.log_probs)
-        buffer.add(*row, lstm_states=self.memory.states, **if_masked(acted.action_masks))
+        super().store(buffer, observations, acted, rewards, episode_starts)
         self.memory.states = self.memory.after
+
+    def _beside(self, acted: Acted) -> dict[str, Any]:
+        return {**super()._beside(acted), "lstm_states": self.memory.states}
 
     def value(self, observation: Observations, env_index: int) -> Any:
         # The critic's states after the step; the observation does not begin an episode.
