@@ -56,8 +56,6 @@ ELSEWHERE = {
     "pporb": ("rollback_ppo",),
     "p3o": ("scopic_ppo",),
 }
-#: rl_zoo3's names of classes that have another.
-IN_THE_ZOO = {"ppolstm": "recurrentppo"}
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str:
@@ -90,7 +88,7 @@ def suggested_algorithm(received: str) -> str:
     library_modules: tuple[Any, ...] = (stable_baselines3, sb3_contrib)
     for module in library_modules:
         classes = {_letters(class_name): class_name for class_name in module.__all__}
-        if found := classes.get(IN_THE_ZOO.get(called, called)):
+        if found := classes.get(called):
             return f" Did you mean '{module.__name__}:{found}'?"
     return did_you_mean(received, KNOWN)
 
