@@ -131,7 +131,7 @@ def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         write_text(path, text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("sb3_ppo_variants.experiments.models.training.write_text", full)
+        patched.setattr("sb3_ppo_variants.experiments.runs.folders.write_text", full)
         said = r"No space left on device: .*run\.json of this training were not all written to .*nothing is kept"
         with pytest.raises(OSError, match=said):
             trained(tmp_path / "lost")
