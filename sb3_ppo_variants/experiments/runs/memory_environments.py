@@ -3,7 +3,7 @@ Environments that cannot be solved from one observation, to compare memory with 
 
 Importing this module registers them with Gymnasium: ``sb3_ppo_variants/CartPoleNoVel-v1`` and
 ``sb3_ppo_variants/PendulumNoVel-v1``, rl_zoo3's environments of these names, whose observations have zeros in the place
-of velocities; the same with the last four observations stacked, ``…NoVelStack-v1``; and ``sb3_ppo_variants/Recall-v0``.
+of velocities, and ``sb3_ppo_variants/Recall-v0``; each also with its last four observations stacked, ``…Stack``.
 """
 
 from typing import Any, ClassVar
@@ -36,7 +36,10 @@ def stacked_without_velocities(environment: str, **kwargs: Any) -> gymnasium.Env
     :param kwargs: Arguments of the environment
     :return: the environment whose observations are the last four without velocities, zeros before the first
     """
-    env = without_velocities(environment, **kwargs)
+    return _stacked(without_velocities(environment, **kwargs))
+
+
+def _stacked(env: gymnasium.Env) -> gymnasium.Env:
     return FlattenObservation(FrameStackObservation(env, FRAMES, padding_type="zero"))
 
 
@@ -88,6 +91,15 @@ class Recall(gymnasium.Env[np.ndarray, np.int64]):
         return np.repeat(np.kron(shades[None], np.ones((40, 40), np.uint8))[..., None], 3, axis=-1)
 
 
+def stacked_recall(**kwargs: Any) -> gymnasium.Env:
+    """
+    :param kwargs: Arguments of ``Recall``
+    :return: the task whose observations are the last four, zeros before the first: with its ten steps of delay, the cue
+        is no longer among them when it has to be named
+    """
+    return _stacked(Recall(**kwargs))
+
+
 for _environment in VELOCITIES:
     _name, _version = _environment.split("-")
     _kwargs = {"environment": _environment}
@@ -96,3 +108,4 @@ for _environment in VELOCITIES:
         f"sb3_ppo_variants/{_name}NoVelStack-{_version}", f"{__name__}:stacked_without_velocities", kwargs=_kwargs
     )
 gymnasium.register("sb3_ppo_variants/Recall-v0", f"{__name__}:Recall")
+gymnasium.register("sb3_ppo_variants/RecallStack-v0", f"{__name__}:stacked_recall")
