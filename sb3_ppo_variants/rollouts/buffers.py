@@ -11,34 +11,10 @@ from stable_baselines3.common.buffers import RolloutBuffer
 
 
 class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):  # type: ignore[misc]  # their minibatches differ
-    """
-    Keeps each step's masks and the states before it.
+    """Keeps each step's masks and the states before it. Its arguments are those of sb3-contrib's recurrent buffer."""
 
-    :param buffer_size: T
-    :param observation_space: Of the environments
-    :param action_space: Of the environments
-    :param hidden_state_shape: (T, layers, environments, units)
-    :param device: Where rows are put
-    :param gae_lambda: λ
-    :param gamma: γ
-    :param n_envs: E
-    """
-
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        hidden_state_shape: tuple[int, int, int, int],
-        device: th.device | str = "auto",
-        gae_lambda: float = 1,
-        gamma: float = 0.99,
-        n_envs: int = 1,
-    ):
-        # Not super(): the maskable buffer's constructor has no place for the shape.
-        RecurrentRolloutBuffer.__init__(
-            self, buffer_size, observation_space, action_space, hidden_state_shape, device, gae_lambda, gamma, n_envs
-        )
+    # The maskable buffer's constructor has no place for the states' shape.
+    __init__ = RecurrentRolloutBuffer.__init__
 
     def get(self, batch_size: int | None = None) -> Any:
         """sb3-contrib's two ways to draw do not go together: ``rollouts.minibatches`` draws from this buffer."""
@@ -46,37 +22,10 @@ class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuff
 
 
 class MaskableRecurrentDictRolloutBuffer(MaskableDictRolloutBuffer, RecurrentDictRolloutBuffer):  # type: ignore[misc]
-    """
-    As ``MaskableRecurrentRolloutBuffer``, for Dict observations.
+    """As ``MaskableRecurrentRolloutBuffer``, for Dict observations."""
 
-    :param buffer_size: T
-    :param observation_space: Of the environments
-    :param action_space: Of the environments
-    :param hidden_state_shape: (T, layers, environments, units)
-    :param device: Where rows are put
-    :param gae_lambda: λ
-    :param gamma: γ
-    :param n_envs: E
-    """
-
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Dict,
-        action_space: spaces.Space,
-        hidden_state_shape: tuple[int, int, int, int],
-        device: th.device | str = "auto",
-        gae_lambda: float = 1,
-        gamma: float = 0.99,
-        n_envs: int = 1,
-    ):
-        RecurrentDictRolloutBuffer.__init__(
-            self, buffer_size, observation_space, action_space, hidden_state_shape, device, gae_lambda, gamma, n_envs
-        )
-
-    def get(self, batch_size: int | None = None) -> Any:
-        """See ``MaskableRecurrentRolloutBuffer.get``."""
-        raise NotImplementedError(f"{type(self).__name__}.get(): use rollouts.minibatches(buffer, batch_size).")
+    __init__ = RecurrentDictRolloutBuffer.__init__
+    get = MaskableRecurrentRolloutBuffer.get
 
 
 def buffer_class_for(observation_space: spaces.Space, is_recurrent: bool, takes_masks: bool) -> type | None:
