@@ -475,6 +475,16 @@ def test_the_other_speeds_are_the_measured_ones() -> None:
         says(BACKENDS, f"{min(found):.2f} to {max(found):.2f}")
 
 
+def test_the_speed_with_masks_is_the_measured_one() -> None:
+    (measured,) = read("speed/masks.json")["measurements"]
+    closed_form, autograd = (
+        ratio(measured, ours, "contrib:maskable_ppo") for ours in ("clip_ppo, masks", "clip_ppo, masks, autograd")
+    )
+    says(MASKING, f"{closed_form[0]} times as fast as `MaskablePPO` {closed_form[1][:-1]} in three interleaved rounds")
+    says(MASKING, f"by autograd {autograd[0]} times {autograd[1]}")
+    assert len(measured["floor"]) == 3
+
+
 def test_what_scheduling_costs_is_the_measured_share() -> None:
     text = (ROOT / RESULTS / "engine/scaling.txt").read_text(encoding="utf-8")
     costs = re.findall(r"cost (\S+) %", text)
