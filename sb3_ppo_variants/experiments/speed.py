@@ -316,7 +316,7 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def speed_table(measurement: Measurement) -> Table:
-    """Medians over the rounds, in microseconds per environment step; ``added`` is the total less the environments alone.
+    """Medians over the rounds, in microseconds per environment step; "added" is the total less the environments alone.
 
     :param measurement: The measurement of one configuration
     """

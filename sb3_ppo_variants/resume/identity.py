@@ -77,7 +77,6 @@ def surroundings(model: OnPolicyAlgorithm) -> dict[str, Any]:
     """
     versions = {package.__name__: str(package.__version__) for package in _PACKAGES}
     versions |= kernel_versions(getattr(model, "active_backend", None))
-|= {name: metadata.version(name) for name in _OF_KERNELS}
     return {"python": platform.python_version(), **versions, "torch threads": th.get_num_threads()}
 
 

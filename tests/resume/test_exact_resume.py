@@ -10,9 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
+from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
 from tests.resume.environments import Dice
-from tests.backends.closed_form.networks import needs_numba
 from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
 
 #: The seven of the PPO paper.

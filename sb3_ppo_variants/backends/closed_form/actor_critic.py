@@ -58,6 +58,22 @@ class Evaluated(NamedTuple):
     entropy: np.ndarray
 
 
+class Slopes(NamedTuple):
+    """
+    The slopes of an objective J with which a backward pass begins.
+
+    :param log_prob: ∂J/∂ log π(a|s), shape (B,)
+    :param entropy: ∂J/∂ entropy, the same in all rows
+    :param others: What further terms of J add to ∂J/∂ parameters, row by row, one array per parameter each
+    :param values: ∂J/∂V, shape (B,); ``None`` leaves the critic's gradient as it is
+    """
+
+    log_prob: np.ndarray
+    entropy: float
+    others: list[Parameters]
+    values: np.ndarray | None
+
+
 class ClosedFormActorCritic:
     """
     Forward and backward passes of a policy for which ``why_not_closed_form`` returns ``None``.
@@ -175,37 +191,37 @@ class ClosedFormActorCritic:
 
     # ---- Backward ----
 
-    def backward(self, evaluated: Evaluated, slopes: Parameters, d_values: np.ndarray | None) -> None:
+    def backward(self, evaluated: Evaluated, slopes: Slopes) -> None:
         """
         Write ∂J/∂θ into ``bound.gradient``.
 
         :param evaluated: What ``evaluate`` returned last
-        :param slopes: ∂J/∂ parameters, row by row
-        :param d_values: ∂J/∂V, shape (B,); ``None`` leaves the critic's gradient as it is
+        :param slopes: Of J
         """
-        self.actor_backward(evaluated.pi, slopes)
-        if d_values is not None and evaluated.vf is not None:
-            self.critic_backward(evaluated.vf, d_values)
+        of_parameters = [slope * slopes.log_prob[:, None] for slope in evaluated.slopes]
+        if slopes.entropy != 0:
+            for slope, of_entropy in zip(of_parameters, self.head.entropy_slope(evaluated.parameters), strict=True):
+                slope += slopes.entropy * of_entropy
+        for term in slopes.others:
+            for slope, of_term in zip(of_parameters, term, strict=True):
+                slope += of_term
+        self.actor_backward(evaluated.pi, tuple(of_parameters))
+        if slopes.values is not None and evaluated.vf is not None:
+            self.critic_backward(evaluated.vf, slopes.values)
 
     def step(
-        self,
-        evaluated: Evaluated,
-        slopes: Parameters,
-        d_values: np.ndarray | None,
-        adams: list[BoundAdam],
-        max_grad_norm: float | None,
+        self, evaluated: Evaluated, slopes: Slopes, adams: list[BoundAdam], max_grad_norm: float | None
     ) -> float | None:
         """
         Step along −∂J/∂θ.
 
         :param evaluated: As in ``backward``
         :param slopes: As in ``backward``
-        :param d_values: As in ``backward``
         :param adams: What is stepped, as ``adams`` returned it
         :param max_grad_norm: See ``clipped_step``
         :return: See ``clipped_step``
         """
-        self.backward(evaluated, slopes, d_values)
+        self.backward(evaluated, slopes)
         return clipped_step(adams, max_grad_norm)
 
     def actor_backward(self, passed: list[np.ndarray], slopes: Parameters) -> None:

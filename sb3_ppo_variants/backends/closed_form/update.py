@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated, Slopes
 from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.settings import UpdateSettings
@@ -105,8 +105,8 @@ class ClosedFormUpdate:
         return evaluation
 
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
-        slopes, d_values = self._slopes(evaluation)
-        norm = self.network.step(evaluation.evaluated, slopes, d_values, self.adams, self.settings.max_grad_norm)
+        slopes = self._slopes(evaluation)
+        norm = self.network.step(evaluation.evaluated, slopes, self.adams, self.settings.max_grad_norm)
         if norm is None:
             self._records.forget_last()
             return False
@@ -119,28 +119,23 @@ class ClosedFormUpdate:
 
         :param evaluation: What ``evaluate`` returned last
         """
-        slopes, d_values = self._slopes(evaluation)
-        self.network.backward(evaluation.evaluated, slopes, d_values)
+        self.network.backward(evaluation.evaluated, self._slopes(evaluation))
 
-    def _slopes(self, evaluation: ClosedFormEvaluation) -> tuple[Parameters, np.ndarray | None]:
-        """∂(−J)/∂ parameters and ∂(−J)/∂V, row by row."""
-        objective, head = self.objective, self.network.head
-        batch, evaluated = evaluation.minibatch, evaluation.evaluated
-        parameters = evaluated.parameters
+    def _slopes(self, evaluation: ClosedFormEvaluation) -> Slopes:
+        """Those of the loss, −J."""
+        objective, batch, evaluated = self.objective, evaluation.minibatch, evaluation.evaluated
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
-        weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
-        slopes = [slope * weight[:, None] for slope in evaluated.slopes]
-        if objective.ent_coef != 0:
-            for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
-                slope += (scale * objective.ent_coef) * of_entropy
+        of_log_prob = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
+        others = []
         if objective.kl_coef > 0:
-            for slope, of_kl in zip(slopes, head.kl_slope(batch.old_parameters, parameters), strict=True):
-                slope -= (scale * objective.kl_coef) * of_kl
-        if objective.value_loss is None or evaluated.vf is None:
-            return tuple(slopes), None
-        d_values = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
-        return tuple(slopes), d_values * (-scale * objective.vf_coef)
+            of_kl = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
+            others.append(tuple(-(scale * objective.kl_coef) * slope for slope in of_kl))
+        of_values = None
+        if objective.value_loss is not None and evaluated.vf is not None:
+            of_values = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
+            of_values = of_values * (-scale * objective.vf_coef)
+        return Slopes(of_log_prob, scale * objective.ent_coef, others, of_values)
 
     # ---- After the loop ----
 

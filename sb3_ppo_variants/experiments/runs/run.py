@@ -355,9 +355,8 @@ def fit(
         if earlier is not None:
             recorder.follow(earlier)
             timesteps -= model.num_timesteps
-        made_with, began = versions(env), time.perf_counter()
-        made_with |= kernel_versions(getattr(model, "active_backend", None))
-| kernels(model), time.perf_counter()
+        made_with = versions(env) | kernel_versions(getattr(model, "active_backend", None))
+        began = time.perf_counter()
         model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
         seconds = recorder.seconds_before + time.perf_counter() - began
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))

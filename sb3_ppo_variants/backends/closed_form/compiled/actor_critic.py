@@ -7,7 +7,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated, activation_of
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated, Slopes
 from sb3_ppo_variants.backends.closed_form.binding import BoundAdam
 from sb3_ppo_variants.backends.closed_form.compiled.loading import kernels
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP
@@ -60,62 +60,61 @@ class CompiledActorCritic(ClosedFormActorCritic):
     def evaluate(
         self, features: np.ndarray, actions: np.ndarray, action_masks: np.ndarray | None, with_values: bool
     ) -> Evaluated:
-        n_rows = len(features)
+        n_rows, number = len(features), self.pi.activation_number
         pi, vf = self.pi.buffers(n_rows), self.vf.buffers(n_rows) if with_values else None
-        log_prob = np.empty(n_rows, np.float32)
+        log_prob, entropy = np.empty(n_rows, np.float32), np.empty(n_rows, np.float32)
         output = pi.outputs[-1]
-        first_slope = np.empty_like(output)
         networks = self.bound.flat, self.pi.table, self.vf.table
-        buffers = pi.passed, NO_VECTOR if vf is None else vf.passed, self.spare, log_prob
+        buffers = pi.passed, NO_VECTOR if vf is None else vf.passed, self.spare, log_prob, entropy
         if self.log_std is not None:
             parameters: Parameters = output, self.log_std
-            slopes: Parameters = first_slope, np.empty_like(output)
-            kernels.evaluate_gaussian(
-                *networks, self.log_std, features, actions, *buffers, *slopes, self.pi.activation_number
-            )
-            entropy = self.head.entropy(parameters)
+            slopes: Parameters = np.empty_like(output), np.empty_like(output)
+            kernels.evaluate_gaussian(*networks, self.log_std, features, actions, *buffers, *slopes, number)
         else:
-            parameters, slopes, entropy = (output,), (first_slope,), np.empty(n_rows, np.float32)
+            parameters, slopes = (output,), (np.empty_like(output),)
             masks = NO_MASKS if action_masks is None else action_masks
-            kernels.evaluate_categorical(
-                *networks, masks, features, actions, *buffers, entropy, *slopes, self.pi.activation_number
-            )
+            kernels.evaluate_categorical(*networks, masks, features, actions, *buffers, *slopes, number)
         passed = [features, *pi.outputs]
         return Evaluated(passed, None if vf is None else [features, *vf.outputs], parameters, log_prob, slopes, entropy)
 
-    def backward(self, evaluated: Evaluated, slopes: Parameters, d_values: np.ndarray | None) -> None:
-        kernels.backward(*self._backward_arguments(evaluated, slopes, d_values))
-
-    def _backward_arguments(
-        self, evaluated: Evaluated, slopes: Parameters, d_values: np.ndarray | None
-    ) -> tuple[Any, ...]:
-        features = evaluated.pi[0]
-        pi, vf = self.pi.buffers(len(features)), self.vf.buffers(len(features))
-        return (
-            *(self.bound.flat, self.bound.gradient, self.pi.table, self.vf.table, features, pi.passed, vf.passed),
-            slopes[0],
-            NO_MATRIX if self.log_std is None else slopes[1],
-            NO_VECTOR if self._log_std_gradient is None else self._log_std_gradient,
-            NO_MATRIX if d_values is None else d_values[:, None],
-            *(pi.slopes, vf.slopes, self.pi.activation_number),
-        )
+    def backward(self, evaluated: Evaluated, slopes: Slopes) -> None:
+        kernels.backward(*self._backward_arguments(evaluated, slopes))
 
     def step(
-        self,
-        evaluated: Evaluated,
-        slopes: Parameters,
-        d_values: np.ndarray | None,
-        adams: list[BoundAdam],
-        max_grad_norm: float | None,
+        self, evaluated: Evaluated, slopes: Slopes, adams: list[BoundAdam], max_grad_norm: float | None
     ) -> float | None:
         if len(adams) > 1:  # their gradients have one norm
-            return super().step(evaluated, slopes, d_values, adams, max_grad_norm)
+            return super().step(evaluated, slopes, adams, max_grad_norm)
         (adam,) = adams
         group = adam.group
         norm: float = kernels.step(
-            *self._backward_arguments(evaluated, slopes, d_values),
+            *self._backward_arguments(evaluated, slopes),
             *(adam.flat, adam.gradient, adam.first, adam.second, adam.steps),
             *(math.inf if max_grad_norm is None else max_grad_norm, group["lr"], *group["betas"], group["eps"]),
             group["weight_decay"],
         )
         return norm if math.isfinite(norm) else None
+
+    def _backward_arguments(self, evaluated: Evaluated, slopes: Slopes) -> tuple[Any, ...]:
+        features, of_log_prob = evaluated.pi[0], evaluated.slopes
+        pi, vf = self.pi.buffers(len(features)), self.vf.buffers(len(features))
+        of_log_std, log_std_gradient = NO_MATRIX, NO_VECTOR
+        if self._log_std_gradient is not None:
+            of_log_std, log_std_gradient = of_log_prob[1], self._log_std_gradient
+        others = [NO_MATRIX, NO_MATRIX]
+        for number in range(len(of_log_prob) if slopes.others else 0):
+            others[number] = np.ascontiguousarray(sum(term[number] for term in slopes.others), np.float32)
+        return (
+            *(self.bound.flat, self.bound.gradient, self.pi.table, self.vf.table, features, pi.passed, vf.passed),
+            *(
+                of_log_prob[0],
+                of_log_std,
+                log_std_gradient,
+                evaluated.entropy,
+                slopes.log_prob,
+                slopes.entropy,
+                *others,
+            ),
+            NO_VECTOR if slopes.values is None else slopes.values,
+            *(pi.slopes, vf.slopes, self.pi.activation_number),
+        )

@@ -150,7 +150,13 @@ def _backward(parameters, gradient, network, x, passed, d_out, slopes, activatio
         given = passed[offset : offset + n_rows * n_in].reshape((n_rows, n_in))
         d_given = slopes[offset : offset + n_rows * n_in].reshape((n_rows, n_in))
         np.dot(d_out.T, given, d_weight)
-        np.dot(d_out, parameters[at : at + n_in * n_out].reshape((n_out, n_in)), d_given)
+        weight = parameters[at : at + n_in * n_out].reshape((n_out, n_in))
+        if n_out == 1:
+            for i in range(n_rows):
+                for j in range(n_in):
+                    d_given[i, j] = d_out[i, 0] * weight[0, j]
+        else:
+            np.dot(d_out, weight, d_given)
         _chain(d_given, given, activation)
         d_out = d_given
 
@@ -187,51 +193,38 @@ def forward(parameters, network, x, passed, spare, activation):
     _forward(parameters, network, x, passed, spare, activation)
 
 
-@_entry(
-    _vector,
-    _integers,
-    _integers,
-    _vector,
-    _matrix,
-    _matrix,
-    _vector,
-    _vector,
-    _vector,
-    _vector,
-    _matrix,
-    _matrix,
-    int64,
-)
+_EVALUATED = _vector, _vector, _vector, _vector, _vector, _matrix
+
+
+@_entry(_vector, _integers, _integers, _vector, _matrix, _matrix, *_EVALUATED, _matrix, int64)
 def evaluate_gaussian(
-    parameters, pi, vf, log_std, x, actions, pi_passed, vf_passed, spare, log_prob, of_mean, of_log_std, activation
-):
-    """Forward to log π, with its slopes with respect to mean and log σ; V too, if ``vf_passed`` has a place for it."""
+    parameters, pi, vf, log_std, x, actions, pi_passed, vf_passed, spare, log_prob, entropy, of_mean, of_log_std,
+    activation,
+):  # fmt: skip
+    """Forward to log π, its slopes with respect to mean and log σ, and H; V too, if ``vf_passed`` has a place for it."""
     mean = _forward(parameters, pi, x, pi_passed, spare, activation)
     if len(vf_passed) > 0:
         _forward(parameters, vf, x, vf_passed, spare, activation)
-    n_dims = len(log_std)
-    constant = n_dims * _LOG_SQRT_2_PI
     inverse_std = np.exp(-log_std)
-    for j in range(n_dims):
-        constant += log_std[j]
+    log_scale = len(log_std) * _LOG_SQRT_2_PI
+    for j in range(len(log_std)):
+        log_scale += log_std[j]
+    entropy[:] = log_scale + len(log_std) * float32(0.5)
     for i in range(len(x)):
         total = float32(0)
-        for j in range(n_dims):
+        for j in range(len(log_std)):
             z = (actions[i, j] - mean[i, j]) * inverse_std[j]
             of_mean[i, j] = z * inverse_std[j]
             of_log_std[i, j] = z * z - float32(1)
             total += z * z
-        log_prob[i] = float32(-0.5) * total - constant
+        log_prob[i] = float32(-0.5) * total - log_scale
 
 
-@_entry(
-    _vector, _integers, _integers, _masks, _matrix, _integers, _vector, _vector, _vector, _vector, _vector, _matrix,
-    int64,
-)  # fmt: skip
+@_entry(_vector, _integers, _integers, _masks, _matrix, _integers, *_EVALUATED, int64)
 def evaluate_categorical(
     parameters, pi, vf, masks, x, actions, pi_passed, vf_passed, spare, log_prob, entropy, of_logits, activation
 ):
-    """Forward to log π, with its slope with respect to the logits; the network's output becomes log p."""
+    """Forward to log π, its slope with respect to the logits, and H; the network's output becomes log p."""
     log_p = _forward(parameters, pi, x, pi_passed, spare, activation)
     if len(vf_passed) > 0:
         _forward(parameters, vf, x, vf_passed, spare, activation)
@@ -248,23 +241,46 @@ def evaluate_categorical(
 
 
 _BACKWARD = (
-    _vector, _vector, _integers, _integers, _matrix, _vector, _vector, _matrix, _matrix, _vector, _matrix, _vector,
-    _vector, int64,
-)  # fmt: skip
+    *(_vector, _vector, _integers, _integers, _matrix, _vector, _vector),
+    *(_matrix, _matrix, _vector, _vector, _vector, float64, _matrix, _matrix, _vector),
+    *(_vector, _vector, int64),
+)
 _ADAM = (*[_vector] * 5, *[float64] * 6)
 
 
 @_entry(*_BACKWARD)
 def backward(
-    parameters, gradient, pi, vf, x, pi_passed, vf_passed, d_output, d_log_std, of_log_std, d_values, pi_slopes,
-    vf_slopes, activation,
+    parameters, gradient, pi, vf, x, pi_passed, vf_passed,
+    of_output, of_log_std, log_std_gradient, entropy, d_log_prob, d_entropy, other_output, other_log_std, d_values,
+    pi_slopes, vf_slopes, activation,
 ):  # fmt: skip
-    """∂J/∂θ from the slopes of J with respect to the head's parameters and to V, row by row."""
-    _backward(parameters, gradient, pi, x, pi_passed, d_output, pi_slopes, activation)
+    """
+    ∂J/∂θ from the slopes of log π with respect to the head's parameters and those of J with respect to log π, to the
+    entropy and to V; ``other_…`` are what further terms of J add. Arrays without rows stand for what there is not.
+    """
+    n_rows = len(x)
+    d_output = np.empty_like(of_output)
+    for i in range(n_rows):
+        for j in range(d_output.shape[1]):
+            d_output[i, j] = of_output[i, j] * d_log_prob[i]
+    if len(of_log_std) == 0 and d_entropy != 0:
+        log_p = pi_passed[len(pi_passed) - d_output.size :].reshape(d_output.shape)
+        for i in range(n_rows):
+            for j in range(d_output.shape[1]):
+                d_output[i, j] -= float32(d_entropy) * math.exp(log_p[i, j]) * (log_p[i, j] + entropy[i])
+    if len(other_output) > 0:
+        d_output += other_output
     if len(of_log_std) > 0:
-        _column_sums(d_log_std, of_log_std)
+        log_std_gradient[:] = float32(n_rows * d_entropy)
+        for i in range(n_rows):
+            for j in range(len(log_std_gradient)):
+                log_std_gradient[j] += of_log_std[i, j] * d_log_prob[i]
+        for i in range(len(other_log_std)):
+            for j in range(len(log_std_gradient)):
+                log_std_gradient[j] += other_log_std[i, j]
+    _backward(parameters, gradient, pi, x, pi_passed, d_output, pi_slopes, activation)
     if len(d_values) > 0:
-        _backward(parameters, gradient, vf, x, vf_passed, d_values, vf_slopes, activation)
+        _backward(parameters, gradient, vf, x, vf_passed, d_values.reshape((n_rows, 1)), vf_slopes, activation)
 
 
 @_entry(*_ADAM, returns=float64)
@@ -295,14 +311,16 @@ def clipped_adam(parameters, gradient, first, second, steps, max_norm, rate, bet
 
 @_entry(*_BACKWARD, *_ADAM, returns=float64)
 def step(
-    parameters, gradient, pi, vf, x, pi_passed, vf_passed, d_output, d_log_std, of_log_std, d_values, pi_slopes,
-    vf_slopes, activation,
+    parameters, gradient, pi, vf, x, pi_passed, vf_passed,
+    of_output, of_log_std, log_std_gradient, entropy, d_log_prob, d_entropy, other_output, other_log_std, d_values,
+    pi_slopes, vf_slopes, activation,
     stepped, gradient_of_stepped, first, second, steps, max_norm, rate, beta1, beta2, eps, weight_decay,
 ):  # fmt: skip
     """``backward``, then ``clipped_adam`` for those of the parameters that are stepped."""
     backward(
-        parameters, gradient, pi, vf, x, pi_passed, vf_passed, d_output, d_log_std, of_log_std, d_values, pi_slopes,
-        vf_slopes, activation,
+        parameters, gradient, pi, vf, x, pi_passed, vf_passed,
+        of_output, of_log_std, log_std_gradient, entropy, d_log_prob, d_entropy, other_output, other_log_std, d_values,
+        pi_slopes, vf_slopes, activation,
     )  # fmt: skip
     return clipped_adam(
         stepped, gradient_of_stepped, first, second, steps, max_norm, rate, beta1, beta2, eps, weight_decay
