@@ -1,7 +1,7 @@
 """How an objective becomes a change of parameters: one seam (``Backend``), and the backends behind it.
 
-A new backend is a package of its own that implements ``Backend``, a line in ``BACKENDS`` and ``CHOICES``, and its name in
-the types and messages of ``algorithms.arguments`` and ``algorithms.backend``.
+A new backend is a package of its own that implements ``Backend``, a line in ``BACKENDS`` and ``CHOICES``, and its name
+in the types and messages of ``algorithms.arguments`` and ``algorithms.backend``.
 """
 
 from sb3_ppo_variants.backends.autograd import AutogradBackend

@@ -184,6 +184,18 @@ def _log_softmax(logits, masks):
             logits[i, j] -= log_total
 
 
+@_part
+def _log_std_gradient(gradient, of_log_std, d_log_prob, d_entropy, others):
+    # H has slope 1 in every row.
+    gradient[:] = float32(len(d_log_prob) * d_entropy)
+    for i in range(len(d_log_prob)):
+        for j in range(len(gradient)):
+            gradient[j] += of_log_std[i, j] * d_log_prob[i]
+    for i in range(len(others)):
+        for j in range(len(gradient)):
+            gradient[j] += others[i, j]
+
+
 # ---- What Python calls ----
 
 
@@ -201,7 +213,7 @@ def evaluate_gaussian(
     parameters, pi, vf, log_std, x, actions, pi_passed, vf_passed, spare, log_prob, entropy, of_mean, of_log_std,
     activation,
 ):  # fmt: skip
-    """Forward to log π, its slopes with respect to mean and log σ, and H; V too, if ``vf_passed`` has a place for it."""
+    """Forward to log π, its slopes with respect to mean and log σ, and H; V too, if ``vf_passed`` has room for it."""
     mean = _forward(parameters, pi, x, pi_passed, spare, activation)
     if len(vf_passed) > 0:
         _forward(parameters, vf, x, vf_passed, spare, activation)
@@ -258,29 +270,22 @@ def backward(
     ∂J/∂θ from the slopes of log π with respect to the head's parameters and those of J with respect to log π, to the
     entropy and to V; ``other_…`` are what further terms of J add. Arrays without rows stand for what there is not.
     """
-    n_rows = len(x)
     d_output = np.empty_like(of_output)
-    for i in range(n_rows):
+    for i in range(len(x)):
         for j in range(d_output.shape[1]):
             d_output[i, j] = of_output[i, j] * d_log_prob[i]
-    if len(of_log_std) == 0 and d_entropy != 0:
+    if len(of_log_std) > 0:
+        _log_std_gradient(log_std_gradient, of_log_std, d_log_prob, d_entropy, other_log_std)
+    elif d_entropy != 0:
         log_p = pi_passed[len(pi_passed) - d_output.size :].reshape(d_output.shape)
-        for i in range(n_rows):
+        for i in range(len(x)):
             for j in range(d_output.shape[1]):
                 d_output[i, j] -= float32(d_entropy) * math.exp(log_p[i, j]) * (log_p[i, j] + entropy[i])
     if len(other_output) > 0:
         d_output += other_output
-    if len(of_log_std) > 0:
-        log_std_gradient[:] = float32(n_rows * d_entropy)
-        for i in range(n_rows):
-            for j in range(len(log_std_gradient)):
-                log_std_gradient[j] += of_log_std[i, j] * d_log_prob[i]
-        for i in range(len(other_log_std)):
-            for j in range(len(log_std_gradient)):
-                log_std_gradient[j] += other_log_std[i, j]
     _backward(parameters, gradient, pi, x, pi_passed, d_output, pi_slopes, activation)
     if len(d_values) > 0:
-        _backward(parameters, gradient, vf, x, vf_passed, d_values.reshape((n_rows, 1)), vf_slopes, activation)
+        _backward(parameters, gradient, vf, x, vf_passed, d_values.reshape((len(x), 1)), vf_slopes, activation)
 
 
 @_entry(*_ADAM, returns=float64)

@@ -9,7 +9,7 @@ from numba.core import event
 from sb3_ppo_variants.backends.closed_form.threads import find_thread_pools
 
 
-class _SayOnce(event.Listener):
+class SayOnce(event.Listener):
     """Logs that something is compiled when the first function is."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class _SayOnce(event.Listener):
 
 
 # What is loaded from the disk is not compiled, and starts no such event.
-with event.install_listener("numba:compile", _SayOnce()):
+with event.install_listener("numba:compile", SayOnce()):
     from sb3_ppo_variants.backends.closed_form.compiled import kernels
 
 # SciPy's BLAS is another library than numpy's.
