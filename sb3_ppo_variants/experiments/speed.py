@@ -22,7 +22,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.backends import why_not_installed
+from sb3_ppo_variants.backends import kernel_versions, why_not_installed
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import processor, versions
@@ -309,7 +309,7 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
     :param measurements: The measurements
     """
     machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
-    made_by = dict(versions())
+    made_by = versions() | kernel_versions("compiled" if COMPILED in OURS else None)
     if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sb3_ppo_variants.backends.closed_form.actor import ClosedFormActor, require_finite
-from sb3_ppo_variants.backends.closed_form.compiled.actor_critic import NO_MASKS, CompiledActorCritic
+from sb3_ppo_variants.backends.closed_form.compiled.actor_critic import NO_MASKS, CompiledActorCritic, writable
 from sb3_ppo_variants.backends.closed_form.compiled.loading import kernels
 from sb3_ppo_variants.distributions import Parameters
 
@@ -22,7 +22,7 @@ class CompiledActor(ClosedFormActor):
         network, pi = self.network, self.network.pi
         buffers = pi.buffers(len(features))
         output = buffers.outputs[-1]
-        features = np.require(features, np.float32, ("C", "W"))
+        features = writable(features)
         end = buffers.passed, pi.spare
         if network.log_std is not None:
             actions, noise = np.empty_like(output), self._noise.normal(output.shape)

@@ -18,6 +18,14 @@ NO_VECTOR, NO_MATRIX = np.empty(0, np.float32), np.empty((0, 1), np.float32)
 NO_MASKS = np.empty((0, 0), np.bool_)
 
 
+def writable(features: np.ndarray) -> np.ndarray:
+    """
+    :param features: What the networks are given
+    :return: the same as the kernels take it: in one piece, in memory that is not read-only
+    """
+    return features if features.flags.carray else np.array(features, order="C")
+
+
 class CompiledMLP(MLP):
     """
     ``MLP`` whose forward pass is compiled.
@@ -39,7 +47,7 @@ class CompiledMLP(MLP):
 
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         buffers = self.buffers(len(x))
-        x = np.require(x, np.float32, ("C", "W"))
+        x = writable(x)
         kernels.forward(self.parameters, self.table, x, buffers.passed, self.spare, self.activation_number)
         return [x, *buffers.outputs]
 
