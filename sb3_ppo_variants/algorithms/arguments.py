@@ -21,7 +21,7 @@ from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 
-UpdateBackend = Literal["auto", "autograd", "closed_form"]
+UpdateBackend = Literal["auto", "autograd", "closed_form", "compiled"]
 
 
 class SB3Arguments(TypedDict, total=False):

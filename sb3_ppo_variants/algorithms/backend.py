@@ -7,7 +7,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.algorithms.checks import choice
-from sb3_ppo_variants.backends import BACKENDS, Backend
+from sb3_ppo_variants.backends import BACKENDS, CHOICES, Backend, why_not_installed
 from sb3_ppo_variants.rollouts import Actor
 from sb3_ppo_variants.rollouts.memory import Memory
 
@@ -17,8 +17,9 @@ class BackendChoice(OnPolicyAlgorithm):
     An on-policy algorithm whose updates come from one of the backends.
 
     ``update_backend`` is what was asked for, ``active_backend`` what runs. ``"auto"`` takes the first backend that can
-    run. The reason for not taking an earlier one is logged once, by the model's own logger and so with ``verbose=1``.
-    A backend asked for by name raises an error with the reason instead.
+    run, ``"compiled"`` the closed form in numpy where there is no kernel. The reason for not taking an earlier one is
+    logged once, by the model's own logger and so with ``verbose=1``. A backend asked for by name raises an error with
+    the reason instead.
     """
 
     update_backend: str
@@ -29,7 +30,7 @@ class BackendChoice(OnPolicyAlgorithm):
     _device_is_free: bool = False
 
     @property
-    def active_backend(self) -> Literal["autograd", "closed_form"]:
+    def active_backend(self) -> Literal["autograd", "closed_form", "compiled"]:
         """Which backend computes the updates."""
         name: Any = self._eligible_backend(self.rollout_buffer)[0].name
         return name
@@ -37,18 +38,35 @@ class BackendChoice(OnPolicyAlgorithm):
     def _eligible_backend(self, rollout_buffer: RolloutBuffer) -> tuple[type[Backend], str | None]:
         """
         :param rollout_buffer: The buffer that it would have to read
-        :return: the first backend that can run, from the one asked for on; and why the one before it cannot
+        :return: the first backend that can run, of those that ``update_backend`` stands for and autograd; and why the
+            one before it cannot
         """
         choice("auto", *BACKENDS)("update_backend", self.update_backend)
-        names = list(BACKENDS)
-        first = 0 if self.update_backend == "auto" else names.index(self.update_backend)
         passed_over = None
-        for name in names[first:]:
+        for name in (*CHOICES[self.update_backend], "autograd"):
             reason = BACKENDS[name].why_not(self.policy, rollout_buffer)
             if reason is None:
                 break
             passed_over = reason
         return BACKENDS[name], passed_over
+
+    def _allowed_backend(self, rollout_buffer: RolloutBuffer | None = None) -> tuple[type[Backend], str | None]:
+        """
+        :param rollout_buffer: See ``_current_backend``
+        :return: see ``_eligible_backend``
+        :raises ValueError: the backend asked for by name cannot run
+        """
+        kind, passed_over = self._eligible_backend(self.rollout_buffer if rollout_buffer is None else rollout_buffer)
+        # What cannot be compiled is the same everywhere; without numba, one script would have two results.
+        refused = why_not_installed() if self.update_backend == "compiled" else None
+        if kind.name not in CHOICES[self.update_backend]:
+            refused = passed_over
+        if refused is not None:
+            raise ValueError(
+                f"update_backend={self.update_backend!r} cannot run: {refused}. Pass 'auto' to fall back on "
+                "autograd, or change what stands in its way."
+            )
+        return kind, passed_over
 
     def _current_backend(self, rollout_buffer: RolloutBuffer | None = None) -> Backend:
         """
@@ -56,16 +74,13 @@ class BackendChoice(OnPolicyAlgorithm):
         :return: the backend that runs, bound to the policy as it is now
         :raises ValueError: the backend asked for by name cannot run
         """
-        kind, passed_over = self._eligible_backend(self.rollout_buffer if rollout_buffer is None else rollout_buffer)
-        if passed_over is not None and self.update_backend != "auto":
-            raise ValueError(
-                f"update_backend={self.update_backend!r} cannot run: {passed_over}. Pass 'auto' to fall back on "
-                "autograd, or change what stands in its way."
-            )
+        kind, passed_over = self._allowed_backend(rollout_buffer)
         if passed_over is not None and passed_over != self._reason_logged:
             self._reason_logged = passed_over
-            self._inform(f"Updates by autograd, not in closed form: {passed_over}")
-        if not isinstance(self._backend, kind) or not self._backend.is_current(self.policy):
+            how = "in numpy, not compiled" if self.update_backend == "compiled" else "by autograd, not in closed form"
+            self._inform(f"Updates {how}: {passed_over}")
+        # Not isinstance: the compiled backend is a closed form too.
+        if self._backend is None or type(self._backend) is not kind or not self._backend.is_current(self.policy):
             self._backend = kind(self.policy)
         return self._backend
 

@@ -92,7 +92,8 @@ class OnPolicyVariant(
     :param measure_kl: Measure the exact KL(old‖new) over the whole rollout after each update and log it as
         ``train/kl``; ``None``: where the algorithm needs it, and in closed form, where it is cheap
     :param update_backend: ``"closed_form"``: gradients by hand in numpy, for SB3's MLP policy on the CPU;
-        ``"autograd"``: torch, for every policy; ``"auto"``: the closed form where it can run
+        ``"compiled"``: the same with compiled kernels, which need numba (``pip install 'sb3_ppo_variants[fast]'``);
+        ``"autograd"``: torch, for every policy; ``"auto"``: the closed form in numpy where it can run
     :param nonfinite_update: What to do about a NaN or Inf in an observation, action, reward, loss or gradient.
         ``"raise"``: stop with a ``NonFiniteError`` before it is learnt from. ``"skip"``: leave out that minibatch or
         update and count it in ``train/nonfinite_updates``; an observation that the policy cannot act on still stops
@@ -187,9 +188,9 @@ class OnPolicyVariant(
         self._device_is_free = device == "auto"
         if _init_setup_model:
             self._setup_model()
-            if update_backend == "closed_form":
+            if update_backend in ("closed_form", "compiled"):
                 # Now, not at the first rollout: raises if it cannot run.
-                self._current_backend()
+                self._allowed_backend()
 
     # ---- Settings ----
 

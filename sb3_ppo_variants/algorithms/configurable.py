@@ -78,7 +78,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         ),
         "bootstrap_truncated": choice(True, False),
         "measure_kl": choice(True, False, None),
-        "update_backend": choice("auto", "autograd", "closed_form"),
+        "update_backend": choice("auto", "autograd", "closed_form", "compiled"),
         "nonfinite_update": choice("raise", "skip"),
         "stats_window_size": integer(at_least=1),
         "verbose": instance((Real,), "0, 1 or 2"),

@@ -1,12 +1,18 @@
 """How an objective becomes a change of parameters: one seam (``Backend``), and the backends behind it.
 
-A new backend is a package of its own that implements ``Backend``, a line in ``BACKENDS``, and its name in the types and
-messages of ``algorithms.arguments`` and ``algorithms.backend``.
+A new backend is a package of its own that implements ``Backend``, a line in ``BACKENDS`` and ``CHOICES``, and its name
+in the types and messages of ``algorithms.arguments`` and ``algorithms.backend``.
 """
 
 from sb3_ppo_variants.backends.autograd import AutogradBackend
 from sb3_ppo_variants.backends.backend import Backend, Update
 from sb3_ppo_variants.backends.closed_form import ClosedFormBackend
+from sb3_ppo_variants.backends.closed_form.compiled import (
+    KERNEL_PACKAGES,
+    CompiledBackend,
+    kernel_versions,
+    why_not_installed,
+)
 from sb3_ppo_variants.backends.constrained import (
     ConstrainedUpdate,
     PolicyStep,
@@ -22,14 +28,23 @@ from sb3_ppo_variants.backends.settings import (
     UpdateSettings,
 )
 
-#: ``update_backend`` → backend; ``"auto"`` takes the first that can run.
-BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (ClosedFormBackend, AutogradBackend)}
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (CompiledBackend, ClosedFormBackend, AutogradBackend)}
+#: ``update_backend`` → the backends that may run, of which it takes the first that can.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "auto": ("closed_form", "autograd"),
+    "compiled": ("compiled", "closed_form"),
+    "closed_form": ("closed_form",),
+    "autograd": ("autograd",),
+}
 
 __all__ = [
     "BACKENDS",
+    "CHOICES",
+    "KERNEL_PACKAGES",
     "AutogradBackend",
     "Backend",
     "ClosedFormBackend",
+    "CompiledBackend",
     "ConstrainedSettings",
     "ConstrainedUpdate",
     "CriticSettings",
@@ -37,8 +52,10 @@ __all__ = [
     "SequenceSettings",
     "Update",
     "UpdateSettings",
+    "kernel_versions",
     "natural_gradient_step",
     "search_step",
     "separate_critic_rate",
     "take_step",
+    "why_not_installed",
 ]

@@ -22,6 +22,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.backends import kernel_versions, why_not_installed
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import processor, versions
@@ -41,6 +42,9 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
     "paper_trpo": ("paper_trpo", {}),
 }
+COMPILED = "clip_ppo compiled"
+if why_not_installed() is None:
+    OURS[COMPILED] = ("clip_ppo", {"update_backend": "compiled"})
 #: The same for environments with action masks, measured beside sb3-contrib's MaskablePPO.
 MASKABLE_PPO = "contrib:maskable_ppo"
 OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -64,7 +68,7 @@ MODULES[RECURRENT_PPO] = "sb3_contrib"
 PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO", MASKABLE_PPO: MASKABLE_PPO}
 PEER_OF[RECURRENT_PPO] = RECURRENT_PPO
 COMPARED_WITH = {
-    "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd"),
+    "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd", COMPILED),
     "contrib": ("paper_trpo",),
     "sbx": ("clip_ppo",),
     MASKABLE_PPO: tuple(OURS_WITH_MASKS),
@@ -87,13 +91,22 @@ Split = Mapping[str, list[float]]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Our speed over a peer's: median, lowest and highest over the rounds."""
+    """Our speed over a peer's.
+
+    :param ours: Name of our model
+    :param peer: Name of the peer
+    :param median: Median over the rounds
+    :param low: Lowest
+    :param high: Highest
+    :param added: What the peer adds to the time of the environments alone over what we add, median over the rounds
+    """
 
     ours: str
     peer: str
     median: float
     low: float
     high: float
+    added: float
 
 
 @dataclass(frozen=True)
@@ -227,8 +240,10 @@ def measure(
     splits: dict[str, Split] = {
         name: {part: times[WARM_UP_ROUNDS:] for part, times in model.split.items()} for name, model in models.items()
     }
-    ratios = [_ratio(splits, ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library]]
-    return Measurement(environment, n_envs, width, floor[WARM_UP_ROUNDS:], splits, ratios)
+    floor = floor[WARM_UP_ROUNDS:]
+    pairs = [(ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library] if ours in splits]
+    ratios = [_ratio(splits, floor, *pair) for pair in pairs]
+    return Measurement(environment, n_envs, width, floor, splits, ratios)
 
 
 def _alone(env: VecEnv, n_steps: int) -> float:
@@ -241,9 +256,12 @@ def _alone(env: VecEnv, n_steps: int) -> float:
     return (time.perf_counter() - start) / (len(actions) * env.num_envs) * 1e6
 
 
-def _ratio(splits: Mapping[str, Split], ours: str, peer: str) -> Ratio:
-    per_round = _totals(splits[peer]) / _totals(splits[ours])
-    return Ratio(ours, peer, float(np.median(per_round)), float(per_round.min()), float(per_round.max()))
+def _ratio(splits: Mapping[str, Split], floor: Sequence[float], ours: str, peer: str) -> Ratio:
+    theirs, own = _totals(splits[peer]), _totals(splits[ours])
+    per_round = theirs / own
+    with np.errstate(divide="ignore", invalid="ignore"):  # an environment may have been slower alone
+        added = float(np.median((theirs - floor) / (own - floor)))
+    return Ratio(ours, peer, float(np.median(per_round)), float(per_round.min()), float(per_round.max()), added)
 
 
 def _totals(split: Split) -> np.ndarray:
@@ -296,14 +314,14 @@ def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
     :param measurements: The measurements
     """
     machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
-    made_by = dict(versions())
+    made_by = versions() | kernel_versions("compiled" if COMPILED in OURS else None)
     if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
 
 
 def speed_table(measurement: Measurement) -> Table:
-    """Medians over the rounds, in microseconds per environment step.
+    """Medians over the rounds, in microseconds per environment step; "added" is the total less the environments alone.
 
     :param measurement: The measurement of one configuration
     """
@@ -315,9 +333,12 @@ def speed_table(measurement: Measurement) -> Table:
     )
     body = []
     for name, split in measurement.splits.items():
-        total = statistics.median(_totals(split))
+        totals = _totals(split)
+        total, added = statistics.median(totals), statistics.median(totals - measurement.floor)
         parts = [f"{statistics.median(split[part]):.1f}" for part in PARTS]
         ratios = [r for r in measurement.ratios if r.ours == name]
         beside = ", ".join(f"{r.median:.2f} × {r.peer} ({r.low:.2f} to {r.high:.2f})" for r in ratios)
-        body.append([name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, beside])
-    return Table(title, ["model", "steps/s", "total", *PARTS, "times the peer's speed (range)"], body)
+        adds = ", ".join(f"{r.added:.1f}" for r in ratios)
+        body.append([name, f"{1e6 / total:.0f}", f"{total:.0f}", *parts, f"{added:.0f}", adds, beside])
+    columns = ["model", "steps/s", "total", *PARTS, "added", "peer adds (times)", "times the peer's speed (range)"]
+    return Table(title, columns, body)

@@ -128,7 +128,7 @@ class ResumableCheckpointCallback(BaseCallback):
             if self.extend and self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
                 before = {**before, "total_timesteps": total_timesteps}
             check_same_run(before, describe(model, total_timesteps), str(self._found.path))
-            if differing := differences(self._found.about["surroundings"], surroundings()):
+            if differing := differences(self._found.about["surroundings"], surroundings(model)):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
         elif faults:
             raise ValueError(f"No checkpoint in {self.path} is readable; remove them to begin anew. {' '.join(faults)}")
@@ -173,7 +173,7 @@ class ResumableCheckpointCallback(BaseCallback):
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
         steps = self.model.num_timesteps
         about = {"steps": steps, "iterations": self._iterations, "finished": finished, "run": self._run}
-        write_checkpoint(self.path, steps, {**about, "surroundings": surroundings()}, snapshot)
+        write_checkpoint(self.path, steps, {**about, "surroundings": surroundings(self.model)}, snapshot)
         remove_old(self.path, self.keep)
         self._last = steps
 

@@ -12,6 +12,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.environments import describe_environments, describe_wrappers
@@ -47,6 +48,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
         "observation_space": _described_space(model.observation_space),
         "action_space": _described_space(model.action_space),
         "policy_class": type(model.policy).__name__,
+        **_described_backend(model),
         **{name: described(value) for name, value in settings.items() if name not in schedules},
         **{name: [described(value(at)) for at in (1.0, 0.5, 0.0)] for name, value in schedules.items()},
         "schedules": {name: {str(at): described(value(at)) for at in _IN_BETWEEN} for name, value in schedules.items()},
@@ -68,11 +70,13 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], where: str) -> N
         )
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings(model: OnPolicyAlgorithm) -> dict[str, Any]:
     """
+    :param model: The model that is trained
     :return: the versions and the number of threads, on which the last bits of results may depend
     """
     versions = {package.__name__: str(package.__version__) for package in _PACKAGES}
+    versions |= kernel_versions(getattr(model, "active_backend", None))
     return {"python": platform.python_version(), **versions, "torch threads": th.get_num_threads()}
 
 
@@ -84,6 +88,12 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     """
     differing = [name for name in now if before.get(name) != now[name]]
     return ", ".join(f"{name} {before.get(name)} then, {now[name]} now" for name in differing)
+
+
+def _described_backend(model: OnPolicyAlgorithm) -> dict[str, str]:
+    # Backends round differently. SB3's own algorithms have none.
+    backend: str | None = getattr(model, "active_backend", None)
+    return {} if backend is None else {"active_backend": backend}
 
 
 def _described_space(space: spaces.Space) -> str:

@@ -16,9 +16,11 @@ def test_ratio_is_taken_within_each_round() -> None:
         "ours": {"acting": [5.0, 10.0, 5.0], "update": [5.0, 10.0, 5.0]},
         "peer": {"acting": [0.0, 0.0, 0.0], "update": [40.0, 60.0, 70.0]},
     }
-    ratio = module._ratio(splits, "ours", "peer")
+    ratio = module._ratio(splits, [2.0, 4.0, 5.0], "ours", "peer")
     # 40/10, 60/20, 70/10
     assert (ratio.low, ratio.median, ratio.high) == (3.0, 4.0, 7.0)
+    # (40 − 2)/(10 − 2), (60 − 4)/(20 − 4), (70 − 5)/(10 − 5)
+    assert ratio.added == 4.75
 
 
 def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
@@ -35,13 +37,14 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         ("clip_ppo", "sb3:ppo"),
         ("clip_ppo, own callback", "sb3:ppo"),
         ("clip_ppo autograd", "sb3:ppo"),
+        *[(name, "sb3:ppo") for name in module.OURS if name == module.COMPILED],
         ("paper_trpo", "contrib:trpo"),
     ]
     console = Console(record=True, width=200, file=StringIO())
     console.print(speed_table(measurement))
     shown = console.export_text()
     assert all(name in shown for name in measurement.splits)
-    assert shown.count(" × sb3:ppo (") == 3
+    assert shown.count(" × sb3:ppo (") == len(measurement.ratios) - 1
     kept = json.loads(json.dumps(as_json([measurement])))
     assert kept["measurements"][0]["n_envs"] == 2
     assert {"torch", "stable-baselines3"} <= set(kept["versions"])

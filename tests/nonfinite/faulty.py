@@ -6,9 +6,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from tests.backends.closed_form.networks import COMPILED
 from tests.environments import RandomWalk
 
 BACKENDS = ("autograd", "closed_form")
+EVERY_BACKEND = (*BACKENDS, COMPILED)
 
 
 #: Environment 1 of 2 misbehaves at its 70th step, that is step 5 of the second rollout of 64.

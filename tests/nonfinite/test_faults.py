@@ -20,7 +20,7 @@ from sb3_ppo_variants.backends import UpdateSettings
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
-from tests.nonfinite.faulty import BACKENDS, BAD_STEP, Remember, faulty_env
+from tests.nonfinite.faulty import BAD_STEP, EVERY_BACKEND, Remember, faulty_env
 from tests.parity.comparing import assert_same_tensors, make_env
 
 
@@ -37,7 +37,7 @@ def model_on(env, algorithm=ClipPPO, policy="MlpPolicy", **extra):
     return algorithm(policy, env, **settings_for(algorithm, **extra))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("what", ["observation", "reward"])
@@ -54,14 +54,14 @@ def test_named_with_environment_and_step(what, value, algorithm, backend) -> Non
     assert model.num_timesteps <= 2 * 128
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_last_observation_of_a_rollout(value, backend) -> None:
     fault = stops(model_on(faulty_env("observation", value, at=64), update_backend=backend))
     assert (fault.what, fault.env_index, fault.num_timesteps) == ("observation", 1, 128)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_terminal_observation_that_would_be_valued(value, backend) -> None:
     env = faulty_env("terminal", value)
@@ -105,7 +105,7 @@ def test_first_observation(value) -> None:
 # ---- The policy's own numbers ----
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize(("name", "value"), [("log_std", np.nan), ("log_std", 200.0), ("action_net.weight", np.inf)])
 def test_actions_that_are_not_finite_do_not_reach_the_environment(name, value, backend) -> None:
     class Guarded(RandomWalk):
@@ -123,7 +123,7 @@ def test_actions_that_are_not_finite_do_not_reach_the_environment(name, value, b
     assert model.num_timesteps == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_a_critic_that_is_not_finite(backend) -> None:
     model = model_on(make_env(n_envs=2), update_backend=backend)
     with th.no_grad():
@@ -133,7 +133,7 @@ def test_a_critic_that_is_not_finite(backend) -> None:
     assert caught.value.what == "parameters"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def test_rewards_whose_squares_overflow(algorithm, backend) -> None:
     fault = stops(model_on(faulty_env("reward", 1e30), algorithm, update_backend=backend))
@@ -142,7 +142,7 @@ def test_rewards_whose_squares_overflow(algorithm, backend) -> None:
     assert "scale the rewards" in str(fault)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_large_rewards_that_do_not_overflow_are_no_fault(backend) -> None:
     model = model_on(faulty_env("reward", 1e12), update_backend=backend).learn(256)
     assert np.isfinite(parameters_of(model)).all()
@@ -167,7 +167,7 @@ class Poison(BaseCallback):
         self.left -= 1
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 @pytest.mark.parametrize("field", ["advantages", "log_probs"])
 def test_a_bad_gradient_is_not_followed(field, algorithm, backend) -> None:
@@ -189,7 +189,7 @@ def test_a_bad_gradient_is_not_followed(field, algorithm, backend) -> None:
     assert "This step was not taken" in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("value", [1e30, np.inf])
 def test_a_gradient_that_overflows_names_the_largest_return(value, backend) -> None:
     model = make(ClipPPO, batch_size=64, update_backend=backend)
@@ -200,14 +200,14 @@ def test_a_gradient_that_overflows_names_the_largest_return(value, backend) -> N
     assert expected in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_ratios_that_overflow_without_clipping(backend) -> None:
     model = make(UnclippedPPO, batch_size=64, update_backend=backend)
     with pytest.raises(NonFiniteError, match=r"minibatch 0 of epoch 0.*ratios that overflow"):
         model.learn(64, Poison("log_probs", -200.0))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_trpos_critic(backend) -> None:
     model = make(TRPO, update_backend=backend)
     with pytest.raises(NonFiniteError, match="a minibatch of the critic"):
@@ -217,7 +217,7 @@ def test_trpos_critic(backend) -> None:
 # ---- Skipping ----
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def test_a_bad_rollout_is_skipped_and_counted(algorithm, backend, tmp_path) -> None:
     settings = {"update_backend": backend, "nonfinite_update": "skip"}
@@ -241,7 +241,7 @@ def test_a_bad_rollout_is_skipped_and_counted(algorithm, backend, tmp_path) -> N
     assert type(model).load_safe(model.save_safe(tmp_path / "model"))._n_nonfinite_updates == 1
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_a_bad_minibatch_is_skipped_as_if_it_had_not_been_drawn(backend) -> None:
     """With the oracle: an epoch of the other minibatch alone, taken by hand."""
     settings = {"n_epochs": 1, "batch_size": 32, "update_backend": backend, "nonfinite_update": "skip"}
@@ -270,7 +270,7 @@ def test_a_bad_minibatch_is_skipped_as_if_it_had_not_been_drawn(backend) -> None
         assert log[f"train/{key}"] == expected[key], key
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_when_every_minibatch_is_skipped(backend) -> None:
     model = make(ClipPPO, update_backend=backend, nonfinite_update="skip", normalize_advantage="rollout")
     before = parameters_of(model)

@@ -10,6 +10,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
+from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
 from tests.resume.environments import Dice
 from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
@@ -26,9 +27,12 @@ MUJOCO = (
 )
 
 
+COMPILED = [pytest.param("compiled", name, marks=needs_numba) for name in ("CartPole-v1", "Pendulum-v1")]
+
+
 @pytest.mark.parametrize(
     ("backend", "environment"),
-    [("closed_form", "CartPole-v1"), ("closed_form", "Pendulum-v1"), ("autograd", "Pendulum-v1")],
+    [("closed_form", "CartPole-v1"), ("closed_form", "Pendulum-v1"), ("autograd", "Pendulum-v1"), *COMPILED],
 )
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_algorithms(algorithm: str, backend: str, environment: str, tmp_path: Path) -> None:

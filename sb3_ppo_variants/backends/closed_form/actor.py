@@ -40,7 +40,7 @@ class ClosedFormActor:
         self._n_left = 0
         self._attachments = Attachments(network.policy)
         self._check_spread()
-        self._noise = _Noise(th.float64 if network.dtype == np.float64 else th.float32)
+        self._noise = Noise(th.float64 if network.dtype == np.float64 else th.float32)
 
     def _check_spread(self) -> None:
         log_std = self.network.log_std
@@ -59,13 +59,7 @@ class ClosedFormActor:
     ) -> Acted:
         network = self.network
         features = network.features(observations)
-        output = network.pi.forward(features)[-1]
-        # As torch.distributions does: acting on NaN would train on silently, and spoil every parameter. A sum is finite
-        # only if all its terms are.
-        if not math.isfinite(np.add.reduce(output, None)):
-            raise NonFiniteError(f"The policy's output is {output}")
-        parameters = network.parameters(output, action_masks)
-        actions = self._sample(parameters)
+        parameters, actions = self._draw(features, action_masks)
         shaped = actions.reshape(-1, *self._action_shape)  # type: ignore[misc]
         if not with_values and self._stores_exactly:
             return Acted(shaped, action_masks=action_masks)
@@ -73,6 +67,13 @@ class ClosedFormActor:
         # A copy: the next pass overwrites the network's output.
         values = network.vf.forward(features)[-1].copy()
         return Acted(shaped, th.as_tensor(observations), th.from_numpy(values), th.from_numpy(log_probs), action_masks)
+
+    def _draw(self, features: np.ndarray, action_masks: np.ndarray | None) -> tuple[Parameters, np.ndarray]:
+        """The distributions, and an action from each."""
+        output = self.network.pi.forward(features)[-1]
+        require_finite(output, np.add.reduce(output, None))
+        parameters = self.network.parameters(output, action_masks)
+        return parameters, self._sample(parameters)
 
     def store(
         self,
@@ -165,7 +166,19 @@ class ClosedFormActor:
         raise TypeError(f"The closed form cannot sample from a {type(head).__name__}.")
 
 
-class _Noise:
+def require_finite(output: np.ndarray, total: float) -> None:
+    """
+    As torch.distributions does: acting on NaN would train on silently, and spoil every parameter.
+
+    :param output: The policy network's
+    :param total: Its sum, which is finite only if all its terms are
+    :raises NonFiniteError: it is not
+    """
+    if not math.isfinite(total):
+        raise NonFiniteError(f"The policy's output is {output}")
+
+
+class Noise:
     """
     torch's random numbers as numpy arrays that are overwritten at the next draw.
 
@@ -181,11 +194,22 @@ class _Noise:
         :param shape: The same at nearly every call: its memory is kept
         :return: standard normal numbers, those of ``torch.randn``
         """
+        self._keep(shape).normal_()
+        return self._array
+
+    def exponential(self, shape: tuple[int, ...]) -> np.ndarray:
+        """
+        :param shape: As in ``normal``
+        :return: standard exponential numbers, those of ``torch.Tensor.exponential_``
+        """
+        self._keep(shape).exponential_()
+        return self._array
+
+    def _keep(self, shape: tuple[int, ...]) -> th.Tensor:
         if shape != self._shape:
             self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype)
             self._array = self._tensor.numpy()
-        self._tensor.normal_()
-        return self._array
+        return self._tensor
 
 
 def _choose(log_p: np.ndarray) -> np.ndarray:

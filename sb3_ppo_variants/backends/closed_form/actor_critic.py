@@ -1,6 +1,6 @@
 """SB3's MLP actor-critic in numpy, sharing its parameters' memory."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -8,7 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 
-from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory
+from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory, clipped_step
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
 from sb3_ppo_variants.distributions import Categorical, Head, MultiCategorical, Parameters, head_of, masked_logits
@@ -16,7 +16,11 @@ from sb3_ppo_variants.distributions.categorical import log_softmax
 from sb3_ppo_variants.rollouts.acting import Observations
 
 
-def _activation(policy: ActorCriticPolicy) -> Activation:
+def activation_of(policy: ActorCriticPolicy) -> Activation:
+    """
+    :param policy: A policy for which ``why_not_closed_form`` returns ``None``
+    :return: what is between its layers
+    """
     for net in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
         for module in net:
             if type(module) in ACTIVATIONS:
@@ -32,6 +36,42 @@ CHUNK_NUMBERS, LEAST_ROWS, MOST_ROWS = 1 << 17, 64, 2048
 
 def _layers(arrays: list[np.ndarray]) -> list[Layer]:
     return [Layer(weight, bias) for weight, bias in zip(arrays[0::2], arrays[1::2], strict=True)]
+
+
+class Evaluated(NamedTuple):
+    """
+    A policy on B rows; valid until the next pass over as many.
+
+    :param pi: What the policy network's layers were given, and its output
+    :param vf: The same of the value network; ``None`` without values
+    :param parameters: The distributions
+    :param log_prob: log π(a|s), shape (B,)
+    :param slopes: ∂ log π / ∂ parameters, row by row
+    :param entropy: shape (B,)
+    """
+
+    pi: list[np.ndarray]
+    vf: list[np.ndarray] | None
+    parameters: Parameters
+    log_prob: np.ndarray
+    slopes: Parameters
+    entropy: np.ndarray
+
+
+class Slopes(NamedTuple):
+    """
+    The slopes of an objective J with which a backward pass begins.
+
+    :param log_prob: ∂J/∂ log π(a|s), shape (B,)
+    :param entropy: ∂J/∂ entropy, the same in all rows
+    :param others: What further terms of J add to ∂J/∂ parameters, row by row, one array per parameter each
+    :param values: ∂J/∂V, shape (B,); ``None`` leaves the critic's gradient as it is
+    """
+
+    log_prob: np.ndarray
+    entropy: float
+    others: list[Parameters]
+    values: np.ndarray | None
 
 
 class ClosedFormActorCritic:
@@ -52,11 +92,10 @@ class ClosedFormActorCritic:
         self.actor_span = self.bound.span(0, self._n_actor)
         self.critic_span = self.bound.span(self._n_actor, self._n_all)
 
-        activation = _activation(policy)
         arrays = self.bound.memory.arrays
         gradients = self.bound.shaped(self.bound.gradient, 0, self._n_all)
-        self.pi = MLP(_layers(arrays[: self._n_weights]), activation)
-        self.vf = MLP(_layers(arrays[self._n_actor :]), activation)
+        self.pi = self._network(0, self._n_weights)
+        self.vf = self._network(self._n_actor, self._n_all)
         self.log_std = arrays[self._n_weights] if layout.log_std else None
         self._pi_gradient = _layers(gradients[: self._n_weights])
         self._vf_gradient = _layers(gradients[self._n_actor :])
@@ -72,6 +111,10 @@ class ClosedFormActorCritic:
         self.head: Head = head
         space = policy.observation_space
         self._is_plain_box = isinstance(space, spaces.Box) and not is_image_space(space)
+
+    def _network(self, start: int, stop: int) -> MLP:
+        """The network of the layout's parameters from number ``start`` to before ``stop``."""
+        return MLP(_layers(self.bound.memory.arrays[start:stop]), activation_of(self.policy))
 
     @property
     def actor_parameters(self) -> list[th.nn.Parameter]:
@@ -130,7 +173,56 @@ class ClosedFormActorCritic:
             return (np.concatenate([log_softmax(block) for block in self.head.blocks(output)], -1),)
         return (output,)
 
+    def evaluate(
+        self, features: np.ndarray, actions: np.ndarray, action_masks: np.ndarray | None, with_values: bool
+    ) -> Evaluated:
+        """
+        :param features: What the networks are given, shape (B, n_features)
+        :param actions: As the head takes them
+        :param action_masks: Which actions are allowed, shape (B, n_outputs); ``None``: all
+        :param with_values: Whether to evaluate the value network too
+        :return: forward passes to the log-probability of the actions, and its slopes
+        """
+        pi = self.pi.forward(features)
+        parameters = self.parameters(pi[-1], action_masks)
+        log_prob, slopes = self.head.log_prob_and_slope(parameters, actions)
+        vf = self.vf.forward(features) if with_values else None
+        return Evaluated(pi, vf, parameters, log_prob, slopes, self.head.entropy(parameters))
+
     # ---- Backward ----
+
+    def backward(self, evaluated: Evaluated, slopes: Slopes) -> None:
+        """
+        Write ∂J/∂θ into ``bound.gradient``.
+
+        :param evaluated: What ``evaluate`` returned last
+        :param slopes: Of J
+        """
+        of_parameters = [slope * slopes.log_prob[:, None] for slope in evaluated.slopes]
+        if slopes.entropy != 0:
+            for slope, of_entropy in zip(of_parameters, self.head.entropy_slope(evaluated.parameters), strict=True):
+                slope += slopes.entropy * of_entropy
+        for term in slopes.others:
+            for slope, of_term in zip(of_parameters, term, strict=True):
+                slope += of_term
+        self.actor_backward(evaluated.pi, tuple(of_parameters))
+        if slopes.values is not None and evaluated.vf is not None:
+            self.critic_backward(evaluated.vf, slopes.values)
+
+    def step(
+        self, evaluated: Evaluated, slopes: Slopes, adams: list[BoundAdam], max_grad_norm: float | None
+    ) -> float | None:
+        """
+        Step along −∂J/∂θ.
+
+        :param evaluated: As in ``backward``
+        :param slopes: As in ``backward``
+        :param adams: What is stepped, as ``adams`` returned it
+        :param max_grad_norm: See ``clipped_step``
+        :return: See ``clipped_step``
+        """
+        self.backward(evaluated, slopes)
+        return clipped_step(adams, max_grad_norm)
 
     def actor_backward(self, passed: list[np.ndarray], slopes: Parameters) -> None:
         """

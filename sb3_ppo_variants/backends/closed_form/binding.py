@@ -164,10 +164,11 @@ class BoundAdam:
         for name, memory in self.memories.items():
             for parameter, view in zip(parameters, memory.views, strict=True):
                 state[parameter][name] = view
-        self.gradient = gradient
-        self._flat, self._gradient = [th.from_numpy(flat)], [th.from_numpy(gradient)]
-        self._first, self._second = ([th.from_numpy(self.memories[n].flat)] for n in ("exp_avg", "exp_avg_sq"))
-        self._steps = self.memories["step"].flat
+        self.flat, self.gradient = flat, gradient
+        self.first, self.second, self.steps = (self.memories[n].flat for n in ("exp_avg", "exp_avg_sq", "step"))
+        self._flat, self._gradient, self._first, self._second = (
+            [th.from_numpy(array)] for array in (flat, gradient, self.first, self.second)
+        )
         self._step = [self.memories["step"].views[0]]
 
     def is_current(self, optimizer: th.optim.Optimizer) -> bool:
@@ -187,7 +188,7 @@ class BoundAdam:
         """Step along the gradient."""
         group = self.group
         beta1, beta2 = group["betas"]
-        self._steps += 1
+        self.steps += 1
         th._fused_adam_(
             self._flat,
             self._gradient,

@@ -95,6 +95,32 @@ def _torch_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
+class Buffers(NamedTuple):
+    """
+    Arrays for passes over some number of rows, allocated once and overwritten at every pass.
+
+    :param passed: The layers' outputs, one after the other
+    :param outputs: Views of them, shape (B, n_out) each
+    :param slopes: Slopes with respect to the hidden layers' outputs, one after the other; untouched memory until there
+        is a backward pass
+    :param hidden: Views of them
+    :param ones: Shape (B,): a product with them sums over rows
+    """
+
+    passed: np.ndarray
+    outputs: list[np.ndarray]
+    slopes: np.ndarray
+    hidden: list[np.ndarray]
+    ones: np.ndarray
+
+
+def _stacked(widths: list[int], n_rows: int, dtype: np.dtype) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Memory for matrices of these widths, one after the other, and each of them."""
+    flat = np.empty(sum(widths) * n_rows, dtype)
+    parts = np.split(flat, np.cumsum(widths[:-1]) * n_rows) if widths else []
+    return flat, [part.reshape(n_rows, width) for part, width in zip(parts, widths, strict=True)]
+
+
 class MLP:
     """
     x ↦ W_L·f(… f(W_1·x + b_1) …) + b_L, row by row.
@@ -114,24 +140,21 @@ class MLP:
         self._copies = [np.empty_like(layer.weight.T, order="C") for layer in layers]
         widest = max(len(layer.bias) for layer in layers)
         self._product: Callable[..., np.ndarray] = _torch_product if widest >= WIDE else np.matmul
-        self._buffers: dict[int, list[np.ndarray]] = {}
-        self._slopes: dict[int, list[np.ndarray]] = {}
-        self._ones: dict[int, np.ndarray] = {}
+        self._buffers: dict[int, Buffers] = {}
 
-    def _rows(self, n_rows: int) -> list[np.ndarray]:
-        """Arrays for each layer's output at this number of rows, allocated once and overwritten at every pass."""
+    def buffers(self, n_rows: int) -> Buffers:
+        """
+        :param n_rows: B
+        :return: what a pass over so many rows works in
+        """
         buffers = self._buffers.get(n_rows)
         if buffers is None:
             # Row counts that change at every update (unfinished episodes left out) must not pile up.
             if len(self._buffers) >= KEPT_ROW_COUNTS:
-                oldest = next(iter(self._buffers))
-                del self._buffers[oldest], self._slopes[oldest], self._ones[oldest]
-            dtype = self.layers[0].weight.dtype
-            buffers = [np.empty((n_rows, len(layer.bias)), dtype) for layer in self.layers]
-            self._buffers[n_rows] = buffers
-            # Buffers for a backward pass at the hidden layers; untouched memory until there is one.
-            self._slopes[n_rows] = [np.empty_like(hidden) for hidden in buffers[:-1]]
-            self._ones[n_rows] = np.ones(n_rows, dtype)
+                del self._buffers[next(iter(self._buffers))]
+            dtype, widths = self.layers[0].weight.dtype, [len(layer.bias) for layer in self.layers]
+            outputs, slopes = _stacked(widths, n_rows, dtype), _stacked(widths[:-1], n_rows, dtype)
+            self._buffers[n_rows] = buffers = Buffers(*outputs, *slopes, np.ones(n_rows, dtype))
         return buffers
 
     def ones(self, n_rows: int) -> np.ndarray:
@@ -139,7 +162,7 @@ class MLP:
         :param n_rows: As many rows as the last forward pass had
         :return: ones, shape (n_rows,): a product with them sums over rows
         """
-        return self._ones[n_rows]
+        return self._buffers[n_rows].ones
 
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         """
@@ -150,7 +173,7 @@ class MLP:
         last = len(self.layers) - 1
         n_rows = len(x)
         copies = self._product is np.matmul and n_rows >= COPY_ROWS
-        for index, out in enumerate(self._rows(n_rows)):
+        for index, out in enumerate(self.buffers(n_rows).outputs):
             layer = self.layers[index]
             if n_rows == 1:
                 # Matrix times vector: half of what matmul takes.
@@ -173,14 +196,14 @@ class MLP:
         :param d_out: ∂J/∂output, shape (B, n_out)
         :param gradient: ∂J/∂W and ∂J/∂b are written here
         """
-        ones, buffers = self._ones[len(d_out)], self._slopes[len(d_out)]
+        buffers = self._buffers[len(d_out)]
         for index in range(len(self.layers) - 1, -1, -1):
             given = passed[index]
             self._product(d_out.T, given, gradient[index].weight)
             # A vector-matrix product sums rows faster than sum(0).
-            np.dot(ones, d_out, gradient[index].bias)
+            np.dot(buffers.ones, d_out, gradient[index].bias)
             if index > 0:
-                weight, d_given = self.layers[index].weight, buffers[index - 1]
+                weight, d_given = self.layers[index].weight, buffers.hidden[index - 1]
                 # One output: an outer product, for which matmul takes twice as long.
                 if len(weight) == 1:
                     np.multiply(d_out, weight, d_given)

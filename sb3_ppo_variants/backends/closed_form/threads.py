@@ -16,6 +16,11 @@ def _controller(user_api: str) -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController().select(user_api=user_api)
 
 
+def find_thread_pools() -> None:
+    """Know libraries that have been loaded since the first hot loop too."""
+    _controller.cache_clear()
+
+
 class _ProcessWideLimit:
     """
     BLAS's number of threads is the process's: with models that train in several Python threads, the first one in sets

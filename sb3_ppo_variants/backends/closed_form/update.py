@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
-from sb3_ppo_variants.backends.closed_form.binding import clipped_step
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated, Slopes
 from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.settings import UpdateSettings
@@ -23,20 +22,14 @@ class ClosedFormEvaluation(NamedTuple):
     Forward passes on a minibatch; valid until the next one of the same size.
 
     :param minibatch: The rows
-    :param pi: What the policy network's layers were given, and its output
-    :param vf: The same of the value network; ``None`` where no critic is trained
-    :param parameters: The distributions
+    :param evaluated: The policy on them; without values where no critic is trained
     :param log_ratio: log π − log π_old, shape (B,)
-    :param slopes: ∂ log π / ∂ parameters, row by row
     :param row_kl: KL(old‖new), shape (B,); ``None`` where neither penalty nor learning rate needs it
     """
 
     minibatch: Rows
-    pi: list[np.ndarray]
-    vf: list[np.ndarray] | None
-    parameters: Parameters
+    evaluated: Evaluated
     log_ratio: np.ndarray
-    slopes: Parameters
     row_kl: np.ndarray | None
 
     @property
@@ -102,21 +95,18 @@ class ClosedFormUpdate:
             yield from rows.split(size)
 
     def evaluate(self, minibatch: Rows) -> ClosedFormEvaluation:
-        network = self.network
-        pi = network.pi.forward(minibatch.observations)
-        parameters = network.parameters(pi[-1], minibatch.action_masks)
-        log_prob, slopes = network.head.log_prob_and_slope(parameters, minibatch.actions)
-        log_ratio = log_prob - minibatch.old_log_prob
-        vf = None if self.objective.value_loss is None else network.vf.forward(minibatch.observations)
-        old = minibatch.old_parameters
-        row_kl = network.head.kl(old, parameters) if old else None
-        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes, row_kl)
+        rows, with_values = minibatch, self.objective.value_loss is not None
+        evaluated = self.network.evaluate(rows.observations, rows.actions, rows.action_masks, with_values)
+        log_ratio = evaluated.log_prob - rows.old_log_prob
+        old = rows.old_parameters
+        row_kl = self.network.head.kl(old, evaluated.parameters) if old else None
+        evaluation = ClosedFormEvaluation(minibatch, evaluated, log_ratio, row_kl)
         self._keep(evaluation)
         return evaluation
 
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
-        self.gradient(evaluation)
-        norm = clipped_step(self.adams, self.settings.max_grad_norm)
+        slopes = self._slopes(evaluation)
+        norm = self.network.step(evaluation.evaluated, slopes, self.adams, self.settings.max_grad_norm)
         if norm is None:
             self._records.forget_last()
             return False
@@ -129,23 +119,23 @@ class ClosedFormUpdate:
 
         :param evaluation: What ``evaluate`` returned last
         """
-        network, objective, head = self.network, self.objective, self.network.head
-        batch, parameters = evaluation.minibatch, evaluation.parameters
+        self.network.backward(evaluation.evaluated, self._slopes(evaluation))
+
+    def _slopes(self, evaluation: ClosedFormEvaluation) -> Slopes:
+        """Those of the loss, −J."""
+        objective, batch, evaluated = self.objective, evaluation.minibatch, evaluation.evaluated
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
-        weight = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
-        slopes = [slope * weight[:, None] for slope in evaluation.slopes]
-        if objective.ent_coef != 0:
-            for slope, of_entropy in zip(slopes, head.entropy_slope(parameters), strict=True):
-                slope += (scale * objective.ent_coef) * of_entropy
+        of_log_prob = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
+        others = []
         if objective.kl_coef > 0:
-            for slope, of_kl in zip(slopes, head.kl_slope(batch.old_parameters, parameters), strict=True):
-                slope -= (scale * objective.kl_coef) * of_kl
-        network.actor_backward(evaluation.pi, tuple(slopes))
-        if objective.value_loss is not None and evaluation.vf is not None:
-            values = evaluation.vf[-1][:, 0]
-            d_values = objective.value_loss.slope(values, batch.old_values, batch.returns)
-            network.critic_backward(evaluation.vf, d_values * (-scale * objective.vf_coef))
+            of_kl = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
+            others.append(tuple(-(scale * objective.kl_coef) * slope for slope in of_kl))
+        of_values = None
+        if objective.value_loss is not None and evaluated.vf is not None:
+            of_values = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
+            of_values = of_values * (-scale * objective.vf_coef)
+        return Slopes(of_log_prob, scale * objective.ent_coef, others, of_values)
 
     # ---- After the loop ----
 
@@ -182,8 +172,8 @@ class ClosedFormUpdate:
         self._records.keep(
             evaluation.minibatch,
             evaluation.log_ratio,
-            self.network.head.entropy(evaluation.parameters),
+            evaluation.evaluated.entropy,
             # A copy: the next pass overwrites the network's output.
-            None if evaluation.vf is None else evaluation.vf[-1][:, 0].copy(),
+            None if (vf := evaluation.evaluated.vf) is None else vf[-1][:, 0].copy(),
             evaluation.row_kl,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from sb3_ppo_variants.backends import KERNEL_PACKAGES
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.files import write_csv
 
@@ -92,7 +93,8 @@ def made_with(records: Sequence[Record]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for environment, versions in finished:
         for package in recorded[environment]:
-            found.setdefault(package, set()).add(versions.get(package, NOT_RECORDED))
+            if package in versions or package not in KERNEL_PACKAGES:
+                found.setdefault(package, set()).add(versions.get(package, NOT_RECORDED))
     return {package: sorted(values) for package, values in found.items()}
 
 

@@ -191,7 +191,7 @@ class RunCheckpoints(ResumableCheckpointCallback):
 
     def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
         found, faults = newest_checkpoint(self.path)
-        if faults or (found is not None and differences(found.about["surroundings"], surroundings())):
+        if faults or (found is not None and differences(found.about["surroundings"], surroundings(model))):
             for path in checkpoint_paths(self.path):
                 path.unlink()
         super().check(model, total_timesteps)

@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
@@ -354,7 +355,8 @@ def fit(
         if earlier is not None:
             recorder.follow(earlier)
             timesteps -= model.num_timesteps
-        made_with, began = versions(env), time.perf_counter()
+        made_with = versions(env) | kernel_versions(getattr(model, "active_backend", None))
+        began = time.perf_counter()
         model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
         seconds = recorder.seconds_before + time.perf_counter() - began
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))

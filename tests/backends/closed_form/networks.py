@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.compiled import why_not_installed
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.objectives import (
     ClippedSquaredError,
@@ -22,6 +24,12 @@ from sb3_ppo_variants.objectives import (
 )
 from sb3_ppo_variants.policies import BetaActorCriticPolicy
 from sb3_ppo_variants.rollouts import Rows
+
+needs_numba = pytest.mark.skipif(why_not_installed() is not None, reason="numba is not installed")
+#: As a backend to be tested.
+COMPILED = pytest.param("compiled", marks=needs_numba)
+#: The heads of ``ACTIONS`` that have kernels.
+COMPILED_HEADS = ("gaussian", "categorical", "masked categorical")
 
 ACTIONS: dict[str, spaces.Space] = {
     "gaussian": spaces.Box(-1, 1, (3,)),
@@ -79,6 +87,13 @@ def distribution_from(policy: Any, latent: th.Tensor, action_masks: np.ndarray |
     if action_masks is not None:
         distribution.apply_masking(action_masks)
     return distribution
+
+
+def compiled(policy: ActorCriticPolicy) -> ClosedFormActorCritic:
+    """The policy's compiled network."""
+    from sb3_ppo_variants.backends.closed_form.compiled.actor_critic import CompiledActorCritic
+
+    return CompiledActorCritic(policy)
 
 
 def make_rollout(network: ClosedFormActorCritic, n_rows: int) -> FlatRollout:

@@ -1,5 +1,6 @@
 """Whole trainings by the two backends: the same random numbers, the same parameters to rounding."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.backends.closed_form.network import WIDE
 from tests.algorithms.models import make, parameters_of
+from tests.backends.closed_form.networks import needs_numba
 
 
 def masked(actions: str, **env: Any) -> dict[str, Any]:
@@ -98,19 +100,28 @@ ALGORITHMS: dict[str, tuple[type, dict[str, Any]]] = {
 HEADS = ["box", "discrete", "multi_discrete", "multi_binary"]
 
 
+def compiled_cases(*cases: str) -> list[Any]:
+    """These cases for the compiled backend."""
+    return [pytest.param("compiled", case, marks=needs_numba) for case in cases]
+
+
+def closed_form_cases(cases: Iterable[str]) -> list[tuple[str, str]]:
+    return [("closed_form", case) for case in cases]
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("actions", HEADS)
+@pytest.mark.parametrize(("closed_form", "actions"), [*closed_form_cases(HEADS), *compiled_cases("box", "discrete")])
 @pytest.mark.parametrize("width", [32, WIDE])
-def test_backends_agree_after_a_whole_train(algorithm: str, actions: str, width: int) -> None:
+def test_backends_agree_after_a_whole_train(algorithm: str, closed_form: str, actions: str, width: int) -> None:
     """Every algorithm with every head, where torch multiplies the matrices and where numpy does."""
     which, extra = ALGORITHMS[algorithm]
     env, layers = {"actions": actions, "n_envs": 2}, {"net_arch": [width, width]}
     closed, autograd = (
         make(which, env=env, update_backend=backend, policy_kwargs=layers, **extra).learn(128)
-        for backend in ("closed_form", "autograd")
+        for backend in (closed_form, "autograd")
     )
     before = make(which, env=env, policy_kwargs=layers, **extra)
-    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert [closed.active_backend, autograd.active_backend] == [closed_form, "autograd"]
     assert np.abs(parameters_of(closed) - parameters_of(before)).max() > 1e-4
     np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
 
@@ -131,8 +142,8 @@ def test_backends_agree_with_beta_policies(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("actions", HEADS[1:])
-def test_backends_agree_with_masks(algorithm: str, actions: str) -> None:
+@pytest.mark.parametrize(("closed_form", "actions"), [*closed_form_cases(HEADS[1:]), *compiled_cases("discrete")])
+def test_backends_agree_with_masks(algorithm: str, closed_form: str, actions: str) -> None:
     which, extra = ALGORITHMS[algorithm]
     settings = {
         "env": masked(actions, n_envs=2),
@@ -141,23 +152,26 @@ def test_backends_agree_with_masks(algorithm: str, actions: str) -> None:
         "policy_kwargs": {"net_arch": [32]},
     } | extra
     closed, autograd = (
-        make(which, update_backend=backend, **settings).learn(64) for backend in ("closed_form", "autograd")
+        make(which, update_backend=backend, **settings).learn(64) for backend in (closed_form, "autograd")
     )
     for model in (closed, autograd):
         assert model.rollout_buffer.action_masks.mean() < 0.9
         assert sum(model.get_env().get_attr("n_invalid")) == 0
     before = parameters_of(make(which, **settings))
-    assert [closed.active_backend, autograd.active_backend] == ["closed_form", "autograd"]
+    assert [closed.active_backend, autograd.active_backend] == [closed_form, "autograd"]
     assert np.abs(parameters_of(closed) - before).max() > 1e-4
     np.testing.assert_allclose(parameters_of(closed), parameters_of(autograd), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES)
+COMPILED_CASES = [case for case, (_, env, _) in CASES.items() if env.get("actions", "box") in ("box", "discrete")]
+
+
+@pytest.mark.parametrize(("closed_form", "case"), [*closed_form_cases(CASES), *compiled_cases(*COMPILED_CASES)])
 @pytest.mark.filterwarnings("ignore:batch_size")
-def test_backends_agree_over_three_updates(case: str) -> None:
+def test_backends_agree_over_three_updates(closed_form: str, case: str) -> None:
     algorithm, env, extra = CASES[case]
     models = []
-    for backend in ("closed_form", "autograd"):
+    for backend in (closed_form, "autograd"):
         model = make(algorithm, env=env, update_backend=backend, measure_kl=True, **extra)
         assert model.active_backend == backend
         models.append(model.learn(3 * 64 * model.n_envs))
@@ -172,15 +186,21 @@ def test_backends_agree_over_three_updates(case: str) -> None:
             np.testing.assert_allclose(ours[key], theirs[key], rtol=2e-3, atol=2e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("actions", [*HEADS, *(f"masked {head}" for head in HEADS[1:])])
+@pytest.mark.parametrize(
+    ("closed_form", "actions"),
+    [
+        *closed_form_cases([*HEADS, *(f"masked {head}" for head in HEADS[1:])]),
+        *compiled_cases("box", "discrete", "masked discrete"),
+    ],
+)
 @pytest.mark.parametrize("n_envs", [1, 3, 20])
-def test_acting_draws_what_the_policy_would_draw(actions: str, n_envs: int) -> None:
+def test_acting_draws_what_the_policy_would_draw(closed_form: str, actions: str, n_envs: int) -> None:
     """``policy.forward`` and the closed form from the same generator state."""
     from sb3_ppo_variants.rollouts import PolicyActor
 
     use_masking, name = actions.startswith("masked"), actions.rpartition(" ")[2]
     env = masked(name, n_envs=n_envs) if use_masking else {"actions": name, "n_envs": n_envs}
-    model = make(ClipPPO, env=env, use_masking=use_masking).learn(64)
+    model = make(ClipPPO, env=env, use_masking=use_masking, update_backend=closed_form).learn(64)
     observations, masks = model._last_obs, get_action_masks(model.env) if use_masking else None
     for seed in range(5):
         acted = []

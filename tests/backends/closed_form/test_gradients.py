@@ -22,7 +22,16 @@ from sb3_ppo_variants.objectives import (
     UnclippedSurrogate,
 )
 from sb3_ppo_variants.rollouts import Rows
-from tests.backends.closed_form.networks import ACTIONS, OBJECTIVES, distribution_from, make_policy, make_rollout
+from tests.backends.closed_form.networks import (
+    ACTIONS,
+    COMPILED_HEADS,
+    OBJECTIVES,
+    compiled,
+    distribution_from,
+    make_policy,
+    make_rollout,
+    needs_numba,
+)
 
 
 def autograd_gradient(
@@ -64,9 +73,11 @@ def ordered_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     return [*pi, *log_std, *policy.mlp_extractor.value_net.parameters(), *policy.value_net.parameters()]
 
 
-def three_gradients(policy: ActorCriticPolicy, objective: Objective, n_rows: int) -> list[np.ndarray]:
+def three_gradients(
+    policy: ActorCriticPolicy, objective: Objective, n_rows: int, network_of: Any = ClosedFormActorCritic
+) -> list[np.ndarray]:
     """By hand, by torch, and by torch in float64."""
-    network = ClosedFormActorCritic(policy)
+    network = network_of(policy)
     rollout = make_rollout(network, n_rows)
     update = ClosedFormUpdate(network, rollout, UpdateSettings(objective, keep_old_policy=True))
     rows = rollout.take(np.arange(n_rows))
@@ -102,6 +113,20 @@ def test_gradient_of_every_head_and_objective(head: str, objective: str, shape: 
     assert np.linalg.norm(ours - torchs) <= TOLERANCES[dtype] * np.linalg.norm(torchs)
 
 
+@needs_numba
+@pytest.mark.parametrize("head", COMPILED_HEADS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", [th.nn.Tanh, th.nn.ReLU])
+def test_compiled_gradient_of_every_head_and_objective(head: str, objective: str, shape: str, activation: Any) -> None:
+    th.manual_seed(0)
+    np.random.seed(0)
+    policy = make_policy(head, 5, SHAPES[shape], activation, th.float32)
+    ours, torchs, _ = three_gradients(policy, OBJECTIVES[objective], 64, compiled)
+    assert np.linalg.norm(torchs) > 1e-2
+    assert np.linalg.norm(ours - torchs) <= TOLERANCES[th.float32] * np.linalg.norm(torchs)
+
+
 widths = st.lists(st.integers(1, 12) | st.integers(WIDE - 1, WIDE + 1), max_size=3)
 
 
@@ -126,6 +151,27 @@ def test_gradient_over_shapes(head, objective, activation, pi, vf, n_features, n
     # One row through wide layers, or all rows clipped: large terms cancel, and torch loses digits in float32 as well.
     lost = np.linalg.norm(torchs - exact)
     assert np.linalg.norm(ours - exact) <= TOLERANCES[dtype] * max(norm, 0.1) + 3 * lost
+
+
+@needs_numba
+@settings(deadline=None, max_examples=50)
+@given(
+    head=st.sampled_from(COMPILED_HEADS),
+    objective=st.sampled_from(sorted(OBJECTIVES)),
+    activation=st.sampled_from([th.nn.Tanh, th.nn.ReLU]),
+    pi=widths,
+    vf=widths,
+    n_features=st.integers(1, 6),
+    n_rows=st.integers(1, 80),
+    seed=st.integers(0, 2**16),
+)
+def test_compiled_gradient_over_shapes(head, objective, activation, pi, vf, n_features, n_rows, seed) -> None:
+    th.manual_seed(seed)
+    np.random.seed(seed)
+    policy = make_policy(head, n_features, {"pi": pi, "vf": vf}, activation, th.float32)
+    ours, torchs, exact = three_gradients(policy, OBJECTIVES[objective], n_rows, compiled)
+    lost = np.linalg.norm(torchs - exact)
+    assert np.linalg.norm(ours - exact) <= TOLERANCES[th.float32] * max(np.linalg.norm(exact), 0.1) + 3 * lost
 
 
 @pytest.mark.parametrize("head", ACTIONS)

@@ -74,7 +74,7 @@ def test_a_checkpoint_of_other_software_is_not_used(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
     do_run(Task(RUNS["ours"], str(tmp_path)))
     assert checkpoint_paths(tmp_path)
-    monkeypatch.setattr(engine_task, "surroundings", lambda: {"torch": "another"})
+    monkeypatch.setattr(engine_task, "surroundings", lambda model: {"torch": "another"})
     seen: list[RunCheckpoints] = []
     make = engine_task._checkpoints
     monkeypatch.setattr(engine_task, "_checkpoints", lambda *given: seen.extend(make(*given)) or seen)  # type: ignore[arg-type, func-returns-value]
