@@ -12,7 +12,7 @@ from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.distributions import Parameters, reference_kl, reference_kl_slope
 from sb3_ppo_variants.objectives import AdvantageNormalizer
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
@@ -29,6 +29,7 @@ class ClosedFormEvaluation(NamedTuple):
     :param log_ratio: log π − log π_old, shape (B,)
     :param slopes: ∂ log π / ∂ parameters, row by row
     :param row_kl: KL(old‖new), shape (B,); ``None`` where neither penalty nor learning rate needs it
+    :param row_reference_kl: The KL to the reference policy, shape (B,); ``None`` where it is not kept near
     """
 
     minibatch: Rows
@@ -38,6 +39,7 @@ class ClosedFormEvaluation(NamedTuple):
     log_ratio: np.ndarray
     slopes: Parameters
     row_kl: np.ndarray | None
+    row_reference_kl: np.ndarray | None
 
     @property
     def kl(self) -> float:
@@ -89,6 +91,9 @@ class ClosedFormUpdate:
         self._records = Records(objective)
         self._grad_norms: list[float] = []
 
+    def keep_near(self, reference_parameters: Parameters) -> None:
+        self.rollout.rows.reference_parameters = self.rollout.as_arrays(reference_parameters)
+
     # ---- The loop's three calls ----
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
@@ -110,7 +115,9 @@ class ClosedFormUpdate:
         vf = None if self.objective.value_loss is None else network.vf.forward(minibatch.observations)
         old = minibatch.old_parameters
         row_kl = network.head.kl(old, parameters) if old else None
-        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes, row_kl)
+        reference, direction = minibatch.reference_parameters, self.objective.reference_kl_direction
+        near = reference_kl(network.head, reference, parameters, direction) if reference else None
+        evaluation = ClosedFormEvaluation(minibatch, pi, vf, parameters, log_ratio, slopes, row_kl, near)
         self._keep(evaluation)
         return evaluation
 
@@ -141,6 +148,10 @@ class ClosedFormUpdate:
         if objective.kl_coef > 0:
             for slope, of_kl in zip(slopes, head.kl_slope(batch.old_parameters, parameters), strict=True):
                 slope -= (scale * objective.kl_coef) * of_kl
+        if batch.reference_parameters:
+            of = head, batch.reference_parameters, parameters, objective.reference_kl_direction
+            for slope, of_kl in zip(slopes, reference_kl_slope(*of), strict=True):
+                slope -= (scale * objective.reference_kl_coef) * of_kl
         network.actor_backward(evaluation.pi, tuple(slopes))
         if objective.value_loss is not None and evaluation.vf is not None:
             values = evaluation.vf[-1][:, 0]
@@ -153,7 +164,7 @@ class ClosedFormUpdate:
         if self.old is None:
             return math.nan
         total = 0.0
-        for rows, new in self._parameters_in_order():
+        for rows, new in self.rollout.parameters_in_order():
             old = tuple(part[rows] for part in self.old)
             total += float(self.network.head.kl(old, new).sum(dtype=np.float64))
         return total / len(self.rollout)
@@ -163,18 +174,11 @@ class ClosedFormUpdate:
 
     # ---- Pieces ----
 
-    def _parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
-        """Row slices and their distributions now, first to last; each is valid until the next."""
-        masks = self.rollout.rows.action_masks
-        for rows, features in self.rollout.features_in_order():
-            output = self.network.pi.forward(features)[-1]
-            yield rows, self.network.parameters(output, None if masks is None else masks[rows])
-
     def _parameters_of_all_rows(self) -> Parameters:
         # Copies: the arrays are the network's own, and log σ is about to move.
         chunks = [
             [np.broadcast_to(part, parameters[0].shape).copy() for part in parameters]
-            for _, parameters in self._parameters_in_order()
+            for _, parameters in self.rollout.parameters_in_order()
         ]
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
@@ -186,4 +190,5 @@ class ClosedFormUpdate:
             # A copy: the next pass overwrites the network's output.
             None if evaluation.vf is None else evaluation.vf[-1][:, 0].copy(),
             evaluation.row_kl,
+            evaluation.row_reference_kl,
         )
