@@ -104,8 +104,8 @@ class OnPolicyVariant(
     :param adaptive_reference_kl_target: In nats, > 0: after each update c is halved if the KL to the reference over the
         rollout is below target/1.5 and doubled if it is above 1.5·target; ``None``: c stays fixed, or follows its
         schedule
-    :param critic_warmup: In so many first updates only parameters move that the critic alone uses; saved with the model,
-        and not begun again by the next ``learn``
+    :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved. The count is
+        saved with the model, and not begun again by the next ``learn``
     :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
@@ -242,7 +242,8 @@ class OnPolicyVariant(
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
         if self.critic_warmup > 0 and not critic_only_parameters(self.policy):
             raise ValueError(
-                f"critic_warmup={self.critic_warmup}, but the policy has no parameter that only its critic uses: pass 0."
+                f"critic_warmup={self.critic_warmup}, but the policy has no parameter that only its critic uses: pass "
+                "0."
             )
         self._bind_backend()
 
@@ -352,7 +353,7 @@ class OnPolicyVariant(
             self._reference_parameters(backend)
             losses = self._fit_critic(backend, n_epochs, frozen, self._value_loss() or SquaredError())
         self._n_warmup_updates += 1
-        self._n_updates += n_epochs
+        self._n_updates += self.n_epochs
         self._log_nonfinite()
         self.logger.record("train/critic_warmup", self._n_warmup_updates)
         if losses:

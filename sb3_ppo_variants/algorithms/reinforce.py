@@ -70,7 +70,8 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
         super()._check_settings()
         if self.critic_warmup > 0 and not self.baseline:
             raise ValueError(
-                f"critic_warmup={self.critic_warmup} with baseline=False, which has no critic: pass 0, or baseline=True."
+                f"critic_warmup={self.critic_warmup} with baseline=False, where there is no critic: pass 0, or "
+                "baseline=True."
             )
 
     def _surrogate(self) -> Surrogate:
