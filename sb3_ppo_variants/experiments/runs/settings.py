@@ -12,6 +12,7 @@ from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.runs.classes import class_name, with_classes
 from sb3_ppo_variants.experiments.runs.registry import PEERS, algorithm_class
+from sb3_ppo_variants.files import with_digest
 from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
 # Arguments that the run sets: the environment, seed, device and logging are not settings of the algorithm.
@@ -121,13 +122,13 @@ def parse_assignments(texts: Iterable[str], algorithm: str | None = None) -> dic
 
 
 def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check settings and bring them into the form in which a ledger keeps them.
+    """Check settings and bring them into the form in which a ledger keeps them: a file with its digest.
 
     :param algorithm: Name of the algorithm
     :param settings: Argument → value
     :return: The settings after a round trip through JSON: tuples become lists, classes their names
-    :raises ValueError: for an argument that the algorithm does not take or that the run sets, or the name of a class
-        that does not exist
+    :raises ValueError: for an argument that the algorithm does not take or that the run sets, or the name of a class or
+        file that does not exist
     :raises TypeError: for a value that is not JSON
     """
     takes = constructor_parameters(algorithm)
@@ -145,6 +146,8 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
             f"Settings of {algorithm} must be numbers, strings, booleans, None, lists or dicts of these, because the "
             f"ledger keeps them as JSON: {error}. Anything else belongs in a class of your own (package.module:Class)"
         ) from error
+    if isinstance(kept.get("reference_policy"), str):
+        kept["reference_policy"] = with_digest(kept["reference_policy"])
     with_classes(kept)  # raises for a class that does not exist
     return kept
 
