@@ -131,7 +131,7 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
                 "reference sees, and with it the reference. Use the statistics that it was trained with: "
                 "env = VecNormalize.load(path, venv), then env.training = False. Returns may be normalised by another "
                 "VecNormalize with norm_obs=False.",
-                stacklevel=3,
+                stacklevel=4,
             )
         return super()._setup_learn(*args, **kwargs)
 

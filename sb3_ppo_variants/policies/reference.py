@@ -82,7 +82,9 @@ def _frozen_copy(policy: Any) -> Any:
     """A copy that cannot be trained, in float32, as observations are."""
     # Neither the optimiser with its moments, nor what the last pass left in the distribution: it may have a history of
     # gradients, which cannot be copied.
-    left_out = {id(getattr(policy, "optimizer", None)): ()}
+    left_out: dict[int, Any] = {}
+    if isinstance(getattr(policy, "optimizer", None), th.optim.Optimizer):
+        left_out[id(policy.optimizer)] = ()
     if isinstance(getattr(policy, "action_dist", None), Distribution):
         left_out[id(policy.action_dist)] = _without_tensors(policy.action_dist)
     frozen = copy.deepcopy(policy, left_out).float()
