@@ -25,6 +25,15 @@ EVERY = "*"
 # In the place of a value, if a class has no such setting.
 ABSENT = "–"
 
+#: Settings that a comparison lists only if a variant uses them, with the values that mean that it does not.
+UNUSED: Mapping[str, Any] = {
+    "reference_policy": None,
+    "reference_kl_coef": 0.0,
+    "reference_kl_direction": "ref_new",
+    "adaptive_reference_kl_target": None,
+    "critic_warmup": 0,
+}
+
 
 def all_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
     """The constructor's arguments, including those that a subclass passes on through ``**kwargs``.
@@ -243,7 +252,7 @@ def full_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def differing_settings(
     variants: Mapping[str, Mapping[str, Any]],
 ) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
-    """The settings in which the variants of a comparison differ.
+    """The settings in which the variants of a comparison differ, without those that none of them uses.
 
     :param variants: Variant → all its settings
     :return: First setting → one value per variant (:data:`ABSENT` for a variant without it), for the settings that
@@ -252,6 +261,8 @@ def differing_settings(
     shared: dict[str, list[Any]] = {}
     alone: dict[str, dict[str, Any]] = {}
     for setting in dict.fromkeys(s for settings in variants.values() for s in settings):
+        if setting in UNUSED and all(s.get(setting, UNUSED[setting]) == UNUSED[setting] for s in variants.values()):
+            continue
         owners = [name for name, settings in variants.items() if setting in settings]
         values = [settings.get(setting, ABSENT) for settings in variants.values()]
         if len(owners) == 1 and len(variants) > 1:
