@@ -1,6 +1,7 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and files named together with their contents."""
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -91,3 +92,38 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_DIGEST = re.compile(r"(?P<path>.+)#sha256=(?P<digest>[0-9a-f]{64})", re.DOTALL)
+
+
+def with_digest(path: str | os.PathLike[str]) -> str:
+    """
+    Name a file together with its contents, so that another file under the same path is not taken for it.
+
+    :param path: The file; it may have its digest already, and is then not read
+    :return: ``path#sha256=…``
+    :raises ValueError: there is no such file
+    """
+    name = os.fspath(path)
+    return name if _DIGEST.fullmatch(name) else f"{name}#sha256={_sha256(Path(name))}"
+
+
+def checked_path(name: str | os.PathLike[str]) -> Path:
+    """
+    :param name: A file, with or without its digest
+    :return: its path
+    :raises ValueError: there is no such file, or it has other contents
+    """
+    named = _DIGEST.fullmatch(os.fspath(name))
+    path = Path(named["path"] if named else name)
+    if (found := _sha256(path)) != (named["digest"] if named else found):
+        raise ValueError(f"{path} has changed: its SHA-256 is {found} and not {named and named['digest']}.")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error

@@ -26,6 +26,8 @@ RUNS = [
     (REINFORCE, "CartPole-v1", {"baseline": False}),
     (TRPO, "CartPole-v1", {"batch_size": 64}),
     (TRPO, "Pendulum-v1", {"n_steps": 256}),
+    (ClipPPO, "CartPole-v1", {"reference_policy": ClipPPO("MlpPolicy", "CartPole-v1")}),
+    (ClipPPO, "CartPole-v1", {"critic_warmup": 1}),
 ]
 
 

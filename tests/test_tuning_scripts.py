@@ -1,28 +1,17 @@
 """The scripts of tuning/, with budgets of a few seconds."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import grid
+from tests import fine_tuning_page
+from tests.tuning_scripts import FOLDER, load
 
-FOLDER = Path(__file__).parents[1] / "tuning"
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64, "n_epochs": 1}, "jobs": 1}
-
-
-def load(name: str) -> ModuleType:
-    """A script as a module; what it holds under ``__main__`` does not run."""
-    spec = importlib.util.spec_from_file_location(f"tuning_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +58,39 @@ def test_the_readme_counts_right() -> None:
     runs = study["trials"] * study["seeds"] + confirmation
     assert re.search(rf"{study['trials']} × {study['seeds']} runs of {study['timesteps']} steps", said)
     assert f"{runs} runs {runs * study['timesteps'] / 1e6:g} million steps" in said
+
+
+def test_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = load("fine_tuning")
+    about = {"expert_steps": 64, "n_envs": 1, "settings": {"n_steps": 64, "n_epochs": 1}}
+    tiny = {
+        "environments": {"CartPole-v1": about},
+        "demonstrations": 64,
+        "clone_steps": 2,
+        "timesteps": 384,
+        "seeds": 2,
+    }
+    monkeypatch.setattr(script, "STUDY", script.STUDY | tiny | {"out": str(tmp_path)})
+    script.main()
+    runs = script.read_runs(tmp_path / "runs.csv")
+    assert len(runs) == 8
+    assert [row[0] for row in script.table(runs, "CartPole-v1")] == ["neither", "reference", "warm-up", "both"]
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == script.markdown(runs)
+    capsys.readouterr()
+    script.main()
+    assert script.read_runs(tmp_path / "runs.csv") == runs  # nothing is repeated
+    assert capsys.readouterr().out.count("CartPole-v1") == 0
+
+
+def test_the_page_on_fine_tuning_has_the_committed_runs() -> None:
+    assert fine_tuning_page.PAGE.read_text(encoding="utf-8") == fine_tuning_page.expected()
+    words = " ".join(fine_tuning_page.PAGE.read_text(encoding="utf-8").split())
+    study = load("fine_tuning").STUDY
+    assert {"neither": {}, "reference": {"reference_kl_coef": "lin_0.3"}, "warm-up": {"critic_warmup": 5}}.items() <= (
+        study["variants"].items()
+    )
+    assert (
+        f"in the first {study['early']:,} steps, `final` the mean of the last 100 episodes of {study['timesteps']:,}"
+        in words
+    )
+    assert study["seeds"] == 10

@@ -9,17 +9,22 @@ argument of every class. Defaults and meanings are those of the class that decla
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import Any, Literal, get_args, get_origin
 
 import torch as th
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import BasePolicy
 from typing_extensions import TypedDict, Unpack
 
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteUpdate
+from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
+from sb3_ppo_variants.policies import ReferencePolicy
 
 UpdateBackend = Literal["auto", "autograd", "closed_form", "compiled"]
 
@@ -44,6 +49,11 @@ class RolloutArguments(SB3Arguments, total=False):
     use_masking: bool
     sequence_length: int | None
     refresh_states: bool
+    reference_policy: BaseAlgorithm | BasePolicy | ReferencePolicy | str | PathLike[str] | None
+    reference_kl_coef: Coefficient
+    reference_kl_direction: ReferenceKLDirection
+    adaptive_reference_kl_target: float | None
+    critic_warmup: int
     verbose: int
     device: th.device | str
     _init_setup_model: bool

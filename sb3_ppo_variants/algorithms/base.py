@@ -1,6 +1,8 @@
 """What all algorithms share: the constructor, the minibatch loop, and the log."""
 
 import warnings
+from collections.abc import Collection
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -26,13 +29,23 @@ from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.algorithms.masking import MaskingChoice
 from sb3_ppo_variants.algorithms.memory import MemoryChoice
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice, NonFiniteUpdate
-from sb3_ppo_variants.backends import Backend, SequenceSettings, Update, UpdateSettings, separate_critic_rate
-from sb3_ppo_variants.objectives import Objective, SquaredError, Surrogate, ValueLoss
+from sb3_ppo_variants.algorithms.reference import ReferenceChoice
+from sb3_ppo_variants.backends import (
+    Backend,
+    CriticSettings,
+    SequenceSettings,
+    Update,
+    UpdateSettings,
+    critic_only_parameters,
+    separate_critic_rate,
+)
+from sb3_ppo_variants.objectives import Objective, ReferenceKLDirection, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.policies import (
     BetaActorCriticCnnPolicy,
     BetaActorCriticPolicy,
     BetaMultiInputActorCriticPolicy,
+    ReferencePolicy,
 )
 from sb3_ppo_variants.rollouts import collect_rollouts
 from sb3_ppo_variants.rollouts.originals import replaced_method
@@ -44,7 +57,13 @@ def _n_constructors(cls: type) -> int:
 
 
 class OnPolicyVariant(
-    LoadableAlgorithm, BackendChoice, NonFiniteChoice, MaskingChoice, MemoryChoice, family_name="OnPolicyVariant"
+    ReferenceChoice,
+    LoadableAlgorithm,
+    BackendChoice,
+    NonFiniteChoice,
+    MaskingChoice,
+    MemoryChoice,
+    family_name="OnPolicyVariant",
 ):
     """
     Base of all algorithms. A subclass defines what restrains the step (``_surrogate`` and its coefficients) and
@@ -76,6 +95,17 @@ class OnPolicyVariant(
         sb3-contrib's minibatches, with sequences as long as they come, and its numbers
     :param refresh_states: With ``sequence_length``: before each epoch but the first, compute the states with which
         sequences begin anew; otherwise they are those that the rollout was collected with
+    :param reference_policy: What to stay near: a model of ours or SB3's, a policy, or the path of a saved model. It is
+        copied and frozen, and saved with the model
+    :param reference_kl_coef: c ≥ 0, weight of the KL to the reference policy, which the objective loses; a coefficient.
+        0 only measures it
+    :param reference_kl_direction: ``"ref_new"``: KL(ref‖π), which keeps π probable where the reference is;
+        ``"new_ref"``: KL(π‖ref), as in RLHF
+    :param adaptive_reference_kl_target: In nats, > 0: after each update c is halved if the KL to the reference over the
+        rollout is below target/1.5 and doubled if it is above 1.5·target; ``None``: c stays fixed, or follows its
+        schedule
+    :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved. The count is
+        saved with the model, and not begun again by the next ``learn``
     :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
@@ -116,6 +146,9 @@ class OnPolicyVariant(
     target_kl: Any = None
     clip_range_vf: Any = None
     kl_coef: Coefficient = 0.0
+    critic_warmup: int = 0
+    #: How many updates of the critic's warm-up are done.
+    _n_warmup_updates: int = 0
 
     def __init__(
         self,
@@ -135,6 +168,11 @@ class OnPolicyVariant(
         use_masking: bool = False,
         sequence_length: int | None = None,
         refresh_states: bool = True,
+        reference_policy: BaseAlgorithm | BasePolicy | ReferencePolicy | str | PathLike[str] | None = None,
+        reference_kl_coef: Coefficient = 0.0,
+        reference_kl_direction: ReferenceKLDirection = "ref_new",
+        adaptive_reference_kl_target: float | None = None,
+        critic_warmup: int = 0,
         verbose: int = 0,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
@@ -172,6 +210,11 @@ class OnPolicyVariant(
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
             **kwargs,
         )
+        self.reference_policy = reference_policy
+        self.reference_kl_coef = reference_kl_coef
+        self.reference_kl_direction = reference_kl_direction
+        self.adaptive_reference_kl_target = adaptive_reference_kl_target
+        self.critic_warmup = critic_warmup
         self.normalize_advantage = normalize_advantage
         self.learning_rate_vf = learning_rate_vf
         self.bootstrap_truncated = bootstrap_truncated
@@ -198,6 +241,11 @@ class OnPolicyVariant(
         super()._setup_model()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
+        if self.critic_warmup > 0 and not critic_only_parameters(self.policy):
+            raise ValueError(
+                f"critic_warmup={self.critic_warmup}, but the policy has no parameter that only its critic uses: pass "
+                "0."
+            )
         self._bind_backend()
 
     # ---- The rollout ----
@@ -233,6 +281,8 @@ class OnPolicyVariant(
             ent_coef=self.current("ent_coef"),
             vf_coef=self.current("vf_coef"),
             kl_coef=self.current("kl_coef"),
+            reference_kl_coef=self.current("reference_kl_coef"),
+            reference_kl_direction=self.reference_kl_direction,
         )
 
     def _sequence_settings(self) -> SequenceSettings:
@@ -262,6 +312,9 @@ class OnPolicyVariant(
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         backend = self._current_backend()
+        if self._n_warmup_updates < self.critic_warmup:
+            self._warm_critic_up(backend, self.n_epochs)
+            return
         wants_kl = self._wants_kl(backend)
         with backend.context():
             settings = UpdateSettings(
@@ -274,11 +327,39 @@ class OnPolicyVariant(
                 self._rate_follows_kl("minibatch"),
             )
             update = backend.update(self.rollout_buffer, settings)
+            reference = self._reference_parameters(backend)
+            if update.objective.reference_kl_coef > 0:
+                update.keep_near(reference)
             self._run_epochs(update)
             kl = update.measured_kl() if wants_kl else None
             self._log_update(update, kl)
+            self._follow_reference_kl(backend, reference)
         if kl is not None:
             self._react_to(kl)
+
+    def _fit_critic(
+        self, backend: Backend, n_epochs: int, frozen: Collection[th.nn.Parameter], value_loss: ValueLoss
+    ) -> list[float]:
+        """The loss of each minibatch; see ``CriticSettings``."""
+        settings = CriticSettings(
+            value_loss, self.batch_size, n_epochs, self.max_grad_norm, frozen, self._sequence_settings()
+        )
+        return backend.fit_critic(self.rollout_buffer, settings, self._refuse_step)
+
+    def _warm_critic_up(self, backend: Backend, n_epochs: int) -> None:
+        """An update that leaves the policy, and its share of the optimiser's state, as they are."""
+        critic = {id(parameter) for parameter in critic_only_parameters(self.policy)}
+        frozen = [parameter for parameter in self.policy.parameters() if id(parameter) not in critic]
+        with backend.context():
+            self._reference_parameters(backend)
+            losses = self._fit_critic(backend, n_epochs, frozen, self._value_loss() or SquaredError())
+        self._n_warmup_updates += 1
+        self._n_updates += self.n_epochs
+        self._log_nonfinite()
+        self.logger.record("train/critic_warmup", self._n_warmup_updates)
+        if losses:
+            self.logger.record("train/value_loss", sum(losses) / len(losses))
+        self._log_common()
 
     def _run_epochs(self, update: Update) -> None:
         follows_kl, has_moved = self._rate_follows_kl("minibatch"), False

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from typing_extensions import Self
@@ -32,6 +33,7 @@ from sb3_ppo_variants.algorithms.checks import (
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, kl_adaptive_rate, parse_coefficient
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.objectives.adaptive_kl import AdaptEvery
+from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.rollouts.originals import replaced_method
 from sb3_ppo_variants.safe_files.settings import attribute_of
 
@@ -54,7 +56,14 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
     uses_batch_for_critic_only: ClassVar[bool] = False
 
     #: The settings that may be schedules, in the order in which an update reads them.
-    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rate_vf", "ent_coef", "vf_coef", "kl_coef")
+    coefficients: ClassVar[tuple[str, ...]] = (
+        "learning_rate",
+        "learning_rate_vf",
+        "ent_coef",
+        "vf_coef",
+        "kl_coef",
+        "reference_kl_coef",
+    )
 
     #: What each argument has to satisfy.
     checks: ClassVar[dict[str, Check]] = {
@@ -72,6 +81,17 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         "use_masking": choice(True, False),
         "sequence_length": optional(integer(at_least=1, hint="8 to 32 is fast; None for sb3-contrib's minibatches.")),
         "refresh_states": choice(True, False),
+        "reference_policy": optional(
+            instance(
+                (BaseAlgorithm, BasePolicy, ReferencePolicy, str, os.PathLike), "a model, a policy, or a file's path"
+            )
+        ),
+        "reference_kl_coef": coefficient(at_least=0, hint="0 only measures the KL to the reference_policy."),
+        "reference_kl_direction": choice("ref_new", "new_ref"),
+        "adaptive_reference_kl_target": optional(
+            number(above=0, hint="Usual targets are 0.01 to 0.1; None keeps reference_kl_coef fixed.")
+        ),
+        "critic_warmup": integer(at_least=0, hint="0 trains the policy from the first update on."),
         "sde_sample_freq": number(at_least=-1, infinite=True, hint="-1 draws once a rollout."),
         "seed": optional(
             integer(at_least=0, at_most=2**32 - 1, hint="Pass None for a run that is not to be repeated.")

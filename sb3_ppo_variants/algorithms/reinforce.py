@@ -66,6 +66,14 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
             **kwargs,
         )
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.critic_warmup > 0 and not self.baseline:
+            raise ValueError(
+                f"critic_warmup={self.critic_warmup} with baseline=False, where there is no critic: pass 0, or "
+                "baseline=True."
+            )
+
     def _surrogate(self) -> Surrogate:
         return LogLikelihood()
 
@@ -107,6 +115,7 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
                 f"No episode ended within n_steps={self.n_steps}, so there is no return to learn from and this update "
                 "is skipped: raise n_steps, or pass baseline=True."
             )
+            self._reference_parameters(self._current_backend())
             return
         super().train()
 

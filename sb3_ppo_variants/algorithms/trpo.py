@@ -15,7 +15,6 @@ from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.backends import (
     ConstrainedSettings,
     ConstrainedUpdate,
-    CriticSettings,
     PolicyStep,
     natural_gradient_step,
     search_step,
@@ -138,25 +137,25 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
             return
         self._update_learning_rate(self.policy.optimizer)
         backend = self._current_backend()
+        if self._n_warmup_updates < self.critic_warmup:
+            self._warm_critic_up(backend, self.n_critic_updates)
+            return
         with backend.context():
+            reference = self._reference_parameters(backend)
             constraint = ConstrainedSettings(
                 self.normalize_advantage,
                 self.current("ent_coef"),
                 self.kl_direction,
                 self.kl_reduction,
                 self._sequence_settings(),
+                self.current("reference_kl_coef"),
+                self.reference_kl_direction,
+                reference,
             )
             update = backend.constrained_update(self.rollout_buffer, constraint)
             step = self._step(update)
-            critic = CriticSettings(
-                SquaredError(),
-                self.batch_size,
-                self.n_critic_updates,
-                self.max_grad_norm,
-                frozen=update.parameters,
-                sequences=self._sequence_settings(),
-            )
-            value_losses = backend.fit_critic(self.rollout_buffer, critic, self._refuse_step)
+            self._follow_reference_kl(backend, reference)
+            value_losses = self._fit_critic(backend, self.n_critic_updates, update.parameters, SquaredError())
         self._n_updates += 1
         self._log_step(step, value_losses)
 

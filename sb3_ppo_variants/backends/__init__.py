@@ -20,7 +20,11 @@ from sb3_ppo_variants.backends.constrained import (
     search_step,
     take_step,
 )
-from sb3_ppo_variants.backends.parameter_groups import separate_critic_rate
+from sb3_ppo_variants.backends.parameter_groups import (
+    critic_only_parameters,
+    distribution_at_zeros,
+    separate_critic_rate,
+)
 from sb3_ppo_variants.backends.settings import (
     ConstrainedSettings,
     CriticSettings,
@@ -52,6 +56,8 @@ __all__ = [
     "SequenceSettings",
     "Update",
     "UpdateSettings",
+    "critic_only_parameters",
+    "distribution_at_zeros",
     "kernel_versions",
     "natural_gradient_step",
     "search_step",

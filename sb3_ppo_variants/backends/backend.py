@@ -10,7 +10,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from sb3_ppo_variants.backends.constrained import ConstrainedUpdate
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.objectives import Objective
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import Objective, ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor, Rows
 from sb3_ppo_variants.rollouts.memory import Memory
 
@@ -35,6 +36,13 @@ class Update(Protocol):
     """One update of a policy from one rollout: K epochs of minibatch steps on one objective."""
 
     objective: Objective
+
+    def keep_near(self, reference_parameters: Parameters) -> None:
+        """
+        Called before the first epoch, if the objective has a KL to a reference policy.
+
+        :param reference_parameters: The reference's distributions, N rows of the flattened rollout each
+        """
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         """
@@ -123,6 +131,16 @@ class Backend(Protocol):
         :param buffer: The full rollout buffer
         :param settings: What is constrained, and how
         :return: the objective and its constraint at the old policy
+        """
+
+    def reference_kl(
+        self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
+    ) -> float:
+        """
+        :param buffer: The flattened rollout buffer
+        :param reference_parameters: The reference's distributions, N rows each
+        :param direction: Which KL
+        :return: the mean KL between the reference and the policy as it is now, over the whole rollout, in nats
         """
 
     def fit_critic(

@@ -12,7 +12,7 @@ class PolicyEvaluation(NamedTuple):
     """
     A policy on the whole rollout.
 
-    :param objective: E[r·A] + ent_coef·E[entropy], a scalar
+    :param objective: E[r·A] + ent_coef·E[entropy] − reference_kl_coef·E[KL to the reference], a scalar
     :param constraint: mean KL between the old policy and this one, with the direction and reduction chosen, a scalar
     :param kl: mean KL(old‖new) in nats, summed over action dimensions, a scalar
     :param ratio: r = π/π_old, shape (N,)
@@ -48,7 +48,7 @@ class PolicyStep(NamedTuple):
 
 class ConstrainedUpdate(Protocol):
     """
-    Maximise E[r·A] + ent_coef·E[entropy] subject to mean KL ≤ δ, near the policy that collected the rollout.
+    Maximise the objective of ``PolicyEvaluation`` subject to mean KL ≤ δ, near the policy that collected the rollout.
 
     A backend says how the policy is evaluated and differentiated; the functions below find the step.
     """

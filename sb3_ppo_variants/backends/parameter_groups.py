@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch as th
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_obs_shape
 
@@ -57,20 +58,28 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     """
     was_training = policy.training
     policy.set_training_mode(False)
-    observation = _blank_observation(policy)
     with th.enable_grad(), without_cudnn():
-        actor = parameters_behind(_log_prob_of_mode(policy, observation), policy.parameters())
-        values = policy.predict_values(observation, **_blank_states(policy))
+        distribution = distribution_at_zeros(policy)
+        log_prob = distribution.log_prob(distribution.mode().detach()).sum()
+        actor = parameters_behind(log_prob, policy.parameters())
+        values = policy.predict_values(_blank_observation(policy), **_blank_states(policy))
         critic = parameters_behind(values.sum(), policy.parameters())
     policy.set_training_mode(was_training)
     actor_ids = {id(parameter) for parameter in actor}
     return [parameter for parameter in critic if id(parameter) not in actor_ids]
 
 
-def _log_prob_of_mode(policy: ActorCriticPolicy, observation: th.Tensor | dict[str, th.Tensor]) -> th.Tensor:
-    found: Any = policy.get_distribution(observation, **_blank_states(policy))
-    distribution = found[0] if is_recurrent(type(policy)) else found
-    return distribution.log_prob(distribution.mode().detach()).sum()
+def distribution_at_zeros(policy: Any) -> Distribution:
+    """
+    :param policy: Any actor-critic policy
+    :return: its distribution at an observation of zeros, by which its kind is known
+    """
+    was_training = policy.training
+    policy.set_training_mode(False)
+    found = policy.get_distribution(_blank_observation(policy), **_blank_states(policy))
+    policy.set_training_mode(was_training)
+    distribution: Distribution = found[0] if is_recurrent(type(policy)) else found
+    return distribution
 
 
 def separate_critic_rate(policy: ActorCriticPolicy, learning_rate_vf: float) -> None:

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch as th
 
-from sb3_ppo_variants.objectives import Objective, ValueLoss
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import Objective, ReferenceKLDirection, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 
 KLDirection = Literal["old_new", "new_old"]
@@ -66,6 +67,9 @@ class ConstrainedSettings(NamedTuple):
     :param kl_direction: Which KL is constrained
     :param kl_reduction: Whether it is summed or averaged over action dimensions
     :param sequences: How the rollout of a policy with memory is cut
+    :param reference_kl_coef: Weight of the KL to the reference policy, which the objective loses
+    :param reference_kl_direction: Which KL that is
+    :param reference_parameters: The reference's distributions, N rows of the flattened rollout each; empty without one
     """
 
     normalize_advantage: NormalizeAdvantage
@@ -73,6 +77,9 @@ class ConstrainedSettings(NamedTuple):
     kl_direction: KLDirection
     kl_reduction: KLReduction
     sequences: SequenceSettings = SequenceSettings()
+    reference_kl_coef: float = 0.0
+    reference_kl_direction: ReferenceKLDirection = "ref_new"
+    reference_parameters: Parameters = ()
 
 
 class CriticSettings(NamedTuple):

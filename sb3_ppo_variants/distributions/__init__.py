@@ -4,7 +4,7 @@ Each head has the log-probability, the entropy and the KL, their slopes (derivat
 outputs), and the product of its Fisher matrix with a vector. The closed-form backend uses all of them, the autograd
 backend the KL. Actions that are not allowed are masked in the logits, before a head sees them. Shapes: B rows, A action
 dimensions, D discrete choices. KL is always KL(old‖new) = E_old[log π_old − log π], in nats, summed over action
-dimensions, one value per row.
+dimensions, one value per row; to a reference policy it is taken in either direction.
 """
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli
@@ -15,6 +15,7 @@ from sb3_ppo_variants.distributions.gaussian import Gaussian
 from sb3_ppo_variants.distributions.head import Head, Parameters
 from sb3_ppo_variants.distributions.masking import masked_logits
 from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
+from sb3_ppo_variants.distributions.reference_kl import reference_kl, reference_kl_slope
 from sb3_ppo_variants.distributions.sb3 import head_and_parameters, head_of
 
 __all__ = [
@@ -30,4 +31,6 @@ __all__ = [
     "head_and_parameters",
     "head_of",
     "masked_logits",
+    "reference_kl",
+    "reference_kl_slope",
 ]

@@ -60,6 +60,10 @@ class Bernoulli:
         xp = namespace_of(new[0])
         return (xp.exp(log_sigmoid(new[0])) - xp.exp(log_sigmoid(old[0])),)
 
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """∂/∂ l = p·(1 − p)·(l − l_ref)."""
+        return self.fisher_product(new, (new[0] - reference[0],))
+
     def averaged_dims(self, parameters: Parameters) -> int:
         """A: sb3-contrib takes the mean over rows and action dimensions."""
         return int(parameters[0].shape[-1])

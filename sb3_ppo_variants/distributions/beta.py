@@ -138,6 +138,13 @@ class Beta:
         old_slopes, new_slopes = (_slopes(*concentrations(_double(p[0]))) for p in (old, new))
         return self._chained(new, new_slopes[0] - old_slopes[0], new_slopes[1] - old_slopes[1])
 
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """∂/∂(α, β) = (diag(ψ′(α), ψ′(β)) − ψ′(α + β)) times (α − α_ref, β − β_ref)."""
+        (fixed_alpha, fixed_beta), (alpha, beta) = (concentrations(_double(p[0])) for p in (reference, new))
+        at_alpha, at_beta, at_sum = _curvatures(alpha, beta)
+        shared = at_sum * (alpha - fixed_alpha + beta - fixed_beta)
+        return self._chained(new, at_alpha * (alpha - fixed_alpha) - shared, at_beta * (beta - fixed_beta) - shared)
+
     def averaged_dims(self, parameters: Parameters) -> int:
         """A: one dimension per two outputs."""
         return int(parameters[0].shape[-1]) // 2

@@ -21,8 +21,8 @@ class Categorical:
     """
     One choice of D; parameters (log p,), shape (B, D).
 
-    The caller normalises once, with ``log_softmax``, for all functions. Only ``kl`` and ``kl_slope`` also take logits
-    that are not normalised. Slopes are with respect to the logits.
+    The caller normalises once, with ``log_softmax``, for all functions. Only ``kl``, ``kl_slope`` and the reference
+    of ``reverse_kl_slope`` also take logits that are not normalised. Slopes are with respect to the logits.
     """
 
     def log_prob(self, parameters: Parameters, actions: Array) -> Array:
@@ -67,6 +67,10 @@ class Categorical:
         """∂/∂ logits = p − p_old."""
         xp = namespace_of(new[0])
         return (xp.exp(log_softmax(new[0])) - xp.exp(log_softmax(old[0])),)
+
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """∂/∂ logits = p·(log p/p_ref − KL(new‖reference)), which is the Fisher product of the logits' difference."""
+        return self.fisher_product(new, (new[0] - reference[0],))
 
     def averaged_dims(self, parameters: Parameters) -> int:
         """1: there is one action dimension."""

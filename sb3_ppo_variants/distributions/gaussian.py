@@ -64,6 +64,12 @@ class Gaussian:
         z = (mean - old_mean) * inverse_std
         return z * inverse_std, -xp.expm1(2 * (old_log_std - log_std)) - z * z
 
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """∂/∂μ = (μ − μ_ref)/σ_ref²; ∂/∂ log σ = σ²/σ_ref² − 1."""
+        xp = namespace_of(new[0])
+        (fixed_mean, fixed_log_std), (mean, log_std) = reference, new
+        return (mean - fixed_mean) * xp.exp(-2 * fixed_log_std), xp.expm1(2 * (log_std - fixed_log_std))
+
     def averaged_dims(self, parameters: Parameters) -> int:
         """A: sb3-contrib takes the mean over rows and action dimensions."""
         return int(parameters[0].shape[-1])

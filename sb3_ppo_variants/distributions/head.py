@@ -63,6 +63,13 @@ class Head(Protocol):
         :return: ∂ KL(old‖new) / ∂ new, one array per parameter
         """
 
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """
+        :param reference: Parameters of a fixed distribution
+        :param new: Parameters now
+        :return: ∂ KL(new‖reference) / ∂ new, one array per parameter (its value is ``kl(new, reference)``)
+        """
+
     def averaged_dims(self, parameters: Parameters) -> int:
         """
         :param parameters: Parameters of any row

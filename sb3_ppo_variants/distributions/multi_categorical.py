@@ -68,6 +68,10 @@ class MultiCategorical:
         blocks = zip(self.blocks(old[0]), self.blocks(new[0]), strict=True)
         return self._join([Categorical().kl_slope((old_block,), (block,))[0] for old_block, block in blocks])
 
+    def reverse_kl_slope(self, reference: Parameters, new: Parameters) -> Parameters:
+        """As of one choice, block by block."""
+        return self.fisher_product(new, (new[0] - reference[0],))
+
     def averaged_dims(self, parameters: Parameters) -> int:
         """1: sb3-contrib sums over the choices, as this package does."""
         return 1

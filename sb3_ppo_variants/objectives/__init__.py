@@ -12,7 +12,7 @@ from sb3_ppo_variants.objectives.discovered import DiscoveredSurrogate
 from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
 from sb3_ppo_variants.objectives.kl_estimate import k3_estimate
 from sb3_ppo_variants.objectives.log_likelihood import LogLikelihood
-from sb3_ppo_variants.objectives.objective import Objective
+from sb3_ppo_variants.objectives.objective import Objective, ReferenceKLDirection
 from sb3_ppo_variants.objectives.rollback import RollbackSurrogate
 from sb3_ppo_variants.objectives.scopic import ScopicSurrogate
 from sb3_ppo_variants.objectives.soft_clipped import SoftClippedSurrogate
@@ -31,6 +31,7 @@ __all__ = [
     "LogLikelihood",
     "MaxSquaredError",
     "Objective",
+    "ReferenceKLDirection",
     "RollbackSurrogate",
     "SPOSurrogate",
     "ScopicSurrogate",

@@ -11,6 +11,7 @@ from sb3_ppo_variants.policies.maskable_recurrent import (
     MaskableRecurrentActorCriticPolicy,
     MaskableRecurrentMultiInputActorCriticPolicy,
 )
+from sb3_ppo_variants.policies.reference import ReferencePolicy
 
 __all__ = [
     "BetaActorCriticCnnPolicy",
@@ -19,6 +20,7 @@ __all__ = [
     "MaskableRecurrentActorCriticCnnPolicy",
     "MaskableRecurrentActorCriticPolicy",
     "MaskableRecurrentMultiInputActorCriticPolicy",
+    "ReferencePolicy",
     "is_recurrent",
     "takes_masks",
 ]

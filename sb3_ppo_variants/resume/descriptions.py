@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sb3_ppo_variants.objectives import KLAdaptiveRate
+from sb3_ppo_variants.policies import ReferencePolicy
 
 
 def described(value: Any) -> Any:
@@ -18,6 +19,8 @@ def described(value: Any) -> Any:
     """
     if isinstance(value, KLAdaptiveRate):
         return described(asdict(value))
+    if isinstance(value, ReferencePolicy):
+        return f"<reference policy, sha256 {value.digest[:16]}>"
     if isinstance(value, dict):
         return {str(key): described(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -4,6 +4,7 @@ from sb3_ppo_variants.rollouts.acting import Acted, Actor, PolicyActor
 from sb3_ppo_variants.rollouts.collection import collect_rollouts
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.rollouts.minibatches import Minibatch, minibatches, rows_in_order
+from sb3_ppo_variants.rollouts.reference import reference_parameters
 from sb3_ppo_variants.rollouts.returns import finished_episodes, returns_to_go
 from sb3_ppo_variants.rollouts.rows import Rows
 
@@ -17,6 +18,7 @@ __all__ = [
     "finished_episodes",
     "generalized_advantages",
     "minibatches",
+    "reference_parameters",
     "returns_to_go",
     "rows_in_order",
 ]

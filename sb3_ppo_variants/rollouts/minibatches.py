@@ -136,10 +136,22 @@ def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | Non
 
 
 def _rows_in_sequence(buffer: RolloutBuffer, numbers: np.ndarray, length: int | None, fused: bool) -> Rows:
+    rows = rows_at(buffer, numbers)
+    rows.sequences = sequences_of(buffer, numbers, length, fused)
+    return rows
+
+
+def rows_at(buffer: RolloutBuffer, numbers: np.ndarray) -> Rows:
+    """
+    :param buffer: A flattened buffer
+    :param numbers: Row numbers
+    :return: these rows, without the order in which they follow one another
+    """
+    if not keeps_states(buffer):
+        return _as_rows(buffer._get_samples(numbers))
     # The fields per row by SB3's own method, not by the recurrent buffer's, which pads them.
     kind = DictRolloutBuffer if isinstance(buffer, DictRolloutBuffer) else RolloutBuffer
     rows = _as_rows(kind._get_samples(buffer, numbers))  # type: ignore[arg-type]
-    rows.sequences = sequences_of(buffer, numbers, length, fused)
     if keeps_masks(buffer):
         rows.action_masks = buffer.to_torch(buffer.action_masks[numbers])  # type: ignore[attr-defined]
     return rows

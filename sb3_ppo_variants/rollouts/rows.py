@@ -31,6 +31,7 @@ class Rows:
     :param sequences: how the rows follow one another; ``None`` for a policy without memory
     :param old_parameters: parameters of the old policy's distributions, one array of B rows each; empty where no KL
         needs them, and where the distribution has no closed form
+    :param reference_parameters: the same of the reference policy's distributions; empty where it is not kept near
     """
 
     observations: Any
@@ -42,6 +43,7 @@ class Rows:
     action_masks: Array | None = None
     sequences: Sequences | None = None
     old_parameters: tuple[Array, ...] = ()
+    reference_parameters: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.advantages)

@@ -16,7 +16,9 @@ from sb3_ppo_variants.policies import is_recurrent, takes_masks
 from sb3_ppo_variants.safe_files.format import read_safe, with_suffix
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_state_from_data
 from sb3_ppo_variants.safe_files.policies import check_fits, check_rollout_size
-from sb3_ppo_variants.safe_files.saving import COUNTERS, KWARGS, SCHEMA
+from sb3_ppo_variants.safe_files.references import PREFIX as REFERENCE_PREFIX
+from sb3_ppo_variants.safe_files.references import reference_from_data
+from sb3_ppo_variants.safe_files.saving import BESIDE, COUNTERS, KWARGS, SCHEMA
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, sequence, text, whole
 from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
@@ -37,6 +39,8 @@ _KEYS = (
     *("action_space", "n_envs", "rollout_buffer", "rollout_buffer_kwargs", "settings", "left_out", "counters"),
     *("progress", "skipped", "episodes"),
 )
+#: Only in the files that need them: the others stay readable for earlier versions.
+_KEYS_OF_FINE_TUNING = ("reference", "warmup_updates")
 
 _Model = TypeVar("_Model", bound=SafeAlgorithm)
 
@@ -64,8 +68,13 @@ def load_safe(
     try:
         state = _state(cls, document, given)
         policy_class = policy_class or _policy_class(cls, document["policy"], state["use_masking"])
-        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
         moments = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        reference = {name: tensor for name, tensor in tensors.items() if name.startswith(REFERENCE_PREFIX)}
+        weights = {name: tensor for name, tensor in tensors.items() if name not in moments | reference}
+        if "reference" in document and "reference_policy" not in given:
+            spaces_of_file = state["observation_space"], state["action_space"]
+            of_reference = {name.removeprefix(REFERENCE_PREFIX): tensor for name, tensor in reference.items()}
+            state["reference_policy"] = reference_from_data(cls, document["reference"], spaces_of_file, of_reference)
         if "policy_kwargs" not in given:
             state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
             # Copies, because features extractors sample from their spaces.
@@ -102,7 +111,7 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
             f"schema {str(document.get('schema'))[:20]}: this version reads schema {SCHEMA}. Load it with the version "
             "of sb3_ppo_variants that wrote it, or a newer one."
         )
-    mapping(document, "the document", _KEYS)
+    mapping(document, "the document", _KEYS, _KEYS_OF_FINE_TUNING)
     saved_by = text(document["algorithm"], "the algorithm", cls.family)
     mapping(document["versions"], "versions", optional=document["versions"])
     left_out = sequence(document["left_out"], "left_out", 256) + [name for name in KWARGS if document[name] is None]
@@ -114,7 +123,7 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     names = {*setting_names(writer), *setting_names(cls)}
     settings = mapping(document["settings"], f"settings (of {text(document['class'], 'the class')})", optional=names)
     for name in left_out:
-        if text(name, "left_out") not in given and name in {*setting_names(cls), *KWARGS}:
+        if text(name, "left_out") not in given and name in {*setting_names(cls), *BESIDE}:
             raise SafeFileError(f"{name} was left out of the file: pass {name}=... to load_safe().")
     for name, data in settings.items():
         state[attribute_of(name)] = _setting(name, data, writer if name in writer.checks else cls)
@@ -130,6 +139,7 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     state |= {name: whole(counters[name], name) for name in COUNTERS}
     state["_current_progress_remaining"] = real(document["progress"], "progress")
     state["_n_nonfinite_updates"] = whole(document["skipped"], "skipped")
+    state["_n_warmup_updates"] = whole(document.get("warmup_updates", 0), "warmup_updates")
     return state | _episode_buffers(document["episodes"], state.get("_stats_window_size", 100))
 
 

@@ -17,6 +17,8 @@ from sb3_ppo_variants import __version__
 from sb3_ppo_variants.rollouts.buffers import KNOWN_BUFFERS
 from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
+from sb3_ppo_variants.safe_files.references import PREFIX as REFERENCE_PREFIX
+from sb3_ppo_variants.safe_files.references import reference_as_data
 from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
     attribute_of,
@@ -34,6 +36,8 @@ SCHEMA = 1
 COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
 #: Arguments that have keys of their own beside the settings, and may be left out too.
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
+#: All that may be left out beside the settings.
+BESIDE = (*KWARGS, "reference_policy")
 #: The buffers that follow from the observation space and the policy.
 _KNOWN_BUFFERS: tuple[type, ...] = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 
@@ -46,24 +50,30 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
     :return: the file
     :raises ValueError: an argument is code, or a number is not finite
     """
-    unknown = set(exclude) - set(setting_names(type(model))) - set(KWARGS)
+    unknown = set(exclude) - set(setting_names(type(model))) - set(BESIDE)
     if unknown:
         raise ValueError(f"exclude={sorted(exclude)}: {type(model).__name__} has no setting {sorted(unknown)[0]!r}.")
     tensors = dict(model.get_parameters()["policy"])
-    clash = [name for name in tensors if name.startswith(PREFIX)]
+    clash = [name for name in tensors if name.startswith((PREFIX, REFERENCE_PREFIX))]
     if clash:
         raise ValueError(
-            f"The policy's {clash[0]!r} has a name that the safe format keeps for the optimiser: rename it."
+            f"The policy's {clash[0]!r} has a name that the safe format keeps for optimiser and reference: rename it."
         )
     groups, moments = optimizer_as_data(model.policy.optimizer)
-    for name, tensor in [*model.policy.named_parameters(), *moments.items()]:
+    description = _description(model, groups, exclude)
+    reference: dict[str, th.Tensor] = {}
+    if model.reference_policy is not None and "reference_policy" not in exclude:
+        description["reference"], reference = reference_as_data(model)
+    if model._n_warmup_updates > 0:
+        description["warmup_updates"] = model._n_warmup_updates
+    for name, tensor in [*model.policy.named_parameters(), *moments.items(), *reference.items()]:
         if not bool(th.isfinite(tensor).all()):
             raise ValueError(
                 f"{name} is not finite: such a model can neither act nor learn, and a safe file does not hold one. Go "
                 "back to the last good checkpoint (save() writes it all the same)."
             )
     target = with_suffix(path)
-    write_safe(target, _description(model, groups, exclude), tensors | moments)
+    write_safe(target, description, tensors | moments | reference)
     return target
 
 

@@ -17,7 +17,7 @@ from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
 
 #: Arguments that have keys of their own beside the settings, or that belong to the machine and not to the model.
-_NO_SETTINGS = {"policy", "policy_kwargs", "rollout_buffer_class", "rollout_buffer_kwargs"} | {
+_NO_SETTINGS = {"policy", "policy_kwargs", "rollout_buffer_class", "rollout_buffer_kwargs", "reference_policy"} | {
     *("env", "device", "tensorboard_log", "_init_setup_model")
 }
 
@@ -56,6 +56,10 @@ class SafeAlgorithm(OnPolicyAlgorithm):
     _saved_by: str
     #: While a file is loaded: the arguments of ``load_safe`` that replace the file's. ``_setup_model`` deletes it.
     _given_to_load: frozenset[str]
+    #: The frozen policy to which the model's is kept near, once made: a ``ReferencePolicy``.
+    reference_policy: Any
+    #: How many updates of the critic's warm-up are done.
+    _n_warmup_updates: int
     #: How many updates were skipped because a number was not finite.
     _n_nonfinite_updates: int
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import distributions as td
 
-from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, Head, MultiCategorical
+from sb3_ppo_variants.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Gaussian,
+    Head,
+    MultiCategorical,
+    reference_kl,
+    reference_kl_slope,
+)
 
 SIZES = (3, 2)
 
@@ -122,6 +131,23 @@ def test_slope_is_the_derivative_of_kl(case: Case, data: Any) -> None:
         gradients = th.autograd.grad(kl(tensors(old), leaves).sum(), leaves)
         for slope, gradient in zip(slopes, gradients, strict=True):
             np.testing.assert_allclose(slope, gradient.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@every_head
+@given(st.data())
+@quickly
+def test_a_reference_in_either_direction_is_torchs(case: Case, data: Any) -> None:
+    reference, new = data.draw(parameters_of(case))
+    normalized = tuple(part.numpy() for part in case.normalized(*tensors(new)))
+    for direction in ("ref_new", "new_ref"):
+        leaves = tensors(new, requires_grad=True)
+        pair = (tensors(reference), leaves) if direction == "ref_new" else (leaves, tensors(reference))
+        kl = torch_kl(case, *pair)
+        found = reference_kl(case.head, reference, normalized, direction)
+        np.testing.assert_allclose(found, kl.detach().numpy(), rtol=1e-10, atol=1e-10)
+        slopes = reference_kl_slope(case.head, reference, normalized, direction)
+        for slope, gradient in zip(slopes, th.autograd.grad(kl.sum(), leaves), strict=True):
+            np.testing.assert_allclose(slope, gradient.numpy(), rtol=1e-9, atol=1e-10)
 
 
 @every_head

@@ -74,6 +74,17 @@ class Curve(BaseCallback):
         return True
 
 
+def reference_of(model: Any) -> dict[str, Any]:
+    """What keeping near a reference policy, and the critic's warm-up, leave in a model."""
+    frozen = getattr(model, "reference_policy", None)
+    return {
+        "coef": getattr(model, "reference_kl_coef", None),
+        "warmup": getattr(model, "_n_warmup_updates", None),
+        "states": None if frozen is None or frozen.states is None else [state.numpy() for state in frozen.states],
+        "at_start": None if frozen is None else frozen.kl_at_start,
+    }
+
+
 def outcome(model: BaseAlgorithm, curve: Curve, checkpoints: ResumableCheckpointCallback) -> dict[str, Any]:
     """All that two equal runs have equal."""
     optimizer = model.policy.optimizer.state_dict()["state"]
@@ -84,6 +95,7 @@ def outcome(model: BaseAlgorithm, curve: Curve, checkpoints: ResumableCheckpoint
         "calls": (curve.n_calls, curve.num_timesteps, checkpoints.n_calls),
         "counters": (model.num_timesteps, model._n_updates, model._current_progress_remaining),
         "kl_coef": getattr(model, "kl_coef", None),
+        "reference": reference_of(model),
         "last": (model._last_obs, model._last_episode_starts),
         "episodes": [(episode["r"], episode["l"]) for episode in model.ep_info_buffer or ()],
     }

@@ -54,6 +54,22 @@ def test_memory_and_masks(tmp_path: Path) -> None:
     assert_resumes_exactly(partial(ALGORITHMS["KLPenaltyPPO"], **memory), partial(envs, MaskedWalk), tmp_path)
 
 
+@pytest.mark.parametrize("algorithm", ["ClipPPO", "TRPO"])
+def test_a_reference_with_memory_and_the_critics_warm_up(algorithm: str, tmp_path: Path) -> None:
+    memory = {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 8}}
+    reference = ALGORITHMS["ClipPPO"](envs("Pendulum-v1"), **memory, seed=7)
+    near = {
+        "reference_policy": reference,
+        "reference_kl_coef": 1.0,
+        "adaptive_reference_kl_target": 10.0,
+        "critic_warmup": 3,
+    }
+    ended = assert_resumes_exactly(partial(ALGORITHMS[algorithm], **near), partial(envs, "Pendulum-v1"), tmp_path)
+    assert ended["reference"]["coef"] < 1.0
+    assert ended["reference"]["warmup"] == 3
+    assert ended["reference"]["states"] is not None
+
+
 def test_gsde(tmp_path: Path) -> None:
     make_model = partial(ALGORITHMS["ClipPPO"], use_sde=True)
     assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)

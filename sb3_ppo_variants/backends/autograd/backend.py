@@ -10,10 +10,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.constrained import AutogradConstrainedUpdate
 from sb3_ppo_variants.backends.autograd.critic import AutogradCriticUpdate
-from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
+from sb3_ppo_variants.backends.autograd.divergence import mean_divergence_from
+from sb3_ppo_variants.backends.autograd.update import CHUNK_SIZE, AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
-from sb3_ppo_variants.rollouts import Actor, PolicyActor
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import ReferenceKLDirection
+from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
 
 
@@ -53,6 +56,11 @@ class AutogradBackend:
         # Evaluation mode, in which the rollout was collected: only there is the KL of the unchanged policy zero.
         self.policy.set_training_mode(False)
         return AutogradConstrainedUpdate(self.policy, buffer, settings)
+
+    def reference_kl(
+        self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
+    ) -> float:
+        return mean_divergence_from(self.policy, reference_parameters, rows_in_order(buffer, CHUNK_SIZE), direction)
 
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]

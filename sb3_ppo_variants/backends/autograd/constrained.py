@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, divergence_from, parameters_of
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
@@ -16,7 +16,7 @@ from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
 from sb3_ppo_variants.rollouts import Rows
-from sb3_ppo_variants.rollouts.minibatches import drawn_rows
+from sb3_ppo_variants.rollouts.minibatches import minibatches
 
 
 class AutogradConstrainedUpdate:
@@ -39,7 +39,10 @@ class AutogradConstrainedUpdate:
     ):
         self.policy = policy
         self.settings = settings
-        self.rows = rows = next(drawn_rows(buffer, None, settings.sequences.length))
+        rows, numbers = next(minibatches(buffer, None, None, settings.sequences.length, fused=True))
+        if settings.reference_kl_coef > 0:
+            rows.reference_parameters = tuple(parameter[numbers] for parameter in settings.reference_parameters)
+        self.rows = rows
         self.actions = as_evaluated(rows.actions, policy.action_space)
         normalizer = AdvantageNormalizer(settings.normalize_advantage, np.asarray(buffer.advantages))
         self.advantages = normalizer(rows.advantages)
@@ -63,6 +66,9 @@ class AutogradConstrainedUpdate:
         if self.settings.ent_coef != 0:
             entropy = distribution.entropy()
             objective = objective + self.settings.ent_coef * (-log_prob if entropy is None else entropy).mean()
+        if self.rows.reference_parameters:
+            of = self.rows.reference_parameters, self.settings.reference_kl_direction
+            objective = objective - self.settings.reference_kl_coef * divergence_from(distribution, *of).mean()
         constraint, kl = self._divergences(distribution, log_ratio, self.old)
         return PolicyEvaluation(objective, constraint, kl, th.exp(log_ratio.detach()))
 

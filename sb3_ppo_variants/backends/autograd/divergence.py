@@ -7,8 +7,8 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
-from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import k3_estimate
+from sb3_ppo_variants.distributions import Head, Parameters, reference_kl
+from sb3_ppo_variants.objectives import ReferenceKLDirection, k3_estimate
 from sb3_ppo_variants.rollouts import Rows
 
 
@@ -24,12 +24,54 @@ def divergence(distribution: DistributionAtRows, old_parameters: Parameters, log
     """
     if not old_parameters:
         return k3_estimate(log_ratio)
+    head, parameters = _known(distribution)
+    return head.kl(old_parameters, parameters)
+
+
+def divergence_from(
+    distribution: DistributionAtRows, reference_parameters: Parameters, direction: ReferenceKLDirection
+) -> th.Tensor:
+    """
+    :param distribution: The policy's distribution now, at B observations
+    :param reference_parameters: The reference policy's distributions there
+    :param direction: ``"ref_new"``: KL(ref‖new); ``"new_ref"``: KL(new‖ref)
+    :return: in nats, summed over action dimensions, shape (B,), differentiable
+    """
+    head, parameters = _known(distribution)
+    return reference_kl(head, reference_parameters, parameters, direction)
+
+
+def mean_divergence_from(
+    policy: ActorCriticPolicy,
+    reference_parameters: Parameters,
+    rollout: Iterable[Rows],
+    direction: ReferenceKLDirection,
+) -> float:
+    """
+    :param policy: The policy now
+    :param reference_parameters: The reference policy's distributions, N rows each
+    :param rollout: All rows of the flattened rollout, in order
+    :param direction: as in ``divergence_from``
+    :return: the same averaged over the rollout, in nats
+    """
+    was_training = policy.training
+    policy.set_training_mode(False)
+    total, n_rows = 0.0, 0
+    with th.no_grad():
+        for rows in rollout:
+            reference = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in reference_parameters)
+            total += float(divergence_from(distribution_at(policy, rows), reference, direction).double().sum())
+            n_rows += len(rows)
+    policy.set_training_mode(was_training)
+    return total / n_rows
+
+
+def _known(distribution: DistributionAtRows) -> tuple[Head, Parameters]:
     found = distribution.head_and_parameters()
     if found is None:
         kind = type(distribution.distribution).__name__
         raise ValueError(f"The policy's distribution has become a {kind} in mid-update.")
-    head, parameters = found
-    return head.kl(old_parameters, parameters)
+    return found
 
 
 def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Parameters:

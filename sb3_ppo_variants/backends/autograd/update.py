@@ -10,7 +10,13 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, mean_divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.divergence import (
+    as_evaluated,
+    divergence,
+    divergence_from,
+    mean_divergence,
+    parameters_of,
+)
 from sb3_ppo_variants.backends.autograd.evaluation import distribution_after_evaluation, evaluate_actions
 from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
@@ -77,9 +83,13 @@ class AutogradUpdate:
         self.normalize_advantage = AdvantageNormalizer(settings.normalize_advantage, advantages)
         #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is to be had.
         self.old: Parameters | None = None
+        self._reference: Parameters = ()
         self._records: list[AutogradEvaluation] = []
         self._grad_norms: list[th.Tensor] = []
         self._epoch_starts: list[int] = []
+
+    def keep_near(self, reference_parameters: Parameters) -> None:
+        self._reference = reference_parameters
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         self._epoch_starts.append(len(self._records))
@@ -93,6 +103,8 @@ class AutogradUpdate:
                 self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer, CHUNK_SIZE))
             if self.old and numbers is not None and self.settings.needs_minibatch_kl:
                 rows = replace(rows, old_parameters=tuple(parameter[numbers] for parameter in self.old))
+            if self._reference:
+                rows = replace(rows, reference_parameters=tuple(parameter[numbers] for parameter in self._reference))
             yield rows
 
     def evaluate(self, minibatch: Rows) -> AutogradEvaluation:
@@ -118,6 +130,10 @@ class AutogradUpdate:
             if objective.kl_coef > 0:
                 loss = loss + objective.kl_coef * mean_kl
             mean_kl = mean_kl.detach()
+        if self._reference:
+            distribution = distribution_after_evaluation(self.policy, minibatch)
+            row_kl = divergence_from(distribution, minibatch.reference_parameters, objective.reference_kl_direction)
+            loss = loss + objective.reference_kl_coef * row_kl.mean()
         with th.no_grad():
             ratio = th.exp(log_ratio)
             # k3 as SB3 writes it: (r − 1) − log r by expm1 differs in the last bit.

@@ -18,6 +18,8 @@ from sb3_ppo_variants.backends.closed_form.threads import single_threaded
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
+from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor
 from sb3_ppo_variants.rollouts.memory import Memory
 
@@ -57,6 +59,12 @@ class ClosedFormBackend:
 
     def constrained_update(self, buffer: RolloutBuffer, settings: ConstrainedSettings) -> ClosedFormConstrainedUpdate:
         return ClosedFormConstrainedUpdate(self.network, flat_rollout(buffer, self.network), settings)
+
+    def reference_kl(
+        self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
+    ) -> float:
+        rollout = flat_rollout(buffer, self.network)
+        return rollout.reference_kl(rollout.as_arrays(reference_parameters), direction)
 
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]

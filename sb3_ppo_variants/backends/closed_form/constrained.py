@@ -8,7 +8,7 @@ from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import Product
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
-from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.distributions import Parameters, reference_kl, reference_kl_slope
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
@@ -34,6 +34,8 @@ class ClosedFormConstrainedUpdate:
         self.network = network
         self.settings = settings
         self.parameters = network.actor_parameters
+        if settings.reference_kl_coef > 0:
+            rollout.rows.reference_parameters = rollout.as_arrays(settings.reference_parameters)
         self.rows = rows = rollout.take(drawing_order(len(rollout), kept=None))
         rows.advantages = AdvantageNormalizer(settings.normalize_advantage, rows.advantages)(rows.advantages)
         self._passed, self._at_old, self._log_ratio = self._forward()
@@ -54,6 +56,9 @@ class ClosedFormConstrainedUpdate:
         objective = UnclippedSurrogate().value(log_ratio, self.rows.advantages).mean()
         if self.settings.ent_coef != 0:
             objective = objective + self.settings.ent_coef * head.entropy(parameters).mean()
+        if self.rows.reference_parameters:
+            of = head, self.rows.reference_parameters, parameters, self.settings.reference_kl_direction
+            objective = objective - self.settings.reference_kl_coef * reference_kl(*of).mean()
         new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
         kl = head.kl(self.old, new)
         constraint = kl if self.settings.kl_direction == "old_new" else head.kl(new, self.old)
@@ -75,6 +80,10 @@ class ClosedFormConstrainedUpdate:
         if self.settings.ent_coef != 0:
             for slope, of_entropy in zip(slopes, head.entropy_slope(self._at_old), strict=True):
                 slope += (scale * self.settings.ent_coef) * of_entropy
+        if self.rows.reference_parameters:
+            of = head, self.rows.reference_parameters, self._at_old, self.settings.reference_kl_direction
+            for slope, of_kl in zip(slopes, reference_kl_slope(*of), strict=True):
+                slope -= (scale * self.settings.reference_kl_coef) * of_kl
         return self._actor_gradient(self._passed, tuple(slopes))
 
     def _actor_gradient(self, passed: list[np.ndarray], slopes: Parameters) -> th.Tensor:

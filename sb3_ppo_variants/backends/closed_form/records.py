@@ -10,7 +10,8 @@ from sb3_ppo_variants.rollouts import Rows
 #: its end; a larger one does not pile up every row of every epoch.
 WAITING_ROWS = 1 << 15
 
-_REDUCED = ("ratio", "approx_kl", "policy_loss", "entropy_loss", "value_loss", "kl")
+_KLS = ("kl", "reference_kl")
+_REDUCED = ("ratio", "approx_kl", "policy_loss", "entropy_loss", "value_loss", *_KLS)
 
 
 class Records:
@@ -26,7 +27,7 @@ class Records:
         self._n_waiting = 0
         self._waiting_sizes: list[int] = []
         self._waiting: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("log_ratio", "advantages", "entropy", "values", "old_values", "returns", "kl")
+            name: [] for name in (*("log_ratio", "advantages", "entropy", "values", "old_values", "returns"), *_KLS)
         }
         self._reduced: list[dict[str, np.ndarray]] = []
 
@@ -40,6 +41,7 @@ class Records:
         entropy: np.ndarray,
         values: np.ndarray | None,
         kl: np.ndarray | None,
+        reference_kl: np.ndarray | None,
     ) -> None:
         """
         Keep the numbers of a minibatch; the arrays must not change afterwards.
@@ -49,6 +51,7 @@ class Records:
         :param entropy: shape (B,)
         :param values: V, shape (B,); ``None`` where no critic is trained
         :param kl: KL(old‖new), shape (B,); ``None`` without a penalty
+        :param reference_kl: The KL to the reference policy, shape (B,); ``None`` where it is not kept near
         """
         # Here, not after the minibatch is added: the last one may have to be forgotten.
         if self._n_waiting >= WAITING_ROWS:
@@ -66,6 +69,8 @@ class Records:
             waiting["returns"].append(batch.returns)
         if kl is not None:
             waiting["kl"].append(kl)
+        if reference_kl is not None:
+            waiting["reference_kl"].append(reference_kl)
 
     def forget_last(self) -> None:
         """Drop the minibatch that was kept last."""
@@ -90,6 +95,8 @@ class Records:
             loss = loss + objective.vf_coef * means["value_loss"]
         if objective.kl_coef > 0:
             loss = loss + objective.kl_coef * means["kl"]
+        if len(means["reference_kl"]) > 0:
+            loss = loss + objective.reference_kl_coef * means["reference_kl"]
         return UpdateStatistics(
             ratio=means["ratio"],
             sizes=np.array(self._sizes, dtype=np.int64),
@@ -127,6 +134,8 @@ class Records:
             reduced["value_loss"] = means(losses)
         if objective.kl_coef > 0:
             reduced["kl"] = means(rows["kl"])
+        if "reference_kl" in rows:
+            reduced["reference_kl"] = means(rows["reference_kl"])
         self._reduced.append(reduced)
         self._n_waiting = 0
         self._waiting_sizes.clear()

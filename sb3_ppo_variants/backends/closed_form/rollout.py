@@ -7,6 +7,8 @@ from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.distributions import Parameters, reference_kl
+from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import flatten
 
@@ -58,6 +60,34 @@ class FlatRollout:
         for start in range(0, len(self), self.network.chunk_rows):
             rows = slice(start, start + self.network.chunk_rows)
             yield rows, self.network.features(self.rows.observations[rows])
+
+    def parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
+        """
+        :return: row slices and the policy's distributions there now, first to last; each is valid until the next
+        """
+        masks = self.rows.action_masks
+        for rows, features in self.features_in_order():
+            output = self.network.pi.forward(features)[-1]
+            yield rows, self.network.parameters(output, None if masks is None else masks[rows])
+
+    def reference_kl(self, reference: Parameters, direction: ReferenceKLDirection) -> float:
+        """
+        :param reference: The reference policy's distributions, N rows each
+        :param direction: Which KL
+        :return: the mean KL between it and the policy now, in nats
+        """
+        total = 0.0
+        for rows, new in self.parameters_in_order():
+            row_kl = reference_kl(self.network.head, tuple(part[rows] for part in reference), new, direction)
+            total += float(row_kl.sum(dtype=np.float64))
+        return total / len(self)
+
+    def as_arrays(self, reference_parameters: Parameters) -> Parameters:
+        """
+        :param reference_parameters: The reference policy's distributions, tensors of N rows each
+        :return: the same as arrays of the network's type
+        """
+        return tuple(part.cpu().numpy().astype(self.network.dtype, copy=False) for part in reference_parameters)
 
 
 def flat_masks(buffer: RolloutBuffer, steps: slice = slice(None)) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.distributions import Parameters, reference_kl, reference_kl_slope
 from sb3_ppo_variants.objectives import AdvantageNormalizer
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
@@ -25,12 +25,14 @@ class ClosedFormEvaluation(NamedTuple):
     :param evaluated: The policy on them; without values where no critic is trained
     :param log_ratio: log π − log π_old, shape (B,)
     :param row_kl: KL(old‖new), shape (B,); ``None`` where neither penalty nor learning rate needs it
+    :param row_reference_kl: The KL to the reference policy, shape (B,); ``None`` where it is not kept near
     """
 
     minibatch: Rows
     evaluated: Evaluated
     log_ratio: np.ndarray
     row_kl: np.ndarray | None
+    row_reference_kl: np.ndarray | None
 
     @property
     def kl(self) -> float:
@@ -82,6 +84,9 @@ class ClosedFormUpdate:
         self._records = Records(objective)
         self._grad_norms: list[float] = []
 
+    def keep_near(self, reference_parameters: Parameters) -> None:
+        self.rollout.rows.reference_parameters = self.rollout.as_arrays(reference_parameters)
+
     # ---- The loop's three calls ----
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
@@ -98,9 +103,11 @@ class ClosedFormUpdate:
         rows, with_values = minibatch, self.objective.value_loss is not None
         evaluated = self.network.evaluate(rows.observations, rows.actions, rows.action_masks, with_values)
         log_ratio = evaluated.log_prob - rows.old_log_prob
-        old = rows.old_parameters
-        row_kl = self.network.head.kl(old, evaluated.parameters) if old else None
-        evaluation = ClosedFormEvaluation(minibatch, evaluated, log_ratio, row_kl)
+        head, old, reference = self.network.head, rows.old_parameters, rows.reference_parameters
+        row_kl = head.kl(old, evaluated.parameters) if old else None
+        direction = self.objective.reference_kl_direction
+        near = reference_kl(head, reference, evaluated.parameters, direction) if reference else None
+        evaluation = ClosedFormEvaluation(minibatch, evaluated, log_ratio, row_kl, near)
         self._keep(evaluation)
         return evaluation
 
@@ -131,6 +138,9 @@ class ClosedFormUpdate:
         if objective.kl_coef > 0:
             of_kl = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
             others.append(tuple(-(scale * objective.kl_coef) * slope for slope in of_kl))
+        if batch.reference_parameters:
+            of = self.network.head, batch.reference_parameters, evaluated.parameters, objective.reference_kl_direction
+            others.append(tuple(-(scale * objective.reference_kl_coef) * slope for slope in reference_kl_slope(*of)))
         of_values = None
         if objective.value_loss is not None and evaluated.vf is not None:
             of_values = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
@@ -143,7 +153,7 @@ class ClosedFormUpdate:
         if self.old is None:
             return math.nan
         total = 0.0
-        for rows, new in self._parameters_in_order():
+        for rows, new in self.rollout.parameters_in_order():
             old = tuple(part[rows] for part in self.old)
             total += float(self.network.head.kl(old, new).sum(dtype=np.float64))
         return total / len(self.rollout)
@@ -153,18 +163,11 @@ class ClosedFormUpdate:
 
     # ---- Pieces ----
 
-    def _parameters_in_order(self) -> Iterator[tuple[slice, Parameters]]:
-        """Row slices and their distributions now, first to last; each is valid until the next."""
-        masks = self.rollout.rows.action_masks
-        for rows, features in self.rollout.features_in_order():
-            output = self.network.pi.forward(features)[-1]
-            yield rows, self.network.parameters(output, None if masks is None else masks[rows])
-
     def _parameters_of_all_rows(self) -> Parameters:
         # Copies: the arrays are the network's own, and log σ is about to move.
         chunks = [
             [np.broadcast_to(part, parameters[0].shape).copy() for part in parameters]
-            for _, parameters in self._parameters_in_order()
+            for _, parameters in self.rollout.parameters_in_order()
         ]
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
@@ -176,4 +179,5 @@ class ClosedFormUpdate:
             # A copy: the next pass overwrites the network's output.
             None if (vf := evaluation.evaluated.vf) is None else vf[-1][:, 0].copy(),
             evaluation.row_kl,
+            evaluation.row_reference_kl,
         )

@@ -12,6 +12,7 @@ from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.runs.classes import class_name, with_classes
 from sb3_ppo_variants.experiments.runs.registry import PEERS, algorithm_class
+from sb3_ppo_variants.files import with_digest
 from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
 
 # Arguments that the run sets: the environment, seed, device and logging are not settings of the algorithm.
@@ -23,6 +24,15 @@ RESERVED = frozenset(
 EVERY = "*"
 # In the place of a value, if a class has no such setting.
 ABSENT = "–"
+
+#: Settings that a comparison lists only if a variant uses them, with the values that mean that it does not.
+UNUSED: Mapping[str, Any] = {
+    "reference_policy": None,
+    "reference_kl_coef": 0.0,
+    "reference_kl_direction": "ref_new",
+    "adaptive_reference_kl_target": None,
+    "critic_warmup": 0,
+}
 
 
 def all_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
@@ -121,13 +131,13 @@ def parse_assignments(texts: Iterable[str], algorithm: str | None = None) -> dic
 
 
 def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check settings and bring them into the form in which a ledger keeps them.
+    """Check settings and bring them into the form in which a ledger keeps them: a file with its digest.
 
     :param algorithm: Name of the algorithm
     :param settings: Argument → value
     :return: The settings after a round trip through JSON: tuples become lists, classes their names
-    :raises ValueError: for an argument that the algorithm does not take or that the run sets, or the name of a class
-        that does not exist
+    :raises ValueError: for an argument that the algorithm does not take or that the run sets, or the name of a class or
+        file that does not exist
     :raises TypeError: for a value that is not JSON
     """
     takes = constructor_parameters(algorithm)
@@ -145,6 +155,8 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
             f"Settings of {algorithm} must be numbers, strings, booleans, None, lists or dicts of these, because the "
             f"ledger keeps them as JSON: {error}. Anything else belongs in a class of your own (package.module:Class)"
         ) from error
+    if isinstance(kept.get("reference_policy"), str):
+        kept["reference_policy"] = with_digest(kept["reference_policy"])
     with_classes(kept)  # raises for a class that does not exist
     return kept
 
@@ -240,7 +252,7 @@ def full_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def differing_settings(
     variants: Mapping[str, Mapping[str, Any]],
 ) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
-    """The settings in which the variants of a comparison differ.
+    """The settings in which the variants of a comparison differ, without those that none of them uses.
 
     :param variants: Variant → all its settings
     :return: First setting → one value per variant (:data:`ABSENT` for a variant without it), for the settings that
@@ -249,6 +261,8 @@ def differing_settings(
     shared: dict[str, list[Any]] = {}
     alone: dict[str, dict[str, Any]] = {}
     for setting in dict.fromkeys(s for settings in variants.values() for s in settings):
+        if setting in UNUSED and all(s.get(setting, UNUSED[setting]) == UNUSED[setting] for s in variants.values()):
+            continue
         owners = [name for name, settings in variants.items() if setting in settings]
         values = [settings.get(setting, ABSENT) for settings in variants.values()]
         if len(owners) == 1 and len(variants) > 1:

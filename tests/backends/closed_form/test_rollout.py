@@ -38,8 +38,8 @@ def test_parts_are_views_of_the_slices_in_order(n_rows: int, size: int) -> None:
 
 
 def arrays(rows: Rows) -> list[np.ndarray]:
-    *fields, old_parameters = vars(rows).values()
-    return [field for field in (*fields, *old_parameters) if field is not None]
+    *fields, old_parameters, reference_parameters = vars(rows).values()
+    return [field for field in (*fields, *old_parameters, *reference_parameters) if field is not None]
 
 
 @pytest.fixture

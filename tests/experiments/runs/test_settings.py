@@ -1,3 +1,4 @@
+import hashlib
 from typing import Any
 
 import pytest
@@ -151,3 +152,14 @@ def test_differing_settings() -> None:
 
 def test_true_is_not_one() -> None:
     assert differing_settings({"a": {"x": True}, "b": {"x": 1}})[0] == {"x": [True, 1]}
+
+
+def test_a_reference_is_kept_with_its_digest(tmp_path) -> None:
+    file = tmp_path / "model.zip"
+    file.write_bytes(b"")
+    kept = check_settings("clip_ppo", {"reference_policy": str(file)})
+    assert kept == {"reference_policy": f"{file}#sha256={hashlib.sha256(b'').hexdigest()}"}
+    file.unlink()
+    assert check_settings("clip_ppo", kept) == kept  # a ledger is read without the file
+    with pytest.raises(ValueError, match=r"model.zip cannot be read"):
+        check_settings("clip_ppo", {"reference_policy": str(file)})
