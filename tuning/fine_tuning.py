@@ -22,10 +22,10 @@ from sb3_ppo_variants.experiments.stats.estimators import center, center_interva
 from sb3_ppo_variants.terminal import make_streams_safe
 
 STUDY: dict[str, Any] = {
-    "environments": {  # the expert's settings, which fine-tuning keeps, and the steps of its training
-        "CartPole-v1": {"expert_steps": 100_000, "n_envs": 1, "settings": {}},
+    "environments": {  # how many times as long as a run its expert is trained, and the settings of both
+        "CartPole-v1": {"expert": 1, "n_envs": 1, "settings": {}},
         "Pendulum-v1": {
-            "expert_steps": 300_000,
+            "expert": 3,
             "n_envs": 4,
             "settings": {"n_steps": 512, "gamma": 0.9, "learning_rate": 1e-3, "ent_coef": 0.0},
         },
@@ -74,7 +74,7 @@ def demonstrations(environment: str, out: Path) -> tuple[th.Tensor, th.Tensor]:
     """Observations and actions of an expert, which is trained once and kept."""
     file, about = out / f"expert-{environment}.zip", STUDY["environments"][environment]
     if not file.exists():
-        made(environment, seed=1000).learn(about["expert_steps"]).save(file)
+        made(environment, seed=1000).learn(about["expert"] * STUDY["timesteps"]).save(file)
     expert, env = ClipPPO.load(file), make_vec_env(environment, seed=1000)
     observation, pairs = env.reset(), []
     for _ in range(STUDY["demonstrations"]):
@@ -122,7 +122,8 @@ def measured(environment: str, variant: str, seed: int, shown: tuple[th.Tensor, 
     early = episodes.returns(STUDY["early"])
     # Ten episodes in a row, so that one unlucky episode is no fall.
     means = np.convolve(early, np.ones(10) / 10, "valid") if len(early) >= 10 else early
-    found = (environment, variant, seed, cloned, means.min(), episodes.returns()[-100:].mean(), model.num_timesteps)
+    lowest, final = (means.min(), episodes.returns()[-100:].mean()) if len(means) > 0 else (np.nan, np.nan)
+    found = (environment, variant, seed, cloned, lowest, final, model.num_timesteps)
     return dict(zip(COLUMNS, found, strict=True))
 
 
