@@ -62,7 +62,7 @@ def test_the_readme_counts_right() -> None:
 
 def test_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     script = load("fine_tuning")
-    about = {"expert_steps": 64, "n_envs": 1, "settings": {"n_steps": 64, "n_epochs": 1}}
+    about = {"expert": 1, "n_envs": 1, "settings": {"n_steps": 64, "n_epochs": 1}}
     tiny = {
         "environments": {"CartPole-v1": about},
         "demonstrations": 64,

@@ -22,10 +22,10 @@ from sb3_ppo_variants.experiments.stats.estimators import center, center_interva
 from sb3_ppo_variants.terminal import make_streams_safe
 
 STUDY: dict[str, Any] = {
-    "environments": {  # the expert's settings, which fine-tuning keeps, and the steps of its training
-        "CartPole-v1": {"expert_steps": 100_000, "n_envs": 1, "settings": {}},
+    "environments": {  # how many times as long as a run its expert is trained, and the settings of both
+        "CartPole-v1": {"expert": 1, "n_envs": 1, "settings": {}},
         "Pendulum-v1": {
-            "expert_steps": 300_000,
+            "expert": 3,
             "n_envs": 4,
             "settings": {"n_steps": 512, "gamma": 0.9, "learning_rate": 1e-3, "ent_coef": 0.0},
         },
@@ -74,7 +74,7 @@ def demonstrations(environment: str, out: Path) -> tuple[th.Tensor, th.Tensor]:
     """Observations and actions of an expert, which is trained once and kept."""
     file, about = out / f"expert-{environment}.zip", STUDY["environments"][environment]
     if not file.exists():
-        made(environment, seed=1000).learn(about["expert_steps"]).save(file)
+        made(environment, seed=1000).learn(about["expert"] * STUDY["timesteps"]).save(file)
     expert, env = ClipPPO.load(file), make_vec_env(environment, seed=1000)
     observation, pairs = env.reset(), []
     for _ in range(STUDY["demonstrations"]):
@@ -85,8 +85,9 @@ def demonstrations(environment: str, out: Path) -> tuple[th.Tensor, th.Tensor]:
     return th.as_tensor(observations), th.as_tensor(actions)
 
 
-def clone(model: ClipPPO, observations: th.Tensor, actions: th.Tensor) -> None:
+def cloned(environment: str, seed: int, observations: th.Tensor, actions: th.Tensor) -> ClipPPO:
     """Behaviour cloning: raise the likelihood of the demonstrated actions. The critic stays as it is."""
+    model = made(environment, seed)
     optimizer = th.optim.Adam(model.policy.parameters(), lr=1e-3)
     for _ in range(STUDY["clone_steps"]):
         chosen = th.randint(len(observations), (64,))
@@ -94,6 +95,7 @@ def clone(model: ClipPPO, observations: th.Tensor, actions: th.Tensor) -> None:
         optimizer.zero_grad()
         (-log_prob.mean()).backward()
         optimizer.step()
+    return model
 
 
 def mean_return(model: ClipPPO, environment: str, episodes: int = 20) -> float:
@@ -107,22 +109,20 @@ def mean_return(model: ClipPPO, environment: str, episodes: int = 20) -> float:
     return float(np.mean(returns))
 
 
-def measured(environment: str, variant: str, seed: int, shown: tuple[th.Tensor, th.Tensor]) -> dict[str, Any]:
-    """One run: a policy is cloned, and fine-tuned in one of the ways."""
-    start = made(environment, seed)
-    clone(start, *shown)
+def measured(environment: str, variant: str, seed: int, start: ClipPPO, start_return: float) -> dict[str, Any]:
+    """One run: a cloned policy is fine-tuned in one of the ways."""
     settings = dict(STUDY["variants"][variant])
     if "reference_kl_coef" in settings:
         settings["reference_policy"] = start
     model, episodes = made(environment, seed, **settings), Episodes()
     model.policy.load_state_dict(start.policy.state_dict())
-    cloned = mean_return(start, environment)
     model.set_random_seed(seed)
     model.learn(STUDY["timesteps"], callback=episodes)
     early = episodes.returns(STUDY["early"])
     # Ten episodes in a row, so that one unlucky episode is no fall.
     means = np.convolve(early, np.ones(10) / 10, "valid") if len(early) >= 10 else early
-    found = (environment, variant, seed, cloned, means.min(), episodes.returns()[-100:].mean(), model.num_timesteps)
+    lowest, final = (means.min(), episodes.returns()[-100:].mean()) if len(means) > 0 else (np.nan, np.nan)
+    found = (environment, variant, seed, start_return, lowest, final, model.num_timesteps)
     return dict(zip(COLUMNS, found, strict=True))
 
 
@@ -171,10 +171,13 @@ def main() -> None:
     for environment in STUDY["environments"]:
         shown = demonstrations(environment, out)
         for seed in range(STUDY["seeds"]):
-            for variant in STUDY["variants"]:
-                if (environment, variant, seed) in done:
-                    continue
-                run = measured(environment, variant, seed, shown)
+            missing = [variant for variant in STUDY["variants"] if (environment, variant, seed) not in done]
+            if not missing:
+                continue
+            start = cloned(environment, seed, *shown)
+            start_return = mean_return(start, environment)
+            for variant in missing:
+                run = measured(environment, variant, seed, start, start_return)
                 with file.open("a", newline="") as lines:
                     writer = csv.DictWriter(lines, COLUMNS)
                     if lines.tell() == 0:
