@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
-from sb3_ppo_variants.rollouts.acting import Acted, Actor
+from sb3_ppo_variants.rollouts.acting import ACTING_FAILS, Acted, Actor
 from sb3_ppo_variants.rollouts.copies import speed_up_copies
 from sb3_ppo_variants.rollouts.masking import MaskReader
 from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
@@ -76,9 +76,9 @@ def collect_rollouts(
     :raises ValueError: an environment has no masks, or one that no policy can act on
     """
     read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
-    _begin(learner, env, callback, rollout_buffer)
+    begin_rollout(learner, env, callback, rollout_buffer)
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
-    actor = _make_actor(learner, rollout_buffer, scanner, 0)
+    actor = make_actor(learner, rollout_buffer, scanner, 0)
     with_values = may_read_values(callback) or may_change_the_policy(env)
     # A bad reward is found in the buffer too, at the end of the rollout and at no cost. But one that has gone through
     # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
@@ -121,7 +121,7 @@ def collect_rollouts(
             actor.catch_up(rollout_buffer)
             return False
         if with_values and not actor.is_current(learner.policy):
-            actor = _make_actor(learner, rollout_buffer, scanner, n_steps)
+            actor = make_actor(learner, rollout_buffer, scanner, n_steps)
 
         learner._update_info_buffer(infos, dones)
         if bootstrap_truncated and not add_truncated_values(actor, learner.gamma, rewards, dones, infos):
@@ -133,11 +133,19 @@ def collect_rollouts(
         learner._last_obs = new_obs
         learner._last_episode_starts = dones
 
-    _end(learner, actor, scanner, step_locals | {"n_steps": n_rollout_steps})
+    end_rollout(learner, actor, scanner, step_locals | {"n_steps": n_rollout_steps})
     return True
 
 
-def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+def begin_rollout(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+    """
+    What comes before the first step, as in SB3.
+
+    :param learner: The algorithm
+    :param env: The environments
+    :param callback: Told of the start
+    :param rollout_buffer: Emptied
+    """
     if learner._last_obs is None:
         raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
     # Switches off dropout, and batch norm's running statistics.
@@ -150,8 +158,15 @@ def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer
     callback.on_rollout_start()
 
 
-def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:
-    """Advantages, a search for what is not finite, and the callback's end of the rollout."""
+def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:
+    """
+    Advantages, a search for what is not finite, and the callback's end of the rollout.
+
+    :param learner: The algorithm
+    :param actor: What has acted
+    :param scanner: Searches
+    :param step_locals: The names that callbacks see, as the last step left them
+    """
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
     # Overflow and NaN are checked next.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -162,11 +177,6 @@ def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: d
         step_locals["actions"] = step_locals["actions"].reshape(-1, 1)
     callback.update_locals(step_locals)
     callback.on_rollout_end()
-
-
-#: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
-#: warnings are errors.
-_ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
 
 
 def _act(
@@ -180,14 +190,21 @@ def _act(
     observations = learner._last_obs
     try:
         return actor.act(observations, with_values, action_masks, learner._last_episode_starts)
-    except _ACTING_FAILS as error:
+    except ACTING_FAILS as error:
         fault = scanner.acting_fault(observations, Place(learner.num_timesteps, rollout_step), error)
         if fault is not None:
             raise fault from error
         raise
 
 
-def _make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner, rollout_step: int) -> Actor:
+def make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner, rollout_step: int) -> Actor:
+    """
+    :param learner: The algorithm
+    :param buffer: To be filled
+    :param scanner: Names what is not finite
+    :param rollout_step: Number of the step within the rollout, from 0
+    :return: how to act
+    """
     try:
         return learner.make_actor(buffer)
     except NonFiniteError as error:
@@ -251,9 +268,10 @@ def may_change_the_policy(env: VecEnv) -> bool:
     environment is not checked.)
 
     :param env: The vectorised environment with its wrappers
-    :return: ``False`` only where all of them are exactly SB3's, with SB3's methods
+    :return: ``False`` only where all of them are exactly SB3's, with SB3's methods, or declare ``only_steps = True``
+        (not an inherited one)
     """
-    while type(env) in _SB3_VEC_ENVS and not _steps_in_its_own_way(env):
+    while (type(env) in _SB3_VEC_ENVS or vars(type(env)).get("only_steps", False)) and not _steps_in_its_own_way(env):
         if not isinstance(env, VecEnvWrapper):
             return False
         env = env.venv
