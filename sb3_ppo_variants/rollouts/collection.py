@@ -8,7 +8,7 @@ from gymnasium import spaces
 from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from stable_baselines3.common import callbacks, vec_env
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, LogEveryNTimesteps
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
@@ -240,7 +240,8 @@ def may_read_values(callback: BaseCallback) -> bool:
     if replaced_method(kind, _CALLBACK_METHODS):
         return True
     if kind is ConvertCallback:
-        return callback.callback is not None  # type: ignore[attr-defined]
+        function: Any = callback.callback  # type: ignore[attr-defined]
+        return function is not None and getattr(function, "__func__", None) is not LogEveryNTimesteps._log_data
     if kind is CallbackList:
         return any(map(may_read_values, callback.callbacks))  # type: ignore[attr-defined]
     inner = [getattr(callback, name, None) for name in ("callback", "callback_on_new_best", "callback_after_eval")]

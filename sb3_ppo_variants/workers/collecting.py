@@ -127,7 +127,12 @@ def _collect_by_workers(
     actor = make_actor(learner, rollout_buffer, scanner, 0)
     if workers.collector is None:
         workers.collector = Collector(workers)
-    recorded = workers.collector.record(learner, env, actor, n_rollout_steps, may_read_infos(callback))
+    try:
+        recorded: Recorded = workers.collector.record(learner, env, actor, n_rollout_steps, may_read_infos(callback))
+    except BaseException:
+        # The environments stand in a rollout that is lost: learn() will reset them.
+        learner._last_obs = None
+        raise
     infos = recorded.infos()
     _fill(rollout_buffer, recorded, learner._last_episode_starts)
     with np.errstate(over="ignore", invalid="ignore"):
