@@ -1,7 +1,6 @@
 """Rollouts that workers collect on their own: the main process's side."""
 
 import warnings
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env.util import obs_space_info
 
 from sb3_ppo_variants import rollouts
 from sb3_ppo_variants.distributions import head_of
@@ -29,9 +29,20 @@ from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
 from sb3_ppo_variants.rollouts.originals import has_own
 from sb3_ppo_variants.workers.packing import Fingerprint, pack, without_optimizer
 from sb3_ppo_variants.workers.replay import Recorded, is_known, may_read_infos, replay
-from sb3_ppo_variants.workers.rollout import Event, Plan, parts_of
+from sb3_ppo_variants.workers.rollout import Plan, parts_of
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 from sb3_ppo_variants.workers.vec_env import WorkerVecEnv
+from sb3_ppo_variants.workers.wrappers import (
+    acted_through,
+    follow,
+    maker_of,
+    needs_statistics,
+    state_for,
+    take_back,
+    update_statistics,
+    why_not_in_workers,
+    wrappers_of,
+)
 
 _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
 #: Methods by which a policy acts: SB3's, sb3-contrib's and ours draw from ``get_distribution``.
@@ -58,6 +69,8 @@ def collect_rollouts(
     if not isinstance(workers, WorkerVecEnv):
         return rollouts.collect_rollouts(*given)
     reason = why_not_by_workers(learner, env, callback, rollout_buffer)
+    if reason is None and needs_statistics(wrappers_of(env), n_rollout_steps * env.num_envs):
+        return rollouts.collect_rollouts(*given)
     if reason is None:
         return _collect_by_workers(workers, *given)
     if reason not in workers.reasons_told:
@@ -77,16 +90,12 @@ def why_not_by_workers(
     :return: why workers cannot collect whole rollouts; ``None`` if they can
     """
     workers: Any = env.unwrapped
-    while isinstance(env, VecEnvWrapper):
-        if type(env) is not VecTransposeImage:
-            return f"{type(env).__name__} works step by step"
-        env = env.venv
     if may_read_values(callback) and not workers.replay_callbacks:
         return (
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
-    reason = _why_not_policy(learner)
+    reason = why_not_in_workers(wrappers_of(env)) or _why_not_policy(learner)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
         reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
     return reason
@@ -133,8 +142,11 @@ def _collect_by_workers(
         # The environments stand in a rollout that is lost: learn() will reset them.
         learner._last_obs = None
         raise
-    infos = recorded.infos()
-    _fill(rollout_buffer, recorded, learner._last_episode_starts)
+    wrappers, infos = wrappers_of(env), recorded.infos()
+    if learner.get_vec_normalize_env() is not None:
+        _check_rewards(learner, scanner, recorded, infos)
+    rewards = follow(wrappers, recorded.rewards, recorded.dones, infos)
+    _fill(rollout_buffer, recorded, rewards, learner._last_episode_starts)
     with np.errstate(over="ignore", invalid="ignore"):
         actor.complete(rollout_buffer)
     if bootstrap_truncated:
@@ -148,35 +160,35 @@ def _collect_by_workers(
     }
     workers.is_replaying = True
     try:
-        n_told = replay(learner, recorded, infos, step_locals)
+        is_over = replay(learner, recorded, rewards, infos, step_locals) == n_rollout_steps
     finally:
         workers.is_replaying = False
         learner._last_obs, learner._last_episode_starts = recorded.observed(n_rollout_steps), recorded.dones[-1]
-    if n_told < n_rollout_steps:
-        rollout_buffer.full = False
-        return False
-    end_rollout(
-        learner, actor, scanner, step_locals | {"n_steps": n_rollout_steps, "rewards": rollout_buffer.rewards[-1]}
-    )
-    return True
+    rollout_buffer.full = is_over
+    if is_over:
+        step_locals |= {"n_steps": n_rollout_steps, "rewards": rollout_buffer.rewards[-1]}
+        end_rollout(learner, actor, scanner, step_locals)
+    update_statistics(wrappers, recorded.raw)
+    return is_over
 
 
-def _wrappers(env: VecEnv) -> list[Any]:
-    """What makes the wrappers around a ``WorkerVecEnv`` anew, from inside outwards."""
-    makers: list[Any] = []
-    while isinstance(env, VecEnvWrapper):
-        makers.insert(0, partial(VecTransposeImage, skip=getattr(env, "skip", False)))
-        env = env.venv
-    return makers
+def _check_rewards(
+    learner: Learner, scanner: RolloutScanner, recorded: Recorded, infos: list[list[dict[str, Any]]]
+) -> None:
+    """Before ``VecNormalize`` spreads it: a reward that is not finite."""
+    n_envs = recorded.rewards.shape[1]
+    for step in np.flatnonzero(~np.isfinite(recorded.rewards).all(1)).tolist():
+        place = Place(learner.num_timesteps + (step + 1) * n_envs, step)
+        learner.handle_fault(scanner.reward_fault(recorded.rewards[step], infos[step], place))
 
 
-def _fill(buffer: Any, recorded: Recorded, first_starts: np.ndarray) -> None:
+def _fill(buffer: Any, recorded: Recorded, rewards: np.ndarray, first_starts: np.ndarray) -> None:
     n_steps, n_envs = recorded.rewards.shape
     for key, array in recorded.observations.items():
         kept = buffer.observations if key is None else buffer.observations[key]
         kept[:] = array[:-1].reshape(kept.shape)
     buffer.actions[:] = recorded.actions.reshape(n_steps, n_envs, -1)
-    buffer.rewards[:] = recorded.rewards
+    buffer.rewards[:] = rewards
     buffer.episode_starts[0] = first_starts
     buffer.episode_starts[1:] = recorded.dones[:-1]
     if recorded.masks is not None:
@@ -233,31 +245,47 @@ class Collector:
             arrays["observations", key][0] = part
         # From torch's generator, so that it follows from the seed, and is continued by an exact resume.
         noise_key = int(th.randint(2**62, ()))
-        given = noise_key, learner.num_timesteps, keep_infos
-        answers: list[list[Event]] = self._team.ask("collect", [given] * len(self._team.members))
+        wrappers, shares = acted_through(wrappers_of(env)), [member.envs for member in self._team.members]
+        given = (
+            (noise_key, learner.num_timesteps, keep_infos, [state_for(wrapper, own) for wrapper in wrappers])
+            for own in shares
+        )
+        answers = self._team.ask("collect", given)
+        for own, (_, states) in zip(shares, answers, strict=True):
+            for wrapper, state in zip(wrappers, states, strict=True):
+                take_back(wrapper, own, state)
         return Recorded(
             {key: arrays["observations", key].copy() for key in keys},
             arrays["actions"].copy(),
             arrays["rewards"].copy(),
             arrays["dones"].copy(),
             arrays["masks"].copy() if "masks" in arrays else None,
-            [event for events in answers for event in events],
+            {key: arrays["raw", key].copy() for key in keys if ("raw", key) in arrays},
+            [event for events, _ in answers for event in events],
         )
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:
-        wrappers = _wrappers(env)
-        settings = actor.forward, n_steps, learner.masks_rollouts, [(maker.func, maker.keywords) for maker in wrappers]
-        fingerprint = Fingerprint(learner.policy)
+        wrappers = acted_through(wrappers_of(env))
+        settings = actor.forward, n_steps, learner.masks_rollouts
+        fingerprint = Fingerprint(learner.policy, *wrappers)
         if settings == self._handed and fingerprint == self._fingerprint:
             return
         forward = actor.forward
         if forward is None:
             raise TypeError(f"{type(actor).__name__} acts in the main process only.")
-        memory = SharedArrays(self._fields(learner, n_steps))
-        plan = Plan(without_optimizer(learner.policy), forward, wrappers, self._n_envs, n_steps)
+        memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
+        makers = [maker_of(wrapper) for wrapper in wrappers]
+        plan = Plan(without_optimizer(learner.policy), forward, makers, self._n_envs, n_steps)
         self._team.share(memory, "plan", pack(plan))
         self._arrays = memory.arrays
         self._handed, self._fingerprint = settings, fingerprint
+
+    def _raw_fields(self, wrappers: list[VecEnvWrapper], n_steps: int) -> dict[Any, Any]:
+        for wrapper in wrappers:
+            if isinstance(wrapper, VecNormalize):
+                keys, shapes, dtypes = obs_space_info(wrapper.venv.observation_space)
+                return {("raw", key): ((n_steps, self._n_envs, *shapes[key]), np.dtype(dtypes[key])) for key in keys}
+        return {}
 
     def _fields(self, learner: Learner, n_steps: int) -> dict[Any, Any]:
         policy: Any = learner.policy

@@ -43,10 +43,11 @@ class Fingerprint:
     replaced.
 
     :param policy: The policy
+    :param others: Other things that must not be replaced
     """
 
-    def __init__(self, policy: ActorCriticPolicy):
-        self._parts: list[Any] = [policy]
+    def __init__(self, policy: ActorCriticPolicy, *others: Any):
+        self._parts: list[Any] = [policy, *others]
         self._sizes: list[int] = []
         for part in policy.modules():
             for holder in (part._modules, part._parameters, part._buffers):

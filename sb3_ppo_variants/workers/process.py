@@ -139,9 +139,9 @@ class Worker:
         arrays = SharedArrays.receive(self.connection).arrays
         self.rollouts = RolloutWorker(unpack(packed), self.envs, arrays)
 
-    def collect(self, key: int, num_timesteps: int, keep_infos: bool) -> list[Event]:
+    def collect(self, *arguments: Any) -> tuple[list[Event], list[Any]]:
         """See ``RolloutWorker.collect``."""
-        return self.rollouts.collect(key, num_timesteps, keep_infos)
+        return self.rollouts.collect(*arguments)
 
     def close(self) -> None:
         """Close the environments."""

@@ -23,6 +23,7 @@ class Recorded(NamedTuple):
     :param rewards: As the environments gave them, shape (T, E)
     :param dones: shape (T, E)
     :param masks: shape (T, E, ΣD); ``None``: no masks
+    :param raw: Observations before ``VecNormalize``, by key, shape (T, E, …); empty: there is none
     :param events: The infos that have been kept
     """
 
@@ -31,6 +32,7 @@ class Recorded(NamedTuple):
     rewards: np.ndarray
     dones: np.ndarray
     masks: np.ndarray | None
+    raw: dict[Any, np.ndarray]
     events: list[Event]
 
     def observed(self, step: int) -> Observations:
@@ -83,19 +85,25 @@ def may_read_infos(callback: BaseCallback) -> bool:
     return not all(map(is_known, kinds)) or any(map(callable, functions))
 
 
-def replay(learner: Learner, recorded: Recorded, infos: list[list[dict[str, Any]]], step_locals: dict[str, Any]) -> int:
+def replay(
+    learner: Learner,
+    recorded: Recorded,
+    rewards: np.ndarray,
+    infos: list[list[dict[str, Any]]],
+    step_locals: dict[str, Any],
+) -> int:
     """
     Tell the callback of each step, with SB3's local names, and count as the collection loop counts.
 
     :param learner: The algorithm
     :param recorded: The rollout
+    :param rewards: shape (T, E)
     :param infos: Its infos
     :param step_locals: The names that do not change within a rollout; the others are added
     :return: the number of steps after which the callback did not end the training
     """
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
-    n_steps, n_envs = recorded.rewards.shape
-    rewards = recorded.rewards.copy()
+    n_steps, n_envs = rewards.shape
     rewards.flags.writeable = False
     for step in range(n_steps):
         buffer.pos = step

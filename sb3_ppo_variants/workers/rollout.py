@@ -8,7 +8,7 @@ import numpy as np
 import torch as th
 from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.rollouts.acting import ACTING_FAILS, Forward, Observations
@@ -16,6 +16,7 @@ from sb3_ppo_variants.rollouts.collection import within_bounds
 from sb3_ppo_variants.rollouts.masking import MaskChecker
 from sb3_ppo_variants.workers.noise import ActionNoise
 from sb3_ppo_variants.workers.share import Share
+from sb3_ppo_variants.workers.wrappers import set_state, state_after, wrappers_of
 
 
 class Plan(NamedTuple):
@@ -87,6 +88,9 @@ class RolloutWorker:
         self._env: VecEnv = envs
         for wrap in plan.wrappers:
             self._env = wrap(self._env)
+        self._wrappers = wrappers_of(self._env)
+        self._normalizer = next((each for each in self._wrappers if isinstance(each, VecNormalize)), None)
+        self._raw = _named("raw", arrays)
         state = plan.policy.state_dict()
         self._weights = [(state[name], th.from_numpy(array)) for name, array in _named("weights", arrays).items()]
         self._observations = _named("observations", arrays)
@@ -96,18 +100,23 @@ class RolloutWorker:
         self._check_masks = MaskChecker(envs.action_space)
         self._scanner = RolloutScanner(plan.policy, None)
 
-    def collect(self, key: int, num_timesteps: int, keep_infos: bool) -> list[Event]:
+    def collect(
+        self, key: int, num_timesteps: int, keep_infos: bool, states: list[Any]
+    ) -> tuple[list[Event], list[Any]]:
         """
         Act from the observations in row 0 on, and fill the rows of these environments.
 
         :param key: Of the rollout's action noise
         :param num_timesteps: Steps of the training before the rollout
         :param keep_infos: Whether all infos are wanted, or only those of the ends of episodes
-        :return: the infos
+        :param states: Of the wrappers before the rollout
+        :return: the infos, and the states of the wrappers after it
         :raises NonFiniteError: the policy cannot act
         """
         for tensor, array in self._weights:
             tensor.copy_(array)
+        for wrapper, state in zip(self._wrappers, states, strict=True):
+            set_state(wrapper, state)
         own, events = self._own, list[Event]()
         noise = ActionNoise(key, self._n_steps, self._n_envs, own)
         space, policy = self._envs.action_space, self._forward.policy
@@ -118,12 +127,15 @@ class RolloutWorker:
             new_obs, rewards, dones, infos = self._env.step(within_bounds(policy, space, actions))
             for name, part in parts_of(new_obs).items():
                 self._observations[name][step + 1, own] = part
+            if self._normalizer is not None:
+                for name, part in parts_of(self._normalizer.old_obs).items():
+                    self._raw[name][step, own] = part
             self._rewards[step, own] = rewards
             self._dones[step, own] = dones
             kept = range(len(infos)) if keep_infos else np.flatnonzero(dones).tolist()
             # Copies: the environment may write to the same arrays again.
             events += [Event(step, own.start + index, deepcopy(infos[index])) for index in kept]
-        return events
+        return events, [state_after(wrapper) for wrapper in self._wrappers]
 
     def _act(self, noise: ActionNoise, place: Place) -> np.ndarray:
         step, own = place.rollout_step, self._own

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -13,6 +14,25 @@ from tests.environments import RandomWalk
 
 #: The model's seed is the environments' too.
 N_ENVS, N_STEPS, SEED = 4, 40, 5
+
+
+class Watch(BaseCallback):
+    """A user's own: keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[dict[str, Any]] = []
+        self.at_end: dict[str, Any] = {}
+
+    def _on_step(self) -> bool:
+        # Step by step, the values of cut off episodes are added to rewards in place afterwards.
+        rewards = self.locals["rewards"].copy()
+        beside = {"rewards": rewards, "counted": self.num_timesteps, "last": self.model._last_obs}
+        self.steps.append(self.locals | beside)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.at_end = dict(self.locals)
 
 
 def environments(make: Any = RandomWalk, n_workers: int = 2, n_envs: int = N_ENVS, **settings: Any) -> VecEnv:

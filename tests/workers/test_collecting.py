@@ -8,7 +8,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
@@ -165,6 +165,14 @@ def test_an_observation_that_is_not_finite_is_named() -> None:
     assert (caught.value.rollout_step, caught.value.num_timesteps) == (10, 50 * N_ENVS)
 
 
+class OwnWrapper(VecEnvWrapper):
+    def reset(self):
+        return self.venv.reset()
+
+    def step_wait(self):
+        return self.venv.step_wait()
+
+
 def own_forward(model: Any) -> None:
     model.policy.forward = type(model.policy).forward.__get__(model.policy)
 
@@ -175,8 +183,8 @@ def own_forward(model: Any) -> None:
         ("gSDE", {"use_sde": True}),
         ("the policy has memory", {"policy": "MlpLstmPolicy"}),
         ("get_action_dist_from_latent", {"policy": ForeignPolicy}),
-        ("VecFrameStack works step by step", {"wrap": lambda env: VecFrameStack(env, 2)}),
-        ("VecNormalize works step by step", {"wrap": VecNormalize}),
+        ("the OwnWrapper may do something at each step", {"wrap": OwnWrapper}),
+        ("more than one VecNormalize", {"wrap": lambda env: VecNormalize(VecNormalize(env))}),
         ("forward", {"change": own_forward}),
     ],
 )

@@ -23,25 +23,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from sb3_ppo_variants import ClipPPO
 from tests.algorithms.models import parameters_of
 from tests.environments import RandomWalk
-from tests.workers.models import N_ENVS, N_STEPS, SEED, model_with_workers, stepped_again
+from tests.workers.models import N_ENVS, N_STEPS, SEED, Watch, model_with_workers, stepped_again
 
 ONE_ROLLOUT = N_STEPS * N_ENVS
-
-
-class Watch(BaseCallback):
-    """A user's own: keeps what it is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[dict[str, Any]] = []
-        self.at_end: dict[str, Any] = {}
-
-    def _on_step(self) -> bool:
-        self.steps.append(self.locals | {"counted": self.num_timesteps, "last": self.model._last_obs})
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self.at_end = dict(self.locals)
 
 
 def learned(callback: Any = None, n_rollouts: int = 3, n_workers: int = 2, **settings: Any) -> Any:
