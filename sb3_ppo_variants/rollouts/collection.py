@@ -75,8 +75,20 @@ def collect_rollouts(
         ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``learner`` is told
     :raises ValueError: an environment has no masks, or one that no policy can act on
     """
-    read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
     begin_rollout(learner, env, callback, rollout_buffer)
+    return step_through(learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated)
+
+
+def step_through(
+    learner: Learner,
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+    bootstrap_truncated: bool,
+) -> bool:
+    """``collect_rollouts`` without its beginning, ``begin_rollout``."""
+    read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
     actor = make_actor(learner, rollout_buffer, scanner, 0)
     with_values = may_read_values(callback) or may_change_the_policy(env)

@@ -12,7 +12,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.util import obs_space_info
 
-from sb3_ppo_variants import rollouts
 from sb3_ppo_variants.distributions import head_of
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.policies import is_recurrent
@@ -24,6 +23,7 @@ from sb3_ppo_variants.rollouts.collection import (
     end_rollout,
     make_actor,
     may_read_values,
+    step_through,
 )
 from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
 from sb3_ppo_variants.rollouts.originals import has_own
@@ -66,17 +66,18 @@ def collect_rollouts(
     """
     given = learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated
     workers = env.unwrapped
+    begin_rollout(learner, env, callback, rollout_buffer)
     if not isinstance(workers, WorkerVecEnv):
-        return rollouts.collect_rollouts(*given)
+        return step_through(*given)
     reason = why_not_by_workers(learner, env, callback, rollout_buffer)
     if reason is None and needs_statistics(wrappers_of(env), n_rollout_steps * env.num_envs):
-        return rollouts.collect_rollouts(*given)
+        return step_through(*given)
     if reason is None:
         return _collect_by_workers(workers, *given)
     if reason not in workers.reasons_told:
         workers.reasons_told.add(reason)
         warnings.warn(f"The workers step the environments and do not collect on their own: {reason}.", stacklevel=4)
-    return rollouts.collect_rollouts(*given)
+    return step_through(*given)
 
 
 def why_not_by_workers(
@@ -131,7 +132,6 @@ def _collect_by_workers(
 ) -> bool:
     if learner.masks_rollouts:
         MaskReader(env, learner.action_space)  # raises where an environment has none
-    begin_rollout(learner, env, callback, rollout_buffer)
     scanner = RolloutScanner(learner.policy, None)
     actor = make_actor(learner, rollout_buffer, scanner, 0)
     if workers.collector is None:

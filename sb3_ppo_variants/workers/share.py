@@ -39,6 +39,12 @@ class Share(DummyVecEnv):
         self.buf_rews, self.buf_dones = arrays["rewards"], arrays["dones"]
         self.buf_obs = OrderedDict((key, arrays["observations", key]) for key in self.keys)
 
+    def wrap_environments(self, wrapper: Callable[[gym.Env], gym.Env]) -> None:
+        """
+        :param wrapper: Put around each environment
+        """
+        self.envs = [wrapper(env) for env in self.envs]
+
     def step_wait(self) -> VecEnvStepReturn:
         infos: list[dict[str, Any]] = []
         for index, env in enumerate(self.envs):

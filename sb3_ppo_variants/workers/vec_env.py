@@ -154,6 +154,12 @@ class WorkerVecEnv(VecEnv):
             self.observation_space, {key: self._arrays["observations", key].copy() for key in self._keys}
         )
 
+    def wrap_environments(self, wrapper: Callable[[gym.Env], gym.Env]) -> None:
+        """
+        :param wrapper: Put around each environment
+        """
+        self._ask("call", ("wrap_environments", (wrapper,), {}))
+
     def close(self) -> None:
         self.team.close()
 

@@ -121,6 +121,8 @@ def take_back(wrapper: VecEnvWrapper, own: slice, state: Any) -> None:
     """
     if isinstance(wrapper, VecFrameStack):
         for ours, theirs in zip(_stacks(wrapper.stacked_obs), _stacks(state), strict=True):
+            # Not in place: a step has returned this array.
+            ours.stacked_obs = ours.stacked_obs.copy()
             ours.stacked_obs[own] = theirs.stacked_obs
 
 
