@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ScopicPPO,
         UnclippedPPO,
     )
+    from sb3_ppo_variants.workers import WorkerVecEnv
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "RollbackPPO",
     "ScopicPPO",
     "UnclippedPPO",
+    "WorkerVecEnv",
     "__version__",
 ]
 
@@ -37,5 +39,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Torch and SB3 take seconds to import; the command line's --help needs neither.
     if name in __all__:
-        return getattr(importlib.import_module("sb3_ppo_variants.algorithms"), name)
+        package = "workers" if name == "WorkerVecEnv" else "algorithms"
+        return getattr(importlib.import_module(f"sb3_ppo_variants.{package}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,7 +57,9 @@ SKELETONS: dict[str, dict[str, Any]] = {
         "Surrogate": Surrogate,
         "Unpack": Unpack,
         "number": number,
-    }
+    },
+    # Its code is a script, since workers import it.
+    "sb3_ppo_variants/WORKERS.md": {"__name__": "__main__"},
 }
 
 

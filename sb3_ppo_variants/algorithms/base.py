@@ -47,8 +47,8 @@ from sb3_ppo_variants.policies import (
     BetaMultiInputActorCriticPolicy,
     ReferencePolicy,
 )
-from sb3_ppo_variants.rollouts import collect_rollouts
 from sb3_ppo_variants.rollouts.originals import replaced_method
+from sb3_ppo_variants.workers.collecting import collect_rollouts
 
 
 def _n_constructors(cls: type) -> int:

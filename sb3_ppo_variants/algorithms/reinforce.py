@@ -16,7 +16,8 @@ from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
-from sb3_ppo_variants.rollouts import collect_rollouts, finished_episodes, returns_to_go
+from sb3_ppo_variants.rollouts import finished_episodes, returns_to_go
+from sb3_ppo_variants.workers.collecting import collect_rollouts
 
 
 class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):

@@ -9,6 +9,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.layers import Layer, capture_layer, has_protocol, restore_layer
 from sb3_ppo_variants.resume.resumable_env import EnvState, ResumableEnv, describe_env
+from sb3_ppo_variants.workers import WorkerVecEnv
 
 _NOT_WRAPPED = (
     "it is in another process and not in a ResumableEnv: make it by make_vec_env(..., wrapper_class=ResumableEnv, "
@@ -46,13 +47,16 @@ class VecEnvState(NamedTuple):
 
 def make_resumable(env: VecEnv) -> None:
     """
-    Put the environments of a ``DummyVecEnv`` into ``ResumableEnv``s, where they are not in one already.
+    Put the environments of a ``DummyVecEnv`` or a ``WorkerVecEnv`` into ``ResumableEnv``s, where they are not in one
+    already.
 
     :param env: Any vectorised environment
     """
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
         inner.envs = [one if isinstance(one, ResumableEnv) else ResumableEnv(one) for one in inner.envs]
+    elif isinstance(inner, WorkerVecEnv) and not all(inner.env_is_wrapped(ResumableEnv)):
+        inner.wrap_environments(ResumableEnv)
 
 
 def describe_environments(env: VecEnv) -> dict[str, Any] | None:
@@ -143,7 +147,7 @@ def _by_reason(faults: list[str]) -> list[str]:
 
 
 def _is_reached(inner: VecEnv) -> bool:
-    return isinstance(inner, DummyVecEnv | SubprocVecEnv) and all(inner.env_is_wrapped(ResumableEnv))
+    return isinstance(inner, DummyVecEnv | SubprocVecEnv | WorkerVecEnv) and all(inner.env_is_wrapped(ResumableEnv))
 
 
 def _wrappers(env: VecEnv) -> list[VecEnvWrapper]:

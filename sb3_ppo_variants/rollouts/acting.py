@@ -1,7 +1,7 @@
 """Ways to act: what the collection loop asks of a policy."""
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch as th
@@ -11,10 +11,14 @@ from stable_baselines3.common import on_policy_algorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from sb3_ppo_variants.distributions import Head, Parameters, head_and_parameters
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite, needs_finite_observations
 
 Observations = np.ndarray | dict[str, np.ndarray]
+#: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
+#: warnings are errors.
+ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
 
 
 class Acted(NamedTuple):
@@ -37,8 +41,30 @@ class Acted(NamedTuple):
     lstm_states: RNNStates | None = None
 
 
+class Forward(Protocol):
+    """The distributions of a policy's actions; what acts in a worker draws from them."""
+
+    policy: ActorCriticPolicy
+
+    def __init__(self, policy: ActorCriticPolicy):
+        """
+        :param policy: The policy
+        """
+
+    def __call__(self, observations: Observations, action_masks: np.ndarray | None = None) -> tuple[Head, Parameters]:
+        """
+        :param observations: B of them
+        :param action_masks: Which actions are allowed, shape (B, ΣD); ``None``: all
+        :return: the head, and its parameters as numpy arrays
+        :raises NonFiniteError: they are not finite
+        """
+
+
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
+
+    #: Makes, of a policy, what acts as this does in a worker; ``None``: this acts in the main process only.
+    forward: ClassVar[type[Forward] | None]
 
     def act(
         self,
@@ -87,6 +113,14 @@ class Actor(Protocol):
         Compute what ``act`` has left for later.
 
         :param buffer: Its rows so far are completed
+        """
+
+    def complete(self, buffer: RolloutBuffer) -> None:
+        """
+        Compute the values and log-probabilities of all rows of a buffer that others have filled, so many at a time that
+        the numbers do not depend on who.
+
+        :param buffer: Filled with all else
         """
 
     def terminal_value(self, observation: Observations, env_index: int) -> Any:
@@ -138,6 +172,35 @@ def on_host(actions: th.Tensor) -> np.ndarray:
     return array
 
 
+class PolicyForward:
+    """
+    ``Forward`` by torch, of a policy whose ``forward`` is SB3's or sb3-contrib's: draw from ``get_distribution``.
+
+    :param policy: The policy
+    """
+
+    def __init__(self, policy: ActorCriticPolicy):
+        self.policy = policy
+
+    def __call__(self, observations: Observations, action_masks: np.ndarray | None = None) -> tuple[Head, Parameters]:
+        policy: Any = self.policy
+        with th.no_grad():
+            known = head_and_parameters(
+                policy.get_distribution(as_tensor(observations, policy.device), **if_masked(action_masks))
+            )
+        if known is None:
+            raise TypeError(f"There is no head for a {type(policy.action_dist).__name__}.")
+        head, tensors = known
+        parameters = tuple(tensor.cpu().numpy() for tensor in tensors)
+        if not all(map(is_finite, parameters)):
+            raise NonFiniteError(f"The parameters of the actions' distributions are {parameters}")
+        return head, parameters
+
+
+#: Rows at once of a pass over a whole rollout, whose memory they bound.
+_ROWS_AT_ONCE = 256
+
+
 class PolicyActor:
     """
     Acts through the policy's own ``forward``: right for every policy of SB3 and every maskable one of sb3-contrib.
@@ -145,6 +208,8 @@ class PolicyActor:
     :param policy: The policy
     :param device: Where it lives
     """
+
+    forward: ClassVar[type[Forward] | None] = PolicyForward
 
     def __init__(self, policy: ActorCriticPolicy, device: th.device):
         self.policy = policy
@@ -185,6 +250,30 @@ class PolicyActor:
 
     def catch_up(self, buffer: RolloutBuffer) -> None:
         pass
+
+    def complete(self, buffer: RolloutBuffer) -> None:
+        n_steps = max(_ROWS_AT_ONCE // buffer.n_envs, 1)
+        with th.no_grad():
+            for start in range(0, buffer.pos, n_steps):
+                self._complete(buffer, slice(start, min(start + n_steps, buffer.pos)))
+
+    def _complete(self, buffer: RolloutBuffer, steps: slice) -> None:
+        def rows(array: np.ndarray) -> np.ndarray:
+            return array[steps].reshape(-1, *array.shape[2:])
+
+        given: Any = buffer.observations
+        observations = {k: rows(v) for k, v in given.items()} if isinstance(given, dict) else rows(given)
+        # As SB3's buffers hand them to an update.
+        actions = th.as_tensor(rows(buffer.actions).astype(np.float32, copy=False), device=self.device)
+        if isinstance(self.policy.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        masks = rows(buffer.action_masks) if hasattr(buffer, "action_masks") else None
+        values, log_probs, _ = self.policy.evaluate_actions(
+            as_tensor(observations, self.device), actions, **if_masked(masks)
+        )
+        shape = buffer.values[steps].shape
+        buffer.values[steps] = values.cpu().numpy().reshape(shape)
+        buffer.log_probs[steps] = log_probs.cpu().numpy().reshape(shape)
 
     def terminal_value(self, observation: Observations, env_index: int) -> Any:
         # A tanh would make a number of an Inf.

@@ -8,13 +8,13 @@ from gymnasium import spaces
 from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from stable_baselines3.common import callbacks, vec_env
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, LogEveryNTimesteps
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
-from sb3_ppo_variants.rollouts.acting import Acted, Actor
+from sb3_ppo_variants.rollouts.acting import ACTING_FAILS, Acted, Actor
 from sb3_ppo_variants.rollouts.copies import speed_up_copies
 from sb3_ppo_variants.rollouts.masking import MaskReader
 from sb3_ppo_variants.rollouts.normalization import speed_up_statistics
@@ -75,10 +75,22 @@ def collect_rollouts(
         ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``learner`` is told
     :raises ValueError: an environment has no masks, or one that no policy can act on
     """
+    begin_rollout(learner, env, callback, rollout_buffer)
+    return step_through(learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated)
+
+
+def step_through(
+    learner: Learner,
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+    bootstrap_truncated: bool,
+) -> bool:
+    """``collect_rollouts`` without its beginning, ``begin_rollout``."""
     read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
-    _begin(learner, env, callback, rollout_buffer)
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
-    actor = _make_actor(learner, rollout_buffer, scanner, 0)
+    actor = make_actor(learner, rollout_buffer, scanner, 0)
     with_values = may_read_values(callback) or may_change_the_policy(env)
     # A bad reward is found in the buffer too, at the end of the rollout and at no cost. But one that has gone through
     # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
@@ -121,7 +133,7 @@ def collect_rollouts(
             actor.catch_up(rollout_buffer)
             return False
         if with_values and not actor.is_current(learner.policy):
-            actor = _make_actor(learner, rollout_buffer, scanner, n_steps)
+            actor = make_actor(learner, rollout_buffer, scanner, n_steps)
 
         learner._update_info_buffer(infos, dones)
         if bootstrap_truncated and not add_truncated_values(actor, learner.gamma, rewards, dones, infos):
@@ -133,11 +145,19 @@ def collect_rollouts(
         learner._last_obs = new_obs
         learner._last_episode_starts = dones
 
-    _end(learner, actor, scanner, step_locals | {"n_steps": n_rollout_steps})
+    end_rollout(learner, actor, scanner, step_locals | {"n_steps": n_rollout_steps})
     return True
 
 
-def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+def begin_rollout(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+    """
+    What comes before the first step, as in SB3.
+
+    :param learner: The algorithm
+    :param env: The environments
+    :param callback: Told of the start
+    :param rollout_buffer: Emptied
+    """
     if learner._last_obs is None:
         raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
     # Switches off dropout, and batch norm's running statistics.
@@ -150,8 +170,15 @@ def _begin(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer
     callback.on_rollout_start()
 
 
-def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:
-    """Advantages, a search for what is not finite, and the callback's end of the rollout."""
+def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:
+    """
+    Advantages, a search for what is not finite, and the callback's end of the rollout.
+
+    :param learner: The algorithm
+    :param actor: What has acted
+    :param scanner: Searches
+    :param step_locals: The names that callbacks see, as the last step left them
+    """
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
     # Overflow and NaN are checked next.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -162,11 +189,6 @@ def _end(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: d
         step_locals["actions"] = step_locals["actions"].reshape(-1, 1)
     callback.update_locals(step_locals)
     callback.on_rollout_end()
-
-
-#: What a policy raises when it is given, or makes, numbers that are not finite: ours, torch's, and numpy's where
-#: warnings are errors.
-_ACTING_FAILS = (ValueError, RuntimeError, RuntimeWarning)
 
 
 def _act(
@@ -180,14 +202,21 @@ def _act(
     observations = learner._last_obs
     try:
         return actor.act(observations, with_values, action_masks, learner._last_episode_starts)
-    except _ACTING_FAILS as error:
+    except ACTING_FAILS as error:
         fault = scanner.acting_fault(observations, Place(learner.num_timesteps, rollout_step), error)
         if fault is not None:
             raise fault from error
         raise
 
 
-def _make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner, rollout_step: int) -> Actor:
+def make_actor(learner: Learner, buffer: RolloutBuffer, scanner: RolloutScanner, rollout_step: int) -> Actor:
+    """
+    :param learner: The algorithm
+    :param buffer: To be filled
+    :param scanner: Names what is not finite
+    :param rollout_step: Number of the step within the rollout, from 0
+    :return: how to act
+    """
     try:
         return learner.make_actor(buffer)
     except NonFiniteError as error:
@@ -223,7 +252,8 @@ def may_read_values(callback: BaseCallback) -> bool:
     if replaced_method(kind, _CALLBACK_METHODS):
         return True
     if kind is ConvertCallback:
-        return callback.callback is not None  # type: ignore[attr-defined]
+        function: Any = callback.callback  # type: ignore[attr-defined]
+        return function is not None and getattr(function, "__func__", None) is not LogEveryNTimesteps._log_data
     if kind is CallbackList:
         return any(map(may_read_values, callback.callbacks))  # type: ignore[attr-defined]
     inner = [getattr(callback, name, None) for name in ("callback", "callback_on_new_best", "callback_after_eval")]
@@ -251,9 +281,10 @@ def may_change_the_policy(env: VecEnv) -> bool:
     environment is not checked.)
 
     :param env: The vectorised environment with its wrappers
-    :return: ``False`` only where all of them are exactly SB3's, with SB3's methods
+    :return: ``False`` only where all of them are exactly SB3's, with SB3's methods, or declare ``only_steps = True``
+        (not an inherited one)
     """
-    while type(env) in _SB3_VEC_ENVS and not _steps_in_its_own_way(env):
+    while (type(env) in _SB3_VEC_ENVS or vars(type(env)).get("only_steps", False)) and not _steps_in_its_own_way(env):
         if not isinstance(env, VecEnvWrapper):
             return False
         env = env.venv

@@ -1,6 +1,6 @@
 """Acting with memory: the states of a recurrent policy between two steps."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -8,7 +8,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from sb3_ppo_variants.rollouts.acting import Acted, Observations, PolicyActor, as_tensor, if_masked, on_host
+from sb3_ppo_variants.rollouts.acting import Acted, Forward, Observations, PolicyActor, as_tensor, if_masked, on_host
 
 
 class Memory:
@@ -37,6 +37,9 @@ class RecurrentActor(PolicyActor):
     :param device: Where it lives
     :param memory: Its states, which each stored step moves on
     """
+
+    # Its states would have to travel.
+    forward: ClassVar[type[Forward] | None] = None
 
     def __init__(self, policy: Any, device: th.device, memory: Memory):
         super().__init__(policy, device)

@@ -9,6 +9,7 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
+from sb3_ppo_variants import WorkerVecEnv
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
 from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
@@ -100,6 +101,23 @@ PROCESSES: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_processes(tmp_path: Path) -> None:
     assert_resumes_exactly(ALGORITHMS["KLPenaltyPPO"], partial(envs, "Pendulum-v1", **PROCESSES), tmp_path)
+
+
+#: Workers collect whole rollouts, over which the tests' own callbacks are replayed.
+WORKERS: dict[str, Any] = {
+    "vec_env_cls": WorkerVecEnv,
+    "vec_env_kwargs": {"n_workers": 2, "replay_callbacks": True},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", "TRPO"])
+def test_workers(algorithm: str, tmp_path: Path) -> None:
+    assert_resumes_exactly(ALGORITHMS[algorithm], partial(envs, "Pendulum-v1", **WORKERS), tmp_path)
+
+
+def test_workers_with_wrappers(tmp_path: Path) -> None:
+    make_env = partial(wrapped, partial(envs, "MountainCar-v0", env_kwargs={"max_episode_steps": 50}, **WORKERS))
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
 
 
 def test_vec_monitor(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Acting in closed form: the collection loop's forward passes in numpy."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -13,13 +13,37 @@ from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCr
 from sb3_ppo_variants.backends.closed_form.binding import Attachments
 from sb3_ppo_variants.backends.closed_form.rollout import flat_masks
 from sb3_ppo_variants.backends.closed_form.threads import single_threaded
-from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, MultiCategorical, Parameters
+from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, Head, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
 from sb3_ppo_variants.distributions.beta import sample_beta
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
-from sb3_ppo_variants.rollouts.acting import Acted, Observations
+from sb3_ppo_variants.rollouts.acting import Acted, Forward, Observations
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
+
+
+class ClosedFormForward:
+    """
+    ``Forward`` in closed form.
+
+    :param policy: Its parameters become views of shared memory
+    """
+
+    network_class: ClassVar[type[ClosedFormActorCritic]] = ClosedFormActorCritic
+
+    def __init__(self, policy: ActorCriticPolicy):
+        self.policy = policy
+        self.network = self.network_class(policy)
+
+    def __call__(self, observations: Observations, action_masks: np.ndarray | None = None) -> tuple[Head, Parameters]:
+        features = self.network.features(observations)
+        return self.network.head, _parameters(self.network, features, action_masks)
+
+
+def _parameters(network: ClosedFormActorCritic, features: np.ndarray, action_masks: np.ndarray | None) -> Parameters:
+    output = network.pi.forward(features)[-1]
+    require_finite(output, np.add.reduce(output, None))
+    return network.parameters(output, action_masks)
 
 
 class ClosedFormActor:
@@ -29,6 +53,8 @@ class ClosedFormActor:
     :param network: The policy in numpy
     :raises NonFiniteError: its actions would not be finite
     """
+
+    forward: ClassVar[type[Forward] | None] = ClosedFormForward
 
     def __init__(self, network: ClosedFormActorCritic):
         self.network = network
@@ -70,9 +96,7 @@ class ClosedFormActor:
 
     def _draw(self, features: np.ndarray, action_masks: np.ndarray | None) -> tuple[Parameters, np.ndarray]:
         """The distributions, and an action from each."""
-        output = self.network.pi.forward(features)[-1]
-        require_finite(output, np.add.reduce(output, None))
-        parameters = self.network.parameters(output, action_masks)
+        parameters = _parameters(self.network, features, action_masks)
         return parameters, self._sample(parameters)
 
     def store(
@@ -115,6 +139,10 @@ class ClosedFormActor:
             for start in range(0, buffer.pos, steps_at_once):
                 self._fill_in(buffer, slice(start, min(start + steps_at_once, buffer.pos)))
         self._n_left = 0
+
+    def complete(self, buffer: RolloutBuffer) -> None:
+        self._n_left = buffer.pos
+        self.catch_up(buffer)
 
     def _fill_in(self, buffer: RolloutBuffer, steps: slice) -> None:
         network, shape = self.network, (steps.stop - steps.start, buffer.n_envs)

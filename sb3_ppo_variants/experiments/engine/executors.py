@@ -10,6 +10,7 @@ from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, ends_with
 
 LOCAL = "local"
@@ -200,11 +201,6 @@ def _submitit(cluster: str, jobs: int | None, folder: Path) -> TaskExecutor:
 def _needs(module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ValueError(f"--executor {extra} needs {module}: pip install 'sb3_ppo_variants[{extra}]'")
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_timeout(name: str, seconds: float | None) -> None:

@@ -1,11 +1,21 @@
 """Acting by one compiled function."""
 
+from typing import ClassVar
+
 import numpy as np
 
-from sb3_ppo_variants.backends.closed_form.actor import ClosedFormActor, require_finite
+from sb3_ppo_variants.backends.closed_form.actor import ClosedFormActor, ClosedFormForward, require_finite
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.compiled.actor_critic import NO_MASKS, CompiledActorCritic, writable
 from sb3_ppo_variants.backends.closed_form.compiled.loading import kernels
 from sb3_ppo_variants.distributions import Parameters
+from sb3_ppo_variants.rollouts.acting import Forward
+
+
+class CompiledForward(ClosedFormForward):
+    """``ClosedFormForward`` with compiled passes."""
+
+    network_class: ClassVar[type[ClosedFormActorCritic]] = CompiledActorCritic
 
 
 class CompiledActor(ClosedFormActor):
@@ -16,6 +26,7 @@ class CompiledActor(ClosedFormActor):
     :raises NonFiniteError: its actions would not be finite
     """
 
+    forward: ClassVar[type[Forward] | None] = CompiledForward
     network: CompiledActorCritic
 
     def _draw(self, features: np.ndarray, action_masks: np.ndarray | None) -> tuple[Parameters, np.ndarray]:

@@ -1,0 +1,305 @@
+"""Rollouts that workers collect on their own: the main process's side."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env.util import obs_space_info
+
+from sb3_ppo_variants.distributions import head_of
+from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
+from sb3_ppo_variants.policies import is_recurrent
+from sb3_ppo_variants.rollouts.acting import Actor
+from sb3_ppo_variants.rollouts.collection import (
+    Learner,
+    add_truncated_values,
+    begin_rollout,
+    end_rollout,
+    make_actor,
+    may_read_values,
+    step_through,
+)
+from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
+from sb3_ppo_variants.rollouts.originals import has_own
+from sb3_ppo_variants.workers.packing import Fingerprint, pack, without_optimizer
+from sb3_ppo_variants.workers.replay import Recorded, is_known, may_read_infos, replay
+from sb3_ppo_variants.workers.rollout import Plan, parts_of
+from sb3_ppo_variants.workers.shared_memory import SharedArrays
+from sb3_ppo_variants.workers.vec_env import WorkerVecEnv
+from sb3_ppo_variants.workers.wrappers import (
+    acted_through,
+    follow,
+    maker_of,
+    needs_statistics,
+    state_for,
+    take_back,
+    update_statistics,
+    why_not_in_workers,
+    wrappers_of,
+)
+
+_BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
+#: Methods by which a policy acts: SB3's, sb3-contrib's and ours draw from ``get_distribution``.
+_ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent")
+
+
+def collect_rollouts(
+    learner: Learner,
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+    bootstrap_truncated: bool,
+) -> bool:
+    """
+    ``rollouts.collect_rollouts``, whose arguments and result these are. The workers of a ``WorkerVecEnv`` collect the
+    rollout on their own where they can; otherwise they step the environments, and a warning says once why.
+
+    The random numbers of the actions are then not those of the ordinary loop: they depend on torch's generator and the
+    number of the environment, and not on the number of workers.
+    """
+    given = learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated
+    workers = env.unwrapped
+    begin_rollout(learner, env, callback, rollout_buffer)
+    if not isinstance(workers, WorkerVecEnv):
+        return step_through(*given)
+    reason = why_not_by_workers(learner, env, callback, rollout_buffer)
+    if reason is None and needs_statistics(wrappers_of(env), n_rollout_steps * env.num_envs):
+        return step_through(*given)
+    if reason is None:
+        return _collect_by_workers(workers, *given)
+    if reason not in workers.reasons_told:
+        workers.reasons_told.add(reason)
+        warnings.warn(f"The workers step the environments and do not collect on their own: {reason}.", stacklevel=4)
+    return step_through(*given)
+
+
+def why_not_by_workers(
+    learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer
+) -> str | None:
+    """
+    :param learner: The algorithm
+    :param env: A ``WorkerVecEnv`` in its wrappers
+    :param callback: What ``learn`` was given, wrapped as SB3 wraps it
+    :param rollout_buffer: The buffer to fill
+    :return: why workers cannot collect whole rollouts; ``None`` if they can
+    """
+    workers: Any = env.unwrapped
+    if may_read_values(callback) and not workers.replay_callbacks:
+        return (
+            "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
+            "calls it after the rollout instead"
+        )
+    reason = why_not_in_workers(wrappers_of(env)) or _why_not_policy(learner)
+    if reason is None and type(rollout_buffer) not in _BUFFERS:
+        reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
+    return reason
+
+
+def _why_not_policy(learner: Learner) -> str | None:
+    policy: Any = learner.policy
+    if learner.use_sde:
+        return "gSDE's noise is drawn for all environments together"
+    if is_recurrent(type(policy)):
+        return "the policy has memory"
+    if policy.device.type != "cpu":
+        return f"the policy is on {policy.device}"
+    for name in _ACTING:
+        if not is_known(getattr(type(policy), name)) or has_own(policy, (name,)):
+            return f"the {type(policy).__name__} has a {name}() of its own"
+    if head_of(policy.action_dist) is None:
+        return f"the actions are drawn from a {type(policy.action_dist).__name__}"
+    space = learner.action_space
+    if isinstance(space, spaces.Box) and space.dtype not in (np.float32, np.float64):
+        return f"the actions are of type {space.dtype}"
+    return None
+
+
+def _collect_by_workers(
+    workers: WorkerVecEnv,
+    learner: Learner,
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+    bootstrap_truncated: bool,
+) -> bool:
+    if learner.masks_rollouts:
+        MaskReader(env, learner.action_space)  # raises where an environment has none
+    scanner = RolloutScanner(learner.policy, None)
+    actor = make_actor(learner, rollout_buffer, scanner, 0)
+    if workers.collector is None:
+        workers.collector = Collector(workers)
+    try:
+        recorded: Recorded = workers.collector.record(learner, env, actor, n_rollout_steps, may_read_infos(callback))
+    except BaseException:
+        # The environments stand in a rollout that is lost: learn() will reset them.
+        learner._last_obs = None
+        raise
+    wrappers, infos = wrappers_of(env), recorded.infos()
+    if learner.get_vec_normalize_env() is not None:
+        _check_rewards(learner, scanner, recorded, infos)
+    rewards = follow(wrappers, recorded.rewards, recorded.dones, infos)
+    _fill(rollout_buffer, recorded, rewards, learner._last_episode_starts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        actor.complete(rollout_buffer)
+    if bootstrap_truncated:
+        _bootstrap(learner, actor, scanner, rollout_buffer, recorded, infos)
+    step_locals: dict[str, Any] = {
+        "self": learner,
+        "env": env,
+        "callback": callback,
+        "rollout_buffer": rollout_buffer,
+        "n_rollout_steps": n_rollout_steps,
+    }
+    workers.is_replaying = True
+    try:
+        is_over = replay(learner, recorded, rewards, infos, step_locals) == n_rollout_steps
+    finally:
+        workers.is_replaying = False
+        learner._last_obs, learner._last_episode_starts = recorded.observed(n_rollout_steps), recorded.dones[-1]
+    rollout_buffer.full = is_over
+    if is_over:
+        step_locals |= {"n_steps": n_rollout_steps, "rewards": rollout_buffer.rewards[-1]}
+        end_rollout(learner, actor, scanner, step_locals)
+    update_statistics(wrappers, recorded.raw)
+    return is_over
+
+
+def _check_rewards(
+    learner: Learner, scanner: RolloutScanner, recorded: Recorded, infos: list[list[dict[str, Any]]]
+) -> None:
+    """Before ``VecNormalize`` spreads it: a reward that is not finite."""
+    n_envs = recorded.rewards.shape[1]
+    for step in np.flatnonzero(~np.isfinite(recorded.rewards).all(1)).tolist():
+        place = Place(learner.num_timesteps + (step + 1) * n_envs, step)
+        learner.handle_fault(scanner.reward_fault(recorded.rewards[step], infos[step], place))
+
+
+def _fill(buffer: Any, recorded: Recorded, rewards: np.ndarray, first_starts: np.ndarray) -> None:
+    n_steps, n_envs = recorded.rewards.shape
+    for key, array in recorded.observations.items():
+        kept = buffer.observations if key is None else buffer.observations[key]
+        kept[:] = array[:-1].reshape(kept.shape)
+    buffer.actions[:] = recorded.actions.reshape(n_steps, n_envs, -1)
+    buffer.rewards[:] = rewards
+    buffer.episode_starts[0] = first_starts
+    buffer.episode_starts[1:] = recorded.dones[:-1]
+    if recorded.masks is not None:
+        buffer.action_masks[:] = recorded.masks
+    buffer.pos, buffer.full = n_steps, True
+
+
+def _bootstrap(
+    learner: Learner,
+    actor: Actor,
+    scanner: RolloutScanner,
+    buffer: RolloutBuffer,
+    recorded: Recorded,
+    infos: list[list[dict[str, Any]]],
+) -> None:
+    n_envs = recorded.rewards.shape[1]
+    for step in np.flatnonzero(recorded.dones.any(1)).tolist():
+        if not add_truncated_values(actor, learner.gamma, buffer.rewards[step], recorded.dones[step], infos[step]):
+            place = Place(learner.num_timesteps + (step + 1) * n_envs, step)
+            learner.handle_fault(scanner.reward_fault(buffer.rewards[step], infos[step], place))
+
+
+class Collector:
+    """
+    Has the workers of a ``WorkerVecEnv`` collect rollouts. They are handed the policy once and its weights, by shared
+    memory, for each rollout.
+
+    :param workers: The environments
+    """
+
+    def __init__(self, workers: WorkerVecEnv):
+        self._team = workers.team
+        self._n_envs = workers.num_envs
+        # What the workers have been handed.
+        self._handed: tuple[Any, ...] = ()
+        self._fingerprint: Fingerprint | None = None
+        self._arrays: dict[Any, np.ndarray] = {}
+
+    def record(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int, keep_infos: bool) -> Recorded:
+        """
+        :param learner: The algorithm
+        :param env: The environments in their wrappers
+        :param actor: Says how to act
+        :param n_steps: T
+        :param keep_infos: Whether all infos are wanted, or only those of the ends of episodes
+        :return: a rollout, from the learner's last observations on
+        """
+        self._hand_over(learner, env, actor, n_steps)
+        arrays = self._arrays
+        for name, tensor in learner.policy.state_dict().items():
+            arrays["weights", name][...] = tensor.numpy()
+        keys = list(parts_of(learner._last_obs))
+        for key, part in parts_of(learner._last_obs).items():
+            arrays["observations", key][0] = part
+        # From torch's generator, so that it follows from the seed, and is continued by an exact resume.
+        noise_key = int(th.randint(2**62, ()))
+        wrappers, shares = acted_through(wrappers_of(env)), [member.envs for member in self._team.members]
+        given = (
+            (noise_key, learner.num_timesteps, keep_infos, [state_for(wrapper, own) for wrapper in wrappers])
+            for own in shares
+        )
+        answers = self._team.ask("collect", given)
+        for own, (_, states) in zip(shares, answers, strict=True):
+            for wrapper, state in zip(wrappers, states, strict=True):
+                take_back(wrapper, own, state)
+        return Recorded(
+            {key: arrays["observations", key].copy() for key in keys},
+            arrays["actions"].copy(),
+            arrays["rewards"].copy(),
+            arrays["dones"].copy(),
+            arrays["masks"].copy() if "masks" in arrays else None,
+            {key: arrays["raw", key].copy() for key in keys if ("raw", key) in arrays},
+            [event for events, _ in answers for event in events],
+        )
+
+    def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:
+        wrappers = acted_through(wrappers_of(env))
+        settings = actor.forward, n_steps, learner.masks_rollouts
+        fingerprint = Fingerprint(learner.policy, *wrappers)
+        if settings == self._handed and fingerprint == self._fingerprint:
+            return
+        forward = actor.forward
+        if forward is None:
+            raise TypeError(f"{type(actor).__name__} acts in the main process only.")
+        memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
+        makers = [maker_of(wrapper) for wrapper in wrappers]
+        plan = Plan(without_optimizer(learner.policy), forward, makers, self._n_envs, n_steps)
+        self._team.share(memory, "plan", pack(plan))
+        self._arrays = memory.arrays
+        self._handed, self._fingerprint = settings, fingerprint
+
+    def _raw_fields(self, wrappers: list[VecEnvWrapper], n_steps: int) -> dict[Any, Any]:
+        for wrapper in wrappers:
+            if isinstance(wrapper, VecNormalize):
+                keys, shapes, dtypes = obs_space_info(wrapper.venv.observation_space)
+                return {("raw", key): ((n_steps, self._n_envs, *shapes[key]), np.dtype(dtypes[key])) for key in keys}
+        return {}
+
+    def _fields(self, learner: Learner, n_steps: int) -> dict[Any, Any]:
+        policy: Any = learner.policy
+        space, rows = learner.action_space, (n_steps, self._n_envs)
+        fields: dict[Any, Any] = {}
+        for key, part in parts_of(learner._last_obs).items():
+            fields["observations", key] = (n_steps + 1, *part.shape), part.dtype
+        example = next(iter(policy.parameters())).numpy(force=True)
+        discrete = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        fields["actions"] = (*rows, *space.shape), np.dtype(np.int64) if discrete else example.dtype  # type: ignore[misc]
+        fields["rewards"] = rows, np.dtype(np.float32)
+        fields["dones"] = rows, np.dtype(np.bool_)
+        if learner.masks_rollouts:
+            fields["masks"] = (*rows, sum(mask_sizes(space) or [])), np.dtype(np.bool_)
+        for name, tensor in policy.state_dict().items():
+            fields["weights", name] = tuple(tensor.shape), tensor.numpy().dtype
+        return fields

@@ -1,0 +1,138 @@
+"""Callbacks told of each step of a rollout that workers have collected."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_ppo_variants.rollouts.acting import Observations
+from sb3_ppo_variants.rollouts.collection import Learner, within_bounds
+from sb3_ppo_variants.workers.rollout import Event, from_parts
+
+_KNOWN_PACKAGES = ("stable_baselines3", "sb3_contrib", "sb3_ppo_variants")
+
+
+class Recorded(NamedTuple):
+    """
+    A rollout of T steps of E environments.
+
+    :param observations: By key (see ``parts_of``), shape (T + 1, E, …)
+    :param actions: shape (T, E, …)
+    :param rewards: As the environments gave them, shape (T, E)
+    :param dones: shape (T, E)
+    :param masks: shape (T, E, ΣD); ``None``: no masks
+    :param raw: Observations before ``VecNormalize``, by key, shape (T, E, …); empty: there is none
+    :param events: The infos that have been kept
+    """
+
+    observations: dict[Any, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    dones: np.ndarray
+    masks: np.ndarray | None
+    raw: dict[Any, np.ndarray]
+    events: list[Event]
+
+    def observed(self, step: int) -> Observations:
+        """
+        :param step: From 0 to T
+        :return: what was acted on there, or what the last step brought
+        """
+        return from_parts({key: array[step] for key, array in self.observations.items()})
+
+    def infos(self) -> list[list[dict[str, Any]]]:
+        """
+        :return: T lists of E infos; those that have not been kept say only that no time limit cut an episode off
+        """
+        n_steps, n_envs = self.rewards.shape
+        infos: list[list[dict[str, Any]]] = [
+            [{"TimeLimit.truncated": False} for _ in range(n_envs)] for _ in range(n_steps)
+        ]
+        for event in self.events:
+            infos[event.step][event.env_index] = event.info
+        return infos
+
+
+def with_children(callback: BaseCallback) -> Iterator[BaseCallback]:
+    """
+    :param callback: A callback
+    :return: it, and those that it holds
+    """
+    yield callback
+    for held in vars(callback).values():
+        for child in held if isinstance(held, list) else [held]:
+            if isinstance(child, BaseCallback) and child is not callback.parent:
+                yield from with_children(child)
+
+
+def is_known(thing: Any) -> bool:
+    """
+    :param thing: A class or a function
+    :return: whether it is SB3's, sb3-contrib's or this package's
+    """
+    return thing.__module__.partition(".")[0] in _KNOWN_PACKAGES
+
+
+def may_read_infos(callback: BaseCallback) -> bool:
+    """
+    :param callback: What ``learn`` was given, wrapped as SB3 wraps it
+    :return: ``False`` only where it is known that the infos of ends of episodes are enough
+    """
+    kinds = {type(child) for child in with_children(callback)}
+    functions = {getattr(child, "callback", None) for child in with_children(callback)}
+    return not all(map(is_known, kinds)) or any(map(callable, functions))
+
+
+def replay(
+    learner: Learner,
+    recorded: Recorded,
+    rewards: np.ndarray,
+    infos: list[list[dict[str, Any]]],
+    step_locals: dict[str, Any],
+) -> int:
+    """
+    Tell the callback of each step, with SB3's local names, and count as the collection loop counts.
+
+    :param learner: The algorithm
+    :param recorded: The rollout
+    :param rewards: shape (T, E)
+    :param infos: Its infos
+    :param step_locals: The names that do not change within a rollout; the others are added
+    :return: the number of steps after which the callback did not end the training
+    """
+    buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
+    n_steps, n_envs = rewards.shape
+    rewards.flags.writeable = False
+    for step in range(n_steps):
+        buffer.pos = step
+        learner.num_timesteps += n_envs
+        new_obs, dones, actions = recorded.observed(step + 1), recorded.dones[step], recorded.actions[step]
+        step_locals.update(
+            n_steps=step,
+            obs_tensor=_tensors(recorded.observed(step)),
+            actions=actions,
+            values=th.from_numpy(buffer.values[step])[:, None],
+            log_probs=th.from_numpy(buffer.log_probs[step]),
+            clipped_actions=within_bounds(learner.policy, learner.action_space, actions),
+            new_obs=new_obs,
+            rewards=rewards[step],
+            dones=dones,
+            infos=infos[step],
+        )
+        if recorded.masks is not None:
+            step_locals["action_masks"] = recorded.masks[step]
+        callback.update_locals(step_locals)
+        if not callback.on_step():
+            return step
+        learner._update_info_buffer(infos[step], dones)
+        learner._last_obs, learner._last_episode_starts = new_obs, dones
+    buffer.pos = n_steps
+    return n_steps
+
+
+def _tensors(observations: Observations) -> Any:
+    if isinstance(observations, dict):
+        return {key: th.as_tensor(part) for key, part in observations.items()}
+    return th.as_tensor(observations)

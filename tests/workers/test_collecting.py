@@ -1,0 +1,224 @@
+"""Whole rollouts collected by workers: what they hold, for any number of workers, and when they are not collected."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.workers import WorkerError
+from tests.algorithms.models import ForeignPolicy, parameters_of
+from tests.environments import MaskedWalk, RandomWalk
+from tests.workers.faulty import Failing
+from tests.workers.models import N_ENVS, N_STEPS, environments, model_with_workers, stepped_again
+
+ONE_ROLLOUT = N_STEPS * N_ENVS
+
+
+def trained(n_workers: int, actions: str, rollouts: int = 3, observations: str = "vector", **settings: Any) -> Any:
+    make = lambda: RandomWalk(observations, actions)  # noqa: E731
+    with model_with_workers(make, n_workers, **settings) as model:
+        model.learn(rollouts * ONE_ROLLOUT)
+        assert model.env.unwrapped.collector is not None
+    return model
+
+
+@pytest.mark.parametrize("width", [64, 256])
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_parameters_do_not_depend_on_the_number_of_workers(actions: str, width: int) -> None:
+    settings = {"policy_kwargs": {"net_arch": [width, width]}}
+    one = trained(1, actions, **settings)
+    for n_workers in (2, 3, 4):
+        other = trained(n_workers, actions, **settings)
+        np.testing.assert_array_equal(parameters_of(one), parameters_of(other))
+        assert [e["r"] for e in one.ep_info_buffer] == [e["r"] for e in other.ep_info_buffer]
+
+
+@pytest.mark.parametrize(
+    ("actions", "observations", "settings"),
+    [
+        ("multi_discrete", "discrete", {}),
+        ("multi_binary", "vector", {}),
+        ("box", "vector", {"policy": "BetaMlpPolicy"}),
+        ("box", "vector", {"policy_kwargs": {"net_arch": [32]}, "algorithm": TRPO, "n_epochs": None}),
+        ("box", "vector", {"update_backend": "autograd"}),
+        ("multi_binary", "vector", {"update_backend": "autograd"}),
+        ("box", "image", {"policy": "CnnPolicy"}),
+        ("discrete", "dict", {"policy": "MultiInputPolicy", "algorithm": KLPenaltyPPO}),
+    ],
+)
+def test_nor_for_other_policies_and_algorithms(actions: str, observations: str, settings: dict[str, Any]) -> None:
+    one, three = (trained(n, actions, 2, observations, **settings) for n in (1, 3))
+    np.testing.assert_array_equal(parameters_of(one), parameters_of(three))
+
+
+def flattened_back(buffer: Any, array: np.ndarray) -> np.ndarray:
+    """An array of a buffer that an update has flattened, as (T, E, …) again."""
+    if not buffer.generator_ready:
+        return array
+    return array.reshape(buffer.n_envs, buffer.buffer_size, *array.shape[1:]).swapaxes(0, 1)
+
+
+@pytest.mark.parametrize("backend", ["closed_form", "autograd"])
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_the_rollout_is_what_the_environments_give(actions: str, backend: str) -> None:
+    make = lambda: RandomWalk("vector", actions)  # noqa: E731
+    with model_with_workers(make, 3, n_epochs=1, learning_rate=1e-9, update_backend=backend) as model:
+        model.learn(ONE_ROLLOUT)
+    buffer, policy = model.rollout_buffer, model.policy
+    kept = {name: flattened_back(buffer, getattr(buffer, name)) for name in ("observations", "actions")}
+    for name in ("rewards", "values", "log_probs", "episode_starts"):
+        array = getattr(buffer, name)
+        kept[name] = flattened_back(buffer, array) if array.shape[0] != N_STEPS else array
+        kept[name] = kept[name].reshape(N_STEPS, N_ENVS)
+    taken = kept["actions"][..., 0] if actions == "discrete" else np.clip(kept["actions"], -1, 1)
+    (observations,), *steps = stepped_again(make, taken)
+    n_truncated, starts = 0, np.ones(N_ENVS)
+    for step, (new_obs, rewards, dones, infos) in enumerate(steps):
+        np.testing.assert_array_equal(kept["observations"][step], observations)
+        np.testing.assert_array_equal(kept["episode_starts"][step], starts)
+        for index in np.flatnonzero(dones):
+            if infos[index]["TimeLimit.truncated"]:
+                n_truncated += 1
+                value = policy.predict_values(policy.obs_to_tensor(infos[index]["terminal_observation"])[0])
+                rewards[index] += model.gamma * value.item()
+        np.testing.assert_allclose(kept["rewards"][step], rewards, rtol=1e-5, atol=1e-6)
+        observations, starts = new_obs, dones
+    assert n_truncated > 3
+    np.testing.assert_array_equal(model._last_obs, observations)
+    np.testing.assert_array_equal(model._last_episode_starts, starts)
+    with th.no_grad():
+        rows = th.as_tensor(kept["observations"].reshape(ONE_ROLLOUT, -1))
+        chosen = th.as_tensor(kept["actions"].reshape(ONE_ROLLOUT, -1))
+        values, log_probs, _ = policy.evaluate_actions(rows, chosen.flatten() if actions == "discrete" else chosen)
+    np.testing.assert_allclose(kept["values"].ravel(), values.numpy().ravel(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kept["log_probs"].ravel(), log_probs.numpy(), rtol=1e-4, atol=1e-5)
+    # The actions are the policy's: standardised, they are standard normal.
+    if actions == "box":
+        with th.no_grad():
+            normal = policy.get_distribution(rows).distribution
+        scores = ((chosen - normal.mean) / normal.stddev).numpy()
+        assert abs(scores.mean()) < 0.2
+        assert 0.85 < scores.std() < 1.15
+
+
+def test_masked_actions_are_allowed_ones() -> None:
+    make = lambda: MaskedWalk("vector", "multi_discrete")  # noqa: E731
+    models = []
+    for n_workers in (1, 3):
+        with model_with_workers(make, n_workers, use_masking=True) as model:
+            model.learn(3 * ONE_ROLLOUT)
+            assert model.env.unwrapped.collector is not None
+            assert model.env.get_attr("n_invalid") == [0] * N_ENVS
+        models.append(model)
+    np.testing.assert_array_equal(*map(parameters_of, models))
+
+
+def test_the_seed_decides_and_training_continues() -> None:
+    def run(seed: int, parts: int) -> np.ndarray:
+        with model_with_workers(seed=seed) as model:
+            for part in range(parts):
+                model.learn(4 * ONE_ROLLOUT // parts, reset_num_timesteps=part == 0)
+        return parameters_of(model)
+
+    np.testing.assert_array_equal(run(3, 1), run(3, 2))
+    assert (run(3, 1) != run(4, 1)).any()
+
+
+def test_it_learns() -> None:
+    with model_with_workers("CartPole-v1", env={"n_envs": 8}, n_steps=64, batch_size=64, n_epochs=10) as model:
+        model.learn(20_000)
+    assert evaluate_policy(model, make_vec_env("CartPole-v1"), n_eval_episodes=10)[0] > 150
+
+
+def test_an_episode_left_unfinished_is_left_out_by_reinforce() -> None:
+    with model_with_workers(algorithm=REINFORCE, baseline=False, batch_size=None, n_epochs=None) as model:
+        model.learn(2 * ONE_ROLLOUT)
+    assert model.num_timesteps == 2 * ONE_ROLLOUT
+
+
+# ---- When something is wrong ----
+
+
+@pytest.mark.parametrize("how", ["raise", "exit", "hang"])
+def test_an_environment_that_fails_in_a_rollout_is_named(how: str) -> None:
+    make = lambda: Failing(how, 50)  # noqa: E731
+    with model_with_workers(make, 1, env={"timeout": 2.0}) as model:
+        with pytest.raises(WorkerError) as caught:
+            model.learn(3 * ONE_ROLLOUT)
+        assert (caught.value.worker, caught.value.env_index, caught.value.step) == (0, 0, 49)
+
+
+def test_an_observation_that_is_not_finite_is_named() -> None:
+    make = lambda: Failing("nan", 50)  # noqa: E731
+    with (
+        model_with_workers(make, 2) as model,
+        pytest.raises(NonFiniteError, match=r"observation of environments? \d.* step 10 of the rollout") as caught,
+    ):
+        model.learn(3 * ONE_ROLLOUT)
+    assert (caught.value.rollout_step, caught.value.num_timesteps) == (10, 50 * N_ENVS)
+
+
+class OwnWrapper(VecEnvWrapper):
+    def reset(self):
+        return self.venv.reset()
+
+    def step_wait(self):
+        return self.venv.step_wait()
+
+
+def own_forward(model: Any) -> None:
+    model.policy.forward = type(model.policy).forward.__get__(model.policy)
+
+
+@pytest.mark.parametrize(
+    ("reason", "settings"),
+    [
+        ("gSDE", {"use_sde": True}),
+        ("the policy has memory", {"policy": "MlpLstmPolicy"}),
+        ("get_action_dist_from_latent", {"policy": ForeignPolicy}),
+        ("the OwnWrapper may do something at each step", {"wrap": OwnWrapper}),
+        ("more than one VecNormalize", {"wrap": lambda env: VecNormalize(VecNormalize(env))}),
+        ("forward", {"change": own_forward}),
+    ],
+)
+def test_where_they_cannot_it_is_said_once_and_steps_are_as_ever(reason: str, settings: dict[str, Any]) -> None:
+    wrap = settings.pop("wrap", lambda env: env)
+    change = settings.pop("change", lambda model: None)
+    settings = {"n_steps": N_STEPS, "batch_size": 40, "n_epochs": 1, "seed": 1, "policy": "MlpPolicy"} | settings
+    inner = environments()
+    ours = ClipPPO(env=wrap(inner), **settings)
+    change(ours)
+    with pytest.warns(UserWarning, match=f"do not collect on their own: .*{reason}"):
+        ours.learn(ONE_ROLLOUT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+    inner.close()
+    theirs = ClipPPO(env=wrap(make_vec_env(RandomWalk, N_ENVS, 5)), **settings)
+    change(theirs)
+    theirs.learn(2 * ONE_ROLLOUT)
+    np.testing.assert_array_equal(parameters_of(ours), parameters_of(theirs))
+
+
+def test_a_policy_changed_between_rollouts_is_handed_over_anew() -> None:
+    with model_with_workers() as model:
+        model.learn(ONE_ROLLOUT)
+        model.policy.action_net.register_forward_hook(_Shift())
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        actions = flattened_back(model.rollout_buffer, model.rollout_buffer.actions)
+    assert model.active_backend == "autograd"
+    assert actions.mean() > 50
+
+
+class _Shift:
+    """A hook that can be pickled."""
+
+    def __call__(self, module: Any, given: Any, output: th.Tensor) -> th.Tensor:
+        return output + 100

@@ -1,0 +1,280 @@
+"""``WorkerVecEnv`` as a ``VecEnv``: equal to ``DummyVecEnv``, and what it says of a worker that fails."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import psutil
+import pytest
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecTransposeImage
+
+from sb3_ppo_variants import WorkerVecEnv
+from sb3_ppo_variants.workers import WorkerError
+from tests.algorithms.models import parameters_of
+from tests.environments import RandomWalk
+from tests.workers.faulty import Failing
+
+
+class TupleWalk(RandomWalk):
+    """Observations of two parts; resets take an option."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = self.observation_space
+        self.observation_space = spaces.Tuple((self.inner, spaces.Discrete(5)))
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, {"options": options}
+
+    def _observe(self, space):
+        if space is self.observation_space:
+            return tuple(self._observe(part) for part in space.spaces)
+        return super()._observe(space)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[VecEnv]]:
+    """Environments to close after the test."""
+    envs: list[VecEnv] = []
+    yield envs
+    for env in envs:
+        env.close()
+
+
+def both(opened: list[VecEnv], make: Any, n_envs: int = 3, n_workers: int = 2, **settings: Any) -> tuple[Any, Any]:
+    """The same environments in workers and in this process."""
+    settings = {"start_method": "forkserver", **settings}
+    ours = make_vec_env(make, n_envs, 5, vec_env_cls=WorkerVecEnv, vec_env_kwargs={"n_workers": n_workers, **settings})
+    theirs = make_vec_env(make, n_envs, 5)
+    opened += [ours, theirs]
+    return ours, theirs
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    assert type(ours) in (type(theirs), dict) or isinstance(theirs, type(ours))
+    if isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        for key in theirs:
+            if key != "t":  # Monitor's wall time
+                assert_equal(ours[key], theirs[key])
+    elif isinstance(theirs, list | tuple):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_equal(one, other)
+    elif isinstance(theirs, np.ndarray):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+MAKERS: dict[str, Any] = {kind: lambda kind=kind: RandomWalk(kind) for kind in ("vector", "discrete", "image", "dict")}
+MAKERS["tuple"] = TupleWalk
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_steps_and_resets_equal_dummy_vec_envs(opened: list[VecEnv], kind: str) -> None:
+    ours, theirs = both(opened, MAKERS[kind], n_workers=2)
+    assert ours.observation_space == theirs.observation_space
+    assert ours.metadata == theirs.metadata
+    for env in (ours, theirs):
+        env.set_options({"level": 3})
+    assert_equal(ours.reset(), theirs.reset())
+    assert_equal(ours.reset_infos, theirs.reset_infos)
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        actions = generator.uniform(-1, 1, (3, 2)).astype(np.float32)
+        assert_equal(ours.step(actions), theirs.step(actions))
+        assert_equal(ours.reset_infos, theirs.reset_infos)
+
+
+def test_sb3s_ppo_trains_to_the_same_parameters(opened: list[VecEnv]) -> None:
+    envs = both(opened, RandomWalk, n_envs=4, n_workers=3, start_method="spawn")
+    models = [PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=2, seed=1).learn(256) for env in envs]
+    np.testing.assert_array_equal(*map(parameters_of, models))
+    assert_equal(*([dict(info) for info in model.ep_info_buffer] for model in models))
+
+
+@pytest.mark.parametrize("kind", ["transposed", "stacked", "monitored"])
+def test_sb3s_wrappers_go_on_top(opened: list[VecEnv], kind: str) -> None:
+    wrap = {
+        "transposed": VecTransposeImage,
+        "stacked": lambda env: VecFrameStack(env, 3),
+        "monitored": VecMonitor,
+    }[kind]
+    envs = both(opened, lambda: RandomWalk("image" if kind == "transposed" else "vector"))
+    with_warning = pytest.warns(UserWarning, match="already wrapped") if kind == "monitored" else None
+    if with_warning is None:
+        ours, theirs = map(wrap, envs)
+    else:
+        with with_warning:
+            ours, theirs = map(wrap, envs)
+    assert_equal(ours.reset(), theirs.reset())
+    for _ in range(30):
+        actions = np.zeros((3, 2), np.float32)
+        assert_equal(ours.step(actions), theirs.step(actions))
+
+
+def test_environments_are_asked_and_changed(opened: list[VecEnv]) -> None:
+    ours, theirs = both(opened, RandomWalk, n_envs=5, n_workers=2)
+    for env in (ours, theirs):
+        env.set_attr("time_limit", 3, indices=[1, 4])
+        env.set_attr("mark", 1, indices=0)
+    assert ours.get_attr("time_limit") == theirs.get_attr("time_limit") == [17, 3, 17, 17, 3]
+    assert ours.get_attr("time_limit", indices=[4, 0, 4]) == [3, 17, 3]
+    assert ours.get_attr("time_limit", indices=-1) == [3]
+    assert ours.env_method("has_wrapper_attr", "mark", indices=[0]) == [True]
+    assert ours.has_attr("time_limit")
+    assert not ours.has_attr("nonsense")
+    assert ours.env_is_wrapped(Monitor) == [True] * 5
+    assert ours.env_is_wrapped(TimeLimit, indices=[2]) == [False]
+    with pytest.raises(AttributeError, match="nonsense"):
+        ours.get_attr("nonsense")
+    with pytest.raises(AttributeError, match="nonsense"):
+        ours.env_method("nonsense", indices=3)
+    # They go on all the same.
+    assert_equal(ours.reset(), theirs.reset())
+
+
+def test_what_cannot_be_sent_is_an_error(opened: list[VecEnv]) -> None:
+    ours, theirs = both(opened, Failing)
+    ours.set_attr("function", lambda: 3)
+    assert ours.get_attr("function")[1]() == 3
+    with pytest.raises(TypeError, match="pickle"):
+        ours.env_method("endless")
+    assert_equal(ours.reset(), theirs.reset())
+
+
+def test_it_renders(opened: list[VecEnv]) -> None:
+    ours, theirs = both(opened, "CartPole-v1", n_envs=3, n_workers=2)
+    for env in (ours, theirs):
+        env.reset()
+    np.testing.assert_array_equal(ours.render(), theirs.render())
+
+
+def test_workers_and_their_shares() -> None:
+    for n_workers, expected in ((None, None), (3, [1, 2, 2]), (9, [1] * 5)):
+        env = WorkerVecEnv([RandomWalk] * 5, n_workers)
+        sizes = [member.envs.stop - member.envs.start for member in env.team.members]
+        env.close()
+        env.close()
+        assert sum(sizes) == 5
+        assert expected is None or sizes == expected
+    with pytest.raises(WorkerError, match="closed"):
+        env.reset()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"n_workers": 0}, ValueError, "at least 1, got 0"),
+        ({"n_workers": 1.5}, TypeError, r"got 1\.5"),
+        ({"start_method": "fork"}, ValueError, "got 'fork'"),
+        ({"timeout": -1}, ValueError, "got -1"),
+        ({"timeout": "long"}, TypeError, "got 'long'"),
+        ({"env_fns": []}, ValueError, "at least one environment"),
+    ],
+)
+def test_arguments_are_checked(settings: dict[str, Any], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        WorkerVecEnv(**{"env_fns": [RandomWalk], **settings})
+
+
+def failing(how: str, timeout: float = 300.0) -> WorkerVecEnv:
+    """Four environments in two workers, the last of which fails at its fifth step."""
+    fns = [lambda at=at: Failing(how, at) for at in (0, 0, 0, 5)]
+    return WorkerVecEnv(fns, 2, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raise", "ArithmeticError: the simulation blew up"),
+        ("unpicklable", "Unpicklable"),
+        ("exit", "died .* exit code 7"),
+        ("hang", "no sign of life for"),
+    ],
+)
+def test_errors_name_worker_environment_and_step(how: str, message: str) -> None:
+    env = failing(how, timeout=2.0)
+    processes = [psutil.Process(member.process.pid) for member in env.team.members]
+    env.reset()
+    for _ in range(4):
+        env.step(np.zeros((4, 2), np.float32))
+    with pytest.raises(WorkerError, match=message) as caught:
+        env.step(np.zeros((4, 2), np.float32))
+    assert (caught.value.worker, caught.value.env_index, caught.value.step) == (1, 3, 4)
+    assert str(caught.value).startswith("Worker 1 (environments 2 to 3)")
+    assert "in environment 3, after 4 steps" in str(caught.value)
+    if how == "raise":
+        assert "faulty.py" in str(caught.value.__cause__.__cause__)
+    assert not any(process.is_running() for process in processes)
+    with pytest.raises(WorkerError, match="closed"):
+        env.step(np.zeros((4, 2), np.float32))
+    env.close()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_killed_or_stopped_between_steps_is_named(sent: int) -> None:
+    env = WorkerVecEnv([RandomWalk] * 3, 3, timeout=2.0)
+    env.reset()
+    os.kill(env.team.members[1].process.pid, sent)
+    with pytest.raises(WorkerError, match=r"Worker 1 \(environment 1\)"):
+        env.step(np.zeros((3, 2), np.float32))
+
+
+def test_an_environment_that_cannot_be_made_is_told_of() -> None:
+    def make() -> gym.Env:
+        raise OSError("no licence")
+
+    with pytest.raises(WorkerError, match="OSError: no licence"):
+        WorkerVecEnv([RandomWalk, make], 2)
+
+
+SCRIPT = """
+import os, sys, time
+import numpy as np
+from sb3_ppo_variants import WorkerVecEnv
+from tests.workers.faulty import Failing
+
+if __name__ == "__main__":
+    how, method = sys.argv[1:]
+    env = WorkerVecEnv([lambda: Failing("hang", 3)] * 3, 2, start_method=method)
+    env.reset()
+    print(*(member.process.pid for member in env.team.members), flush=True)
+    if how == "busy":
+        for _ in range(3):
+            env.step(np.zeros((3, 2), np.float32))
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "busy"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_end_when_the_main_process_is_killed(tmp_path: Path, how: str, method: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    memory = set(Path("/dev/shm").iterdir())
+    command = [sys.executable, str(script), how, method]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as main:
+        assert main.stdout is not None
+        workers = [psutil.Process(int(pid)) for pid in main.stdout.readline().split()]
+        assert len(workers) == 2
+        time.sleep(0.5)
+        children = psutil.Process(main.pid).children(recursive=True)
+        main.kill()
+    _, alive = psutil.wait_procs({*workers, *children}, timeout=20)
+    assert not alive
+    assert set(Path("/dev/shm").iterdir()) <= memory
