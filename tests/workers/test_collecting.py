@@ -48,6 +48,8 @@ def test_parameters_do_not_depend_on_the_number_of_workers(actions: str, width: 
         ("box", "vector", {"policy": "BetaMlpPolicy"}),
         ("box", "vector", {"policy_kwargs": {"net_arch": [32]}, "algorithm": TRPO, "n_epochs": None}),
         ("box", "vector", {"update_backend": "autograd"}),
+        ("box", "vector", {"update_backend": "compiled"}),
+        ("discrete", "vector", {"update_backend": "compiled"}),
         ("multi_binary", "vector", {"update_backend": "autograd"}),
         ("box", "image", {"policy": "CnnPolicy"}),
         ("discrete", "dict", {"policy": "MultiInputPolicy", "algorithm": KLPenaltyPPO}),
@@ -65,7 +67,7 @@ def flattened_back(buffer: Any, array: np.ndarray) -> np.ndarray:
     return array.reshape(buffer.n_envs, buffer.buffer_size, *array.shape[1:]).swapaxes(0, 1)
 
 
-@pytest.mark.parametrize("backend", ["closed_form", "autograd"])
+@pytest.mark.parametrize("backend", ["closed_form", "compiled", "autograd"])
 @pytest.mark.parametrize("actions", ["box", "discrete"])
 def test_the_rollout_is_what_the_environments_give(actions: str, backend: str) -> None:
     make = lambda: RandomWalk("vector", actions)  # noqa: E731
