@@ -143,6 +143,15 @@ def test_the_comparison_is_the_measured_one() -> None:
         assert f"| {' | '.join(row)} |" in measured
 
 
+def test_the_scores_after_a_longer_training_are_the_committed_ones() -> None:
+    found = table_of("learning/scores.csv")
+    assert set(found.timesteps) == {149_504}
+    for name, scores in found.groupby("algorithm").score:
+        assert rows(COMPARE, LEARNING)[f"`{name}`"] == [f"`{name}`", ", ".join(f"{score:.0f}" for score in scores)]
+        assert len(scores) == 5
+    assert len(rows(COMPARE, LEARNING)) == found.algorithm.nunique()
+
+
 def test_the_budgets_of_the_comparison() -> None:
     runs = table_of("cartpole/runs.csv")
     says(COMPARE, f"{runs['seconds'].sum() / 2 / 60:.0f} minutes on 2 cores")
