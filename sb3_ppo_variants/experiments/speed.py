@@ -52,14 +52,13 @@ OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
 }
 #: The same with memory, measured beside sb3-contrib's RecurrentPPO: with its minibatches, and in sequences of 16 rows.
-#: What an update costs depends on how long episodes are, so they have RecurrentPPO's entropy coefficient: with its
-#: minibatches they then have its rollouts too.
-RECURRENT_PPO = "contrib:recurrent_ppo"
+#: What an update costs depends on how long episodes are and on the size of minibatches, so these are RecurrentPPO's, and
+#: so is the entropy coefficient: with its minibatches they then have its rollouts too.
 OURS_WITH_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
-    "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy", "ent_coef": 0.0}),
+    "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0}),
     "clip_ppo, memory, sequence_length=16": (
         "clip_ppo",
-        {"policy": "MlpLstmPolicy", "ent_coef": 0.0, "sequence_length": 16},
+        {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0, "sequence_length": 16},
     ),
 }
 #: Library, or a peer that only some environments suit → its module, its algorithm, and ours that are compared with it.
