@@ -52,8 +52,9 @@ OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
 }
 #: The same with memory, measured beside sb3-contrib's RecurrentPPO: with its minibatches, and in sequences of 16 rows.
-#: What an update costs depends on how long episodes are and on the size of minibatches, so these are RecurrentPPO's, and
-#: so is the entropy coefficient: with its minibatches they then have its rollouts too.
+#: What an update costs depends on the size of minibatches and on how long episodes are, so the size is RecurrentPPO's,
+#: and so is the entropy coefficient: with its minibatches they then have its rollouts too.
+RECURRENT_PPO = "contrib:recurrent_ppo"
 OURS_WITH_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0}),
     "clip_ppo, memory, sequence_length=16": (
