@@ -53,7 +53,7 @@ OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: The same with memory, measured beside sb3-contrib's RecurrentPPO: with its minibatches, and in sequences of 16 rows.
 #: What an update costs depends on the size of minibatches and on how long episodes are, so the size is RecurrentPPO's,
-#: and so is the entropy coefficient: with its minibatches they then have its rollouts too.
+#: and so is the entropy coefficient, with which policies learn.
 RECURRENT_PPO = "contrib:recurrent_ppo"
 OURS_WITH_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0}),
