@@ -106,7 +106,7 @@ def with_digest(path: str | os.PathLike[str]) -> str:
     :raises ValueError: there is no such file
     """
     name = os.fspath(path)
-    return name if _DIGEST.fullmatch(name) else f"{name}#sha256={_sha256(Path(name))}"
+    return name if _DIGEST.fullmatch(name) else f"{name}#sha256={_sha256(_with_suffix(Path(name)))}"
 
 
 def checked_path(name: str | os.PathLike[str]) -> Path:
@@ -116,10 +116,16 @@ def checked_path(name: str | os.PathLike[str]) -> Path:
     :raises ValueError: there is no such file, or it has other contents
     """
     named = _DIGEST.fullmatch(os.fspath(name))
-    path = Path(named["path"] if named else name)
+    path = _with_suffix(Path(named["path"] if named else name))
     if (found := _sha256(path)) != (named["digest"] if named else found):
         raise ValueError(f"{path} has changed: its SHA-256 is {found} and not {named and named['digest']}.")
     return path
+
+
+def _with_suffix(path: Path) -> Path:
+    """The path, or the file that a model was saved to under this name: ``load`` adds the suffix, too."""
+    candidates = (path, *(path.with_name(path.name + suffix) for suffix in (".zip", ".safetensors")))
+    return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
 def _sha256(path: Path) -> str:

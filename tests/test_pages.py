@@ -143,7 +143,7 @@ SHORT_ZOO = {
 }
 SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
 #: In scripts of ``tuning/``.
-SHORT_STUDY = {"trials": 2, "timesteps": 256, "seeds": 1, "confirm": 0}
+SHORT_STUDY = {"trials": 2, "timesteps": 256, "seeds": 1, "confirm": 0, "demonstrations": 64, "clone_steps": 2}
 #: Each of their commands starts rl_zoo3 anew.
 LONG_PAGES = {Path("zoo_configs/README.md")}
 #: Of commands that have dozens of runs, many rounds or wide networks even when they are short.
@@ -185,6 +185,8 @@ def run_study(script: Path) -> None:
     names = runpy.run_path(str(script))
     study = names["STUDY"]
     study |= {key: min(value, SHORT_STUDY[key]) for key, value in study.items() if key in SHORT_STUDY}
+    if isinstance(study["environments"], dict):  # each with settings of its own
+        study["environments"] = dict(list(study["environments"].items())[:1])
     names["main"]()
 
 

@@ -241,12 +241,17 @@ class OnPolicyVariant(
         super()._setup_model()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
-        if self.critic_warmup > 0 and not critic_only_parameters(self.policy):
+        if self._n_warmup_updates < self.critic_warmup:
+            self._check_critic_warmup()
+        self._bind_backend()
+
+    def _check_critic_warmup(self) -> None:
+        """Refuse a warm-up that has nothing to fit. Subclasses add their own rules."""
+        if not critic_only_parameters(self.policy):
             raise ValueError(
                 f"critic_warmup={self.critic_warmup}, but the policy has no parameter that only its critic uses: pass "
                 "0."
             )
-        self._bind_backend()
 
     # ---- The rollout ----
 
@@ -338,21 +343,31 @@ class OnPolicyVariant(
             self._react_to(kl)
 
     def _fit_critic(
-        self, backend: Backend, n_epochs: int, frozen: Collection[th.nn.Parameter], value_loss: ValueLoss
+        self,
+        backend: Backend,
+        n_epochs: int,
+        frozen: Collection[th.nn.Parameter],
+        value_loss: ValueLoss,
+        evaluation_mode: bool = False,
     ) -> list[float]:
         """The loss of each minibatch; see ``CriticSettings``."""
+        sequences = self._sequence_settings()
         settings = CriticSettings(
-            value_loss, self.batch_size, n_epochs, self.max_grad_norm, frozen, self._sequence_settings()
+            value_loss, self.batch_size, n_epochs, self.max_grad_norm, frozen, sequences, evaluation_mode
         )
         return backend.fit_critic(self.rollout_buffer, settings, self._refuse_step)
 
     def _warm_critic_up(self, backend: Backend, n_epochs: int) -> None:
         """An update that leaves the policy, and its share of the optimiser's state, as they are."""
+        self._check_critic_warmup()  # again: what it depends on may have been assigned
+        value_loss = self._value_loss()
+        if value_loss is None:
+            raise ValueError(f"critic_warmup={self.critic_warmup} of an algorithm without a value loss: pass 0.")
         critic = {id(parameter) for parameter in critic_only_parameters(self.policy)}
         frozen = [parameter for parameter in self.policy.parameters() if id(parameter) not in critic]
         with backend.context():
             self._reference_parameters(backend)
-            losses = self._fit_critic(backend, n_epochs, frozen, self._value_loss() or SquaredError())
+            losses = self._fit_critic(backend, n_epochs, frozen, value_loss, evaluation_mode=True)
         self._n_warmup_updates += 1
         self._n_updates += self.n_epochs
         self._log_nonfinite()

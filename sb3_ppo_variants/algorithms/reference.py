@@ -37,6 +37,10 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
     adaptive_reference_kl_target: float | None = None
 
     def _setup_model(self) -> None:
+        given = vars(self).get("_given_to_load", {"reference_policy"})
+        if isinstance(self.reference_policy, ReferencePolicy) and "reference_policy" in given:
+            # Another model's, with its states: only the policy is taken. One that came with a file stays as it is.
+            self.reference_policy = self.reference_policy.policy
         super()._setup_model()
         self._freeze_reference()
 
@@ -73,21 +77,30 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
         """Replace what was given, assigned or loaded by a frozen copy on this model's device."""
         if self.reference_policy is None:
             return
+        self.checks["reference_policy"]("reference_policy", self.reference_policy)
         if not draws_as_sb3(self.rollout_buffer):
             raise ValueError(
                 f"reference_policy with a {type(self.rollout_buffer).__name__}, which draws minibatches itself: pass "
                 "rollout_buffer_class=None."
             )
-        policy = self._given_policy(self.reference_policy)
+        reference = self.reference_policy
+        policy = self._given_policy(reference)
         self._check_reference(policy)
-        self.reference_policy = ReferencePolicy(policy)
-        self.reference_policy.policy.to(self.device)
+        if not isinstance(reference, ReferencePolicy):
+            reference = ReferencePolicy(policy)
+        self.reference_policy = reference.to(self.device)
 
     def _given_policy(self, given: Any) -> Any:
         if isinstance(given, str | PathLike):
             path = self._reference_path(given)
             load = type(self).load if zipfile.is_zipfile(path) else type(self).load_safe  # type: ignore[attr-defined]
-            given = load(path, device=self.device)
+            try:
+                given = load(path, device=self.device)
+            except (AssertionError, KeyError) as error:  # how SB3 says that a zip holds no model
+                raise ValueError(
+                    f"reference_policy={fspath(given)!r} holds no model ({error}): pass a file that save or save_safe "
+                    "wrote. A state dictionary is loaded into a policy first, and the policy is passed."
+                ) from error
         return given.policy if isinstance(given, BaseAlgorithm | ReferencePolicy) else given
 
     def _reference_path(self, given: str | PathLike[str]) -> pathlib.Path:
@@ -109,6 +122,12 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
                 f"reference_policy is a {type(policy).__name__}, which has no distribution of actions: pass an "
                 "actor-critic policy."
             )
+        for name, parameter in policy.named_parameters():
+            if not bool(th.isfinite(parameter).all()):
+                raise ValueError(
+                    f"reference_policy has NaN or Inf in {name}: its weights have to be finite. Pass an earlier "
+                    "checkpoint of it."
+                )
         with th.no_grad():
             distributions = [distribution_at_zeros(each) for each in (policy, self.policy)]
         kinds = [

@@ -67,9 +67,9 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
             **kwargs,
         )
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
-        if self.critic_warmup > 0 and not self.baseline:
+    def _check_critic_warmup(self) -> None:
+        super()._check_critic_warmup()
+        if not self.baseline:
             raise ValueError(
                 f"critic_warmup={self.critic_warmup} with baseline=False, where there is no critic: pass 0, or "
                 "baseline=True."

@@ -131,6 +131,14 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
             **kwargs,
         )
 
+    def _check_critic_warmup(self) -> None:
+        super()._check_critic_warmup()
+        if self.n_critic_updates == 0:
+            raise ValueError(
+                f"critic_warmup={self.critic_warmup} with n_critic_updates=0, which never fits the critic: pass "
+                "critic_warmup=0, or n_critic_updates >= 1."
+            )
+
     def train(self) -> None:
         """Improve the policy by one constrained step on the whole rollout, then fit the critic."""
         if self._leaves_out_rollout():

@@ -93,6 +93,8 @@ class CriticSettings(NamedTuple):
     :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
         critic, or the trust region would not hold
     :param sequences: How the rollout of a policy with memory is cut
+    :param evaluation_mode: Whether the policy is in evaluation mode, in which layers such as BatchNorm keep their
+        running statistics
     """
 
     value_loss: ValueLoss
@@ -101,3 +103,4 @@ class CriticSettings(NamedTuple):
     max_grad_norm: float | None
     frozen: Collection[th.nn.Parameter]
     sequences: SequenceSettings = SequenceSettings()
+    evaluation_mode: bool = False

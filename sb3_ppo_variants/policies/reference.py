@@ -8,6 +8,7 @@ import cloudpickle
 import torch as th
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
+from typing_extensions import Self
 
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.policies.kinds import is_recurrent
@@ -37,6 +38,16 @@ class ReferencePolicy:
         for name, tensor in self.policy.state_dict().items():
             contents.update(name.encode() + tensor.cpu().numpy().tobytes())
         return contents.hexdigest()
+
+    def to(self, device: th.device | str) -> Self:
+        """
+        :param device: Where its weights and states are moved
+        :return: itself
+        """
+        self.policy.to(device)
+        if self.states is not None:
+            self.states = tuple(state.to(device) for state in self.states)
+        return self
 
     def parameters_at(self, observations: Any, episode_starts: th.Tensor, n_envs: int) -> Parameters:
         """

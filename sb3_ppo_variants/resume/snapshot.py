@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.resume.callback_states import CallbackState, capture_callbacks, restore_callbacks
 from sb3_ppo_variants.resume.environments import VecEnvState, restore_environments
 from sb3_ppo_variants.resume.layers import put_attributes
@@ -91,6 +92,9 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
     tensors = th.load(io.BytesIO(snapshot.tensors), map_location=model.device, weights_only=True)
     model.set_parameters(tensors, exact_match=True, device=model.device)
     put_attributes(model, snapshot.attributes)
+    reference = getattr(model, "reference_policy", None)
+    if isinstance(reference, ReferencePolicy):
+        reference.to(model.device)
     model.start_time = time.time_ns() - round(snapshot.seconds * 1e9)
     model.policy.set_training_mode(snapshot.training_mode)
     for name, matrix in snapshot.noise.items():

@@ -9,7 +9,7 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from sb3_ppo_variants.policies import ReferencePolicy, is_recurrent, takes_masks
 from sb3_ppo_variants.safe_files.policies import check_fits
-from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, text
+from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
 from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
     policies_by_name,
@@ -43,6 +43,8 @@ def reference_as_data(model: SafeAlgorithm) -> tuple[dict[str, Any], dict[str, t
         "use_sde": bool(getattr(policy, "use_sde", False)),
         "policy_kwargs": policy_kwargs_as_data(_kwargs_of(policy)),
     }
+    if model.reference_policy.kl_at_start is not None:
+        data["kl_at_start"] = model.reference_policy.kl_at_start
     weights = policy.state_dict()
     check_fits(type(policy), _arguments(type(policy), data, spaces), weights)
     return data, {PREFIX + name: tensor for name, tensor in weights.items()}
@@ -59,7 +61,7 @@ def reference_from_data(
     :return: the reference policy
     :raises SafeFileError: the file does not hold such a policy
     """
-    mapping(data, "reference", ("alias", "use_masking", "use_sde", "policy_kwargs"))
+    mapping(data, "reference", ("alias", "use_masking", "use_sde", "policy_kwargs"), ("kl_at_start",))
     known = policies_by_name(cls, data["use_masking"] is True)
     policy_class: Any = known[text(data["alias"], "reference", known)]
     arguments = _arguments(policy_class, data, spaces)
@@ -68,7 +70,11 @@ def reference_from_data(
         raise SafeFileError("The reference policy is not finite.")
     policy = policy_class(lr_schedule=ConstantSchedule(1e-3), **arguments)
     policy.load_state_dict(weights)
-    return ReferencePolicy(policy)
+    reference = ReferencePolicy(policy)
+    # Without the states: training goes on with new episodes, at which they begin anew.
+    if "kl_at_start" in data:
+        reference.kl_at_start = real(data["kl_at_start"], "kl_at_start")
+    return reference
 
 
 def _kwargs_of(policy: Any) -> dict[str, Any]:

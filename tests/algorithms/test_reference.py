@@ -10,19 +10,22 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, SPO, TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.files import with_digest
 from sb3_ppo_variants.policies import ReferencePolicy
-from tests.algorithms.models import FAMILY, ForeignPolicy, OwnBuffer, OwnPolicy, make, parameters_of
+from tests.algorithms.models import ALGORITHMS, FAMILY, NEWER, ForeignPolicy, OwnBuffer, OwnPolicy, make, parameters_of
 from tests.algorithms.test_memory import with_memory
 from tests.parity.comparing import assert_same_tensors, make_env
 
 BACKENDS = ("closed_form", "autograd")
+#: Those whose updates differ in more than the surrogate.
+DIFFERENT = (ClipPPO, REINFORCE, TRPO)
 
 
-@pytest.fixture(params=FAMILY, ids=lambda algorithm: algorithm.__name__)
+@pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def algorithm(request) -> type:
     return request.param
 
@@ -47,7 +50,10 @@ def trained(model: Any, updates: int = 2) -> np.ndarray:
 # ---- The objective ----
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("algorithm", "backend"),
+    [*((algorithm, "closed_form") for algorithm in FAMILY), *((algorithm, "autograd") for algorithm in DIFFERENT)],
+)
 def test_a_coefficient_of_zero_changes_nothing(algorithm: type, backend: str) -> None:
     setting: dict[str, Any] = {"env": {"n_envs": 2}, "update_backend": backend, "normalize_advantage": "rollout"}
     plain = trained(make(algorithm, **setting))
@@ -57,6 +63,7 @@ def test_a_coefficient_of_zero_changes_nothing(algorithm: type, backend: str) ->
     assert logged(measured)["train/reference_kl_coef"] == 0
 
 
+DIRECTIONS = ("ref_new", "new_ref")
 KINDS: dict[str, dict[str, Any]] = {
     "box": {"env": {"n_envs": 2}},
     "beta": {"policy": "BetaMlpPolicy"},
@@ -67,10 +74,14 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("direction", ["ref_new", "new_ref"])
 @pytest.mark.parametrize(
-    ("algorithm", "kind"),
-    [*((algorithm, "box") for algorithm in FAMILY), *((one, kind) for one in (ClipPPO, TRPO) for kind in KINDS)],
+    ("algorithm", "kind", "direction"),
+    [
+        *((algorithm, "box", "ref_new") for algorithm in NEWER),
+        *((algorithm, "box", direction) for algorithm in ALGORITHMS for direction in DIRECTIONS),
+        *((ClipPPO, kind, direction) for kind in KINDS if kind != "box" for direction in DIRECTIONS),
+        *((TRPO, kind, "new_ref") for kind in KINDS if kind != "box"),
+    ],
 )
 def test_backends_agree_and_the_reference_counts(algorithm: type, kind: str, direction: str) -> None:
     found = {}
@@ -138,8 +149,8 @@ def optimum(q: np.ndarray, coef: float, direction: str) -> np.ndarray:
 def test_a_bandit_finds_its_optimum(direction: str) -> None:
     def arms(**extra: Any) -> REINFORCE:
         return REINFORCE(
-            "MlpPolicy", Arms(), n_steps=512, normalize_advantage=False, learning_rate="lin_0.05", max_grad_norm=None,
-            seed=1, policy_kwargs={"net_arch": []}, **extra,
+            "MlpPolicy", DummyVecEnv([Arms] * 64), n_steps=8, normalize_advantage=False, learning_rate="lin_0.05",
+            max_grad_norm=None, seed=1, policy_kwargs={"net_arch": []}, **extra,
         )  # fmt: skip
 
     def probabilities(policy: Any) -> np.ndarray:
@@ -269,7 +280,11 @@ def test_models_of_sb3_and_paths_are_taken(tmp_path) -> None:
     sb3.save(tmp_path / "sb3.zip")
     ours.save(tmp_path / "ours.zip")
     safe = ours.save_safe(tmp_path / "ours")
-    given = (sb3, tmp_path / "sb3.zip"), (ours, str(tmp_path / "ours.zip"), safe, with_digest(tmp_path / "ours.zip"))
+    ours.save_safe(tmp_path / "only_safe")
+    given = (
+        (sb3, tmp_path / "sb3.zip", tmp_path / "sb3", with_digest(tmp_path / "sb3")),
+        (ours, str(tmp_path / "ours.zip"), safe, with_digest(tmp_path / "ours.zip"), tmp_path / "only_safe"),
+    )
     for group in given:
         digests = {make(ClipPPO, reference_policy=one, reference_kl_coef=0.1).reference_policy.digest for one in group}
         assert len(digests) == 1
@@ -300,6 +315,21 @@ def test_models_of_sb3_and_paths_are_taken(tmp_path) -> None:
 def test_what_does_not_go_together_is_refused(make_reference: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(ClipPPO, reference_policy=make_reference(), **settings)
+
+
+def test_what_is_no_usable_reference_is_refused(tmp_path) -> None:
+    weights = make(ClipPPO).policy
+    th.save(weights.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"^reference_policy='.*weights.pt' holds no model .*: pass a file that save"):
+        make(ClipPPO, reference_policy=str(tmp_path / "weights.pt"))
+    with th.no_grad():
+        weights.action_net.bias[0] = np.nan
+    with pytest.raises(ValueError, match=r"reference_policy has NaN or Inf in action_net.bias: .* Pass an earlier"):
+        make(ClipPPO, reference_policy=weights)
+    model = make(ClipPPO)
+    model.reference_policy = 42
+    with pytest.raises(TypeError, match=r"reference_policy=42 is a int: pass a model, a policy, or a file's path"):
+        model.learn(64)
 
 
 def test_a_coefficient_assigned_without_a_reference_is_refused() -> None:
@@ -381,6 +411,33 @@ def test_safe_files_bring_it_back(kind: str, tmp_path) -> None:
     np.testing.assert_array_equal(*after)
 
 
+def test_a_files_reference_goes_on_and_a_given_one_begins_anew(tmp_path) -> None:
+    model = make(ClipPPO, reference_policy=with_memory(seed=9), reference_kl_coef=0.1)
+    model.learn(64)
+    frozen = model.reference_policy
+    model.save(tmp_path / "zip")
+    safe = model.save_safe(tmp_path / "safe")
+    for loaded in (ClipPPO.load(tmp_path / "zip", make_env()), ClipPPO.load_safe(safe, make_env())):
+        assert loaded.reference_policy.kl_at_start == frozen.kl_at_start
+        loaded.learn(64, reset_num_timesteps=False)
+        assert "train/reference_kl_start" not in logged(loaded)
+    states = ClipPPO.load(tmp_path / "zip").reference_policy.states
+    assert all(map(th.equal, states, frozen.states))
+    for other in (
+        make(ClipPPO, reference_policy=frozen),
+        ClipPPO.load(tmp_path / "zip", make_env(), reference_policy=frozen),
+    ):
+        assert (other.reference_policy.kl_at_start, other.reference_policy.states) == (None, None)
+        assert other.reference_policy.digest == frozen.digest
+
+
+def test_a_reference_moves_with_its_states() -> None:
+    frozen = ReferencePolicy(with_memory().policy)
+    frozen.states = (th.zeros(1, 1, 8), th.zeros(1, 1, 8))
+    assert frozen.to("meta") is frozen
+    assert {tensor.device.type for tensor in (*frozen.policy.parameters(), *frozen.states)} == {"meta"}
+
+
 def test_a_reference_of_a_class_of_ones_own_is_left_out_of_safe_files(tmp_path) -> None:
     reference = make(ClipPPO, OwnPolicy)
     model = make(ClipPPO, reference_policy=reference, reference_kl_coef=0.1)
@@ -403,19 +460,22 @@ def actor_state(model: Any) -> dict[str, Any]:
     return copy.deepcopy({"weights": {name: parameters[name].detach() for name in names}, "moments": moments})
 
 
+WARMED_UP: dict[str, dict[str, Any]] = {
+    "closed_form": {"update_backend": "closed_form"},
+    "autograd": {"update_backend": "autograd", "n_steps": 32},
+    "shared extractor": {"env": {"observations": "image", "actions": "discrete"}, "policy": "CnnPolicy", "n_steps": 16},
+    "two rates": {"learning_rate_vf": 1e-2},
+}
+
+
+@pytest.mark.filterwarnings("ignore:batch_size=32 is larger")
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"update_backend": "closed_form"},
-        {"update_backend": "autograd"},
-        {"env": {"observations": "image", "actions": "discrete"}, "policy": "CnnPolicy"},
-        {"learning_rate_vf": 1e-2},
-    ],
-    ids=["closed_form", "autograd", "shared extractor", "two rates"],
+    ("algorithm", "kind"),
+    [*((each, "closed_form") for each in FAMILY), *((each, kind) for each in DIFFERENT for kind in [*WARMED_UP][1:])],
 )
-def test_only_the_critic_moves_at_first(algorithm: type, settings: dict[str, Any]) -> None:
-    model = make(algorithm, critic_warmup=2, **settings)
-    model.learn(64)
+def test_only_the_critic_moves_at_first(algorithm: type, kind: str) -> None:
+    model = make(algorithm, critic_warmup=2, **WARMED_UP[kind])
+    trained(model, 1)
     model.critic_warmup = 0
     trained(model, 1)  # now Adam has a state
     model.critic_warmup = 3
@@ -443,6 +503,56 @@ def test_a_second_learn_does_not_warm_up_again(algorithm: type) -> None:
     assert "train/critic_warmup" not in logged(model)
 
 
-def test_no_critic_no_warm_up() -> None:
-    with pytest.raises(ValueError, match="critic_warmup=2 with baseline=False"):
-        REINFORCE("MlpPolicy", make_env(), baseline=False, critic_warmup=2)
+class Normalised(BaseFeaturesExtractor):
+    """Running statistics that the policy and the critic share."""
+
+    def __init__(self, space: spaces.Box):
+        super().__init__(space, space.shape[0])
+        self.layer = th.nn.BatchNorm1d(space.shape[0])
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return self.layer(observations)
+
+
+@pytest.mark.parametrize("algorithm", [ClipPPO, TRPO])
+def test_running_statistics_stay_during_the_warm_up(algorithm: type) -> None:
+    model = make(algorithm, critic_warmup=2, policy_kwargs={"features_extractor_class": Normalised})
+    before = copy.deepcopy(model.policy.features_extractor.state_dict())
+    trained(model, 2)
+    assert_same_tensors(model.policy.features_extractor.state_dict(), before, "shared layers")
+    trained(model, 1)
+    assert not th.equal(model.policy.features_extractor.layer.running_mean, before["layer.running_mean"])
+
+
+def test_memory_is_warmed_up_too() -> None:
+    model = with_memory(critic_warmup=2)
+    before = actor_state(model)
+    trained(model, 2)
+    assert_same_tensors(actor_state(model), before, "actor")
+    assert logged(model)["train/value_loss"] > 0
+
+
+NO_BASELINE = "critic_warmup=2 with baseline=False"
+
+
+def test_no_critic_no_warm_up(tmp_path) -> None:
+    with pytest.raises(ValueError, match=NO_BASELINE):
+        make(REINFORCE, baseline=False, critic_warmup=2)
+    with pytest.raises(ValueError, match="critic_warmup=2 with n_critic_updates=0"):
+        make(TRPO, n_critic_updates=0, critic_warmup=2)
+    model = make(REINFORCE, critic_warmup=2)
+    model.save(tmp_path / "zip")
+    safe = model.save_safe(tmp_path / "safe")
+    with pytest.raises(ValueError, match=NO_BASELINE):
+        REINFORCE.load(tmp_path / "zip", make_env(), baseline=False)
+    with pytest.raises(ValueError, match=NO_BASELINE):
+        REINFORCE.load_safe(safe, make_env(), baseline=False)
+    model.baseline = False
+    before = parameters_of(model)
+    with pytest.raises(ValueError, match=NO_BASELINE):
+        model.learn(64)
+    np.testing.assert_array_equal(parameters_of(model), before)
+    model = make(TRPO, critic_warmup=2)
+    model.n_critic_updates = 0
+    with pytest.raises(ValueError, match="critic_warmup=2 with n_critic_updates=0"):
+        model.learn(64)

@@ -1,7 +1,7 @@
 """The backend that runs every SB3 policy."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +13,12 @@ from sb3_ppo_variants.backends.autograd.critic import AutogradCriticUpdate
 from sb3_ppo_variants.backends.autograd.divergence import mean_divergence_from
 from sb3_ppo_variants.backends.autograd.update import CHUNK_SIZE, AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
+from sb3_ppo_variants.backends.parameter_groups import without_cudnn
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
+from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
 
 
@@ -65,5 +67,8 @@ class AutogradBackend:
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]
     ) -> list[float]:
-        self.policy.set_training_mode(True)
-        return fit_critic(AutogradCriticUpdate(self.policy, buffer, settings), settings, refuse_step)
+        self.policy.set_training_mode(not settings.evaluation_mode)
+        # cuDNN's recurrent layers have no gradient in evaluation mode.
+        needs_torchs_own = settings.evaluation_mode and keeps_states(buffer)
+        with without_cudnn() if needs_torchs_own else nullcontext():
+            return fit_critic(AutogradCriticUpdate(self.policy, buffer, settings), settings, refuse_step)

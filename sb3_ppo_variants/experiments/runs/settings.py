@@ -140,14 +140,7 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
         file that does not exist
     :raises TypeError: for a value that is not JSON
     """
-    takes = constructor_parameters(algorithm)
-    for argument in settings:
-        if argument in RESERVED:
-            raise ValueError(f"{argument!r} of {algorithm} is set by the run and cannot be a setting")
-        if argument not in takes:
-            hint = argument_hint(algorithm_class(algorithm), argument, takes, SafeAlgorithm.family)
-            said = f" {hint[0].upper()}{hint[1:]}" if hint else ""
-            raise ValueError(f"{algorithm} takes no argument {argument!r}.{said} It takes {', '.join(takes)}")
+    _check_arguments(algorithm, settings)
     try:
         kept: dict[str, Any] = json.loads(json.dumps(dict(settings), default=class_name))
     except (TypeError, ValueError) as error:
@@ -161,6 +154,17 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any
     return kept
 
 
+def _check_arguments(algorithm: str, arguments: Iterable[str]) -> None:
+    takes = constructor_parameters(algorithm)
+    for argument in arguments:
+        if argument in RESERVED:
+            raise ValueError(f"{argument!r} of {algorithm} is set by the run and cannot be a setting")
+        if argument not in takes:
+            hint = argument_hint(algorithm_class(algorithm), argument, takes, SafeAlgorithm.family)
+            said = f" {hint[0].upper()}{hint[1:]}" if hint else ""
+            raise ValueError(f"{algorithm} takes no argument {argument!r}.{said} It takes {', '.join(takes)}")
+
+
 def settings_of_variant(variant: str, algorithm: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """A variant's settings: those of all variants, and its own, which take precedence.
 
@@ -169,13 +173,14 @@ def settings_of_variant(variant: str, algorithm: str, settings: Mapping[str, Map
     :param settings: Variant, or :data:`EVERY`, → argument → value
     :raises ValueError: see :func:`check_settings`
     """
+    shared = settings.get(EVERY, {})
     try:
-        shared = check_settings(algorithm, settings.get(EVERY, {}))
+        _check_arguments(algorithm, shared)
     except ValueError as error:
         raise ValueError(
             f"{error}. A setting without a variant's name is for all of them: write VARIANT.ARGUMENT=VALUE for one"
         ) from error
-    return _merged(shared, check_settings(algorithm, settings.get(variant, {})))
+    return _merged(check_settings(algorithm, shared), check_settings(algorithm, settings.get(variant, {})))
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

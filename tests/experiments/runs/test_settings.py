@@ -163,3 +163,5 @@ def test_a_reference_is_kept_with_its_digest(tmp_path) -> None:
     assert check_settings("clip_ppo", kept) == kept  # a ledger is read without the file
     with pytest.raises(ValueError, match=r"model.zip cannot be read"):
         check_settings("clip_ppo", {"reference_policy": str(file)})
+    with pytest.raises(ValueError, match=r"model.zip cannot be read \([^)]*\)\.$"):  # and no hint on variants
+        settings_of_variant("clip_ppo", "clip_ppo", {EVERY: {"reference_policy": str(file)}})
