@@ -27,7 +27,7 @@ from sb3_ppo_variants.rollouts.collection import (
 )
 from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
 from sb3_ppo_variants.rollouts.originals import has_own
-from sb3_ppo_variants.workers.packing import Fingerprint, pack, without_optimizer
+from sb3_ppo_variants.workers.packing import Fingerprint, pack, tensors_of, without_optimizer
 from sb3_ppo_variants.workers.replay import Recorded, is_known, may_read_infos, replay
 from sb3_ppo_variants.workers.rollout import Plan, parts_of
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
@@ -238,7 +238,7 @@ class Collector:
         """
         self._hand_over(learner, env, actor, n_steps)
         arrays = self._arrays
-        for name, tensor in learner.policy.state_dict().items():
+        for name, tensor in tensors_of(learner.policy).items():
             arrays["weights", name][...] = tensor.numpy()
         keys = list(parts_of(learner._last_obs))
         for key, part in parts_of(learner._last_obs).items():
@@ -300,6 +300,6 @@ class Collector:
         fields["dones"] = rows, np.dtype(np.bool_)
         if learner.masks_rollouts:
             fields["masks"] = (*rows, sum(mask_sizes(space) or [])), np.dtype(np.bool_)
-        for name, tensor in policy.state_dict().items():
+        for name, tensor in tensors_of(policy).items():
             fields["weights", name] = tuple(tensor.shape), tensor.numpy().dtype
         return fields

@@ -15,6 +15,7 @@ from sb3_ppo_variants.rollouts.acting import ACTING_FAILS, Forward, Observations
 from sb3_ppo_variants.rollouts.collection import within_bounds
 from sb3_ppo_variants.rollouts.masking import MaskChecker
 from sb3_ppo_variants.workers.noise import ActionNoise
+from sb3_ppo_variants.workers.packing import tensors_of
 from sb3_ppo_variants.workers.share import Share
 from sb3_ppo_variants.workers.wrappers import set_state, state_after, wrappers_of
 
@@ -91,8 +92,8 @@ class RolloutWorker:
         self._wrappers = wrappers_of(self._env)
         self._normalizer = next((each for each in self._wrappers if isinstance(each, VecNormalize)), None)
         self._raw = _named("raw", arrays)
-        state = plan.policy.state_dict()
-        self._weights = [(state[name], th.from_numpy(array)) for name, array in _named("weights", arrays).items()]
+        tensors = tensors_of(plan.policy)
+        self._weights = [(tensors[name], th.from_numpy(array)) for name, array in _named("weights", arrays).items()]
         self._observations = _named("observations", arrays)
         self._actions, self._rewards, self._dones = arrays["actions"], arrays["rewards"], arrays["dones"]
         self._masks: np.ndarray | None = arrays.get("masks")

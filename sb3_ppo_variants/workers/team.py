@@ -59,7 +59,7 @@ class Team:
         context: Any = get_context(start_method)
         if start_method == "forkserver":
             # Torch and SB3 take seconds to import: once, not in each worker.
-            context.set_forkserver_preload(["__main__", run_worker.__module__])
+            context.set_forkserver_preload(["__main__", "sb3_ppo_variants.workers.preload"])
         edges = [len(env_fns) * number // n_workers for number in range(n_workers + 1)]
         try:
             for number, (start, stop) in enumerate(pairwise(edges)):

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
@@ -217,6 +219,48 @@ def test_a_policy_changed_between_rollouts_is_handed_over_anew() -> None:
         actions = flattened_back(model.rollout_buffer, model.rollout_buffer.actions)
     assert model.active_backend == "autograd"
     assert actions.mean() > 50
+
+
+class Scaled(FlattenExtractor):
+    """Has numbers that are neither parameters nor saved."""
+
+    def __init__(self, observation_space: spaces.Space):
+        super().__init__(observation_space)
+        self.factor = 1.0
+        self.offsets = np.zeros(1, np.float32)
+        self.register_buffer("shift", th.zeros(1), persistent=False)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return super().forward(observations) * self.factor + float(self.offsets[0]) + self.shift
+
+
+def edit_factor(extractor: Any) -> None:
+    extractor.factor = -50.0
+
+
+def edit_array(extractor: Any) -> None:
+    extractor.offsets[:] = 50
+
+
+def edit_buffer(extractor: Any) -> None:
+    extractor.shift += 50
+
+
+@pytest.mark.parametrize("edit", [edit_factor, edit_array, edit_buffer])
+def test_what_is_not_saved_with_a_policy_reaches_the_workers_too(edit: Any) -> None:
+    settings = {"policy_kwargs": {"features_extractor_class": Scaled}, "n_epochs": 1, "learning_rate": 1e-9}
+    with model_with_workers(**settings) as model:
+        model.learn(ONE_ROLLOUT)
+        handed = model.env.collector._arrays
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        assert model.env.collector._arrays is handed
+        edit(model.policy.features_extractor)
+        model.policy.log_std.data -= 20
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        buffer = model.rollout_buffer
+        with th.no_grad():
+            means = model.policy.get_distribution(th.as_tensor(buffer.observations)).distribution.mean
+    np.testing.assert_allclose(buffer.actions, means.numpy(), atol=1e-4)
 
 
 class _Shift:

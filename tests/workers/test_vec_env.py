@@ -1,6 +1,7 @@
 """``WorkerVecEnv`` as a ``VecEnv``: equal to ``DummyVecEnv``, and what it says of a worker that fails."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ import gymnasium as gym
 import numpy as np
 import psutil
 import pytest
+import torch as th
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecTransposeImage
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecTransposeImage
 
 from sb3_ppo_variants import WorkerVecEnv
 from sb3_ppo_variants.workers import WorkerError
@@ -278,3 +280,24 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path: Path, how: str, m
     _, alive = psutil.wait_procs({*workers, *children}, timeout=20)
     assert not alive
     assert set(Path("/dev/shm").iterdir()) <= memory
+
+
+class GlobalNumbers(RandomWalk):
+    """Its first observation is of global generators, which only environments in the same worker share."""
+
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=seed)
+        numbers = np.random.random(), random.random(), th.rand(()).item(), 0.0
+        return np.array(numbers, np.float32), info
+
+
+@pytest.mark.parametrize("n_workers", [2, None])
+def test_workers_draw_from_generators_of_their_own(opened: list[VecEnv], n_workers: int | None) -> None:
+    if n_workers is None:  # SB3's, forked from the same server
+        opened.append(WorkerVecEnv([GlobalNumbers], 1, "forkserver"))
+        env: VecEnv = SubprocVecEnv([GlobalNumbers] * 2, "forkserver")
+    else:
+        env = WorkerVecEnv([GlobalNumbers] * 2, n_workers, "forkserver")
+    opened.append(env)
+    first, second = np.asarray(env.reset())
+    assert (first[:3] != second[:3]).all()
