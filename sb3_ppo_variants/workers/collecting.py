@@ -45,8 +45,9 @@ from sb3_ppo_variants.workers.wrappers import (
 )
 
 _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
-#: Methods by which a policy acts: SB3's, sb3-contrib's and ours draw from ``get_distribution``.
-_ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent")
+#: Methods by which a policy acts, SB3's, sb3-contrib's and ours from ``get_distribution``, and by which the main
+#: process then computes values.
+_ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent", "evaluate_actions")
 
 
 def collect_rollouts(
@@ -251,9 +252,11 @@ class Collector:
             for own in shares
         )
         answers = self._team.ask("collect", given)
-        for own, (_, states) in zip(shares, answers, strict=True):
+        for own, (_, states, _) in zip(shares, answers, strict=True):
             for wrapper, state in zip(wrappers, states, strict=True):
                 take_back(wrapper, own, state)
+        workers: Any = env.unwrapped
+        workers.reset_infos = [info for _, _, infos in answers for info in infos]
         return Recorded(
             {key: arrays["observations", key].copy() for key in keys},
             arrays["actions"].copy(),
@@ -261,7 +264,7 @@ class Collector:
             arrays["dones"].copy(),
             arrays["masks"].copy() if "masks" in arrays else None,
             {key: arrays["raw", key].copy() for key in keys if ("raw", key) in arrays},
-            [event for events, _ in answers for event in events],
+            [event for events, _, _ in answers for event in events],
         )
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:

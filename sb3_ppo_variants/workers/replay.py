@@ -1,6 +1,5 @@
 """Callbacks told of each step of a rollout that workers have collected."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,16 +54,22 @@ class Recorded(NamedTuple):
         return infos
 
 
-def with_children(callback: BaseCallback) -> Iterator[BaseCallback]:
+def with_children(callback: BaseCallback) -> list[BaseCallback]:
     """
     :param callback: A callback
-    :return: it, and those that it holds
+    :return: it, and those that it holds, directly or not; each once, though two may hold each other
     """
-    yield callback
-    for held in vars(callback).values():
-        for child in held if isinstance(held, list) else [held]:
-            if isinstance(child, BaseCallback) and child is not callback.parent:
-                yield from with_children(child)
+    found, waiting = dict[int, BaseCallback](), [callback]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in found:
+            continue
+        found[id(each)] = each
+        for held in vars(each).values():
+            waiting += [
+                child for child in (held if isinstance(held, list) else [held]) if isinstance(child, BaseCallback)
+            ]
+    return list(found.values())
 
 
 def is_known(thing: Any) -> bool:

@@ -3,12 +3,15 @@
 import warnings
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
@@ -177,6 +180,12 @@ class OwnWrapper(VecEnvWrapper):
         return self.venv.step_wait()
 
 
+class OwnEvaluation(ActorCriticPolicy):
+    def evaluate_actions(self, obs, actions):
+        values, log_prob, entropy = super().evaluate_actions(obs, actions)
+        return values + 1, log_prob, entropy
+
+
 def own_forward(model: Any) -> None:
     model.policy.forward = type(model.policy).forward.__get__(model.policy)
 
@@ -187,6 +196,7 @@ def own_forward(model: Any) -> None:
         ("gSDE", {"use_sde": True}),
         ("the policy has memory", {"policy": "MlpLstmPolicy"}),
         ("get_action_dist_from_latent", {"policy": ForeignPolicy}),
+        ("evaluate_actions", {"policy": OwnEvaluation}),
         ("the OwnWrapper may do something at each step", {"wrap": OwnWrapper}),
         ("more than one VecNormalize", {"wrap": lambda env: VecNormalize(VecNormalize(env))}),
         ("forward", {"change": own_forward}),
@@ -219,6 +229,62 @@ def test_a_policy_changed_between_rollouts_is_handed_over_anew() -> None:
         actions = flattened_back(model.rollout_buffer, model.rollout_buffer.actions)
     assert model.active_backend == "autograd"
     assert actions.mean() > 50
+
+
+class Logarithm(FlattenExtractor):
+    """Not defined at zero."""
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return th.log(super().forward(observations).abs())
+
+
+def test_an_extractor_meets_only_observations_of_the_environments() -> None:
+    settings = {"policy_kwargs": {"features_extractor_class": Logarithm}}
+    np.testing.assert_array_equal(*(parameters_of(trained(n, "box", 2, **settings)) for n in (1, 3)))
+
+
+class Continued(gym.Wrapper):
+    """Episodes end inside, which only their infos tell; resets are counted."""
+
+    n_resets = 0
+
+    def reset(self, **keywords):
+        observation, info = self.env.reset(**keywords)
+        self.n_resets += 1
+        return observation, info | {"n_resets": self.n_resets}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if info["ends"] % 2 and (terminated or truncated):
+            observation, _ = self.env.reset()
+            terminated = truncated = False
+        return observation, reward, terminated, truncated, info
+
+
+class CountsEnds(gym.Wrapper):
+    n_ends = 0
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.n_ends += terminated or truncated
+        return observation, reward, terminated, truncated, info | {"ends": self.n_ends}
+
+
+def test_episodes_and_resets_are_told_of_wherever_they_end() -> None:
+    make = lambda: Continued(Monitor(CountsEnds(RandomWalk())))  # noqa: E731
+    with model_with_workers(make, 2) as model:
+        model.learn(ONE_ROLLOUT)
+        buffer, reset_infos = model.rollout_buffer, model.env.unwrapped.reset_infos
+    actions = flattened_back(buffer, buffer.actions)
+    theirs = make_vec_env(make, N_ENVS, 5)
+    theirs.reset()
+    infos = [info for row in np.clip(actions, -1, 1) for info in theirs.step(row)[-1]]
+    episodes = [info["episode"]["l"] for info in infos if "episode" in info]
+    n_ends = sum(info["TimeLimit.truncated"] or "terminal_observation" in info for info in infos)
+    assert [episode["l"] for episode in model.ep_info_buffer] == episodes
+    assert n_ends < len(episodes)
+    assert reset_infos == theirs.reset_infos
+    assert max(info["n_resets"] for info in reset_infos) > 1
 
 
 class Scaled(FlattenExtractor):

@@ -131,6 +131,13 @@ def test_ones_own_callback_can_be_replayed() -> None:
     assert watch.at_end["n_steps"] == N_STEPS
 
 
+def test_callbacks_may_hold_each_other() -> None:
+    one, other = Watch(), Watch()
+    one.other, other.other = other, one  # type: ignore[attr-defined]
+    learned([one, other], 1, env={"replay_callbacks": True})
+    assert len(one.steps) == len(other.steps) == N_STEPS
+
+
 class EditsRewards(BaseCallback):
     def _on_step(self) -> bool:
         self.locals["rewards"] += 1
