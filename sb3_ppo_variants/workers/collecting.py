@@ -168,6 +168,7 @@ def _collect_by_workers(
     rollout_buffer.full = is_over
     if is_over:
         step_locals |= {"n_steps": n_rollout_steps, "rewards": rollout_buffer.rewards[-1]}
+        step_locals |= {"new_obs": learner._last_obs, "dones": learner._last_episode_starts}
         end_rollout(learner, actor, scanner, step_locals)
     update_statistics(wrappers, recorded.raw)
     return is_over

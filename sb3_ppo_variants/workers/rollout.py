@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -114,6 +113,7 @@ class RolloutWorker:
         :param states: Of the wrappers before the rollout
         :return: the infos, the states of the wrappers after it, and the infos of each environment's last reset
         :raises NonFiniteError: the policy cannot act
+        :raises MaskError: it cannot act on an action mask
         """
         for tensor, array in self._weights:
             tensor.copy_(array)
@@ -166,7 +166,7 @@ class RolloutWorker:
         if self._masks is None:
             return None
         given: list[Any] = [np.ones(self._masks.shape[2], np.bool_)] * self._n_envs
-        given[self._own] = self._envs.env_method(EXPECTED_METHOD_NAME)
+        given[self._own] = self._envs.action_masks()
         masks = self._check_masks(given, place) != 0
         self._masks[place.rollout_step, self._own] = masks[self._own]
         return masks

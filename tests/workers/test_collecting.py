@@ -17,11 +17,12 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import ForeignPolicy, parameters_of
 from tests.environments import MaskedWalk, RandomWalk
 from tests.workers.faulty import Failing
-from tests.workers.models import N_ENVS, N_STEPS, environments, model_with_workers, stepped_again
+from tests.workers.models import N_ENVS, N_STEPS, SEED, environments, model_with_workers, stepped_again
 
 ONE_ROLLOUT = N_STEPS * N_ENVS
 
@@ -170,6 +171,35 @@ def test_an_observation_that_is_not_finite_is_named() -> None:
     ):
         model.learn(3 * ONE_ROLLOUT)
     assert (caught.value.rollout_step, caught.value.num_timesteps) == (10, 50 * N_ENVS)
+
+
+class BadMasks(MaskedWalk):
+    def action_masks(self):
+        return self.masks & (self._steps < 5)
+
+
+class RaisingMasks(MaskedWalk):
+    def action_masks(self):
+        if self._steps == 5:
+            raise ArithmeticError("no masks.")
+        return self.masks
+
+
+def test_a_bad_action_mask_is_the_same_error_as_in_one_process() -> None:
+    messages = []
+    for env in (make_vec_env(BadMasks, N_ENVS, SEED), environments(BadMasks, 1)):
+        model = ClipPPO("MlpPolicy", env, n_steps=N_STEPS, batch_size=40, seed=SEED, use_masking=True)
+        with pytest.raises(MaskError, match=r"mask of environment \d allows no action") as caught:
+            model.learn(ONE_ROLLOUT)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_an_environment_that_fails_to_make_a_mask_is_named() -> None:
+    with model_with_workers(RaisingMasks, use_masking=True) as model, pytest.raises(WorkerError) as caught:
+        model.learn(ONE_ROLLOUT)
+    assert caught.value.env_index is not None
+    assert "after 5 steps: ArithmeticError: no masks. All workers" in str(caught.value)
 
 
 class OwnWrapper(VecEnvWrapper):

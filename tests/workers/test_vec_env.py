@@ -167,7 +167,7 @@ def test_it_renders(opened: list[VecEnv]) -> None:
 
 
 def test_workers_and_their_shares() -> None:
-    for n_workers, expected in ((None, None), (3, [1, 2, 2]), (9, [1] * 5)):
+    for n_workers, expected in ((None, None), (np.int64(3), [1, 2, 2]), (9, [1] * 5)):
         env = WorkerVecEnv([RandomWalk] * 5, n_workers)
         sizes = [member.envs.stop - member.envs.start for member in env.team.members]
         env.close()
@@ -187,6 +187,8 @@ def test_workers_and_their_shares() -> None:
         ({"timeout": -1}, ValueError, "got -1"),
         ({"timeout": "long"}, TypeError, "got 'long'"),
         ({"env_fns": []}, ValueError, "at least one environment"),
+        ({"env_fns": ["CartPole-v1"]}, TypeError, "got 'CartPole-v1' at index 0: pass functions"),
+        ({"env_fns": [RandomWalk, RandomWalk()]}, TypeError, r"got <.*RandomWalk.*> at index 1"),
     ],
 )
 def test_arguments_are_checked(settings: dict[str, Any], error: type, message: str) -> None:
@@ -243,6 +245,19 @@ def test_an_environment_that_cannot_be_made_is_told_of() -> None:
 
     with pytest.raises(WorkerError, match="OSError: no licence"):
         WorkerVecEnv([RandomWalk, make], 2)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from sb3_ppo_variants import WorkerVecEnv\nfrom tests.environments import RandomWalk\n"
+        f"WorkerVecEnv([RandomWalk] * 2, 1, {method!r})\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'most likely the script has no `if __name__ == "__main__":`' in last
 
 
 SCRIPT = """
