@@ -91,6 +91,7 @@ def _contents(value: Any) -> Iterator[Any]:
         for held in value:
             yield from _contents(held)
     elif isinstance(value, np.ndarray):
+        yield f"{value.dtype} {value.shape}"
         yield value.tobytes()
     elif isinstance(value, th.Tensor) and not isinstance(value, th.nn.Parameter):
         yield _Copy(value.detach().clone())

@@ -67,9 +67,8 @@ def with_children(callback: BaseCallback) -> list[BaseCallback]:
             continue
         found[id(each)] = each
         for held in vars(each).values():
-            waiting += [
-                child for child in (held if isinstance(held, list) else [held]) if isinstance(child, BaseCallback)
-            ]
+            children = held if isinstance(held, list) else [held]
+            waiting += [child for child in children if isinstance(child, BaseCallback)]
     return list(found.values())
 
 
