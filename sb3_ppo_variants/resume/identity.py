@@ -10,12 +10,15 @@ import numpy as np
 import stable_baselines3 as sb3
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.environments import describe_environments, describe_wrappers
+from sb3_ppo_variants.workers import WorkerVecEnv
+from sb3_ppo_variants.workers.collecting import why_not_by_workers
 
 # Arguments that change nothing about the run, or are compared in another way.
 _ASIDE = {"policy", "env", "device", "verbose", "tensorboard_log", "_init_setup_model"}
@@ -49,6 +52,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
         "action_space": _described_space(model.action_space),
         "policy_class": type(model.policy).__name__,
         **_described_backend(model),
+        "workers_collect": _workers_collect(model),
         **{name: described(value) for name, value in settings.items() if name not in schedules},
         **{name: [described(value(at)) for at in (1.0, 0.5, 0.0)] for name, value in schedules.items()},
         "schedules": {name: {str(at): described(value(at)) for at in _IN_BETWEEN} for name, value in schedules.items()},
@@ -94,6 +98,14 @@ def _described_backend(model: OnPolicyAlgorithm) -> dict[str, str]:
     # Backends round differently. SB3's own algorithms have none.
     backend: str | None = getattr(model, "active_backend", None)
     return {} if backend is None else {"active_backend": backend}
+
+
+def _workers_collect(model: OnPolicyAlgorithm) -> bool:
+    # They draw other random numbers, the same for any number of workers.
+    env: Any = model.get_env()
+    learner: Any = model
+    collects = env is not None and isinstance(env.unwrapped, WorkerVecEnv) and hasattr(model, "make_actor")
+    return collects and why_not_by_workers(learner, env, CallbackList([]), learner.rollout_buffer) is None
 
 
 def _described_space(space: spaces.Space) -> str:

@@ -27,6 +27,14 @@ def mask_sizes(action_space: spaces.Space) -> list[int] | None:
     return None
 
 
+class MaskError(ValueError):
+    """
+    An environment gave an action mask that no policy can act on.
+
+    :param message: The mask, its environment and step, and what a mask has to be
+    """
+
+
 class MaskChecker:
     """
     Stacks masks; refuses those of another shape, with entries that are not true or false, or that allow nothing.
@@ -44,7 +52,7 @@ class MaskChecker:
         :param given: One mask per environment
         :param where: In what step, for the error
         :return: the masks, shape (E, ΣD), of the environments' own type
-        :raises ValueError: it names the environment
+        :raises MaskError: it names the environment
         """
         try:
             masks = np.stack(given).reshape(len(given), self.width)
@@ -57,22 +65,22 @@ class MaskChecker:
         if not allows.all():
             env_index = int(allows.argmin())
             of_what = " for one of the choices" if len(self._starts) > 1 else ""
-            raise ValueError(
+            raise MaskError(
                 f"The action mask of environment {env_index} allows no action{of_what} ({where}): {masks[env_index]}. "
                 "It has to allow at least one; an episode without a legal action has to end before."
             )
         return masks
 
-    def _neither_true_nor_false(self, given: Sequence[Any], where: object) -> ValueError:
+    def _neither_true_nor_false(self, given: Sequence[Any], where: object) -> MaskError:
         env_index = next(i for i, mask in enumerate(given) if not _is_zeros_and_ones(np.asarray(mask)))
-        return ValueError(
+        return MaskError(
             f"The action mask of environment {env_index} is {given[env_index]!r} ({where}): its entries have to be "
             "booleans, or zeros and ones."
         )
 
-    def _misshapen(self, given: Sequence[Any], where: object) -> ValueError:
+    def _misshapen(self, given: Sequence[Any], where: object) -> MaskError:
         env_index = next(i for i, mask in enumerate(given) if np.shape(mask) != (self.width,))
-        return ValueError(
+        return MaskError(
             f"The action mask of environment {env_index} has the shape {np.shape(given[env_index])} ({where}): its "
             f"action space needs ({self.width},), one entry per action (MultiDiscrete: those of each choice in turn; "
             "MultiBinary: two per bit)."
@@ -109,6 +117,6 @@ class MaskReader:
         """
         :param place: When, for an error
         :return: whether each action is allowed, shape (E, ΣD), of the environments' own type
-        :raises ValueError: see ``MaskChecker``; it names the environment and the step
+        :raises MaskError: see ``MaskChecker``; it names the environment and the step
         """
         return self._check(self.env.env_method(EXPECTED_METHOD_NAME), place)

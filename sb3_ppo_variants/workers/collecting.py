@@ -27,7 +27,7 @@ from sb3_ppo_variants.rollouts.collection import (
 )
 from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
 from sb3_ppo_variants.rollouts.originals import has_own
-from sb3_ppo_variants.workers.packing import Fingerprint, pack, without_optimizer
+from sb3_ppo_variants.workers.packing import Fingerprint, pack, tensors_of, without_optimizer
 from sb3_ppo_variants.workers.replay import Recorded, is_known, may_read_infos, replay
 from sb3_ppo_variants.workers.rollout import Plan, parts_of
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
@@ -45,8 +45,9 @@ from sb3_ppo_variants.workers.wrappers import (
 )
 
 _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
-#: Methods by which a policy acts: SB3's, sb3-contrib's and ours draw from ``get_distribution``.
-_ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent")
+#: Methods by which a policy acts, SB3's, sb3-contrib's and ours from ``get_distribution``, and by which the main
+#: process then computes values.
+_ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent", "evaluate_actions")
 
 
 def collect_rollouts(
@@ -167,6 +168,7 @@ def _collect_by_workers(
     rollout_buffer.full = is_over
     if is_over:
         step_locals |= {"n_steps": n_rollout_steps, "rewards": rollout_buffer.rewards[-1]}
+        step_locals |= {"new_obs": learner._last_obs, "dones": learner._last_episode_starts}
         end_rollout(learner, actor, scanner, step_locals)
     update_statistics(wrappers, recorded.raw)
     return is_over
@@ -238,7 +240,7 @@ class Collector:
         """
         self._hand_over(learner, env, actor, n_steps)
         arrays = self._arrays
-        for name, tensor in learner.policy.state_dict().items():
+        for name, tensor in tensors_of(learner.policy).items():
             arrays["weights", name][...] = tensor.numpy()
         keys = list(parts_of(learner._last_obs))
         for key, part in parts_of(learner._last_obs).items():
@@ -251,9 +253,11 @@ class Collector:
             for own in shares
         )
         answers = self._team.ask("collect", given)
-        for own, (_, states) in zip(shares, answers, strict=True):
+        for own, (_, states, _) in zip(shares, answers, strict=True):
             for wrapper, state in zip(wrappers, states, strict=True):
                 take_back(wrapper, own, state)
+        workers: Any = env.unwrapped
+        workers.reset_infos = [info for _, _, infos in answers for info in infos]
         return Recorded(
             {key: arrays["observations", key].copy() for key in keys},
             arrays["actions"].copy(),
@@ -261,7 +265,7 @@ class Collector:
             arrays["dones"].copy(),
             arrays["masks"].copy() if "masks" in arrays else None,
             {key: arrays["raw", key].copy() for key in keys if ("raw", key) in arrays},
-            [event for events, _ in answers for event in events],
+            [event for events, _, _ in answers for event in events],
         )
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:
@@ -300,6 +304,6 @@ class Collector:
         fields["dones"] = rows, np.dtype(np.bool_)
         if learner.masks_rollouts:
             fields["masks"] = (*rows, sum(mask_sizes(space) or [])), np.dtype(np.bool_)
-        for name, tensor in policy.state_dict().items():
+        for name, tensor in tensors_of(policy).items():
             fields["weights", name] = tuple(tensor.shape), tensor.numpy().dtype
         return fields

@@ -2,11 +2,16 @@
 
 import copy
 import io
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import cloudpickle
+import numpy as np
 import torch as th
 from stable_baselines3.common.policies import ActorCriticPolicy
+
+#: Compared by value.
+_PLAIN = (bool, int, float, str, bytes)
 
 
 def pack(thing: Any) -> bytes:
@@ -37,10 +42,18 @@ def without_optimizer(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     return bare
 
 
+def tensors_of(policy: ActorCriticPolicy) -> dict[str, th.Tensor]:
+    """
+    :param policy: A policy
+    :return: its parameters and buffers by name, with the buffers that ``state_dict()`` leaves out
+    """
+    return {name: tensor.detach() for name, tensor in (*policy.named_parameters(), *policy.named_buffers())}
+
+
 class Fingerprint:
     """
-    Of which parts a policy consists: unequal once a part, a parameter, a hook or an attribute is added, removed or
-    replaced.
+    What a policy consists of, apart from the numbers in its parameters and buffers: unequal once a part, a parameter, a
+    hook or an attribute is added, removed or replaced, or an attribute's array, tensor, list or dictionary is edited.
 
     :param policy: The policy
     :param others: Other things that must not be replaced
@@ -48,18 +61,45 @@ class Fingerprint:
 
     def __init__(self, policy: ActorCriticPolicy, *others: Any):
         self._parts: list[Any] = [policy, *others]
-        self._sizes: list[int] = []
         for part in policy.modules():
-            for holder in (part._modules, part._parameters, part._buffers):
-                self._parts += holder.values()
-            self._sizes += [len(vars(part)), len(part._forward_hooks), len(part._forward_pre_hooks)]
+            # The numbers in buffers are sent for each rollout.
+            self._parts += part._buffers.values()
+            self._parts += _contents({name: value for name, value in vars(part).items() if name != "_buffers"})
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Fingerprint)
-            and self._sizes == other._sizes
             and len(self._parts) == len(other._parts)
-            and all(part is another for part, another in zip(self._parts, other._parts, strict=True))
+            and all(_is_same(*pair) for pair in zip(self._parts, other._parts, strict=True))
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class _Copy(NamedTuple):
+    tensor: th.Tensor
+
+
+def _contents(value: Any) -> Iterator[Any]:
+    """What an attribute holds; copies of what can be edited in place."""
+    if isinstance(value, dict):
+        for key, held in value.items():
+            yield key
+            yield from _contents(held)
+    elif isinstance(value, list | tuple | set):
+        yield len(value)
+        for held in value:
+            yield from _contents(held)
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype} {value.shape}"
+        yield value.tobytes()
+    elif isinstance(value, th.Tensor) and not isinstance(value, th.nn.Parameter):
+        yield _Copy(value.detach().clone())
+    else:
+        yield value
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, _Copy) and isinstance(other, _Copy):
+        return one.tensor.dtype == other.tensor.dtype and th.equal(one.tensor, other.tensor)
+    return one is other or (type(one) is type(other) and isinstance(one, _PLAIN) and one == other)

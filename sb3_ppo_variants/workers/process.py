@@ -139,7 +139,7 @@ class Worker:
         arrays = SharedArrays.receive(self.connection).arrays
         self.rollouts = RolloutWorker(unpack(packed), self.envs, arrays)
 
-    def collect(self, *arguments: Any) -> tuple[list[Event], list[Any]]:
+    def collect(self, *arguments: Any) -> tuple[list[Event], list[Any], list[dict[str, Any]]]:
         """See ``RolloutWorker.collect``."""
         return self.rollouts.collect(*arguments)
 

@@ -1,6 +1,5 @@
-"""Callbacks told of each step of a rollout that workers have collected."""
+"""Callbacks called for each step of a rollout that workers have collected."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +8,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ppo_variants.rollouts.acting import Observations
 from sb3_ppo_variants.rollouts.collection import Learner, within_bounds
-from sb3_ppo_variants.workers.rollout import Event, from_parts
+from sb3_ppo_variants.workers.rollout import Event, from_parts, parts_of
+from sb3_ppo_variants.workers.vec_env import STEP_BY_STEP
 
 _KNOWN_PACKAGES = ("stable_baselines3", "sb3_contrib", "sb3_ppo_variants")
 
@@ -55,16 +55,21 @@ class Recorded(NamedTuple):
         return infos
 
 
-def with_children(callback: BaseCallback) -> Iterator[BaseCallback]:
+def with_children(callback: BaseCallback) -> list[BaseCallback]:
     """
     :param callback: A callback
-    :return: it, and those that it holds
+    :return: it, and those that it holds, directly or not; each once, though two may hold each other
     """
-    yield callback
-    for held in vars(callback).values():
-        for child in held if isinstance(held, list) else [held]:
-            if isinstance(child, BaseCallback) and child is not callback.parent:
-                yield from with_children(child)
+    found, waiting = dict[int, BaseCallback](), [callback]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in found:
+            continue
+        found[id(each)] = each
+        for held in vars(each).values():
+            children = held if isinstance(held, list) else [held]
+            waiting += [child for child in children if isinstance(child, BaseCallback)]
+    return list(found.values())
 
 
 def is_known(thing: Any) -> bool:
@@ -93,7 +98,7 @@ def replay(
     step_locals: dict[str, Any],
 ) -> int:
     """
-    Tell the callback of each step, with SB3's local names, and count as the collection loop counts.
+    Call the callback for each step, with SB3's local names, and count as the collection loop counts.
 
     :param learner: The algorithm
     :param recorded: The rollout
@@ -104,11 +109,10 @@ def replay(
     """
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
     n_steps, n_envs = rewards.shape
-    rewards.flags.writeable = False
     for step in range(n_steps):
         buffer.pos = step
         learner.num_timesteps += n_envs
-        new_obs, dones, actions = recorded.observed(step + 1), recorded.dones[step], recorded.actions[step]
+        dones, actions = recorded.dones[step], recorded.actions[step]
         step_locals.update(
             n_steps=step,
             obs_tensor=_tensors(recorded.observed(step)),
@@ -116,20 +120,40 @@ def replay(
             values=th.from_numpy(buffer.values[step])[:, None],
             log_probs=th.from_numpy(buffer.log_probs[step]),
             clipped_actions=within_bounds(learner.policy, learner.action_space, actions),
-            new_obs=new_obs,
-            rewards=rewards[step],
-            dones=dones,
+            new_obs=_read_only(recorded.observed(step + 1)),
+            rewards=_read_only(rewards[step]),
+            dones=_read_only(dones),
             infos=infos[step],
         )
         if recorded.masks is not None:
             step_locals["action_masks"] = recorded.masks[step]
         callback.update_locals(step_locals)
-        if not callback.on_step():
+        if not _goes_on(callback):
             return step
         learner._update_info_buffer(infos[step], dones)
-        learner._last_obs, learner._last_episode_starts = new_obs, dones
+        learner._last_obs, learner._last_episode_starts = recorded.observed(step + 1), dones
     buffer.pos = n_steps
     return n_steps
+
+
+def _goes_on(callback: BaseCallback) -> bool:
+    try:
+        return callback.on_step()
+    except ValueError as error:
+        if "read-only" not in str(error):  # numpy's
+            raise
+        raise ValueError(
+            "A callback edits the new_obs, rewards or dones of a step, but workers have already collected the rollout: "
+            f"they are read-only. {STEP_BY_STEP}"
+        ) from error
+
+
+def _read_only(array: Any) -> Any:
+    """A view, so that what the training itself goes on with stays writable."""
+    parts = {key: part.view() for key, part in parts_of(array).items()}
+    for part in parts.values():
+        part.flags.writeable = False
+    return from_parts(parts)
 
 
 def _tensors(observations: Observations) -> Any:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -15,6 +14,7 @@ from sb3_ppo_variants.rollouts.acting import ACTING_FAILS, Forward, Observations
 from sb3_ppo_variants.rollouts.collection import within_bounds
 from sb3_ppo_variants.rollouts.masking import MaskChecker
 from sb3_ppo_variants.workers.noise import ActionNoise
+from sb3_ppo_variants.workers.packing import tensors_of
 from sb3_ppo_variants.workers.share import Share
 from sb3_ppo_variants.workers.wrappers import set_state, state_after, wrappers_of
 
@@ -72,7 +72,8 @@ class RolloutWorker:
     Collects rollouts with one policy.
 
     A matrix product's last bits depend on its number of rows, so the policy always acts on E rows, each environment at
-    its own index; those of other workers' environments are zeros.
+    its own index; those of other workers' environments repeat one of its own observations, which the policy is sure to
+    take.
 
     :param plan: The policy, and what is around the environments
     :param envs: The environments
@@ -91,18 +92,18 @@ class RolloutWorker:
         self._wrappers = wrappers_of(self._env)
         self._normalizer = next((each for each in self._wrappers if isinstance(each, VecNormalize)), None)
         self._raw = _named("raw", arrays)
-        state = plan.policy.state_dict()
-        self._weights = [(state[name], th.from_numpy(array)) for name, array in _named("weights", arrays).items()]
+        tensors = tensors_of(plan.policy)
+        self._weights = [(tensors[name], th.from_numpy(array)) for name, array in _named("weights", arrays).items()]
         self._observations = _named("observations", arrays)
         self._actions, self._rewards, self._dones = arrays["actions"], arrays["rewards"], arrays["dones"]
         self._masks: np.ndarray | None = arrays.get("masks")
-        self._padded = {key: np.zeros(array.shape[1:], array.dtype) for key, array in self._observations.items()}
+        self._padded = {key: np.empty(array.shape[1:], array.dtype) for key, array in self._observations.items()}
         self._check_masks = MaskChecker(envs.action_space)
         self._scanner = RolloutScanner(plan.policy, None)
 
     def collect(
         self, key: int, num_timesteps: int, keep_infos: bool, states: list[Any]
-    ) -> tuple[list[Event], list[Any]]:
+    ) -> tuple[list[Event], list[Any], list[dict[str, Any]]]:
         """
         Act from the observations in row 0 on, and fill the rows of these environments.
 
@@ -110,14 +111,17 @@ class RolloutWorker:
         :param num_timesteps: Steps of the training before the rollout
         :param keep_infos: Whether all infos are wanted, or only those of the ends of episodes
         :param states: Of the wrappers before the rollout
-        :return: the infos, and the states of the wrappers after it
+        :return: the infos, the states of the wrappers after it, and the infos of each environment's last reset
         :raises NonFiniteError: the policy cannot act
+        :raises MaskError: it cannot act on an action mask
         """
         for tensor, array in self._weights:
             tensor.copy_(array)
         for wrapper, state in zip(self._wrappers, states, strict=True):
             set_state(wrapper, state)
         own, events = self._own, list[Event]()
+        for name, padded in self._padded.items():
+            padded[:] = self._observations[name][0, own.start]
         noise = ActionNoise(key, self._n_steps, self._n_envs, own)
         space, policy = self._envs.action_space, self._forward.policy
         for step in range(self._n_steps):
@@ -132,10 +136,12 @@ class RolloutWorker:
                     self._raw[name][step, own] = part
             self._rewards[step, own] = rewards
             self._dones[step, own] = dones
-            kept = range(len(infos)) if keep_infos else np.flatnonzero(dones).tolist()
-            # Copies: the environment may write to the same arrays again.
-            events += [Event(step, own.start + index, deepcopy(infos[index])) for index in kept]
-        return events, [state_after(wrapper) for wrapper in self._wrappers]
+            for index, info in enumerate(infos):
+                # A Monitor may report an episode inside a wrapper whose own goes on.
+                if keep_infos or dones[index] or "episode" in info:
+                    # A copy: the environment may write to the same arrays again.
+                    events.append(Event(step, own.start + index, deepcopy(info)))
+        return events, [state_after(wrapper) for wrapper in self._wrappers], self._envs.reset_infos
 
     def _act(self, noise: ActionNoise, place: Place) -> np.ndarray:
         step, own = place.rollout_step, self._own
@@ -146,6 +152,9 @@ class RolloutWorker:
         try:
             head, parameters = self._forward(observations, masks)
         except ACTING_FAILS as error:
+            # What is not finite is to be found in these environments' rows alone.
+            for padded in self._padded.values():
+                padded[: own.start] = padded[own.stop :] = 0
             fault = self._scanner.acting_fault(observations, place, error)
             if fault is not None:
                 raise fault from error
@@ -157,7 +166,7 @@ class RolloutWorker:
         if self._masks is None:
             return None
         given: list[Any] = [np.ones(self._masks.shape[2], np.bool_)] * self._n_envs
-        given[self._own] = self._envs.env_method(EXPECTED_METHOD_NAME)
+        given[self._own] = self._envs.action_masks()
         masks = self._check_masks(given, place) != 0
         self._masks[place.rollout_step, self._own] = masks[self._own]
         return masks

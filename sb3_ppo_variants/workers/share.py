@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from stable_baselines3.common.vec_env.util import dict_to_obs
@@ -70,6 +71,17 @@ class Share(DummyVecEnv):
         self._reset_seeds()
         self._reset_options()
         return self._obs_from_buf()
+
+    def action_masks(self) -> list[Any]:
+        """
+        :return: the action mask of each environment
+        """
+        masks: list[Any] = []
+        for index in range(self.num_envs):
+            self.progress[1] = self.first + index
+            masks += self.env_method(EXPECTED_METHOD_NAME, indices=index)
+        self.progress[1] = NO_ENVIRONMENT
+        return masks
 
     def _obs_from_buf(self) -> VecEnvObs:
         return dict_to_obs(

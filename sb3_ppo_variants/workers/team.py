@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers.errors import Failure, WorkerError
 from sb3_ppo_variants.workers.process import receive, run_worker, send
 from sb3_ppo_variants.workers.share import NO_ENVIRONMENT
@@ -59,7 +60,7 @@ class Team:
         context: Any = get_context(start_method)
         if start_method == "forkserver":
             # Torch and SB3 take seconds to import: once, not in each worker.
-            context.set_forkserver_preload(["__main__", run_worker.__module__])
+            context.set_forkserver_preload(["__main__", "sb3_ppo_variants.workers.preload"])
         edges = [len(env_fns) * number // n_workers for number in range(n_workers + 1)]
         try:
             for number, (start, stop) in enumerate(pairwise(edges)):
@@ -183,10 +184,15 @@ class Team:
         process.join(_CLOSING)
         exit_code = process.exitcode
         env_index, place = self._place(number)
+        cause = "it was killed (by the system where memory runs out), or an environment crashed"
+        if self._pending.get(number) == "make":
+            cause = (
+                'most likely the script has no `if __name__ == "__main__":` around what it runs, which workers import '
+                f"(their error is printed above); otherwise {cause}"
+            )
         self._end()
         raise WorkerError(
-            f"{self._name(number)} has died {place}, with exit code {exit_code}: it was killed (by the system "
-            "where memory runs out), or an environment crashed. All workers have been ended.",
+            f"{self._name(number)} has died {place}, with exit code {exit_code}: {cause}. All workers have been ended.",
             number,
             env_index,
             int(self.progress[number, 0]),
@@ -196,10 +202,11 @@ class Team:
         # The workers now stand at different steps.
         env_index, place = self._place(number)
         self._end()
-        if isinstance(failure.error, NonFiniteError):
+        if isinstance(failure.error, NonFiniteError | MaskError):
             raise failure.error
+        summary = failure.summary.removesuffix(".")
         raise WorkerError(
-            f"{self._name(number)} has raised {failure.summary} {place}. All workers have been ended.",
+            f"{self._name(number)} has failed {place}: {summary}. All workers have been ended.",
             number,
             env_index,
             int(self.progress[number, 0]),
@@ -214,7 +221,7 @@ class Team:
     def _place(self, number: int) -> tuple[int | None, str]:
         n_steps, env_index = self.progress[number].tolist()
         if env_index == NO_ENVIRONMENT:
-            return None, f"outside its environments, after {n_steps} steps of each"
+            return None, f"outside any environment, after {n_steps} steps of each"
         return env_index, f"in environment {env_index}, after {n_steps} steps"
 
     # ---- Ending ----
@@ -242,6 +249,6 @@ class Team:
                 # Not terminate(): a stopped process would go on when it is continued.
                 member.process.kill()
                 member.process.join(_CLOSING)
-                with suppress(ValueError):  # it does not even end by being killed
+                with suppress(ValueError):  # it is still there, even after being killed
                     member.process.close()
             member.connection.close()

@@ -16,6 +16,12 @@ from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 from sb3_ppo_variants.workers.team import Team
 
+#: The remedy for a callback that has to be called while the environments are stepped.
+STEP_BY_STEP = (
+    "To collect step by step, leave out WorkerVecEnv(replay_callbacks=True), and reads_step_values = False in the "
+    "callback's class."
+)
+
 
 class WorkerVecEnv(VecEnv):
     """
@@ -31,8 +37,8 @@ class WorkerVecEnv(VecEnv):
     :param start_method: ``"forkserver"`` or ``"spawn"``; ``None``: ``"forkserver"`` where there is one
     :param timeout: Seconds without a step or an answer after which a worker counts as hanging
     :param replay_callbacks: Collect whole rollouts even with callbacks of one's own, which are then called for each
-        step once the rollout is there. They cannot change it: editing rewards raises, and so does asking the
-        environments for anything
+        step once the rollout is there. They cannot change it: editing observations, rewards or dones raises, and so
+        does asking the environments for anything
     :raises TypeError: an argument of the wrong type
     :raises ValueError: an argument out of its range, or a system without shared memory that needs no name
     :raises WorkerError: an environment cannot be made
@@ -52,9 +58,9 @@ class WorkerVecEnv(VecEnv):
         _check(env_fns, n_workers, start_method, timeout)
         has_server = "forkserver" in multiprocessing.get_all_start_methods()
         start_method = start_method or ("forkserver" if has_server else "spawn")
-        self.n_workers = min(n_workers or available_cores(), len(env_fns))
+        self.n_workers = min(int(n_workers or available_cores()), len(env_fns))
         self.replay_callbacks = replay_callbacks
-        #: While callbacks are told of a rollout that has been collected, the environments stand at its end.
+        #: While callbacks are called for a rollout that has been collected, the environments stand at its end.
         self.is_replaying = False
         #: Has them collect whole rollouts, once one has been.
         self.collector: Any = None
@@ -98,9 +104,8 @@ class WorkerVecEnv(VecEnv):
     def _check_ready(self) -> None:
         if self.is_replaying:
             raise RuntimeError(
-                "A callback asks the environments for something while it is told of a step that is over: with "
-                "WorkerVecEnv(replay_callbacks=True) they already stand at the end of the rollout. Leave "
-                "replay_callbacks out to collect step by step."
+                "A callback asks the environments for something, but workers have already collected the rollout: the "
+                f"environments stand at its end. {STEP_BY_STEP}"
             )
 
     def _shares(self, values: Any) -> list[Any]:
@@ -195,7 +200,13 @@ def _check(env_fns: Any, n_workers: Any, start_method: Any, timeout: Any) -> Non
         raise ValueError("WorkerVecEnv does not run on Windows: use SB3's SubprocVecEnv.")
     if len(env_fns) == 0:
         raise ValueError("WorkerVecEnv needs at least one environment, got no functions that make one.")
-    if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int)):
+    for index, make in enumerate(env_fns):
+        if not callable(make):
+            raise TypeError(
+                f"env_fns must be functions that make environments; got {make!r} at index {index}: pass functions "
+                'such as lambda: gym.make("CartPole-v1"), or use SB3\'s make_vec_env(..., vec_env_cls=WorkerVecEnv).'
+            )
+    if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int | np.integer)):
         raise TypeError(f"n_workers must be an integer or None, got {n_workers!r}.")
     if n_workers is not None and n_workers < 1:
         raise ValueError(f"n_workers must be at least 1, got {n_workers}; None is one per usable core.")

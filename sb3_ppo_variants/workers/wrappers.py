@@ -208,7 +208,7 @@ def _normalized(normalizer: VecNormalize, rewards: np.ndarray, dones: np.ndarray
 
 def update_statistics(wrappers: list[VecEnvWrapper], raw: dict[Any, np.ndarray]) -> None:
     """
-    Update the statistics of observations with those of a rollout, all at once.
+    Update the observation statistics with those of a rollout, all at once.
 
     :param wrappers: From inside outwards
     :param raw: What ``VecNormalize`` was given, by key, shape (T, E, …)

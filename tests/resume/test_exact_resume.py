@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_ppo_variants import WorkerVecEnv
-from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableEnv
+from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableCheckpointCallback, ResumableEnv
 from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
 from tests.resume.environments import Dice
@@ -113,6 +113,16 @@ WORKERS: dict[str, Any] = {
 @pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", "TRPO"])
 def test_workers(algorithm: str, tmp_path: Path) -> None:
     assert_resumes_exactly(ALGORITHMS[algorithm], partial(envs, "Pendulum-v1", **WORKERS), tmp_path)
+
+
+@pytest.mark.parametrize("kinds", [(WorkerVecEnv, DummyVecEnv), (DummyVecEnv, WorkerVecEnv)])
+def test_what_workers_collect_is_resumed_by_workers_alone(kinds: tuple[type[VecEnv], ...], tmp_path: Path) -> None:
+    begun, resumed = (ALGORITHMS["ClipPPO"](envs("Pendulum-v1", vec_env_cls=kind)) for kind in kinds)
+    begun.learn(64, callback=ResumableCheckpointCallback(tmp_path, 64))
+    with pytest.raises(ValueError, match=f"workers_collect={kinds[0] is WorkerVecEnv}"):
+        resumed.learn(64, callback=ResumableCheckpointCallback(tmp_path, 64, resume=True))
+    for learner in (begun, resumed):
+        learner.env.close()
 
 
 def test_workers_with_wrappers(tmp_path: Path) -> None:

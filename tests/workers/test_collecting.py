@@ -3,20 +3,26 @@
 import warnings
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import ForeignPolicy, parameters_of
 from tests.environments import MaskedWalk, RandomWalk
 from tests.workers.faulty import Failing
-from tests.workers.models import N_ENVS, N_STEPS, environments, model_with_workers, stepped_again
+from tests.workers.models import N_ENVS, N_STEPS, SEED, environments, model_with_workers, stepped_again
 
 ONE_ROLLOUT = N_STEPS * N_ENVS
 
@@ -167,12 +173,47 @@ def test_an_observation_that_is_not_finite_is_named() -> None:
     assert (caught.value.rollout_step, caught.value.num_timesteps) == (10, 50 * N_ENVS)
 
 
+class BadMasks(MaskedWalk):
+    def action_masks(self):
+        return self.masks & (self._steps < 5)
+
+
+class RaisingMasks(MaskedWalk):
+    def action_masks(self):
+        if self._steps == 5:
+            raise ArithmeticError("no masks.")
+        return self.masks
+
+
+def test_a_bad_action_mask_is_the_same_error_as_in_one_process() -> None:
+    messages = []
+    for env in (make_vec_env(BadMasks, N_ENVS, SEED), environments(BadMasks, 1)):
+        model = ClipPPO("MlpPolicy", env, n_steps=N_STEPS, batch_size=40, seed=SEED, use_masking=True)
+        with pytest.raises(MaskError, match=r"mask of environment \d allows no action") as caught:
+            model.learn(ONE_ROLLOUT)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_an_environment_that_fails_to_make_a_mask_is_named() -> None:
+    with model_with_workers(RaisingMasks, use_masking=True) as model, pytest.raises(WorkerError) as caught:
+        model.learn(ONE_ROLLOUT)
+    assert caught.value.env_index is not None
+    assert "after 5 steps: ArithmeticError: no masks. All workers" in str(caught.value)
+
+
 class OwnWrapper(VecEnvWrapper):
     def reset(self):
         return self.venv.reset()
 
     def step_wait(self):
         return self.venv.step_wait()
+
+
+class OwnEvaluation(ActorCriticPolicy):
+    def evaluate_actions(self, obs, actions):
+        values, log_prob, entropy = super().evaluate_actions(obs, actions)
+        return values + 1, log_prob, entropy
 
 
 def own_forward(model: Any) -> None:
@@ -185,6 +226,7 @@ def own_forward(model: Any) -> None:
         ("gSDE", {"use_sde": True}),
         ("the policy has memory", {"policy": "MlpLstmPolicy"}),
         ("get_action_dist_from_latent", {"policy": ForeignPolicy}),
+        ("evaluate_actions", {"policy": OwnEvaluation}),
         ("the OwnWrapper may do something at each step", {"wrap": OwnWrapper}),
         ("more than one VecNormalize", {"wrap": lambda env: VecNormalize(VecNormalize(env))}),
         ("forward", {"change": own_forward}),
@@ -217,6 +259,104 @@ def test_a_policy_changed_between_rollouts_is_handed_over_anew() -> None:
         actions = flattened_back(model.rollout_buffer, model.rollout_buffer.actions)
     assert model.active_backend == "autograd"
     assert actions.mean() > 50
+
+
+class Logarithm(FlattenExtractor):
+    """Not defined at zero."""
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return th.log(super().forward(observations).abs())
+
+
+def test_an_extractor_meets_only_observations_of_the_environments() -> None:
+    settings = {"policy_kwargs": {"features_extractor_class": Logarithm}}
+    np.testing.assert_array_equal(*(parameters_of(trained(n, "box", 2, **settings)) for n in (1, 3)))
+
+
+class Continued(gym.Wrapper):
+    """Episodes end inside, which only their infos tell; resets are counted."""
+
+    n_resets = 0
+
+    def reset(self, **keywords):
+        observation, info = self.env.reset(**keywords)
+        self.n_resets += 1
+        return observation, info | {"n_resets": self.n_resets}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if info["ends"] % 2 and (terminated or truncated):
+            observation, _ = self.env.reset()
+            terminated = truncated = False
+        return observation, reward, terminated, truncated, info
+
+
+class CountsEnds(gym.Wrapper):
+    n_ends = 0
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.n_ends += terminated or truncated
+        return observation, reward, terminated, truncated, info | {"ends": self.n_ends}
+
+
+def test_episodes_and_resets_are_told_of_wherever_they_end() -> None:
+    make = lambda: Continued(Monitor(CountsEnds(RandomWalk())))  # noqa: E731
+    with model_with_workers(make, 2) as model:
+        model.learn(ONE_ROLLOUT)
+        buffer, reset_infos = model.rollout_buffer, model.env.unwrapped.reset_infos
+    actions = flattened_back(buffer, buffer.actions)
+    theirs = make_vec_env(make, N_ENVS, 5)
+    theirs.reset()
+    infos = [info for row in np.clip(actions, -1, 1) for info in theirs.step(row)[-1]]
+    episodes = [info["episode"]["l"] for info in infos if "episode" in info]
+    n_ends = sum(info["TimeLimit.truncated"] or "terminal_observation" in info for info in infos)
+    assert [episode["l"] for episode in model.ep_info_buffer] == episodes
+    assert n_ends < len(episodes)
+    assert reset_infos == theirs.reset_infos
+    assert max(info["n_resets"] for info in reset_infos) > 1
+
+
+class Scaled(FlattenExtractor):
+    """Has numbers that are neither parameters nor saved."""
+
+    def __init__(self, observation_space: spaces.Space):
+        super().__init__(observation_space)
+        self.factor = 1.0
+        self.offsets = np.zeros(1, np.float32)
+        self.register_buffer("shift", th.zeros(1), persistent=False)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return super().forward(observations) * self.factor + float(self.offsets[0]) + self.shift
+
+
+def edit_factor(extractor: Any) -> None:
+    extractor.factor = -50.0
+
+
+def edit_array(extractor: Any) -> None:
+    extractor.offsets[:] = 50
+
+
+def edit_buffer(extractor: Any) -> None:
+    extractor.shift += 50
+
+
+@pytest.mark.parametrize("edit", [edit_factor, edit_array, edit_buffer])
+def test_what_is_not_saved_with_a_policy_reaches_the_workers_too(edit: Any) -> None:
+    settings = {"policy_kwargs": {"features_extractor_class": Scaled}, "n_epochs": 1, "learning_rate": 1e-9}
+    with model_with_workers(**settings) as model:
+        model.learn(ONE_ROLLOUT)
+        handed = model.env.collector._arrays
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        assert model.env.collector._arrays is handed
+        edit(model.policy.features_extractor)
+        model.policy.log_std.data -= 20
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        buffer = model.rollout_buffer
+        with th.no_grad():
+            means = model.policy.get_distribution(th.as_tensor(buffer.observations)).distribution.mean
+    np.testing.assert_allclose(buffer.actions, means.numpy(), atol=1e-4)
 
 
 class _Shift:

@@ -131,26 +131,53 @@ def test_ones_own_callback_can_be_replayed() -> None:
     assert watch.at_end["n_steps"] == N_STEPS
 
 
-class EditsRewards(BaseCallback):
+def test_callbacks_may_hold_each_other() -> None:
+    one, other = Watch(), Watch()
+    one.other, other.other = other, one  # type: ignore[attr-defined]
+    learned([one, other], 1, env={"replay_callbacks": True})
+    assert len(one.steps) == len(other.steps) == N_STEPS
+
+
+class Edits(BaseCallback):
+    """It is replayed even without ``replay_callbacks``."""
+
+    reads_step_values = False
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
     def _on_step(self) -> bool:
-        self.locals["rewards"] += 1
+        self.locals[self.name][:] = 1
         return True
 
 
 class AsksEnvironments(BaseCallback):
+    reads_step_values = False
+
     def _on_step(self) -> bool:
         self.training_env.get_attr("time_limit")
         return True
 
 
+@pytest.mark.parametrize("replay_callbacks", [False, True])
 @pytest.mark.parametrize(
     ("callback", "error", "message"),
-    [(EditsRewards, ValueError, "read-only"), (AsksEnvironments, RuntimeError, "step that is over")],
+    [
+        (Edits("rewards"), ValueError, "read-only"),
+        (Edits("new_obs"), ValueError, "read-only"),
+        (Edits("dones"), ValueError, "read-only"),
+        (AsksEnvironments(), RuntimeError, "stand at its end"),
+    ],
 )
-def test_what_a_replayed_callback_cannot_do_raises(callback: type, error: type, message: str) -> None:
-    with model_with_workers(env={"replay_callbacks": True}) as model:
-        with pytest.raises(error, match=message):
-            model.learn(ONE_ROLLOUT, callback=callback())
+def test_what_a_replayed_callback_cannot_do_raises(
+    callback: BaseCallback, error: type, message: str, replay_callbacks: bool
+) -> None:
+    with model_with_workers(env={"replay_callbacks": replay_callbacks}) as model:
+        with pytest.raises(
+            error, match=rf"{message}\. .*leave out WorkerVecEnv\(replay_callbacks=True\), and reads_step"
+        ):
+            model.learn(ONE_ROLLOUT, callback=callback)
         # The environments are free again.
         assert model.env.get_attr("time_limit") == [17] * N_ENVS
 

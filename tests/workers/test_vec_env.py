@@ -1,6 +1,7 @@
 """``WorkerVecEnv`` as a ``VecEnv``: equal to ``DummyVecEnv``, and what it says of a worker that fails."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ import gymnasium as gym
 import numpy as np
 import psutil
 import pytest
+import torch as th
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecTransposeImage
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecTransposeImage
 
 from sb3_ppo_variants import WorkerVecEnv
 from sb3_ppo_variants.workers import WorkerError
@@ -165,7 +167,7 @@ def test_it_renders(opened: list[VecEnv]) -> None:
 
 
 def test_workers_and_their_shares() -> None:
-    for n_workers, expected in ((None, None), (3, [1, 2, 2]), (9, [1] * 5)):
+    for n_workers, expected in ((None, None), (np.int64(3), [1, 2, 2]), (9, [1] * 5)):
         env = WorkerVecEnv([RandomWalk] * 5, n_workers)
         sizes = [member.envs.stop - member.envs.start for member in env.team.members]
         env.close()
@@ -185,6 +187,8 @@ def test_workers_and_their_shares() -> None:
         ({"timeout": -1}, ValueError, "got -1"),
         ({"timeout": "long"}, TypeError, "got 'long'"),
         ({"env_fns": []}, ValueError, "at least one environment"),
+        ({"env_fns": ["CartPole-v1"]}, TypeError, "got 'CartPole-v1' at index 0: pass functions"),
+        ({"env_fns": [RandomWalk, RandomWalk()]}, TypeError, r"got <.*RandomWalk.*> at index 1"),
     ],
 )
 def test_arguments_are_checked(settings: dict[str, Any], error: type, message: str) -> None:
@@ -243,6 +247,19 @@ def test_an_environment_that_cannot_be_made_is_told_of() -> None:
         WorkerVecEnv([RandomWalk, make], 2)
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from sb3_ppo_variants import WorkerVecEnv\nfrom tests.environments import RandomWalk\n"
+        f"WorkerVecEnv([RandomWalk] * 2, 1, {method!r})\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'most likely the script has no `if __name__ == "__main__":`' in last
+
+
 SCRIPT = """
 import os, sys, time
 import numpy as np
@@ -278,3 +295,24 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path: Path, how: str, m
     _, alive = psutil.wait_procs({*workers, *children}, timeout=20)
     assert not alive
     assert set(Path("/dev/shm").iterdir()) <= memory
+
+
+class GlobalNumbers(RandomWalk):
+    """Its first observation is of global generators, which only environments in the same worker share."""
+
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=seed)
+        numbers = np.random.random(), random.random(), th.rand(()).item(), 0.0
+        return np.array(numbers, np.float32), info
+
+
+@pytest.mark.parametrize("n_workers", [2, None])
+def test_workers_draw_from_generators_of_their_own(opened: list[VecEnv], n_workers: int | None) -> None:
+    if n_workers is None:  # SB3's, forked from the same server
+        opened.append(WorkerVecEnv([GlobalNumbers], 1, "forkserver"))
+        env: VecEnv = SubprocVecEnv([GlobalNumbers] * 2, "forkserver")
+    else:
+        env = WorkerVecEnv([GlobalNumbers] * 2, n_workers, "forkserver")
+    opened.append(env)
+    first, second = np.asarray(env.reset())
+    assert (first[:3] != second[:3]).all()
