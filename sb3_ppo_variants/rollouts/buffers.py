@@ -25,7 +25,10 @@ class MaskableRecurrentDictRolloutBuffer(MaskableDictRolloutBuffer, RecurrentDic
     """As ``MaskableRecurrentRolloutBuffer``, for Dict observations."""
 
     __init__ = RecurrentDictRolloutBuffer.__init__
-    get = MaskableRecurrentRolloutBuffer.get
+
+    def get(self, batch_size: int | None = None) -> Any:
+        """See ``MaskableRecurrentRolloutBuffer.get``."""
+        raise NotImplementedError(f"{type(self).__name__}.get(): use rollouts.minibatches(buffer, batch_size).")
 
 
 def buffer_class_for(observation_space: spaces.Space, is_recurrent: bool, takes_masks: bool) -> type | None:
