@@ -71,6 +71,12 @@ def test_a_reference_with_memory_and_the_critics_warm_up(algorithm: str, tmp_pat
     assert ended["reference"]["states"] is not None
 
 
+@pytest.mark.parametrize("backend", ["closed_form", "autograd"])
+def test_beta(backend: str, tmp_path: Path) -> None:
+    make_model = partial(ALGORITHMS["KLPenaltyPPO"], policy="BetaMlpPolicy", update_backend=backend)
+    assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)
+
+
 def test_gsde(tmp_path: Path) -> None:
     make_model = partial(ALGORITHMS["ClipPPO"], use_sde=True)
     assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)
