@@ -47,6 +47,7 @@ from sb3_ppo_variants.policies import (
     BetaMultiInputActorCriticPolicy,
     ReferencePolicy,
 )
+from sb3_ppo_variants.rollouts import RolloutRequest
 from sb3_ppo_variants.rollouts.originals import replaced_method
 from sb3_ppo_variants.workers.collecting import collect_rollouts
 
@@ -267,7 +268,8 @@ class OnPolicyVariant(
         """
         if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        return collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
+        asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
+        return collect_rollouts(asked)
 
     # ---- The update ----
 

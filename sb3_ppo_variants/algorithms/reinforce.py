@@ -16,7 +16,7 @@ from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
-from sb3_ppo_variants.rollouts import finished_episodes, returns_to_go
+from sb3_ppo_variants.rollouts import RolloutRequest, finished_episodes, returns_to_go
 from sb3_ppo_variants.workers.collecting import collect_rollouts
 
 
@@ -97,7 +97,7 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
         :return: ``False`` if the callback ended the training
         """
         bootstrap = self.bootstrap_truncated and self.baseline
-        if not collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap):
+        if not collect_rollouts(RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap)):
             return False
         self._finished = None
         if not self.baseline and self._rollout_fault is None:

@@ -1,7 +1,7 @@
 """From environment steps to the rows of an update: the collection loop, returns and minibatches."""
 
 from sb3_ppo_variants.rollouts.acting import Acted, Actor, PolicyActor
-from sb3_ppo_variants.rollouts.collection import collect_rollouts
+from sb3_ppo_variants.rollouts.collection import RolloutRequest, collect_rollouts
 from sb3_ppo_variants.rollouts.gae import generalized_advantages
 from sb3_ppo_variants.rollouts.minibatches import Minibatch, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.reference import reference_parameters
@@ -13,6 +13,7 @@ __all__ = [
     "Actor",
     "Minibatch",
     "PolicyActor",
+    "RolloutRequest",
     "Rows",
     "collect_rollouts",
     "finished_episodes",

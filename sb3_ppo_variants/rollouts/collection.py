@@ -1,7 +1,7 @@
 """The collection loop: environment steps into the rollout buffer."""
 
 import math
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import spaces
@@ -49,19 +49,9 @@ class Learner(Protocol):
         """SB3's own: the windows of episode returns and lengths."""
 
 
-def collect_rollouts(
-    learner: Learner,
-    env: VecEnv,
-    callback: BaseCallback,
-    rollout_buffer: RolloutBuffer,
-    n_rollout_steps: int,
-    bootstrap_truncated: bool,
-) -> bool:
+class RolloutRequest(NamedTuple):
     """
-    Act for ``n_rollout_steps`` steps in every environment, fill the buffer, and compute its GAE advantages.
-
-    This has exactly SB3's semantics: the same random numbers in the same order, the same names in ``callback.locals``,
-    the same array of rewards in front of callbacks and in the buffer (they may edit it in place).
+    A rollout to collect.
 
     :param learner: The algorithm
     :param env: The environments to step
@@ -70,24 +60,41 @@ def collect_rollouts(
     :param n_rollout_steps: Steps per environment
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that a time limit cut
         off (SB3 issue 633); without it a time limit counts as a terminal state
+    """
+
+    learner: Learner
+    env: VecEnv
+    callback: BaseCallback
+    rollout_buffer: RolloutBuffer
+    n_rollout_steps: int
+    bootstrap_truncated: bool
+
+    def locals(self) -> dict[str, Any]:
+        """The names of SB3's ``collect_rollouts`` that are the same at every step, for ``callback.locals``."""
+        names = {"self": self.learner, "env": self.env, "callback": self.callback}
+        return names | {"rollout_buffer": self.rollout_buffer, "n_rollout_steps": self.n_rollout_steps}
+
+
+def collect_rollouts(asked: RolloutRequest) -> bool:
+    """
+    Act for ``n_rollout_steps`` steps in every environment, fill the buffer, and compute its GAE advantages.
+
+    This has exactly SB3's semantics: the same random numbers in the same order, the same names in ``callback.locals``,
+    the same array of rewards in front of callbacks and in the buffer (they may edit it in place).
+
+    :param asked: The rollout
     :return: ``False`` if the callback ended the training
     :raises NonFiniteError: for an observation, action, reward or value that is not finite, naming it; with
-        ``nonfinite_update="skip"`` only where the policy cannot act on it, else ``learner`` is told
+        ``nonfinite_update="skip"`` only where the policy cannot act on it, else the learner is told
     :raises ValueError: an environment has no masks, or one that no policy can act on
     """
-    begin_rollout(learner, env, callback, rollout_buffer)
-    return step_through(learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated)
+    begin_rollout(asked)
+    return step_through(asked)
 
 
-def step_through(
-    learner: Learner,
-    env: VecEnv,
-    callback: BaseCallback,
-    rollout_buffer: RolloutBuffer,
-    n_rollout_steps: int,
-    bootstrap_truncated: bool,
-) -> bool:
+def step_through(asked: RolloutRequest) -> bool:
     """``collect_rollouts`` without its beginning, ``begin_rollout``."""
+    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = asked
     read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
     actor = make_actor(learner, rollout_buffer, scanner, 0)
@@ -95,13 +102,7 @@ def step_through(
     # A bad reward is found in the buffer too, at the end of the rollout and at no cost. But one that has gone through
     # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
     watch_rewards = scanner.normalizer is not None
-    step_locals: dict[str, Any] = {
-        "self": learner,
-        "env": env,
-        "callback": callback,
-        "rollout_buffer": rollout_buffer,
-        "n_rollout_steps": n_rollout_steps,
-    }
+    step_locals = asked.locals()
 
     for n_steps in range(n_rollout_steps):
         if learner.use_sde and learner.sde_sample_freq > 0 and n_steps % learner.sde_sample_freq == 0:
@@ -149,25 +150,23 @@ def step_through(
     return True
 
 
-def begin_rollout(learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer) -> None:
+def begin_rollout(asked: RolloutRequest) -> None:
     """
     What comes before the first step, as in SB3.
 
-    :param learner: The algorithm
-    :param env: The environments
-    :param callback: Told of the start
-    :param rollout_buffer: Emptied
+    :param asked: The rollout, whose buffer is emptied and whose callback is told
     """
+    learner, env = asked.learner, asked.env
     if learner._last_obs is None:
         raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
     # Switches off dropout, and batch norm's running statistics.
     learner.policy.set_training_mode(False)
-    rollout_buffer.reset()
+    asked.rollout_buffer.reset()
     speed_up_copies(env)
     speed_up_statistics(env)
     if learner.use_sde:
         learner.policy.reset_noise(env.num_envs)
-    callback.on_rollout_start()
+    asked.callback.on_rollout_start()
 
 
 def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:

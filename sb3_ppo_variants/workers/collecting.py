@@ -8,7 +8,6 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.util import obs_space_info
 
@@ -18,6 +17,7 @@ from sb3_ppo_variants.policies import is_recurrent
 from sb3_ppo_variants.rollouts.acting import Actor
 from sb3_ppo_variants.rollouts.collection import (
     Learner,
+    RolloutRequest,
     add_truncated_values,
     begin_rollout,
     end_rollout,
@@ -50,56 +50,43 @@ _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDic
 _ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent", "evaluate_actions")
 
 
-def collect_rollouts(
-    learner: Learner,
-    env: VecEnv,
-    callback: BaseCallback,
-    rollout_buffer: RolloutBuffer,
-    n_rollout_steps: int,
-    bootstrap_truncated: bool,
-) -> bool:
+def collect_rollouts(asked: RolloutRequest) -> bool:
     """
-    ``rollouts.collect_rollouts``, whose arguments and result these are. The workers of a ``WorkerVecEnv`` collect the
+    ``rollouts.collect_rollouts``, whose argument and result these are. The workers of a ``WorkerVecEnv`` collect the
     rollout on their own where they can; otherwise they step the environments, and a warning says once why.
 
     The random numbers of the actions are then not those of the ordinary loop: they depend on torch's generator and the
     number of the environment, and not on the number of workers.
     """
-    given = learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated
-    workers = env.unwrapped
-    begin_rollout(learner, env, callback, rollout_buffer)
+    begin_rollout(asked)
+    env, workers = asked.env, asked.env.unwrapped
     if not isinstance(workers, WorkerVecEnv):
-        return step_through(*given)
-    reason = why_not_by_workers(learner, env, callback, rollout_buffer)
-    if reason is None and needs_statistics(wrappers_of(env), n_rollout_steps * env.num_envs):
-        return step_through(*given)
+        return step_through(asked)
+    reason = why_not_by_workers(asked)
+    if reason is None and needs_statistics(wrappers_of(env), asked.n_rollout_steps * env.num_envs):
+        return step_through(asked)
     if reason is None:
-        return _collect_by_workers(workers, *given)
+        return _collect_by_workers(workers, asked)
     if reason not in workers.reasons_told:
         workers.reasons_told.add(reason)
         warnings.warn(f"The workers step the environments and do not collect on their own: {reason}.", stacklevel=4)
-    return step_through(*given)
+    return step_through(asked)
 
 
-def why_not_by_workers(
-    learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer
-) -> str | None:
+def why_not_by_workers(asked: RolloutRequest) -> str | None:
     """
-    :param learner: The algorithm
-    :param env: A ``WorkerVecEnv`` in its wrappers
-    :param callback: What ``learn`` was given, wrapped as SB3 wraps it
-    :param rollout_buffer: The buffer to fill
-    :return: why workers cannot collect whole rollouts; ``None`` if they can
+    :param asked: A rollout in a ``WorkerVecEnv`` in its wrappers
+    :return: why workers cannot collect it whole; ``None`` if they can
     """
-    workers: Any = env.unwrapped
-    if may_read_values(callback) and not workers.replay_callbacks:
+    workers: Any = asked.env.unwrapped
+    if may_read_values(asked.callback) and not workers.replay_callbacks:
         return (
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
-    reason = why_not_in_workers(wrappers_of(env)) or _why_not_policy(learner)
-    if reason is None and type(rollout_buffer) not in _BUFFERS:
-        reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
+    reason = why_not_in_workers(wrappers_of(asked.env)) or _why_not_policy(asked.learner)
+    if reason is None and type(asked.rollout_buffer) not in _BUFFERS:
+        reason = f"the rollout buffer is a {type(asked.rollout_buffer).__name__}"
     return reason
 
 
@@ -122,15 +109,8 @@ def _why_not_policy(learner: Learner) -> str | None:
     return None
 
 
-def _collect_by_workers(
-    workers: WorkerVecEnv,
-    learner: Learner,
-    env: VecEnv,
-    callback: BaseCallback,
-    rollout_buffer: RolloutBuffer,
-    n_rollout_steps: int,
-    bootstrap_truncated: bool,
-) -> bool:
+def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
+    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = asked
     if learner.masks_rollouts:
         MaskReader(env, learner.action_space)  # raises where an environment has none
     scanner = RolloutScanner(learner.policy, None)
@@ -152,13 +132,7 @@ def _collect_by_workers(
         actor.complete(rollout_buffer)
     if bootstrap_truncated:
         _bootstrap(learner, actor, scanner, rollout_buffer, recorded, infos)
-    step_locals: dict[str, Any] = {
-        "self": learner,
-        "env": env,
-        "callback": callback,
-        "rollout_buffer": rollout_buffer,
-        "n_rollout_steps": n_rollout_steps,
-    }
+    step_locals = asked.locals()
     workers.is_replaying = True
     try:
         is_over = replay(learner, recorded, rewards, infos, step_locals) == n_rollout_steps
