@@ -22,6 +22,7 @@ CONTRIB = "contrib:recurrent_ppo"
 ENVIRONMENTS = {
     "CartPoleNoVel-v1": ("memory", "memory/stacked", 1),
     "Recall-v0": ("memory", "memory/stacked", 2),
+    "PendulumNoVel-v1": ("memory/pendulum", "memory/pendulum_stacked", 0),
 }
 
 
@@ -75,9 +76,8 @@ def seconds_per_seed(results: Results, environment: str) -> np.ndarray:
 
 
 def test_how_much_faster_short_sequences_are_is_the_measured_ratio() -> None:
-    results = committed("memory")[0]
-    for environment in ("CartPoleNoVel-v1", "Recall-v0"):
-        ratios = seconds_per_seed(results, environment)
+    for environment, (folder, _, _) in ENVIRONMENTS.items():
+        ratios = seconds_per_seed(committed(folder)[0], environment)
         says(MEMORY, f"{np.median(ratios):.1f} times as fast ({ratios.min():.1f} to {ratios.max():.1f}")
     (measured,) = read("speed/memory.json")["measurements"]
     short = ratio(measured, "clip_ppo, memory, sequence_length=16", CONTRIB)
@@ -103,3 +103,21 @@ def test_what_is_said_about_memory() -> None:
     for name in ALGORITHMS:
         for sample in (scores(results, name, recall), scores(stacked, name, "RecallStack-v0")):
             assert sample.max() < 0.4
+
+
+def test_what_is_said_about_the_pendulum() -> None:
+    pendulum, stack = "PendulumNoVel-v1", "PendulumNoVelStack-v1"
+    results, stacked = committed("memory/pendulum")[0], committed("memory/pendulum_stacked")[0]
+    says(MEMORY, difference(scores(results, "memory_clip_ppo", pendulum), scores(results, CONTRIB, pendulum), 0, 1))
+    best = {name: center(list(scores(results, f"memory_{name}", pendulum))) for name in ALGORITHMS}
+    assert max(best, key=best.__getitem__) == "paper_trpo"
+    best = {name: center(list(scores(stacked, name, stack))) for name in ALGORITHMS}
+    assert max(best, key=best.__getitem__) == "paper_trpo"
+    for name in ("clip_ppo", "paper_trpo"):
+        assert scores(results, f"memory_{name}", pendulum).min() > scores(results, name, pendulum).max()
+    memory, alone = (scores(results, name, pendulum) for name in ("memory_kl_penalty_ppo", "kl_penalty_ppo"))
+    assert (sum(memory > alone.max()), sum(memory < alone.min())) == (3, 2)
+    for name in ("clip_ppo", "kl_penalty_ppo", "paper_trpo"):
+        pair = [(scores(results, f"memory_{name}", pendulum), scores(stacked, name, stack))]
+        low, high = difference_interval(pair, corrected_level(len(ALGORITHMS)))
+        assert low < 0 < high

@@ -29,18 +29,19 @@ STUDY: dict[str, Any] = {
             "n_envs": 4,
             "settings": {"n_steps": 512, "gamma": 0.9, "learning_rate": 1e-3, "ent_coef": 0.0},
         },
+        "Hopper-v5": {"expert": 5, "n_envs": 1, "settings": {"ent_coef": 0.0}},
     },
     "variants": {
         "neither": {},
-        "reference": {"reference_kl_coef": "lin_0.3"},
+        "reference": {"reference_kl_coef": "lin_1"},
         "warm-up": {"critic_warmup": 5},
-        "both": {"reference_kl_coef": "lin_0.3", "critic_warmup": 5},
+        "both": {"reference_kl_coef": "lin_1", "critic_warmup": 5},
     },
     "demonstrations": 4000,  # steps of the expert
     "clone_steps": 2000,  # minibatches of 64 of them
     "timesteps": 100_000,  # of each run
     "early": 50_000,  # the steps in which the deepest fall is looked for
-    "seeds": 10,
+    "seeds": 5,
     "out": "runs/fine-tuning",
 }
 COLUMNS = ("environment", "variant", "seed", "cloned", "lowest", "final", "timesteps")
