@@ -38,7 +38,14 @@ Normalize = Annotated[
     str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
 ]
 Jobs = Annotated[
-    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores)")
+    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores for)")
+]
+RolloutWorkers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that hold the policy and collect whole rollouts, per run, at most one per environment "
+        "(default: none, the run steps its environments itself)"
+    ),
 ]
 Executor = Annotated[
     str, typer.Option(help="Where runs are done: local, dask:tcp://HOST:PORT, submitit or submitit:slurm")
@@ -186,6 +193,7 @@ def compare(
     normalize: Normalize = None,
     peer_defaults: Annotated[bool, typer.Option("--peer-defaults")] = False,
     jobs: Jobs = None,
+    rollout_workers: RolloutWorkers = None,
     executor: Executor = "local",
     storage: Storage = None,
     imports: Imports = None,
@@ -248,6 +256,7 @@ def compare(
             wall_time=wall_time,
             timeout=timeout,
             jobs=jobs,
+            rollout_workers=rollout_workers,
             executor=executor,
             storage=storage,
             imports=imports or (),
@@ -285,6 +294,7 @@ def tune(
     confirm: int = 3,
     test_seeds: int = 10,
     jobs: Jobs = None,
+    rollout_workers: RolloutWorkers = None,
     executor: Executor = "local",
     storage: Storage = None,
     zoo_configs: Path | None = None,
@@ -328,6 +338,7 @@ def tune(
             seeds=seeds,
             n_envs=n_envs,
             jobs=jobs,
+            rollout_workers=rollout_workers,
             executor=executor,
             sampler=sampler,
             sampler_seed=sampler_seed,
@@ -361,6 +372,7 @@ def train(
     timesteps: Timesteps = 50_000,
     seed: int = 0,
     n_envs: NEnvs = 1,
+    rollout_workers: RolloutWorkers = None,
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     normalize: Normalize = None,
     out: Path | None = None,
@@ -402,6 +414,7 @@ def train(
                 timesteps=timesteps,
                 seed=seed,
                 n_envs=n_envs,
+                rollout_workers=rollout_workers,
                 settings=parse_assignments(settings or [], algo).get(algo, {}),
                 normalize=normalize,
                 out=out,
