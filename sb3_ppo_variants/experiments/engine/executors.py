@@ -113,7 +113,7 @@ def _worker_start(parent: int, log: str) -> Callable[[], None]:
         # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_with_parent()
-        # Not loky's, which the processes that rollout workers are would not know.
+        # Rollout workers are told the default start method, and do not know loky's.
         multiprocessing.set_start_method(None, force=True)
         with open(log, "a") as file:
             os.dup2(file.fileno(), 1)

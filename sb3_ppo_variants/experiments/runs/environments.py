@@ -13,7 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 import sb3_ppo_variants.experiments.runs.masked_environments
 import sb3_ppo_variants.experiments.runs.memory_environments  # noqa: F401
@@ -100,7 +100,7 @@ def make_environment(
     :param wrapper: Wrapper of each environment, outside the Monitor
     :param env_kwargs: Arguments of each environment's constructor
     :param resumable: Track each environment from its first reset on, for checkpoints
-    :param vec_env: See :func:`vec_env_name`
+    :param vec_env: ``"WorkerVecEnv"``, ``"SubprocVecEnv"``, or ``None`` for ``DummyVecEnv``
     :param rollout_workers: Number of workers of a ``WorkerVecEnv``; ``None``: one per usable core
     :return: The vectorised environment
     """
@@ -119,9 +119,9 @@ def make_environment(
         # Gymnasium can create a registered environment again, without a renderer.
         return ResumableEnv(wrapped(env), make=None if isinstance(made, str) else another)
 
-    def in_workers(env_fns: list[Callable[[], gymnasium.Env]]) -> VecEnv:
+    def in_processes(env_fns: list[Callable[[], gymnasium.Env]]) -> VecEnv:
         makers: list[Any] = [partial(_make_in_worker, environment, seed + i, make) for i, make in enumerate(env_fns)]
-        return WorkerVecEnv(makers, rollout_workers)
+        return SubprocVecEnv(makers) if vec_env == "SubprocVecEnv" else WorkerVecEnv(makers, rollout_workers)
 
     env = make_vec_env(
         made,
@@ -129,7 +129,7 @@ def make_environment(
         seed=seed,
         wrapper_class=tracked if resumable else wrapped,
         env_kwargs=kwargs,
-        vec_env_cls=None if vec_env is None else in_workers,  # type: ignore[arg-type]  # SB3 only calls it
+        vec_env_cls=None if vec_env is None else in_processes,  # type: ignore[arg-type]  # SB3 only calls it
     )
     return env if normalize is None else VecNormalize(env, **normalize)
 
