@@ -44,7 +44,7 @@ def test_a_training_with_rollout_workers_is_extended_by_any_number_of_them(tmp_p
     options: dict[str, Any] = {"n_envs": 2, "settings": {"n_steps": 64, "batch_size": 64}, "checkpoint_every": 128}
     whole = train("clip_ppo", timesteps=512, rollout_workers=2, out=tmp_path / "whole", **options)
     train("clip_ppo", timesteps=256, rollout_workers=1, out=tmp_path / "it", **options)
-    with pytest.raises(ValueError, match=r"VecEnv"):
+    with pytest.raises(ValueError, match=r"is of a run with workers_collect=True; this one has False"):
         train("clip_ppo", timesteps=512, out=tmp_path / "it", resume=True, **options)
     extended = train("clip_ppo", timesteps=512, rollout_workers=2, out=tmp_path / "it", resume=True, **options)
     assert extended.resumed_at == 256
