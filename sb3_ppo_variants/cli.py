@@ -38,7 +38,14 @@ Normalize = Annotated[
     str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
 ]
 Jobs = Annotated[
-    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores)")
+    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores for)")
+]
+RolloutWorkers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that hold the policy and collect whole rollouts, per run, at most one per environment "
+        "(default: none, the run steps its environments itself)"
+    ),
 ]
 Executor = Annotated[
     str, typer.Option(help="Where runs are done: local, dask:tcp://HOST:PORT, submitit or submitit:slurm")
@@ -186,6 +193,7 @@ def compare(
     normalize: Normalize = None,
     peer_defaults: Annotated[bool, typer.Option("--peer-defaults")] = False,
     jobs: Jobs = None,
+    rollout_workers: RolloutWorkers = None,
     executor: Executor = "local",
     storage: Storage = None,
     imports: Imports = None,
@@ -248,6 +256,7 @@ def compare(
             wall_time=wall_time,
             timeout=timeout,
             jobs=jobs,
+            rollout_workers=rollout_workers,
             executor=executor,
             storage=storage,
             imports=imports or (),
@@ -285,6 +294,7 @@ def tune(
     confirm: int = 3,
     test_seeds: int = 10,
     jobs: Jobs = None,
+    rollout_workers: RolloutWorkers = None,
     executor: Executor = "local",
     storage: Storage = None,
     zoo_configs: Path | None = None,
@@ -328,6 +338,7 @@ def tune(
             seeds=seeds,
             n_envs=n_envs,
             jobs=jobs,
+            rollout_workers=rollout_workers,
             executor=executor,
             sampler=sampler,
             sampler_seed=sampler_seed,
@@ -361,6 +372,7 @@ def train(
     timesteps: Timesteps = 50_000,
     seed: int = 0,
     n_envs: NEnvs = 1,
+    rollout_workers: RolloutWorkers = None,
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     normalize: Normalize = None,
     out: Path | None = None,
@@ -402,6 +414,7 @@ def train(
                 timesteps=timesteps,
                 seed=seed,
                 n_envs=n_envs,
+                rollout_workers=rollout_workers,
                 settings=parse_assignments(settings or [], algo).get(algo, {}),
                 normalize=normalize,
                 out=out,
@@ -510,6 +523,8 @@ def speed(
     width: list[int] = [64],  # noqa: B006
     peers: list[str] | None = None,
     rounds: int = 5,
+    workers: int | None = None,
+    progress_bar: Annotated[bool, typer.Option("--progress-bar")] = False,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Measure the training speed beside the peers: interleaved rounds, one thread, time of each part.
@@ -519,19 +534,33 @@ def speed(
     :param peers: sb3, contrib or sbx (default: those installed); also contrib:recurrent_ppo and, for an
         environment with action masks, contrib:maskable_ppo; repeatable
     :param rounds: Measured interleaved rounds, after one warm-up round
+    :param workers: Measure 1 to this many rollout workers beside the best that SB3 does with as many cores, instead of
+        one core; at most --n-envs
+    :param progress_bar: Train every model with SB3's progress bar, which is not shown
     :param json_file: File for the numbers of every round
     """
     _use_one_thread()
     with _clear_errors():
-        from sb3_ppo_variants.experiments.speed import Measurement, as_json, speed_table
+        from sb3_ppo_variants.experiments.speed import as_json, speed_of_workers, speed_table, workers_tables
         from sb3_ppo_variants.experiments.speed import speed as measure_speed
         from sb3_ppo_variants.files import write_text
 
-        screen, measurements = _screen(), list[Measurement]()
+        screen, measurements = _screen(), list[Any]()
+        measurement: Any
+        measured: Iterator[Any]
+        tables: Callable[[Any], list[Any]]
+        if workers is None:
+            measured = measure_speed(env, n_envs, width, peers, rounds, progress_bar=progress_bar)
+            tables = lambda measurement: [speed_table(measurement)]  # noqa: E731
+        elif peers:
+            raise ValueError(f"--workers measures beside SB3's PPO alone: leave --peers {peers[0]} out")
+        else:
+            measured, tables = speed_of_workers(env, n_envs, width, workers, rounds, progress_bar), workers_tables
         try:
-            for measurement in measure_speed(env, n_envs, width, peers, rounds):
+            for measurement in measured:
                 measurements.append(measurement)
-                screen.print(speed_table(measurement))
+                for table in tables(measurement):
+                    screen.print(table)
                 if json_file is not None:
                     # After each configuration: an interrupted measurement keeps the finished ones.
                     write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")

@@ -274,7 +274,7 @@ def test_worker_says_what_replaces_it() -> None:
 
 
 def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(*_given: object) -> Iterator[None]:
+    def measure(*_given: object, **_options: object) -> Iterator[None]:
         yield None
         raise KeyboardInterrupt
 

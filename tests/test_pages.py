@@ -86,7 +86,9 @@ def small_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(OnPolicyAlgorithm, "__init__", construct_small)
-    monkeypatch.setattr(importlib.import_module("sb3_ppo_variants.experiments.speed"), "ROLLOUT_ROWS", LEARN)
+    monkeypatch.setattr(
+        importlib.import_module("sb3_ppo_variants.experiments.speed.timed_model"), "ROLLOUT_ROWS", LEARN
+    )
     without_workers(monkeypatch)
 
 

@@ -17,6 +17,7 @@ class InProcess:
     """
 
     jobs, log = 1, "nowhere"
+    rollout_workers: int | None = None
 
     def __init__(self, function: Callable[[Task], Outcome] = do_run):
         self.function = function
@@ -39,7 +40,8 @@ def without_workers(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     """
     executor = InProcess()
 
-    def here(*_: Any) -> InProcess:
+    def here(*_: Any, rollout_workers: int | None = None) -> InProcess:
+        executor.rollout_workers = rollout_workers
         return executor
 
     monkeypatch.setattr(executors, "LocalExecutor", here)

@@ -24,10 +24,10 @@ from sb3_ppo_variants.experiments.engine.records import Record, learning_curves,
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, study_names
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
-from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
-from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
+from sb3_ppo_variants.experiments.runs.run import Run, check_by_building, notes_on_workers
 from sb3_ppo_variants.files import write_text
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def compare(
     wall_time: float | None = None,
     timeout: float | None = None,
     jobs: int | None = None,
+    rollout_workers: int | None = None,
     executor: Any = LOCAL,
     storage: str | None = None,
     out: str | Path | None = None,
@@ -108,7 +109,12 @@ def compare(
         are always unnormalised returns
     :param wall_time: Seconds of training after which each run ends. Schedules still run over ``timesteps``
     :param timeout: Seconds after which a run fails, for environments that may hang
-    :param jobs: How many runs may be under way at once; by default one for each available core
+    :param jobs: How many runs may be under way at once; by default one for each available core, and with
+        rollout workers for as many cores as each run has workers. Both given, their product is at most the number of
+        cores
+    :param rollout_workers: Processes that collect the rollouts of each run, holding its policy, at most one per
+        environment (``WORKERS.md``). The results do not depend on their number, but differ from those without;
+        ``None``: no workers
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the results, by default ``runs/compare`` or ``runs/<preset>``, numbered if that holds
@@ -129,6 +135,7 @@ def compare(
     """
     check_jobs(jobs)
     check_timeout("timeout", timeout)
+    vec_env = vec_env_name(rollout_workers)
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
@@ -146,6 +153,7 @@ def compare(
         many if seeds is None else seeds,
         n_envs,
         wall_time,
+        vec_env,
         to_build=with_own_settings(compared, settings or {}),
     )
     default = Path("runs") / (preset or "compare")
@@ -157,16 +165,23 @@ def compare(
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console, exported = console or Console(quiet=True), list[Path]()
     url, study = storage_url(storage, out), study_name(out)
+    workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:
         with open_store(url, study, write=False) as store:
             records = store.records(runs)
     else:
         with open_store(url, study) as store:
-            for note in [*import_runs(store, imports), *untrained(runs)]:
+            for note in [*import_runs(store, imports), *untrained(runs), *notes_on_workers(runs)]:
                 say(console, note)
             records = do_runs(
-                runs, store, lambda: task_executor(executor, jobs, out), out, console, timeout=timeout, models=models
+                runs,
+                store,
+                lambda: task_executor(executor, jobs, out, workers),
+                out,
+                console,
+                timeout=timeout,
+                models=models,
             )
             exported = [] if export is None else export_runs([store], Path(export))
     comparison = write_files(records, out, chosen, command, [] if models is None else models.notes(records))
@@ -216,12 +231,14 @@ def plan(
     seeds: int | Iterable[int],
     n_envs: int = 1,
     wall_time: float | None = None,
+    vec_env: str | None = None,
     to_build: Collection[str] = (),
 ) -> list[Run]:
     """The runs of a comparison, checked.
 
     :param environments: See :func:`compare`, as the others
     :param compared: The variants
+    :param vec_env: Class of the vectorised environment (see :class:`.run.Run`)
     :param to_build: Names of variants whose settings are the user's. They are checked by building a model
     """
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
@@ -240,6 +257,7 @@ def plan(
             None if variant.name == variant.algorithm else variant.name,
             variant.normalize,
             wall_time,
+            vec_env,
         )
         for seed in _seeds(seeds)  # outermost: an unfinished comparison has equally many runs of each variant
         for environment in names

@@ -118,7 +118,8 @@ def environment_table(results: Results, environment: str) -> Table:
         )
     run = next(r.run for r in results.records if r.run.environment == environment)
     budget = f"{run.timesteps:,} timesteps" if run.wall_time is None else f"{run.wall_time:g} seconds of training"
-    return Table(f"{environment}, {budget}, n_envs {run.n_envs}", header, body)
+    n_envs = f"n_envs {run.n_envs}" + (f" ({run.vec_env})" if run.vec_env else "")
+    return Table(f"{environment}, {budget}, {n_envs}", header, body)
 
 
 def _of_results(found: Sequence[Result]) -> list[str]:

@@ -111,7 +111,7 @@ class UnderWay:
         """
         folder = self.folder / hashlib.sha256(run.key().encode()).hexdigest()[:16]
         model = None if self.models is None else str(self.models.folder_of(run).resolve())
-        self._submit(_Attempt(Task(run, str(folder), timeout, model)))
+        self._submit(_Attempt(Task(run, str(folder), timeout, model, self.executor.rollout_workers)))
 
     def progress(self) -> dict[str, Progress | None]:
         """Key → progress of each run, where it is known."""

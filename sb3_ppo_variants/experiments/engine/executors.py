@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -38,10 +39,12 @@ class TaskExecutor(Protocol):
     """Does tasks.
 
     :ivar jobs: How many runs may be under way at once
+    :ivar rollout_workers: Number of rollout workers of each run that has some; ``None``: one per usable core
     :ivar log: Where the output of the runs is, for messages
     """
 
     jobs: int
+    rollout_workers: int | None
     log: str
 
     def submit(self, task: Task) -> FutureOutcome:
@@ -60,10 +63,17 @@ class LocalExecutor:
     :param jobs: Number of processes
     :param log: File for their output
     :param function: Does a task
+    :param rollout_workers: See :class:`TaskExecutor`
     """
 
-    def __init__(self, jobs: int, log: Path, function: Callable[[Task], Outcome] = do_run):
-        self.jobs, self.log, self.function = jobs, str(log), function
+    def __init__(
+        self,
+        jobs: int,
+        log: Path,
+        function: Callable[[Task], Outcome] = do_run,
+        rollout_workers: int | None = None,
+    ):
+        self.jobs, self.log, self.function, self.rollout_workers = jobs, str(log), function, rollout_workers
         self._pools: dict[Any, Future[Outcome]] = {}  # each with what it did last
 
     def submit(self, task: Task) -> FutureOutcome:
@@ -103,6 +113,8 @@ def _worker_start(parent: int, log: str) -> Callable[[], None]:
         # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_with_parent()
+        # Rollout workers are told the default start method, and do not know loky's.
+        multiprocessing.set_start_method(None, force=True)
         with open(log, "a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
@@ -115,12 +127,13 @@ class RemoteExecutor:
 
     :param executor: The executor
     :param jobs: How many runs may be under way at once
+    :param rollout_workers: See :class:`TaskExecutor`
     """
 
     log = "the executor's own logs"
 
-    def __init__(self, executor: SubmitsCalls, jobs: int):
-        self.executor, self.jobs = executor, jobs
+    def __init__(self, executor: SubmitsCalls, jobs: int, rollout_workers: int | None = None):
+        self.executor, self.jobs, self.rollout_workers = executor, jobs, rollout_workers
         self._futures: list[FutureOutcome] = []
         # The current folder and the like; a worker that has none of these folders has to have the modules installed.
         self._paths = [str(Path(path or ".").resolve()) for path in sys.path]
@@ -136,34 +149,64 @@ class RemoteExecutor:
                 future.cancel()
 
 
-def task_executor(executor: Any, jobs: int | None, folder: Path) -> TaskExecutor:
+def task_executor(executor: Any, jobs: int | None, folder: Path, rollout_workers: int | None = None) -> TaskExecutor:
     """The executor of a command.
 
     :param executor: ``"local"``, ``"dask:tcp://host:port"``, ``"submitit"`` (jobs on this machine or, where SLURM is
         installed, SLURM's), ``"submitit:slurm"``, or any object with ``submit``
     :param jobs: How many runs may be under way at once; ``None``: as many as there are cores here or threads in the
-        Dask cluster, 100 SLURM jobs
+        Dask cluster, 100 SLURM jobs; with rollout workers fewer
     :param folder: Folder for logs
-    :raises ValueError: if there is no such executor, or its package is missing
+    :param rollout_workers: Rollout workers of each run; ``None``: its environments are stepped in its own process
+    :raises ValueError: if there is no such executor, its package is missing, or there are fewer cores than
+        ``jobs * rollout_workers``
     """
     check_jobs(jobs)
     if isinstance(executor, str):
         kind, _, where = executor.partition(":")
         if executor == LOCAL:
-            return LocalExecutor(jobs or available_cores(), folder / "workers.log")
+            fitting = fitting_jobs(jobs, available_cores(), rollout_workers)
+            return LocalExecutor(fitting, folder / "workers.log", rollout_workers=rollout_workers)
         if kind == "dask" and where:
-            return _dask(where, jobs)
+            return _dask(where, jobs, rollout_workers)
         if kind == "submitit":
-            return _submitit(where, jobs, folder / "submitit")
+            return _submitit(where, jobs, folder / "submitit", rollout_workers)
         raise ValueError(f"There is no executor {executor!r}: give {FORMS}")
     if hasattr(executor, "get_executor"):  # a Dask client
-        return RemoteExecutor(executor.get_executor(pure=False), jobs or sum(executor.nthreads().values()))
+        return _of_client(executor, jobs, rollout_workers)
     if not isinstance(executor, SubmitsCalls):
         raise TypeError(f"An executor is a name ({FORMS}) or an object with submit(function, *args), got {executor!r}")
-    return RemoteExecutor(executor, jobs or getattr(executor, "_max_workers", None) or available_cores())
+    # How many cores it has is not known: jobs that are given count.
+    default = fitting_jobs(None, getattr(executor, "_max_workers", None) or available_cores(), rollout_workers)
+    return RemoteExecutor(executor, jobs or default, rollout_workers)
 
 
-def _dask(address: str, jobs: int | None) -> TaskExecutor:
+def fitting_jobs(jobs: int | None, cores: int, rollout_workers: int | None) -> int:
+    """How many runs may be under way at once; with rollout workers, no more than the cores suffice for.
+
+    :param jobs: The number asked for; ``None``: as many as possible, at least 1
+    :param cores: Number of cores
+    :param rollout_workers: Rollout workers of each run; ``None``: none, and any number of jobs is accepted
+    :raises ValueError: if jobs and rollout workers are given and are together too many
+    """
+    if rollout_workers is None:
+        return jobs or cores
+    if jobs is not None and jobs * rollout_workers > cores:
+        raise ValueError(
+            f"{jobs} jobs with {rollout_workers} rollout workers each take {jobs * rollout_workers} cores, and there "
+            f"are {cores}: give fewer of either, or leave jobs out (--jobs)"
+        )
+    return jobs or max(cores // rollout_workers, 1)
+
+
+def _of_client(client: Any, jobs: int | None, rollout_workers: int | None) -> RemoteExecutor:
+    """The executor of a Dask client."""
+    fitting = fitting_jobs(jobs, sum(client.nthreads().values()), rollout_workers)
+    # pure=False: equal calls are two calls, as when a run is submitted again.
+    return RemoteExecutor(client.get_executor(pure=False), fitting, rollout_workers)
+
+
+def _dask(address: str, jobs: int | None, rollout_workers: int | None) -> TaskExecutor:
     _needs("distributed", "dask")
     from distributed import Client
 
@@ -173,17 +216,15 @@ def _dask(address: str, jobs: int | None) -> TaskExecutor:
         raise ValueError(
             f"Cannot reach a Dask scheduler at {address}: {error}. Start one with: dask scheduler"
         ) from error
-    workers = sum(client.nthreads().values())
-    if not workers:
+    if not client.nthreads():
         client.close()
         raise ValueError(f"The Dask scheduler at {address} has no workers. Start some with: dask worker {address}")
-    # pure=False: equal calls are two calls, as when a run is submitted again.
-    remote = RemoteExecutor(client.get_executor(pure=False), jobs or workers)
+    remote = _of_client(client, jobs, rollout_workers)
     remote.log = "the logs of the Dask workers"
     return remote
 
 
-def _submitit(cluster: str, jobs: int | None, folder: Path) -> TaskExecutor:
+def _submitit(cluster: str, jobs: int | None, folder: Path, rollout_workers: int | None) -> TaskExecutor:
     _needs("submitit", "submitit")
     import submitit
 
@@ -192,8 +233,11 @@ def _submitit(cluster: str, jobs: int | None, folder: Path) -> TaskExecutor:
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"submitit has no cluster {cluster!r} here: {error}") from error
     # SLURM's own variables (SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT, …) say the rest.
-    executor.update_parameters(name="ppo-variants", timeout_min=7 * 24 * 60, cpus_per_task=1, tasks_per_node=1)
-    remote = RemoteExecutor(executor, jobs or (100 if executor.cluster == "slurm" else available_cores()))
+    cores = rollout_workers or 1
+    executor.update_parameters(name="ppo-variants", timeout_min=7 * 24 * 60, cpus_per_task=cores, tasks_per_node=1)
+    is_slurm = executor.cluster == "slurm"
+    fitting = (jobs or 100) if is_slurm else fitting_jobs(jobs, available_cores(), rollout_workers)
+    remote = RemoteExecutor(executor, fitting, rollout_workers)
     remote.log = str(folder)
     return remote
 

@@ -151,7 +151,18 @@ def learning_curves(records: Sequence[Record], over: str = "timesteps") -> Learn
     return found
 
 
-RUN_COLUMNS = ("row", "algorithm", "environment", "seed", "timesteps", "n_envs", "settings", "normalize", "wall_time")
+RUN_COLUMNS = (
+    "row",
+    "algorithm",
+    "environment",
+    "seed",
+    "timesteps",
+    "n_envs",
+    "settings",
+    "normalize",
+    "wall_time",
+    "vec_env",
+)
 RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second", "seconds")
 
 
@@ -174,7 +185,7 @@ def write_runs(path: Path, records: Sequence[Record]) -> None:
             values = [result.final_return, result.episodes, result.steps, speed, seconds]
             versions = json.dumps(result.versions)
         ended = [record.state, record.reason, versions, record.imported_from]
-        lines.append([*identity, settings, normalize, run.wall_time, *values, *ended])
+        lines.append([*identity, settings, normalize, run.wall_time, run.vec_env, *values, *ended])
     write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions", "imported_from"], lines)
 
 

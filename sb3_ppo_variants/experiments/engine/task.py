@@ -49,12 +49,14 @@ class Task:
     :param timeout: Seconds after which the run fails; ``None`` for any time
     :param model_folder: The run folder in which the model is saved, if the worker has the folder above it; ``None``:
         the model is discarded
+    :param rollout_workers: Number of workers of a run that has some; like the executor, it does not change the result
     """
 
     run: Run
     folder: str
     timeout: float | None = None
     model_folder: str | None = None
+    rollout_workers: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Progress(NamedTuple):
 
 
 def do_run(task: Task) -> Outcome:
-    """Do a run in this process, with one thread.
+    """Do a run in this process, with one thread, and in its rollout workers, if it has some.
 
     :param task: The run
     :return: Its result, or the reason of its failure; an exception is never raised
@@ -99,7 +101,14 @@ def do_run(task: Task) -> Outcome:
 
     try:
         with _ended_when_stuck(task):
-            model, result = fit(task.run, report, guard.look_at, guard.watch, _checkpoints(task.run, folder))
+            model, result = fit(
+                task.run,
+                report,
+                guard.look_at,
+                guard.watch,
+                _checkpoints(task.run, folder),
+                rollout_workers=task.rollout_workers,
+            )
         check_score(task.run, result)
         if task.model_folder is not None:
             _save(task.run, Path(task.model_folder), model, result)

@@ -26,7 +26,7 @@ from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 
 RUNS, CURVES = "runs.csv", "curves.csv"
 MADE_WITH = "made_with.json"  # written by hand beside files of releases that recorded less
-_LATER = ("row", "normalize", "wall_time")  # columns that the first versions did not write
+_LATER = ("row", "normalize", "wall_time", "vec_env")  # columns that the first versions did not write
 _IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files
 
 
@@ -178,6 +178,7 @@ def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str
         None if line["row"] in ("", line["algorithm"]) else line["row"],
         json.loads(line["normalize"]) if line["normalize"] else None,
         float(line["wall_time"]) if line["wall_time"] else None,
+        line["vec_env"] or None,
     )
     if line["state"] != "done":
         return Record(run, "missing")

@@ -30,7 +30,7 @@ from sb3_ppo_variants.experiments.models.saved_models import (
 )
 from sb3_ppo_variants.experiments.models.training_evaluations import best_evaluation, evaluation_callbacks
 from sb3_ppo_variants.experiments.runs.classes import with_classes
-from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization
+from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import (
     CURVE,
     MODEL,
@@ -77,6 +77,7 @@ def train(
     timesteps: int = 50_000,
     seed: int = 0,
     n_envs: int = 1,
+    rollout_workers: int | None = None,
     settings: Mapping[str, Any] | None = None,
     normalize: str | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -99,6 +100,9 @@ def train(
     :param timesteps: Training steps
     :param seed: Seed of the algorithm and its environments
     :param n_envs: Number of environments stepped together
+    :param rollout_workers: Processes that collect the rollouts of the run, holding its policy, at most one per
+        environment (``WORKERS.md``). The results do not depend on their number, but differ from those without;
+        ``None``: no workers
     :param settings: Constructor argument → value
     :param normalize: ``"observations"``, ``"rewards"``, ``"both"``, or the arguments of a ``VecNormalize`` around the
         environments; reported returns are not normalised
@@ -123,7 +127,16 @@ def train(
     """
     name = algorithm_name(algorithm)
     scaling = normalization(normalize)
-    run = Run(name, environment, seed, timesteps, n_envs, check_settings(name, settings or {}), normalize=scaling)
+    run = Run(
+        name,
+        environment,
+        seed,
+        timesteps,
+        n_envs,
+        check_settings(name, settings or {}),
+        normalize=scaling,
+        vec_env=vec_env_name(rollout_workers),
+    )
     _check_options(resume, overwrite, eval_every, eval_episodes, tensorboard)
     described = _described(run, start_from, eval_every, eval_episodes)
     default = Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
@@ -152,7 +165,14 @@ def train(
 
     with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, keep=earlier is not None) as evaluations:
         try:
-            model, result = fit(run, report, prepare=prepare, callbacks=[*evaluations, *checkpoints], start=start)
+            model, result = fit(
+                run,
+                report,
+                prepare=prepare,
+                callbacks=[*evaluations, *checkpoints],
+                start=start,
+                rollout_workers=rollout_workers,
+            )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_keep_what_is_left(folder, described, bool(checkpoints), models)) from None
         finally:

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 import sb3_ppo_variants.experiments.runs.bounded_environments
 import sb3_ppo_variants.experiments.runs.masked_environments
@@ -20,6 +21,7 @@ import sb3_ppo_variants.experiments.runs.memory_environments  # noqa: F401
 from sb3_ppo_variants.experiments.runs.registry import import_user_module
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker
+from sb3_ppo_variants.workers import WorkerVecEnv
 
 #: ``--normalize``: what SB3's ``VecNormalize`` scales by its running statistics.
 NORMALIZE: Mapping[str, dict[str, Any]] = {
@@ -84,8 +86,10 @@ def make_environment(
     wrapper: Callable[[gymnasium.Env], gymnasium.Env] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     resumable: bool = False,
+    vec_env: str | None = None,
+    rollout_workers: int | None = None,
 ) -> VecEnv:
-    """Create environments in one process, each within SB3's Monitor, which records returns before normalisation.
+    """Create environments, each within SB3's Monitor, which records returns before normalisation.
 
     A BipedalWalker gets a new world in each episode, with and without checkpoints, so that its run is the same with
     both and can be resumed.
@@ -97,6 +101,8 @@ def make_environment(
     :param wrapper: Wrapper of each environment, outside the Monitor
     :param env_kwargs: Arguments of each environment's constructor
     :param resumable: Track each environment from its first reset on, for checkpoints
+    :param vec_env: ``"WorkerVecEnv"``, ``"SubprocVecEnv"``, or ``None`` for ``DummyVecEnv``
+    :param rollout_workers: Number of workers of a ``WorkerVecEnv``; ``None``: one per usable core
     :return: The vectorised environment
     """
     set_random_seed(seed)  # some environments draw from the global generators when they are created
@@ -114,10 +120,53 @@ def make_environment(
         # Gymnasium can create a registered environment again, without a renderer.
         return ResumableEnv(wrapped(env), make=None if isinstance(made, str) else another)
 
+    def in_processes(env_fns: list[Callable[[], gymnasium.Env]]) -> VecEnv:
+        makers: list[Any] = [partial(_make_in_worker, environment, seed + i, make) for i, make in enumerate(env_fns)]
+        return SubprocVecEnv(makers) if vec_env == "SubprocVecEnv" else WorkerVecEnv(makers, rollout_workers)
+
     env = make_vec_env(
-        made, n_envs=n_envs, seed=seed, wrapper_class=tracked if resumable else wrapped, env_kwargs=kwargs
+        made,
+        n_envs=n_envs,
+        seed=seed,
+        wrapper_class=tracked if resumable else wrapped,
+        env_kwargs=kwargs,
+        vec_env_cls=None if vec_env is None else in_processes,  # type: ignore[arg-type]  # SB3 only calls it
     )
     return env if normalize is None else VecNormalize(env, **normalize)
+
+
+def _make_in_worker(environment: str, seed: int, make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+    """Create an environment in a worker process, where nothing may have registered it yet.
+
+    :param environment: Its name
+    :param seed: Its seed: the workers' global generators are not the run's
+    :param make: Creates it
+    """
+    maker(environment)
+    set_random_seed(seed)
+    return make()
+
+
+def vec_env_name(rollout_workers: int | None) -> str | None:
+    """The class of a run's vectorised environment, as the run's identity has it.
+
+    Rollout workers draw other action noise than the ordinary loop, so the identity says that there are some. It does
+    not say how many: the results are equal to the bit for any number.
+
+    :param rollout_workers: Number of rollout workers; ``None``: the run steps its environments itself
+    :return: ``"WorkerVecEnv"``; ``None`` for SB3's ``DummyVecEnv``
+    :raises TypeError: if the number is not an integer
+    :raises ValueError: if it is not positive
+    """
+    if rollout_workers is None:
+        return None
+    if isinstance(rollout_workers, bool) or not isinstance(rollout_workers, int):
+        raise TypeError(f"rollout_workers must be an integer or None, got {rollout_workers!r}")
+    if rollout_workers < 1:
+        raise ValueError(
+            f"rollout_workers must be at least 1, got {rollout_workers}; leave it out to collect without workers"
+        )
+    return WorkerVecEnv.__name__
 
 
 def is_atari(environment: str) -> bool:

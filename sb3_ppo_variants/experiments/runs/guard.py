@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, NonFiniteScoreError
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import is_finite
+from sb3_ppo_variants.workers.errors import WorkerError
 
 TOO_LONG = "timeout: the run took longer than"
 
@@ -78,7 +79,8 @@ class Guard:
         if diverged or isinstance(error, NonFiniteScoreError | NonFiniteError):
             kind = "nan"
         else:
-            kind = "env" if self.environment_raised else "config"
+            in_environment = isinstance(error, WorkerError) and error.env_index is not None
+            kind = "env" if in_environment or self.environment_raised else "config"
         return f"{kind}: {type(error).__name__}: {error}"
 
 

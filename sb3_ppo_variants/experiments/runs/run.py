@@ -7,8 +7,9 @@ import dataclasses
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
@@ -27,12 +29,14 @@ from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.settings import all_parameters
 from sb3_ppo_variants.policies import takes_masks
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
+from sb3_ppo_variants.workers import WorkerVecEnv
+from sb3_ppo_variants.workers.collecting import why_not_by_workers
 
 SCORE_EPISODES = 100  # the final return is the mean over this many training episodes, the last ones
 CURVE_POINTS = 500
 REPORT_SECONDS = 0.2
 
-_OPTIONAL = ("name", "normalize", "wall_time")
+_OPTIONAL = ("name", "normalize", "wall_time", "vec_env")
 
 #: Called with the steps so far and the mean return so far.
 OnProgress = Callable[[int, float], None]
@@ -73,6 +77,8 @@ class Run:
     :param normalize: Arguments of ``VecNormalize`` around the environments; ``None``: not normalised
     :param wall_time: Seconds of training after which the run ends if it has not reached its timesteps; such a run is
         not deterministic
+    :param vec_env: Class of the vectorised environment (see :func:`.environments.vec_env_name`); ``None``:
+        ``DummyVecEnv``
     """
 
     algorithm: str
@@ -84,6 +90,7 @@ class Run:
     name: str | None = None
     normalize: Mapping[str, Any] | None = None
     wall_time: float | None = None
+    vec_env: str | None = None
 
     @property
     def variant(self) -> str:
@@ -99,6 +106,8 @@ class Run:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if self.wall_time is not None and not 0 < self.wall_time < math.inf:
             raise ValueError(f"wall_time must be a positive number of seconds, got {self.wall_time}")
+        if self.vec_env not in (None, WorkerVecEnv.__name__):
+            raise ValueError(f"vec_env is {self.vec_env!r}: give {WorkerVecEnv.__name__!r}, or None for DummyVecEnv")
 
     def description(self) -> dict[str, Any]:
         """The run as JSON values."""
@@ -323,6 +332,33 @@ def check_by_building(run: Run) -> None:
         env.close()
 
 
+def notes_on_workers(runs: Sequence[Run]) -> list[str]:
+    """For each variant of ours whose rollout workers only step the environments, a warning that says why.
+
+    :param runs: The runs; one of each variant in each environment is built
+    """
+    first = {(run.variant, run.environment): run for run in reversed(runs)}
+    reasons = dict.fromkeys((run.variant, _why_not_by_workers(run)) for run in reversed(first.values()))
+    return [
+        f"{variant}: rollout workers step the environments and do not collect on their own: {reason}"
+        for variant, reason in reasons
+        if reason is not None
+    ]
+
+
+def _why_not_by_workers(run: Run) -> str | None:
+    if run.vec_env is None or not issubclass(algorithm_class(run.algorithm), OnPolicyVariant):
+        return None
+    with closing(make_environment(run.environment, run.n_envs, run.seed, run.normalize)) as env:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the run itself warns
+                model: Any = build(run, env)
+        except UnfitError:
+            return None
+        return why_not_by_workers(model, model.get_env(), Recorder(run.timesteps), model.rollout_buffer)
+
+
 def fit(
     run: Run,
     report: OnProgress | None = None,
@@ -330,6 +366,7 @@ def fit(
     prepare: Callable[[BaseAlgorithm], None] | None = None,
     callbacks: Sequence[BaseCallback] = (),
     start: Start | None = None,
+    rollout_workers: int | None = None,
 ) -> tuple[BaseAlgorithm, Result]:
     """Train one model.
 
@@ -339,12 +376,22 @@ def fit(
     :param prepare: Called with the untrained model, for example to set a logger
     :param callbacks: Further callbacks, called after the recorder
     :param start: The trained model from which to start; ``None``: a new one
+    :param rollout_workers: Number of workers of a run with a ``WorkerVecEnv``; ``None``: one per usable core
     :return: The trained model and the result
     """
     resumable = any(isinstance(callback, ResumableCheckpointCallback) for callback in callbacks)
     normalize = run.normalize if start is None else None  # start.wrap does it
-    env = make_environment(run.environment, run.n_envs, run.seed, normalize, resumable=resumable)
+    env = make_environment(
+        run.environment,
+        run.n_envs,
+        run.seed,
+        normalize,
+        resumable=resumable,
+        vec_env=run.vec_env,
+        rollout_workers=rollout_workers,
+    )
     try:
+        made_with = _versions(run, env)  # before the model seeds the global generators
         env = env if start is None else start.wrap(env)
         model = build(run, env) if start is None else start.load(env)
         if prepare is not None:
@@ -355,7 +402,7 @@ def fit(
         if earlier is not None:
             recorder.follow(earlier)
             timesteps -= model.num_timesteps
-        made_with = versions(env) | kernel_versions(getattr(model, "active_backend", None))
+        made_with |= kernel_versions(getattr(model, "active_backend", None))
         began = time.perf_counter()
         model.learn(timesteps, callback=[recorder, *callbacks], reset_num_timesteps=earlier is None)
         seconds = recorder.seconds_before + time.perf_counter() - began
@@ -365,6 +412,14 @@ def fit(
         env.close()
     last = recorder.curve[-1]
     return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, made_with)
+
+
+def _versions(run: Run, env: VecEnv) -> dict[str, str]:
+    """See :func:`.provenance.versions`; environments in workers are described by another one in this process."""
+    if run.vec_env is None:
+        return versions(env)
+    with closing(make_environment(run.environment, 1, run.seed)) as same:
+        return versions(same)
 
 
 def train_run(

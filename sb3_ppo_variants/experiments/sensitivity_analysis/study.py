@@ -13,12 +13,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, task_executor
+from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import open_store
-from sb3_ppo_variants.experiments.runs.environments import check_environment
+from sb3_ppo_variants.experiments.runs.environments import check_environment, vec_env_name
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
+from sb3_ppo_variants.experiments.runs.run import Run, check_by_building, notes_on_workers
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import full_settings, run_settings
 from sb3_ppo_variants.experiments.sensitivity_analysis.picture import draw_sensitivity
@@ -58,6 +59,7 @@ def sensitivity(
     n_envs: int = 1,
     settings: Mapping[str, Any] | None = None,
     jobs: int | None = None,
+    rollout_workers: int | None = None,
     executor: Any = LOCAL,
     storage: str | None = None,
     out: str | Path = "runs/sensitivity",
@@ -78,6 +80,7 @@ def sensitivity(
     :param n_envs: Environments stepped together in each run
     :param settings: Constructor argument → value in every run; they replace the class's defaults
     :param jobs: How many runs may be under way at once; by default one for each available core
+    :param rollout_workers: See :func:`.comparison.compare`
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
     :param out: Folder for the ledger and the results
@@ -91,6 +94,8 @@ def sensitivity(
         raise ValueError("A sensitivity study needs an environment, got none")
     check_jobs(jobs)
     check_n_envs(n_envs)
+    vec_env = vec_env_name(rollout_workers)
+    workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     passed = run_settings(name, settings or {})
     values = grid(name, passed, parameters, points or {})
     defaults = full_settings(name, passed)
@@ -99,16 +104,18 @@ def sensitivity(
         check_environment(environment)
     chosen = [{}, *({a: v} for a, vs in values.items() for v in vs if v != defaults.get(a))]
     runs = {
-        (environment, seed, i): Run(name, environment, seed, timesteps, n_envs, passed | change)
+        (environment, seed, i): Run(name, environment, seed, timesteps, n_envs, passed | change, vec_env=vec_env)
         for environment in names
         for seed in wanted  # seeds outside points: an unfinished study has all points alike
         for i, change in enumerate(chosen)
     }
     for i in range(len(chosen)):
         check_by_building(runs[names[0], wanted[0], i])
+    for note in notes_on_workers(list(runs.values())):
+        say(console or Console(quiet=True), note)
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
     with open_store(storage_url(storage, out), study_name(out)) as store:
-        rows = do_runs(runs.values(), store, lambda: task_executor(executor, jobs, out), out, console, labels)
+        rows = do_runs(runs.values(), store, lambda: task_executor(executor, jobs, out, workers), out, console, labels)
     found = [
         _point(rows, environment, argument, value, passed, value == defaults.get(argument))
         for environment in names

@@ -45,6 +45,7 @@ class StudyPlan:
     :param aggregation: Name of the metric: ``"return"``, ``"normalised"`` or ``"ranks"``
     :param pruning: Whether unpromising trials are ended early (see :mod:`.pruning`)
     :param references: Environment → (random policy's return, reference return), used by the metric ``"normalised"``
+    :param vec_env: Class of the vectorised environment (see :class:`.run.Run`)
     """
 
     algorithm: str
@@ -59,6 +60,7 @@ class StudyPlan:
     aggregation: str
     pruning: bool
     references: Mapping[str, tuple[float, float]]
+    vec_env: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; :meth:`from_json` reads it."""
@@ -124,7 +126,7 @@ class StudyPlan:
         :param seeds: Their seeds
         """
         return [
-            Run(self.algorithm, environment, seed, self.timesteps, self.n_envs, settings)
+            Run(self.algorithm, environment, seed, self.timesteps, self.n_envs, settings, vec_env=self.vec_env)
             for seed in seeds
             for environment in self.environments
         ]
@@ -144,6 +146,7 @@ def make_plan(
     sampler_seed: int,
     references: Mapping[str, tuple[float, float]],
     pruning: bool,
+    vec_env: str | None = None,
 ) -> StudyPlan:
     """A study's plan, or a clear error; see :func:`.study.tune` for the arguments."""
     name = algorithm_name(algorithm)
@@ -177,6 +180,7 @@ def make_plan(
         aggregation=choose_metric(wanted, known).name,
         pruning=pruning,
         references=known,
+        vec_env=vec_env,
     )
     if own is not None:
         _check_extremes(plan)

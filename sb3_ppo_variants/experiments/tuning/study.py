@@ -15,8 +15,10 @@ from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
 from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
+from sb3_ppo_variants.experiments.runs.environments import vec_env_name
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed
+from sb3_ppo_variants.experiments.runs.run import notes_on_workers
+from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import without_update
 from sb3_ppo_variants.experiments.search_space.dimensions import Dimension
 from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES, Space
@@ -70,6 +72,7 @@ def tune(
     seeds: int = 3,
     n_envs: int = 1,
     jobs: int | None = None,
+    rollout_workers: int | None = None,
     executor: Any = LOCAL,
     sampler: str = "tpe",
     sampler_seed: int = 0,
@@ -107,6 +110,7 @@ def tune(
     :param n_envs: Environments stepped together in each run
     :param jobs: How many runs may be under way at once; by default one for each available core. With several, what
         the sampler proposes depends on which trials have finished by then
+    :param rollout_workers: See :func:`.comparison.compare`
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param sampler: ``"tpe"``, ``"random"`` or ``"gp"``
     :param sampler_seed: What the sampler draws depends on it and on the number of the trial
@@ -151,14 +155,18 @@ def tune(
         sampler_seed=sampler_seed,
         references=references or {},
         pruning=pruning,
+        vec_env=vec_env_name(rollout_workers),
     )
     n_steps = None if "n_steps" in plan.space else plan.defaults.get("n_steps")
     if (note := without_update(n_steps, n_envs, timesteps)) is not None:
         say(console, note)
+    for note in notes_on_workers(plan.runs(plan.passed(0, {}), tuning_seeds(1))):
+        say(console, note)
     url, study = storage_url(storage, out), study_name(out)
+    workers = None if rollout_workers is None else min(rollout_workers, n_envs)
 
     def make() -> TaskExecutor:
-        return task_executor(executor, jobs, out)
+        return task_executor(executor, jobs, out, workers)
 
     with ExitStack() as stores:
         store, tuning_runs, test_runs = (

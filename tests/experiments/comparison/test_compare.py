@@ -15,6 +15,7 @@ from sb3_ppo_variants.experiments.comparison.comparison import plan
 from sb3_ppo_variants.experiments.comparison.variants import variants
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.transfer import read_runs
 from tests.experiments.in_process import without_workers
 from tests.experiments.mine import MyPPO
 
@@ -49,6 +50,30 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert third.rows == first.rows[:2]
     with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:
         assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
+
+
+def test_results_do_not_depend_on_the_number_of_rollout_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"timesteps": 512, "seeds": 1, "n_envs": 2, "settings": SETTINGS}
+    names = ["clip_ppo", "sb3:ppo"]
+    two = compare("CartPole-v1", names, rollout_workers=2, out=tmp_path / "two", **options)  # in loky's processes
+    without_workers(monkeypatch)
+    one = compare("CartPole-v1", names, rollout_workers=1, out=tmp_path / "one", **options)
+    none = compare("CartPole-v1", names, out=tmp_path / "none", **options)
+
+    def numbers(comparison: Comparison) -> list[Any]:
+        assert not comparison.failed, comparison.failed
+        results = [record.result for record in comparison.rows if record.result is not None]
+        return [(r.final_return, r.episodes, [(p.mean_return, p.mean_length) for p in r.curve]) for r in results]
+
+    assert numbers(one) == numbers(two)
+    assert [r.run for r in one.rows] == [r.run for r in two.rows]
+    assert numbers(one)[0] != numbers(none)[0]
+    assert numbers(one)[1] == numbers(none)[1]  # SB3's loop draws the same actions
+    assert {r.run.key() for r in one.rows}.isdisjoint(r.run.key() for r in none.rows)
+    assert {r.run.key() for r in read_runs(str(tmp_path / "one"))} == {r.run.key() for r in one.rows}
+    assert "n_envs 2 (WorkerVecEnv)" in (tmp_path / "one" / "table.md").read_text()
 
 
 def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from sb3_ppo_variants.experiments import Comparison, Tuned, compare, tune
+from sb3_ppo_variants.experiments.engine import executors
 from sb3_ppo_variants.experiments.engine.executors import LocalExecutor, RemoteExecutor, task_executor
 
 SMALL = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
@@ -200,6 +201,24 @@ def test_names(tmp_path: Path) -> None:
             task_executor(name, None, tmp_path)
     with pytest.raises(TypeError, match=r"an object with submit\(function, \*args\), got 7"):
         task_executor(7, None, tmp_path)
+
+
+def test_jobs_and_rollout_workers_take_no_more_cores_than_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "available_cores", lambda: 8)
+    for workers, jobs in ((None, 8), (1, 8), (3, 2), (8, 1), (9, 1)):
+        executor = task_executor("local", None, tmp_path, workers)
+        assert (executor.jobs, executor.rollout_workers) == (jobs, workers)
+    assert task_executor("local", 2, tmp_path, 4).jobs == 2
+    assert task_executor("local", 20, tmp_path).jobs == 20  # without rollout workers nothing changes
+    with pytest.raises(
+        ValueError, match=r"3 jobs with 3 rollout workers each take 9 cores, and there are 8: give fewer of either, or"
+    ):
+        task_executor("local", 3, tmp_path, 3)
+    with ThreadPoolExecutor(5) as pool:
+        assert task_executor(pool, None, tmp_path, 2).jobs == 2
+        assert task_executor(pool, 5, tmp_path, 2).jobs == 5
 
 
 def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ SMALL = {"n_steps": 64, "batch_size": 32, "n_epochs": 2}
 RUNS = {
     "ours": Run("clip_ppo", "CartPole-v1", 3, 640, 2, SMALL),
     "VecNormalize": Run("paper_trpo", "Pendulum-v1", 0, 640, 2, {"n_steps": 64}, normalize={"norm_obs": True}),
+    "workers": Run("clip_ppo", "Pendulum-v1", 0, 640, 2, SMALL, normalize={"norm_obs": True}, vec_env="WorkerVecEnv"),
     "SB3's": Run("sb3:ppo", "CartPole-v1", 1, 640, 1, SMALL),
     # The state of its simulator cannot be kept.
     "without a state": Run("clip_ppo", "tests.experiments.mine:Opaque", 0, 640, 1, SMALL),
@@ -37,32 +39,32 @@ def numbers(outcome: Outcome) -> list[Any]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = do_run(Task(RUNS[name], str(tmp_path / "nowhere")))
+    alone = do_run(Task(RUNS[name], str(tmp_path / "nowhere"), rollout_workers=1))
     assert not (tmp_path / "nowhere").exists()
     monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
     resumed_at: list[int | None] = []
     fit = engine_task.fit
 
-    def killed(run: Run, report: Any, on_point: Any, *rest: Any) -> Any:
+    def killed(run: Run, report: Any, on_point: Any, *rest: Any, **options: Any) -> Any:
         def die(model: Any, point: Any) -> None:
             on_point(model, point)
             if model.num_timesteps >= 400:
                 raise Killed
 
-        return fit(run, report, die, *rest)
+        return fit(run, report, die, *rest, **options)
 
     monkeypatch.setattr(engine_task, "fit", killed)
     with pytest.raises(Killed):
-        do_run(Task(RUNS[name], str(tmp_path)))
+        do_run(Task(RUNS[name], str(tmp_path), rollout_workers=2))
     left = [read_checkpoint(path).about["steps"] for path in checkpoint_paths(tmp_path)]
 
-    def noted(run: Run, report: Any, on_point: Any, prepare: Any, callbacks: Any) -> Any:
-        fitted = fit(run, report, on_point, prepare, callbacks)
+    def noted(run: Run, report: Any, on_point: Any, prepare: Any, callbacks: Any, **options: Any) -> Any:
+        fitted = fit(run, report, on_point, prepare, callbacks, **options)
         resumed_at.extend(callback.resumed_at for callback in callbacks)
         return fitted
 
     monkeypatch.setattr(engine_task, "fit", noted)
-    assert numbers(do_run(Task(RUNS[name], str(tmp_path)))) == numbers(alone)
+    assert numbers(do_run(Task(RUNS[name], str(tmp_path), rollout_workers=1))) == numbers(alone)
     if name in ("without a state", "off-policy"):
         assert not left
         assert resumed_at in ([], [None])
@@ -99,6 +101,12 @@ def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path
     outcome = do_run(Task(Run("clip_ppo", "CartPole-v1", 0, 64, settings={"n_steps": "x"}), str(tmp_path)))
     assert outcome.result is None
     assert str(outcome.reason).startswith("config: ")
+
+
+def test_an_environment_that_raises_in_a_worker_is_the_environments_failure(tmp_path: Path) -> None:
+    run = Run("clip_ppo", "tests.experiments.mine:Raises", 0, 64, 2, SMALL, vec_env="WorkerVecEnv")
+    outcome = do_run(Task(run, str(tmp_path), rollout_workers=1))
+    assert re.fullmatch(r"env: WorkerError: Worker 0 .* in environment 0, .*the motor burned.*", str(outcome.reason))
 
 
 def test_tasks_and_results_survive_json(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_a_normalised_training_is_evaluated_in_what_it_has_seen(tmp_path: Path) 
     assert not (tmp_path / "vecnormalize.pkl").exists()
 
 
+def test_a_training_with_rollout_workers_is_extended_by_any_number_of_them(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n_envs": 2, "settings": {"n_steps": 64, "batch_size": 64}, "checkpoint_every": 128}
+    whole = train("clip_ppo", timesteps=512, rollout_workers=2, out=tmp_path / "whole", **options)
+    train("clip_ppo", timesteps=256, rollout_workers=1, out=tmp_path / "it", **options)
+    with pytest.raises(ValueError, match=r"is of a run with workers_collect=True; this one has False"):
+        train("clip_ppo", timesteps=512, out=tmp_path / "it", resume=True, **options)
+    extended = train("clip_ppo", timesteps=512, rollout_workers=2, out=tmp_path / "it", resume=True, **options)
+    assert extended.resumed_at == 256
+    for name, parameters in whole.model.policy.state_dict().items():
+        assert parameters.equal(extended.model.policy.state_dict()[name])
+    assert json.loads((tmp_path / "it" / "run.json").read_text())["run"]["vec_env"] == "WorkerVecEnv"
+    assert evaluate(tmp_path / "it", episodes=1).mean > 0
+
+
 def test_train_leaves_a_run_folder(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {"model.zip", "run.json", "curve.csv", "progress.csv"}
     kept = json.loads((trained / "run.json").read_text())

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any, ClassVar
 
@@ -6,12 +7,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from sb3_ppo_variants.experiments.runs.environments import vec_env_name
 from sb3_ppo_variants.experiments.runs.run import (
     CURVE_POINTS,
     Result,
     Run,
     check_by_building,
     fit,
+    notes_on_workers,
     policy_name,
     train_run,
 )
@@ -118,6 +121,33 @@ def test_wrong_values_are_rejected(wrong: dict[str, int]) -> None:
         Run(**{"algorithm": "sb3:ppo", "environment": "CartPole-v1", "seed": 0, "timesteps": 1, **wrong})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="timesteps must be an integer, got 1000"):
         Run("sb3:ppo", "CartPole-v1", 0, 1e3)  # type: ignore[arg-type]
+
+
+def test_the_identity_says_that_workers_collect_but_not_how_many() -> None:
+    run = Run("clip_ppo", "CartPole-v1", 0, 64, vec_env=vec_env_name(2))
+    assert '"vec_env":"WorkerVecEnv"' in run.key()
+    assert run == dataclasses.replace(run, vec_env=vec_env_name(8))
+    assert "vec_env" not in dataclasses.replace(run, vec_env=vec_env_name(None)).key()
+    with pytest.raises(ValueError, match=r"vec_env is 'SubprocVecEnv': give 'WorkerVecEnv', or None for DummyVecEnv"):
+        dataclasses.replace(run, vec_env="SubprocVecEnv")
+    with pytest.raises(ValueError, match=r"rollout_workers must be at least 1, got 0; leave it out to collect without"):
+        vec_env_name(0)
+    with pytest.raises(TypeError, match=r"rollout_workers must be an integer or None, got 1\.5"):
+        vec_env_name(1.5)  # type: ignore[arg-type]
+
+
+def test_a_note_says_why_workers_only_step_the_environments() -> None:
+    settings = {"policy": "tests.experiments.mine:OwnForward"}
+    own = Run("clip_ppo", "CartPole-v1", 0, 64, settings=settings, name="own", vec_env="WorkerVecEnv")
+    others = [
+        dataclasses.replace(own, settings={}, name=None),
+        dataclasses.replace(own, algorithm="sb3:ppo", name="SB3's"),
+        dataclasses.replace(own, vec_env=None, name="ordinary"),
+    ]
+    assert notes_on_workers([own, *others, dataclasses.replace(own, seed=1)]) == [
+        "own: rollout workers step the environments and do not collect on their own: the OwnForward has a forward() of "
+        "its own"
+    ]
 
 
 def test_building_finds_wrong_settings_and_lets_unfit_spaces_pass() -> None:

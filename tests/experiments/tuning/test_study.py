@@ -28,7 +28,7 @@ from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.experiments.tuning.study import tune
 from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
 from tests.experiments.fakes import make_record
-from tests.experiments.in_process import InProcess
+from tests.experiments.in_process import InProcess, without_workers
 from tests.experiments.tuning.fake_trials import STUDY, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
@@ -169,6 +169,20 @@ def test_own_space_and_peers(tmp_path: Path, here: None, no_report: None) -> Non
     for trial in tuned.trials[1:]:
         assert trial.settings["n_epochs"] in (1, 10)
         assert trial.settings["policy_kwargs"] in (None, {"net_arch": [4]})
+
+
+def test_that_workers_collect_belongs_to_the_plan_and_their_number_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    executor = without_workers(monkeypatch)
+    executor.function = cheap
+    small(tmp_path, n_envs=2, rollout_workers=8)
+    assert {(task.run.vec_env, task.rollout_workers) for task in executor.tasks} == {("WorkerVecEnv", 2)}
+    done = len(executor.tasks)
+    assert small(tmp_path, n_envs=2, rollout_workers=1).plan.vec_env == "WorkerVecEnv"
+    assert len(executor.tasks) == done
+    with pytest.raises(ValueError, match=r"another plan: vec_env is WorkerVecEnv, the command's None"):
+        small(tmp_path, n_envs=2)
 
 
 # ---- small spaces ----

@@ -10,27 +10,26 @@ import itertools
 import platform
 import statistics
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import threadpoolctl
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.backends import kernel_versions, why_not_installed
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import processor, versions
-from sb3_ppo_variants.experiments.runs.registry import algorithm_class
-from sb3_ppo_variants.experiments.runs.run import policy_name
-from sb3_ppo_variants.rollouts import Actor
+from sb3_ppo_variants.experiments.speed import timed_model
+from sb3_ppo_variants.experiments.speed.timed_model import (
+    PARTS,
+    OwnCallback,
+    Split,
+    TimedModel,
+)
 
-ROLLOUT_ROWS = 2048  # SB3's default for one environment; several environments share these rows
 WARM_UP_ROUNDS = 1
 
 OWN_CALLBACK = "clip_ppo, own callback"
@@ -76,19 +75,6 @@ COMPARED_WITH = {
 }
 
 
-#: The parts of an iteration, in the table's order.
-#:
-#: - environment: inside ``VecEnv.step``
-#: - acting: from observations to actions, values and log-probabilities, including those computed at the end of the
-#:   rollout
-#: - bookkeeping: the rest of the collection: buffer, callbacks, the loop
-#: - gae: returns and advantages
-#: - update: the rest of the iteration: ``train()`` and the log
-PARTS = ("environment", "acting", "bookkeeping", "gae", "update")
-#: Part → microseconds per environment step of one model, one entry per round.
-Split = Mapping[str, list[float]]
-
-
 @dataclass(frozen=True)
 class Ratio:
     """Our speed over a peer's.
@@ -119,6 +105,7 @@ class Measurement:
     :param floor: Microseconds per step of the environments alone with random actions, one entry per round
     :param splits: Name of a model → its times
     :param ratios: Our speed over the peers'
+    :param progress_bar: Whether every model trained with SB3's progress bar
     """
 
     environment: str
@@ -127,93 +114,17 @@ class Measurement:
     floor: list[float]
     splits: dict[str, Split]
     ratios: list[Ratio]
-
-
-class _OwnCallback(BaseCallback):
-    """A user's own callback, which may read everything: see ``may_read_values``."""
-
-    def _on_step(self) -> bool:
-        return True
-
-
-class _TimedModel:
-    """A model that is trained one iteration at a time, with stopwatches on its parts."""
-
-    def __init__(self, name: str, environment: str, n_envs: int, width: int):
-        algorithm, given = (OURS | OURS_WITH_MASKS | OURS_WITH_MEMORY).get(name, (name, {}))
-        settings = dict(given)
-        self._callback = _OwnCallback() if name == OWN_CALLBACK else None
-        env = make_environment(environment, n_envs, seed=0)
-        self.n_rows = max(ROLLOUT_ROWS // n_envs, 2) * n_envs
-        make: Callable[..., Any] = algorithm_class(algorithm)
-        self.model: OnPolicyAlgorithm = make(
-            settings.pop("policy", policy_name(env.observation_space, algorithm_class(algorithm))),
-            env,
-            seed=0,
-            device="cpu",
-            n_steps=self.n_rows // n_envs,
-            policy_kwargs={"net_arch": [width, width]},
-            **settings,
-        )
-        self.split: dict[str, list[float]] = defaultdict(list)
-        self._seconds: Counter[str] = Counter()
-        self._time("collection", self.model, "collect_rollouts")
-        self._time("environment", env, "step_wait")
-        if isinstance(self.model, OnPolicyVariant):
-            make_actor = self.model.make_actor
-            self.model.make_actor = lambda *args: self._timed_actor(make_actor(*args))  # type: ignore[method-assign]
-        else:
-            # SBX's policies are not torch modules; its loop acts through predict_all.
-            acts = "predict_all" if hasattr(self.model.policy, "predict_all") else "forward"
-            self._time("acting", self.model.policy, acts)
-            self._time("gae", self.model.rollout_buffer, "compute_returns_and_advantage")
-
-    def _timed_actor(self, actor: Actor) -> Actor:
-        self._time("acting", actor, "act")
-        # finish() calls catch_up(), so both count it; iterate() subtracts it from the GAE.
-        self._time("catching up", actor, "catch_up")
-        self._time("gae", actor, "finish")
-        return actor
-
-    def _time(self, part: str, target: Any, name: str) -> None:
-        """Replace a method of one object, not of its class, by one whose time counts.
-
-        :param part: What its seconds are added to
-        :param target: The object
-        :param name: The method
-        """
-        method = getattr(target, name)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            result = method(*args, **kwargs)
-            self._seconds[part] += time.perf_counter() - start  # type: ignore[assignment]
-            return result
-
-        timed.only_watches = True  # type: ignore[attr-defined]  # see may_change_the_policy
-        # Not setattr: on a torch module it does more than set an attribute.
-        target.__dict__[name] = timed
-
-    def iterate(self) -> None:
-        """Collect and update once, and add a round to the times."""
-        self._seconds.clear()
-        start = time.perf_counter()
-        self.model.learn(self.n_rows, self._callback, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-        total = time.perf_counter() - start
-        seconds = self._seconds
-        parts = {
-            "environment": seconds["environment"],
-            "acting": seconds["acting"] + seconds["catching up"],
-            "gae": seconds["gae"] - seconds["catching up"],
-            "bookkeeping": seconds["collection"] - seconds["environment"] - seconds["acting"] - seconds["gae"],
-            "update": total - seconds["collection"],
-        }
-        for part, spent in parts.items():
-            self.split[part].append(spent / self.n_rows * 1e6)
+    progress_bar: bool = False
 
 
 def measure(
-    environment: str, n_envs: int, width: int, peers: Sequence[str], rounds: int, tick: Callable[[], None]
+    environment: str,
+    n_envs: int,
+    width: int,
+    peers: Sequence[str],
+    rounds: int,
+    tick: Callable[[], None],
+    progress_bar: bool = False,
 ) -> Measurement:
     """Measure one configuration.
 
@@ -224,16 +135,17 @@ def measure(
         in an environment with action masks ``"contrib:maskable_ppo"``
     :param rounds: Rounds that count, ≥ 1
     :param tick: Called after each round, including the warm-up
+    :param progress_bar: Whether every model trains with SB3's progress bar
     :return: The measurement
     """
     asked = {MASKABLE_PPO: OURS_WITH_MASKS, RECURRENT_PPO: OURS_WITH_MEMORY}
     ours = [*OURS, *(name for peer, names in asked.items() if peer in peers for name in names)]
     names = [*ours, *(PEER_OF[library] for library in peers)]
-    models = {name: _TimedModel(name, environment, n_envs, width) for name in names}
+    models = {name: _model(name, environment, n_envs, width, progress_bar) for name in names}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for _ in range(WARM_UP_ROUNDS + rounds):
-        floor.append(_alone(bare, ROLLOUT_ROWS // n_envs))
+        floor.append(_alone(bare, timed_model.ROLLOUT_ROWS // n_envs))
         for model in models.values():
             model.iterate()
         tick()
@@ -243,7 +155,14 @@ def measure(
     floor = floor[WARM_UP_ROUNDS:]
     pairs = [(ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library] if ours in splits]
     ratios = [_ratio(splits, floor, *pair) for pair in pairs]
-    return Measurement(environment, n_envs, width, floor, splits, ratios)
+    return Measurement(environment, n_envs, width, floor, splits, ratios, progress_bar)
+
+
+def _model(name: str, environment: str, n_envs: int, width: int, progress_bar: bool) -> TimedModel:
+    algorithm, settings = (OURS | OURS_WITH_MASKS | OURS_WITH_MEMORY).get(name, (name, {}))
+    env = make_environment(environment, n_envs, seed=0)
+    callback = OwnCallback() if name == OWN_CALLBACK else None
+    return TimedModel(algorithm, settings, env, width, callback, progress_bar)
 
 
 def _alone(env: VecEnv, n_steps: int) -> float:
@@ -285,6 +204,7 @@ def speed(
     peers: Sequence[str] | None = None,
     rounds: int = 5,
     tick: Callable[[], None] = lambda: None,
+    progress_bar: bool = False,
 ) -> Iterator[Measurement]:
     """Measure every configuration, with one thread for BLAS and torch.
 
@@ -294,6 +214,7 @@ def speed(
     :param peers: See :func:`measure`; ``None``: those that are installed
     :param rounds: Rounds that count
     :param tick: Called after each round
+    :param progress_bar: See :func:`measure`
     :return: An iterator over the measurements
     :raises ValueError: for a peer that is unknown or not installed
     """
@@ -305,17 +226,18 @@ def speed(
     compared = installed_peers() if peers is None else peers
     with threadpoolctl.threadpool_limits(limits=1):
         for environment, count, width in itertools.product(environments, n_envs, widths):
-            yield measure(environment, count, width, compared, rounds, tick)
+            yield measure(environment, count, width, compared, rounds, tick, progress_bar)
 
 
-def as_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
+def as_json(measurements: Sequence[Any]) -> dict[str, Any]:
     """Measurements as JSON values, with the machine and the versions.
 
-    :param measurements: The measurements
+    :param measurements: The measurements, of one core or of several
     """
     machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
     made_by = versions() | kernel_versions("compiled" if COMPILED in OURS else None)
-    if any(ratio.peer == PEER_OF["sbx"] for measurement in measurements for ratio in measurement.ratios):
+    on_one_core = [measurement for measurement in measurements if isinstance(measurement, Measurement)]
+    if any(ratio.peer == PEER_OF["sbx"] for measurement in on_one_core for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
 
@@ -326,10 +248,11 @@ def speed_table(measurement: Measurement) -> Table:
     :param measurement: The measurement of one configuration
     """
     plural = "s" if measurement.n_envs > 1 else ""
+    bar = ", with a progress bar" if measurement.progress_bar else ""
     title = (
         f"{measurement.environment}, {measurement.n_envs} env{plural}, width {measurement.width}: µs per environment "
-        f"step, medians of {len(measurement.floor)} interleaved rounds, one thread; the environments alone with random "
-        f"actions: {statistics.median(measurement.floor):.0f}"
+        f"step, medians of {len(measurement.floor)} interleaved rounds, one thread{bar}; the environments alone with "
+        f"random actions: {statistics.median(measurement.floor):.0f}"
     )
     body = []
     for name, split in measurement.splits.items():

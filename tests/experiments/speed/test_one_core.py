@@ -1,14 +1,15 @@
 """The speed report: that its parts add up and its ratios are what they say. Nothing here asserts a time."""
 
 import json
+import time
 from io import StringIO
 
 import pytest
 from rich.console import Console
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_ppo_variants.experiments import speed as module
 from sb3_ppo_variants.experiments.speed import PARTS, as_json, measure, speed, speed_table
+from sb3_ppo_variants.experiments.speed import one_core as module
 
 
 def test_ratio_is_taken_within_each_round() -> None:
@@ -23,9 +24,12 @@ def test_ratio_is_taken_within_each_round() -> None:
     assert ratio.added == 4.75
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
     ticks = []
-    measurement = measure("CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1))
+    measurement = measure(
+        "CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1), progress_bar=True
+    )
     assert len(ticks) == 3
     assert set(measurement.splits) == {*module.OURS, "sb3:ppo", "contrib:trpo"}
     assert len(measurement.floor) == 2
@@ -53,7 +57,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
 def test_the_stopwatch_sees_what_passes_inside(monkeypatch) -> None:
     """A method of one part is slow by a second a call: the time shows there, and only there."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     step_wait = DummyVecEnv.step_wait
 
     def slowly(env: DummyVecEnv) -> object:
@@ -72,7 +76,7 @@ def test_values_left_for_later_count_as_acting(monkeypatch) -> None:
     from sb3_ppo_variants.backends.closed_form.actor import ClosedFormActor
 
     now = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     fill_in = ClosedFormActor._fill_in
 
     def slowly(*args) -> None:
