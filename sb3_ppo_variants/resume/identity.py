@@ -17,7 +17,6 @@ from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.environments import describe_environments, describe_wrappers
-from sb3_ppo_variants.rollouts import RolloutRequest
 from sb3_ppo_variants.workers import WorkerVecEnv
 from sb3_ppo_variants.workers.collecting import why_not_by_workers
 
@@ -106,10 +105,7 @@ def _workers_collect(model: OnPolicyAlgorithm) -> bool:
     env: Any = model.get_env()
     learner: Any = model
     collects = env is not None and isinstance(env.unwrapped, WorkerVecEnv) and hasattr(model, "make_actor")
-    if not collects:
-        return False
-    asked = RolloutRequest(learner, env, CallbackList([]), learner.rollout_buffer, learner.n_steps, True)
-    return why_not_by_workers(asked) is None
+    return collects and why_not_by_workers(learner, env, CallbackList([]), learner.rollout_buffer) is None
 
 
 def _described_space(space: spaces.Space) -> str:

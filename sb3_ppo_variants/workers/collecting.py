@@ -8,6 +8,7 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.util import obs_space_info
 
@@ -62,7 +63,7 @@ def collect_rollouts(asked: RolloutRequest) -> bool:
     env, workers = asked.env, asked.env.unwrapped
     if not isinstance(workers, WorkerVecEnv):
         return step_through(asked)
-    reason = why_not_by_workers(asked)
+    reason = why_not_by_workers(asked.learner, env, asked.callback, asked.rollout_buffer)
     if reason is None and needs_statistics(wrappers_of(env), asked.n_rollout_steps * env.num_envs):
         return step_through(asked)
     if reason is None:
@@ -73,20 +74,25 @@ def collect_rollouts(asked: RolloutRequest) -> bool:
     return step_through(asked)
 
 
-def why_not_by_workers(asked: RolloutRequest) -> str | None:
+def why_not_by_workers(
+    learner: Learner, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer
+) -> str | None:
     """
-    :param asked: A rollout in a ``WorkerVecEnv`` in its wrappers
-    :return: why workers cannot collect it whole; ``None`` if they can
+    :param learner: The algorithm
+    :param env: A ``WorkerVecEnv`` in its wrappers
+    :param callback: What ``learn`` was given, wrapped as SB3 wraps it
+    :param rollout_buffer: The buffer to fill
+    :return: why workers cannot collect whole rollouts; ``None`` if they can
     """
-    workers: Any = asked.env.unwrapped
-    if may_read_values(asked.callback) and not workers.replay_callbacks:
+    workers: Any = env.unwrapped
+    if may_read_values(callback) and not workers.replay_callbacks:
         return (
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
-    reason = why_not_in_workers(wrappers_of(asked.env)) or _why_not_policy(asked.learner)
-    if reason is None and type(asked.rollout_buffer) not in _BUFFERS:
-        reason = f"the rollout buffer is a {type(asked.rollout_buffer).__name__}"
+    reason = why_not_in_workers(wrappers_of(env)) or _why_not_policy(learner)
+    if reason is None and type(rollout_buffer) not in _BUFFERS:
+        reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
     return reason
 
 
