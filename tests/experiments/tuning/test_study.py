@@ -230,8 +230,7 @@ class Killed(BaseException):
     """Ends the command as kill -9 does: nothing is told afterwards."""
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("runs", [1, 4, 5, 24])
+@pytest.mark.parametrize(("sampler", "runs"), [("random", 1), ("tpe", 4), ("random", 5), ("tpe", 24)])
 def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, sampler: str, runs: int) -> None:
     plan, executor = cheap_plan(sampler=sampler), InProcess(cheap)
 
