@@ -180,6 +180,7 @@ def test_the_progress_of_a_training_is_shown_in_a_pipe_too(tmp_path: Path, monke
     assert re.fullmatch(r"25\d of 256 steps, return [\d.]+, about 0 s left", lines[-2])
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(mean\)", out)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_compare_ends_with_its_verdict_and_names_the_kept_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +227,7 @@ def arguments(out: Path) -> list[str]:
     return [*run, "--out", str(out), *SMALL]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Forked(tmp_path, "-m", "sb3_ppo_variants", *arguments(tmp_path))
     process.wait_for("[1/6]")
@@ -285,6 +288,7 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -315,6 +319,7 @@ def tuning_command(out: Path, trials: int) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
     process = Forked(tmp_path, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 8))
     process.wait_for("/8] trial")

@@ -269,7 +269,7 @@ WITHIN_TEXT = {as_run(words): words for page in PAGES for words in commands_in_p
     ],
 )
 @pytest.mark.filterwarnings("ignore:rich is experimental")
-@pytest.mark.usefixtures("small_runs")
+@pytest.mark.usefixtures("small_runs", "blank_pictures")
 def test_commands_within_the_text_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("my_package").mkdir()
     Path("my_package/my_module.py").write_text(YOURS)

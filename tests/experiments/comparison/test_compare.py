@@ -51,6 +51,7 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     comparison = compare(
@@ -109,6 +110,7 @@ def test_wrong_input(change: dict[str, Any], message: str, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     rows = ["narrow=clip_ppo", "wide=clip_ppo"]
@@ -165,6 +167,7 @@ def small(out: Path | None, **changes: Any) -> Comparison:
     return compare(**{**arguments, "settings": {"sb3:ppo": {"n_steps": 128, "n_epochs": 1}}, "out": out, **changes})
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -187,6 +190,7 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     assert small(None).files[0].parent == Path("runs/compare")
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_runs_without_an_update_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     console = Console(file=StringIO(), width=200)

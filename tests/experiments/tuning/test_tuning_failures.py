@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, open_store
+from sb3_ppo_variants.experiments.engine.task import hung
 from sb3_ppo_variants.experiments.runs.guard import not_finite
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Real
 from sb3_ppo_variants.experiments.tuning.failures import repeated_error
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.experiments.tuning.study import Tuned, tune
-from tests.experiments.in_process import InProcess
+from tests.experiments.in_process import InProcess, without_workers
 from tests.experiments.tuning.fake_trials import SPACE, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
@@ -183,10 +184,10 @@ def test_a_rule_that_a_part_of_the_space_breaks_does_not_stop_a_study() -> None:
     assert repeated_error([settled(0, None), *broken[:2], settled(5, "env: RuntimeError: 1")]) is None
 
 
-def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_report: None) -> None:
-    hangs = "tests.experiments.mine:Hangs"
-    found = small(tmp_path, environments=hangs, trials=1, trial_timeout=1.0, jobs=1)
-    (trial,) = found.trials
+def test_a_trial_that_hangs_fails(tmp_path: Path, no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run that hangs comes back as; ``test_coordinator.py`` has one that does."""
+    without_workers(monkeypatch).function = hung
+    (trial,) = small(tmp_path, trials=1, trial_timeout=1.0).trials
     assert trial.state == "failed"
     assert str(trial.reason).startswith("timeout: the run hung: it was to end after 1 s and did not come back for 10 s")
 
