@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-#: What a server has for all its processes.
+#: One thread, and no display.
 SETTINGS = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SDL_VIDEODRIVER": "dummy"}
 #: Imported by the server where they are installed. Not rl_zoo3, which changes gymnasium for the whole process.
 PRELOADED = (
@@ -48,7 +49,10 @@ class Forked:
     """
 
     def __init__(self, folder: Path, *arguments: str | Path, **environment: str):
-        self.output = Path(tempfile.mkdtemp(prefix="forked-"))
+        self.output = Path(tempfile.mkdtemp(dir=_outputs()))
+        for stream in (self.output / "1", self.output / "2"):  # may be read before the process writes to it
+            stream.touch()
+        environment = {**os.environ, **SETTINGS, **environment}
         request = {"folder": str(folder), "output": str(self.output), "environment": environment}
         self.pid: int = _ask({"start": [*map(str, arguments)], **request})
         self.returncode: int | None = None
@@ -101,6 +105,14 @@ def _ask(request: dict[str, Any]) -> Any:
 
 
 @cache
+def _outputs() -> Path:
+    """Where processes write what they print."""
+    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
 def _server() -> "subprocess.Popen[str]":
     """The server of this process; it ends with its standard input."""
     server = subprocess.Popen(
@@ -145,8 +157,10 @@ def serve() -> dict[str, Any]:
 def settle(folder: str, output: str, environment: dict[str, str]) -> None:
     """Take a forked process to its folder, its environment and its files."""
     os.chdir(folder)
+    os.environ.clear()
     os.environ.update(environment)
-    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in environment else []
+    more = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in more if path and path not in sys.path]
     for number, path in enumerate((os.devnull, f"{output}/1", f"{output}/2")):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
@@ -173,6 +187,7 @@ def become(first: str, *rest: str) -> int:
 
 
 def run(first: str, *rest: str) -> None:
+    """Run a program, a module or a script."""
     if first == "-c":
         sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
