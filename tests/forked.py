@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ class Forked:
         end = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > end:
-                os.kill(self.pid, 9)
+                os.kill(self.pid, signal.SIGKILL)
                 raise TimeoutError(f"still running after {timeout} s: {self.stdout}{self.stderr}")
             time.sleep(0.02)
         return code
@@ -140,17 +141,22 @@ def serve() -> dict[str, Any]:
             importlib.import_module(name)
     assert "rl_zoo3" not in sys.modules
     gc.freeze()  # a collection in a forked process would copy every page
+    running: set[int] = set()
     while line := sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]  # a buffer would be forked too
         request: dict[str, Any] = json.loads(line)
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
+            running.discard(pid)
         else:
             answer = os.fork()
             if answer == 0:
                 return request
+            running.add(answer)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    for pid in running:  # whoever wanted them has ended
+        os.kill(pid, signal.SIGKILL)
     sys.exit()
 
 
