@@ -143,7 +143,7 @@ SHORT_ZOO = {
 }
 SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
 #: Its episodes have 1000 steps, and a run needs one.
-LONG_EPISODES = ("HalfCheetah-v5", {"--timesteps": "1024"})
+LONG_EPISODES = "HalfCheetah-v5"
 #: Each of their commands starts rl_zoo3 anew.
 LONG_PAGES = {Path("zoo_configs/README.md")}
 #: Of commands that have dozens of runs, many rounds or wide networks even when they are short.
@@ -177,8 +177,9 @@ def run_ours(name: str, *arguments: str) -> None:
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        environment, longer = LONG_EPISODES
-        options = SHORT[name] | (longer if environment in arguments else {})
+        options = dict(SHORT[name])
+        if LONG_EPISODES in arguments and "--timesteps" in options:
+            options["--timesteps"] = "1024"
         result = CliRunner().invoke(app, [name, *short(list(arguments), options)])
     finally:  # a worker sets its own
         for number, handler in handlers.items():
@@ -241,8 +242,11 @@ def test_commands_run(page: Path) -> None:
     found = in_blocks(page)
     if any(map(starts_zoo, found)):
         skip_without_rl_zoo3()
+    done = set[str]()
     for words in found:
-        run_command(words)
+        if as_run(words) not in done:
+            run_command(words)
+        done.add(as_run(words))
 
 
 def is_long(words: list[str]) -> bool:

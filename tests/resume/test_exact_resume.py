@@ -43,7 +43,7 @@ def forms() -> Iterator[Any]:
             yield pytest.param(algorithm, backend, environment, marks=marks)
 
 
-@pytest.mark.parametrize(("algorithm", "backend", "environment"), forms())
+@pytest.mark.parametrize(("algorithm", "backend", "environment"), list(forms()))
 def test_algorithms(algorithm: str, backend: str, environment: str, tmp_path: Path) -> None:
     make_model = partial(ALGORITHMS[algorithm], update_backend=backend)
     ended = assert_resumes_exactly(make_model, partial(envs, environment), tmp_path)
