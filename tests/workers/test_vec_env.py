@@ -280,8 +280,8 @@ if __name__ == "__main__":
 
 
 def shared_memory() -> set[Path]:
-    """Segments with a name, but for those of a database that another test has started meanwhile."""
-    return {path for path in Path("/dev/shm").iterdir() if not path.name.startswith("PostgreSQL")}
+    """Segments with a name, but for those of a database and of loky's processes, which another test may start."""
+    return {path for path in Path("/dev/shm").iterdir() if not path.name.startswith(("PostgreSQL", "sem.loky"))}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from sb3_ppo_variants.experiments.tuning.study import tune
 from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
 from tests.experiments.fakes import make_record
 from tests.experiments.in_process import InProcess, without_workers
+from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
 from tests.experiments.tuning.fake_trials import STUDY, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
