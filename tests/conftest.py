@@ -1,5 +1,12 @@
 """One thread for every test: results depend on the thread count, and two test processes share two cores."""
 
+import pytest
 import torch as th
 
 th.set_num_threads(1)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are written and stay blank: drawing takes seconds, and has tests of its own."""
+    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)

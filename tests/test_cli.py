@@ -2,10 +2,9 @@
 
 import csv
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import RUN, open_store
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from tests.experiments.in_process import without_workers
+from tests.forked import Forked
 
 SMALL = ["--set", "sb3:ppo.n_steps=128", "--set", "sb3:ppo.n_epochs=2"]
 
@@ -180,6 +180,7 @@ def test_the_progress_of_a_training_is_shown_in_a_pipe_too(tmp_path: Path, monke
     assert re.fullmatch(r"25\d of 256 steps, return [\d.]+, about 0 s left", lines[-2])
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_compare_reports_a_failed_run_and_says_so_in_the_exit_code(
     assert re.search(r"sb3:ppo \(our settings\) +[\d.]+ \(mean\)", out)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_compare_ends_with_its_verdict_and_names_the_kept_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,32 +223,17 @@ def trials(out: Path) -> dict[str, list[str]]:
 
 
 def arguments(out: Path) -> list[str]:
-    run = ["compare", "--algo", "sb3:ppo", "--timesteps", "2500", "--seeds", "6", "--jobs", "2"]
+    run = ["compare", "--algo", "sb3:ppo", "--timesteps", "1500", "--seeds", "6", "--jobs", "2"]
     return [*run, "--out", str(out), *SMALL]
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sb3_ppo_variants", *arguments(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """Read the progress up to a text."""
-    seen = ""
-    assert process.stderr is not None
-    while text not in seen:
-        line = process.stderr.readline()
-        assert line, seen
-        seen += line
-    return seen
-
-
+@pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = start(tmp_path)
-    wait_for(process, "[1/6]")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    process = Forked(tmp_path, "-m", "sb3_ppo_variants", *arguments(tmp_path))
+    process.wait_for("[1/6]")
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    err = process.stderr
     kept = rf"to resume; finished runs are kept in sqlite:///{re.escape(str(tmp_path))}/ledger\.db"
     done = re.search(rf"interrupted with (\d) of 6 runs done; rerun the command {kept}", err)
     assert done, err
@@ -301,6 +288,7 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -326,19 +314,19 @@ def test_tune_prints_best_and_verdict(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def tuning_command(out: Path, trials: int) -> list[str]:
     settings = ["--only", "n_epochs", "--set", "n_steps=256", "--sampler", "random"]
-    sizes = ["--trials", str(trials), "--timesteps", "12288", "--seeds", "2", "--confirm", "0", "--jobs", "2"]
+    sizes = ["--trials", str(trials), "--timesteps", "4096", "--seeds", "2", "--confirm", "0", "--jobs", "2"]
     return ["tune", "--algo", "clip_ppo", *sizes, *settings, "--out", str(out)]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
-    command = [sys.executable, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 8)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(process, "/8] trial")
-    process.send_signal(how)
-    _, err = process.communicate(timeout=120)
+    process = Forked(tmp_path, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 8))
+    process.wait_for("/8] trial")
+    os.kill(process.pid, how)
+    code, err = process.wait(timeout=120), process.stderr
     if how == signal.SIGINT:
-        assert process.returncode == 130
+        assert code == 130
         kept = rf"rerun the command to resume; finished \w+ are kept in sqlite:///{re.escape(str(tmp_path))}/ledger.db"
         assert re.search(kept, err), err
     with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:

@@ -16,7 +16,7 @@ from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPP
 from sb3_ppo_variants.experiments.models.recording import record
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from tests.environments import RandomWalk
-from tests.zoo_process import python
+from tests.forked import python
 
 CLASSES = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
 every_class = pytest.mark.parametrize("cls", CLASSES)

@@ -5,7 +5,6 @@ import importlib
 import inspect
 import json
 import re
-import runpy
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,9 @@ from sb3_ppo_variants.arrays import Array
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
 from tests.experiments.in_process import without_workers
+from tests.forked import python
 from tests.pages import PROGRAMS, ROOT, anchors, blocks, commands, commands_in_prose, links, pages, tables
-from tests.zoo_process import needs_rl_zoo3, python, skip_without_rl_zoo3, zoo
+from tests.zoo_process import needs_rl_zoo3, skip_without_rl_zoo3, zoo
 
 PAGES = pages()
 every_page = pytest.mark.parametrize("page", PAGES, ids=str)
@@ -127,10 +127,10 @@ def test_quotations_stand_in_their_files(page: Path) -> None:
 
 # ---- Commands ----
 
-#: Options that make a command short; they take the place of those given. HalfCheetah's episodes have 1000 steps.
+#: Options that make a command short; they take the place of those given.
 SHORT = {
-    "compare": {"--timesteps": "1024", "--seeds": "1", "--executor": "local"},
-    "tune": {"--timesteps": "1024", "--seeds": "1", "--trials": "2", "--confirm": "0"},
+    "compare": {"--timesteps": "512", "--seeds": "1", "--executor": "local"},
+    "tune": {"--timesteps": "512", "--seeds": "1", "--trials": "2", "--confirm": "0"},
     "train": {"--timesteps": "512"},
     "evaluate": {"--episodes": "1"},
     "record": {"--max-steps": "5"},
@@ -144,12 +144,17 @@ SHORT_ZOO = {
     "record_video": {"-n": "20"},
 }
 SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
-#: In scripts of ``tuning/``.
-SHORT_STUDY = {"trials": 2, "timesteps": 256, "seeds": 1, "confirm": 0, "demonstrations": 64, "clone_steps": 2}
+#: Its episodes have 1000 steps, and a run needs one.
+LONG_EPISODES = "HalfCheetah-v5"
 #: Each of their commands starts rl_zoo3 anew.
 LONG_PAGES = {Path("zoo_configs/README.md")}
 #: Of commands that have dozens of runs, many rounds or wide networks even when they are short.
 LONG_OPTIONS = {"--preset", "--width", "--json"}
+#: As many variants in each environment are long, too.
+MANY_VARIANTS = 10
+
+#: The scripts that ``test_tuning_scripts.py`` runs.
+SCRIPTS = ("tuning/tune.py", "tuning/sensitivity.py", "tuning/fine_tuning.py")
 
 #: A name that CONTRIBUTING.md gives to what the reader writes.
 YOURS = "from sb3_ppo_variants import ClipPPO\n\n\nclass MyPPO(ClipPPO):\n    pass\n"
@@ -174,22 +179,14 @@ def run_ours(name: str, *arguments: str) -> None:
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        result = CliRunner().invoke(app, [name, *short(list(arguments), SHORT[name])])
+        options = dict(SHORT[name])
+        if LONG_EPISODES in arguments and "--timesteps" in options:
+            options["--timesteps"] = "1024"
+        result = CliRunner().invoke(app, [name, *short(list(arguments), options)])
     finally:  # a worker sets its own
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert result.exit_code == 0, f"{name} {arguments}: {result.output} {result.stderr} {result.exception!r}"
-
-
-def run_study(script: Path) -> None:
-    """A script of ``tuning/``, with the budgets of its study cut."""
-    # Not under the name __main__, so that main() waits until the budgets are cut.
-    names = runpy.run_path(str(script))
-    study = names["STUDY"]
-    study |= {key: min(value, SHORT_STUDY[key]) for key, value in study.items() if key in SHORT_STUDY}
-    if isinstance(study["environments"], dict):  # each with settings of its own
-        study["environments"] = dict(list(study["environments"].items())[:1])
-    names["main"]()
 
 
 def check_extras(arguments: list[str]) -> None:
@@ -210,7 +207,8 @@ def run_command(words: list[str]) -> None:
     elif program == "pip":
         check_extras(arguments)
     elif program == "python" and arguments[0].startswith("tuning/"):
-        run_study(ROOT / arguments[0])
+        assert arguments[0] in SCRIPTS, f"test_tuning_scripts.py does not run {arguments[0]}"
+        assert (ROOT / arguments[0]).exists()
     elif program in ("pytest", "python"):
         files = [word.partition("::")[0] for word in arguments if "/" in word or word.endswith(".py")]
         assert all((ROOT / file).exists() for file in files if not file.startswith("your_")), words
@@ -246,27 +244,53 @@ def test_commands_run(page: Path) -> None:
     found = in_blocks(page)
     if any(map(starts_zoo, found)):
         skip_without_rl_zoo3()
+    done = set[str]()
     for words in found:
-        run_command(words)
+        if as_run(words) not in done:
+            run_command(words)
+        done.add(as_run(words))
 
 
-WITHIN_TEXT = {" ".join(words): words for page in PAGES for words in commands_in_prose(page)}
+def is_long(words: list[str]) -> bool:
+    return starts_zoo(words) or bool(LONG_OPTIONS & set(words)) or words.count("--algo") >= MANY_VARIANTS
+
+
+def as_run(words: list[str]) -> str:
+    """What of a command decides what it does here: not its folder, and none of the options that are cut."""
+    name = words[1] if words[0] == "ppo-variants" and len(words) > 1 else ""
+    return " ".join(short(words, {"--out": "", **SHORT[name]}) if name in SHORT else words)
+
+
+#: Each once, and none that a block runs too.
+IN_BLOCKS = {as_run(words) for page in PAGES if page not in LONG_PAGES for words in in_blocks(page)}
+WITHIN_TEXT = {as_run(words): words for page in PAGES for words in commands_in_prose(page)}
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(words, id=text, marks=long_where(starts_zoo(words) or bool(LONG_OPTIONS & set(words))))
+        pytest.param(words, id=" ".join(words), marks=long_where(is_long(words)))
         for text, words in WITHIN_TEXT.items()
+        if text not in IN_BLOCKS
     ],
 )
 @pytest.mark.filterwarnings("ignore:rich is experimental")
-@pytest.mark.usefixtures("small_runs")
+@pytest.mark.usefixtures("small_runs", "blank_pictures")
 def test_commands_within_the_text_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("my_package").mkdir()
     Path("my_package/my_module.py").write_text(YOURS)
     monkeypatch.syspath_prepend(".")
     run_command(words)
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, id=t) for t, w in WITHIN_TEXT.items() if w[1] == "compare" and is_long(w)]
+)
+@pytest.mark.usefixtures("small_runs")
+def test_long_comparisons_within_the_text_are_planned(words: list[str]) -> None:
+    """Their variants are built and their environments made; then the report says that there are no runs."""
+    result = CliRunner().invoke(app, [*words[1:], "--report-only"])
+    assert (result.exit_code, "Error: There is no ledger at" in result.stderr) == (2, True), result.stderr
 
 
 #: rl_zoo3's scripts up to where they have read their command line; prints the commands that they do not take.

@@ -9,21 +9,16 @@ import pytest
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import grid
 from tests import fine_tuning_page
+from tests.experiments.in_process import without_workers
 from tests.tuning_scripts import FOLDER, load
 
-TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64, "n_epochs": 1}, "jobs": 1}
+TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64}, "seeds": 1}
 
 
 def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    without_workers(monkeypatch)
     script = load("tune")
-    tiny = TINY | {
-        "trials": 2,
-        "seeds": 1,
-        "confirm": 0,
-        "sampler": "random",
-        "out": str(tmp_path),
-        "space": {"ent_coef": script.STUDY["space"]["ent_coef"]},
-    }
+    tiny = TINY | {"trials": 2, "confirm": 0, "sampler": "random", "out": str(tmp_path)}
     monkeypatch.setattr(script, "STUDY", script.STUDY | tiny)
     script.main()
     assert "report.html" in capsys.readouterr().out
@@ -31,8 +26,9 @@ def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_sensitivity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    without_workers(monkeypatch)
     script = load("sensitivity")
-    tiny = TINY | {"seeds": 1, "out": str(tmp_path), "parameters": ["ent_coef"], "points": {"ent_coef": [0.0]}}
+    tiny = TINY | {"out": str(tmp_path)}
     monkeypatch.setattr(script, "STUDY", script.STUDY | tiny)
     script.main()
     assert "sensitivity-CartPole-v1.png" in capsys.readouterr().out.replace("\n", "")

@@ -10,7 +10,8 @@ import pytest
 from sb3_ppo_variants import ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.experiments import evaluate
 from sb3_ppo_variants.experiments.models.recording import record
-from tests.zoo_process import needs_rl_zoo3, python, zoo, zoo_mistake
+from tests.forked import python
+from tests.zoo_process import needs_rl_zoo3, zoo, zoo_mistake
 
 TINY = ["-n", "256", "--seed", "1", "--eval-freq", "128", "--eval-episodes", "2"]
 
@@ -61,9 +62,16 @@ def test_only_register_changes_rl_zoo3_in_place_and_nothing_that_was_there(tmp_p
 
 
 def test_without_rl_zoo3_one_line_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['rl_zoo3'] = None\n")
-    said = zoo_mistake(tmp_path, "train", PYTHONPATH=str(tmp_path))
-    assert said == "Error: The zoo needs rl_zoo3, which is not installed: pip install 'sb3_ppo_variants[zoo]'"
+    text = (
+        "import runpy, sys\nsys.modules['rl_zoo3'] = None\n"
+        "runpy.run_module('sb3_ppo_variants', run_name='__main__', alter_sys=True)"
+    )
+    done = python(tmp_path, "-c", text, "zoo", "train")
+    assert done.returncode == 2
+    assert (
+        done.stderr.strip()
+        == "Error: The zoo needs rl_zoo3, which is not installed: pip install 'sb3_ppo_variants[zoo]'"
+    )
 
 
 # ---- The scripts ----
@@ -102,9 +110,9 @@ def test_evaluate_and_record_play_as_enjoy_does(tmp_path: Path) -> None:
     """In the environment with its arguments and wrappers, normalised, stacked; given the run folder or the zip."""
     what = ["--algo", "clip_ppo", "--env", "Pendulum-v1"]
     wrapped = ["normalize:True", "frame_stack:2", "env_wrapper:['sb3_contrib.common.wrappers.TimeFeatureWrapper']"]
-    small = ["-n", "1024", "--eval-freq", "-1", "--seed", "1", "--env-kwargs", "g:3.0"]
+    small = ["-n", "512", "--eval-freq", "-1", "--seed", "1", "--env-kwargs", "g:3.0", "max_episode_steps:50"]
     zoo(tmp_path, "train", *what, *small, "-params", "n_steps:256", "n_envs:1", *wrapped)
-    said = zoo(tmp_path, "enjoy", *what, "-f", "logs", "--no-render", "-n", "600", "--seed", "7")
+    said = zoo(tmp_path, "enjoy", *what, "-f", "logs", "--no-render", "-n", "150", "--seed", "7")
     expected = [float(value) for value in re.findall(r"Episode Reward: (-[\d.]+)", said)]
     assert len(set(expected)) == 3  # sums of float32, with two decimals
     run = tmp_path / "logs/clip_ppo/Pendulum-v1_1"
@@ -172,7 +180,7 @@ print(json.dumps(said))
 @needs_rl_zoo3
 def test_optimize_then_train_with_each_trial(tmp_path: Path) -> None:
     study = ["--study-name", "s", "--storage", "sqlite:///study.db"]
-    what = ["--algo", "kl_penalty_ppo", "--env", "Pendulum-v1", "-n", "512", "--eval-episodes", "1", "--seed", "3"]
+    what = ["--algo", "kl_penalty_ppo", "--env", "Pendulum-v1", "-n", "256", "--eval-episodes", "1", "--seed", "3"]
     said = zoo(tmp_path, "train", *what, *study, "-params", "n_steps:256", "-optimize", "--n-trials", "2")
     assert "Number of finished trials:  2" in said
     # Trial 0 too, which rl_zoo3 alone takes for none.
@@ -198,7 +206,7 @@ print(json.dumps([[[t.params, zoo.convert('kl_penalty_ppo', t.params), t.user_at
         assert converted["gamma"] == 1 - parameters["1 - gamma"]
         assert 256 % converted["batch_size"] == 0
         model = KLPenaltyPPO.load(tmp_path / f"trial{number}/kl_penalty_ppo/Pendulum-v1_1/Pendulum-v1.zip")
-        assert model.num_timesteps == 512
+        assert model.num_timesteps == 256
         assert model.learning_rate(1) == converted["learning_rate"]
         for name in ("gamma", "n_epochs", "batch_size", "adaptive_kl_target", "ent_coef"):
             assert getattr(model, name) == converted[name], name

@@ -15,7 +15,8 @@ from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 from sb3_ppo_variants.experiments.tuning.verdict import judge
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry
-from tests.zoo_process import ROOT, needs_rl_zoo3, python
+from tests.forked import ROOT, python
+from tests.zoo_process import needs_rl_zoo3
 
 FOLDER = ROOT / "zoo_configs"
 CLASSIC = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"]

@@ -1,14 +1,11 @@
 """What the zoo's tests do in processes of their own: rl_zoo3 changes gymnasium for the process that imports it."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.forked import python
 
 HAS_RL_ZOO3 = importlib.util.find_spec("rl_zoo3") is not None
 WITHOUT_RL_ZOO3 = "rl_zoo3 is not installed: pip install 'sb3_ppo_variants[zoo]'"
@@ -20,19 +17,6 @@ def skip_without_rl_zoo3() -> None:
     """Skip a test if there is no rl_zoo3. ``pytest.importorskip`` would import it."""
     if not HAS_RL_ZOO3:
         pytest.skip(WITHOUT_RL_ZOO3)
-
-
-def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder outside the repository, one thread, without a display."""
-    settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SDL_VIDEODRIVER": "dummy"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, **settings, **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def zoo(folder: Path, *arguments: str, **environment: str) -> str:

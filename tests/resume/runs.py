@@ -18,7 +18,7 @@ from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPP
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 
 N_STEPS = 16
-EVERY = 75
+EVERY = 45
 #: Columns of logs that are never equal in two runs.
 CLOCKS = ("time/fps", "time/time_elapsed", "t")
 
@@ -136,8 +136,8 @@ def assert_resumes_exactly(
     make_model: Callable[[VecEnv], BaseAlgorithm],
     make_env: Callable[[], VecEnv],
     folder: Path,
-    total: int = 320,
-    interruptions: tuple[int, ...] = (115, 250),
+    total: int = 192,
+    interruptions: tuple[int, ...] = (70, 150),
     **learn: Any,
 ) -> dict[str, Any]:
     undisturbed = train(make_model, make_env, folder / "undisturbed", total, **learn)

@@ -26,6 +26,7 @@ from sb3_ppo_variants import WorkerVecEnv
 from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import parameters_of
 from tests.environments import RandomWalk
+from tests.forked import python
 from tests.workers.faulty import Failing
 
 
@@ -103,7 +104,7 @@ def test_steps_and_resets_equal_dummy_vec_envs(opened: list[VecEnv], kind: str) 
 
 
 def test_sb3s_ppo_trains_to_the_same_parameters(opened: list[VecEnv]) -> None:
-    envs = both(opened, RandomWalk, n_envs=4, n_workers=3, start_method="spawn")
+    envs = both(opened, RandomWalk, n_envs=4, n_workers=2, start_method="spawn")
     models = [PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=2, seed=1).learn(256) for env in envs]
     np.testing.assert_array_equal(*map(parameters_of, models))
     assert_equal(*([dict(info) for info in model.ep_info_buffer] for model in models))
@@ -254,7 +255,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path, method: str) -> Non
         "from sb3_ppo_variants import WorkerVecEnv\nfrom tests.environments import RandomWalk\n"
         f"WorkerVecEnv([RandomWalk] * 2, 1, {method!r})\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = python(tmp_path, script)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert 'most likely the script has no `if __name__ == "__main__":`' in last
@@ -279,12 +280,19 @@ if __name__ == "__main__":
 
 
 def shared_memory() -> set[Path]:
-    """Segments with a name, but for those of a database that another test has started meanwhile."""
-    return {path for path in Path("/dev/shm").iterdir() if not path.name.startswith("PostgreSQL")}
+    """Segments with a name, but for those of a database and of loky's processes, which another test may start."""
+    return {path for path in Path("/dev/shm").iterdir() if not path.name.startswith(("PostgreSQL", "sem.loky"))}
 
 
-@pytest.mark.parametrize("how", ["idle", "busy"])
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("spawn", "idle"),
+        ("forkserver", "busy"),
+        pytest.param("spawn", "busy", marks=pytest.mark.long),
+        pytest.param("forkserver", "idle", marks=pytest.mark.long),
+    ],
+)
 def test_workers_end_when_the_main_process_is_killed(tmp_path: Path, how: str, method: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -76,6 +76,7 @@ def test_results_do_not_depend_on_the_number_of_rollout_workers(
     assert "n_envs 2 (WorkerVecEnv)" in (tmp_path / "one" / "table.md").read_text()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     comparison = compare(
@@ -134,6 +135,7 @@ def test_wrong_input(change: dict[str, Any], message: str, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     rows = ["narrow=clip_ppo", "wide=clip_ppo"]
@@ -190,6 +192,7 @@ def small(out: Path | None, **changes: Any) -> Comparison:
     return compare(**{**arguments, "settings": {"sb3:ppo": {"n_steps": 128, "n_epochs": 1}}, "out": out, **changes})
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -212,6 +215,7 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     assert small(None).files[0].parent == Path("runs/compare")
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_runs_without_an_update_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     console = Console(file=StringIO(), width=200)

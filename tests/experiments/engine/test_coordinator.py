@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -73,13 +74,30 @@ def test_what_failed_is_tried_again_by_the_next_command_and_nothing_else(tmp_pat
 
 def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"9 runs died in a row; see .*workers\.log"):
-        do(tmp_path, [make_run(name) for name in "abcdef"], fakes.cannot_start, jobs=1)
+        do(tmp_path, [make_run(name) for name in "abcdef"], fakes.CannotStart(), jobs=1)
+
+
+class InThreads:
+    """An executor whose runs take their time beside this process's main thread."""
+
+    jobs, log = 2, "nowhere"
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(2)
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        return self.pool.submit(fakes.quick, task)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    runs = [make_run("a"), make_run("bb"), make_run("long", 60.0)]
+    in_processes = number == signal.SIGINT
+    executor = LocalExecutor(2, tmp_path / "workers.log", fakes.quick) if in_processes else InThreads()
+    runs = [make_run("a"), make_run("bb"), make_run("long", 60.0 if in_processes else 3.0)]
     with open_store(storage_url(None, tmp_path), "study") as store:
 
         class Interrupting(RunsToDo):
@@ -90,7 +108,7 @@ def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: 
 
         work = Interrupting(runs, store, Display(runs, Console(quiet=True)))
         with pytest.raises(KeyboardInterrupt):
-            do_work(work, LocalExecutor(2, tmp_path / "workers.log", fakes.quick), tmp_path)
+            do_work(work, executor, tmp_path)
         assert [r.state for r in store.records(runs)] == ["done", "done", "missing"]
         assert [t.state.name for t in store.trials()] == ["COMPLETE", "COMPLETE"]
     assert signal.getsignal(number) is before

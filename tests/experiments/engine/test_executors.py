@@ -15,6 +15,7 @@ import pytest
 from sb3_ppo_variants.experiments import Comparison, Tuned, compare, tune
 from sb3_ppo_variants.experiments.engine import executors
 from sb3_ppo_variants.experiments.engine.executors import LocalExecutor, RemoteExecutor, task_executor
+from tests.experiments.in_process import without_workers
 
 SMALL = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
 ROOT = Path(__file__).parents[3]
@@ -90,10 +91,18 @@ def numbers(found: Comparison | Tuned) -> list[Any]:
     ]
 
 
-def test_dask(dask: str, tmp_path: Path) -> None:
+@pytest.fixture
+def here_alone(tmp_path: Path) -> list[Any]:
+    """What a small comparison gives in this process, as it does in LocalExecutor's (``test_coordinator.py``)."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_workers(patch)
+        return numbers(comparison("local", tmp_path / "here", seeds=1))
+
+
+def test_dask(dask: str, tmp_path: Path, here_alone: list[Any]) -> None:
     found = comparison(f"dask:{dask}", tmp_path / "dask", seeds=1)
     assert [r.state for r in found.rows] == ["done", "done"]
-    assert numbers(found) == numbers(comparison("local", tmp_path / "local", seeds=1))
+    assert numbers(found) == here_alone
 
 
 @pytest.mark.long
@@ -174,10 +183,9 @@ def test_submitit_equals_local_to_the_bit_and_a_killed_job_loses_nothing(tmp_pat
     assert not runs_under_way()
 
 
-def test_any_object_with_submit(tmp_path: Path) -> None:
+def test_any_object_with_submit(tmp_path: Path, here_alone: list[Any]) -> None:
     with ThreadPoolExecutor(2) as executor:
-        found = comparison(executor, tmp_path / "a", seeds=1)
-    assert numbers(found) == numbers(comparison("local", tmp_path / "b", seeds=1))
+        assert numbers(comparison(executor, tmp_path / "a", seeds=1)) == here_alone
 
 
 def test_a_run_in_a_process_of_its_own_says_why_it_failed(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ def proposals(records: Sequence[TrialRecord]) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_three_resumes_repeat_no_suggestion_and_change_none(tmp_path: Path, sampler: str) -> None:
     plan = cheap_plan(sampler=sampler)
-    for trials in (5, 10, 15):
+    for trials in (5, 11, 13):  # the first ten are drawn at random
         found = proposals(do_trials(tmp_path / "resumed", plan, trials))
         assert len(set(found)) == len(found) == trials
-    assert found == proposals(do_trials(tmp_path / "alone", plan, 15))
+    assert found == proposals(do_trials(tmp_path / "alone", plan, 13))
 
 
 def test_the_seed_of_the_study_changes_what_is_drawn(tmp_path: Path) -> None:

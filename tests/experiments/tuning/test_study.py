@@ -29,6 +29,7 @@ from sb3_ppo_variants.experiments.tuning.study import tune
 from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
 from tests.experiments.fakes import make_record
 from tests.experiments.in_process import InProcess, without_workers
+from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
 from tests.experiments.tuning.fake_trials import STUDY, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
@@ -40,6 +41,12 @@ def states(folder: Path, study: str = STUDY) -> dict[str, int]:
 
 
 test_seeds.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
+
+
+@pytest.fixture
+def cheap_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes and no training."""
+    without_workers(monkeypatch).function = cheap
 
 
 def test_a_whole_study(tmp_path: Path, here: None) -> None:
@@ -74,7 +81,7 @@ def test_a_whole_study(tmp_path: Path, here: None) -> None:
     assert [c["returns"] for c in study["candidates"]] == [c.returns for c in tuned.candidates]
 
 
-def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: None, no_report: None) -> None:
+def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, cheap_runs: None, no_report: None) -> None:
     first = small(tmp_path)
     assert small(tmp_path) == first
     longer = small(tmp_path, trials=5)
@@ -95,7 +102,7 @@ def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, here: No
     ],
 )
 def test_another_plan_is_refused(
-    tmp_path: Path, here: None, no_report: None, changes: dict[str, Any], message: str
+    tmp_path: Path, cheap_runs: None, no_report: None, changes: dict[str, Any], message: str
 ) -> None:
     small(tmp_path, trials=1)
     with pytest.raises(ValueError, match=message):
@@ -211,19 +218,19 @@ def test_the_confirmed_settings_are_distinct_and_not_the_defaults(tmp_path: Path
     assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
 
 
-def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, here: None, no_report: None) -> None:
+def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, cheap_runs: None, no_report: None) -> None:
     """Whoever looks again, at fewer or at others, does not get narrower intervals for it."""
-    first = small(tmp_path, trials=5, confirm=3)
+    first = small(tmp_path, trials=5, confirm=3, timesteps=1)
     assert len(first.candidates) == 4
-    again = small(tmp_path, trials=5, confirm=1)
+    again = small(tmp_path, trials=5, confirm=1, timesteps=1)
     assert [c.name for c in again.candidates] == [c.name for c in first.candidates]
     assert again.verdict.level == first.verdict.level == pytest.approx(1 - 0.05 / 3)
-    more = small(tmp_path, trials=9, confirm=3)
+    more = small(tmp_path, trials=9, confirm=3, timesteps=1)
     assert {c.name for c in more.candidates} >= {c.name for c in first.candidates}
     assert more.verdict.level == pytest.approx(1 - 0.05 / (len(more.candidates) - 1))
     message = "has been confirmed on 10 test seeds, and 12 are asked for.*Give --test-seeds 10, or another --out"
     with pytest.raises(ValueError, match=message):
-        small(tmp_path, trials=20, confirm=3, test_seeds=12)
+        small(tmp_path, trials=20, confirm=3, test_seeds=12, timesteps=1)
     assert states(tmp_path, tmp_path.name) == {"COMPLETE": 9}  # said before any of the eleven others ran
 
 
@@ -244,8 +251,7 @@ class Killed(BaseException):
     """Ends the command as kill -9 does: nothing is told afterwards."""
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("runs", [1, 4, 5, 24])
+@pytest.mark.parametrize(("sampler", "runs"), [("random", 1), ("tpe", 4), ("random", 5), ("tpe", 24)])
 def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, sampler: str, runs: int) -> None:
     plan, executor = cheap_plan(sampler=sampler), InProcess(cheap)
 

@@ -6,20 +6,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
-from gymnasium import spaces
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, open_store
+from sb3_ppo_variants.experiments.engine.task import hung
 from sb3_ppo_variants.experiments.runs.guard import not_finite
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Real
 from sb3_ppo_variants.experiments.tuning.failures import repeated_error
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.experiments.tuning.study import Tuned, tune
-from tests.experiments.in_process import InProcess
+from tests.experiments.in_process import InProcess, without_workers
+from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
 from tests.experiments.tuning.fake_trials import SPACE, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
 
@@ -36,34 +35,6 @@ def test_nothing_is_run_where_there_is_nothing_to_confirm(tmp_path: Path, here: 
     assert found.candidates == []
     assert "2 of the 2 trials other than the defaults failed" in found.verdict.words
     assert found.verdict.winner is None
-
-
-class Troubled(gymnasium.Env):
-    """Goes wrong in the way that it is told; an episode has ten steps."""
-
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's own form)
-    observation_space = spaces.Box(-1, 1, (2,), np.float32)
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, trouble: str = ""):
-        self.trouble, self.steps = trouble, 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        self.steps = 0
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.steps += 1
-        late = self.steps == 9
-        if late and self.trouble == "step":
-            raise RuntimeError("the motor burned")
-        observation = np.full(2, np.nan if late and self.trouble == "observation" else 0.0, np.float32)
-        reward = {"reward": np.inf, "huge": 1e30}.get(self.trouble, 1.0) if late else 1.0
-        return observation, reward, self.steps == 10 and self.trouble != "endless", False, {}
-
-
-for _trouble in ("step", "observation", "reward", "huge", "endless", "none"):
-    gymnasium.register(f"Troubled-{_trouble}-v0", Troubled, kwargs={"trouble": _trouble})
 
 
 BOTH = [
@@ -183,10 +154,10 @@ def test_a_rule_that_a_part_of_the_space_breaks_does_not_stop_a_study() -> None:
     assert repeated_error([settled(0, None), *broken[:2], settled(5, "env: RuntimeError: 1")]) is None
 
 
-def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(tmp_path: Path, no_report: None) -> None:
-    hangs = "tests.experiments.mine:Hangs"
-    found = small(tmp_path, environments=hangs, trials=1, trial_timeout=1.0, jobs=1)
-    (trial,) = found.trials
+def test_a_trial_that_hangs_fails(tmp_path: Path, no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run that hangs comes back as; ``test_coordinator.py`` has one that does."""
+    without_workers(monkeypatch).function = hung
+    (trial,) = small(tmp_path, trials=1, trial_timeout=1.0).trials
     assert trial.state == "failed"
     assert str(trial.reason).startswith("timeout: the run hung: it was to end after 1 s and did not come back for 10 s")
 
