@@ -1,0 +1,60 @@
+"""The numbers on rollout workers and compiled updates are those of the committed measurements."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.test_readme import BACKENDS, number, ratio, read, rows, says, tables
+
+WORKERS = Path("sb3_ppo_variants/WORKERS.md")
+COLUMNS = [f"{backend}, {n}" for backend in ("closed form", "compiled") for n in ("1 worker", "2 workers")]
+SPEED = f"| environment | {' | '.join(COLUMNS)} | closed form, 2 workers over 1 | compiled, 2 workers over 1 |"
+GROWTH = "| cores | | steps/s | workers | hand-over | rest of collection | update | largest part |"
+
+
+def median_and_range(values: list[float], digits: int) -> str:
+    shown = (number(value, digits) for value in (float(np.median(values)), min(values), max(values)))
+    return "{} ({} to {})".format(*shown)
+
+
+def speed_row(measured: dict[str, Any]) -> list[str]:
+    """Of one environment: our speed over the best of SB3's, and what a second worker brings in collection."""
+    ratios = {name.removeprefix("clip_ppo ").replace("_", " "): values for name, values in measured["ratios"].items()}
+    cells = [median_and_range(ratios[column], 1) for column in COLUMNS]
+    gains = [median_and_range(measured["collection"][backend], 2) for backend in ("closed_form", "compiled")]
+    return [measured["environment"], *cells, *gains]
+
+
+def growth_row(line: dict[str, Any]) -> list[str]:
+    parts = {name: line[name] for name in ("workers", "hand_over", "rest", "update")}
+    largest = {"workers": "workers", "hand_over": "hand-over", "rest": "rest of collection", "update": "update"}
+    total, name = sum(parts.values()), max(parts, key=parts.__getitem__)
+    hand_over = "" if line["measured"] else f"{line['hand_over']:.0f}"
+    shown = [f"{1e6 / total:.0f}", f"{line['workers']:.0f}", hand_over, f"{line['rest']:.0f}", f"{line['update']:.0f}"]
+    how = "measured" if line["measured"] else "computed"
+    return [str(line["cores"]), how, *shown, f"{largest[name]} ({parts[name] / total:.0%})".replace("%", " %")]
+
+
+def test_the_table_of_workers_is_the_measured_one() -> None:
+    measured = read("speed/workers.json")["measurements"]
+    assert list(rows(WORKERS, SPEED).values()) == [speed_row(one) for one in measured]
+    assert {len(values) for one in measured for values in one["ratios"].values()} == {5}
+
+
+def test_the_table_of_growth_is_the_measured_one() -> None:
+    (measured,) = (m for m in read("speed/workers.json")["measurements"] if m["environment"] == "Walker2d-v5")
+    expected = [growth_row(line) for line in measured["growth"] if line["backend"] == "compiled"]
+    (shown,) = tables(WORKERS, GROWTH)
+    assert [row for row in shown if not row[0].startswith("-")] == expected
+
+
+def test_what_is_said_about_one_core() -> None:
+    one, eight = read("speed/compiled.json")["measurements"]
+    for measured in (one, eight):
+        compiled = ratio(measured, "clip_ppo compiled", "sb3:ppo")
+        closed_form = ratio(measured, "clip_ppo", "sb3:ppo")
+        (added,) = (r["added"] for r in measured["ratios"] if r["ours"] == "clip_ppo compiled")
+        cells = [" ".join(closed_form), " ".join(compiled), f"{added:.1f}", f"{np.median(measured['floor']):.0f}"]
+        expected = f"| {measured['environment']} | {measured['n_envs']} | {' | '.join(cells)} |"
+        says(BACKENDS, expected)
