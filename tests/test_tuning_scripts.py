@@ -82,11 +82,37 @@ def test_the_page_on_fine_tuning_has_the_committed_runs() -> None:
     assert fine_tuning_page.PAGE.read_text(encoding="utf-8") == fine_tuning_page.expected()
     words = " ".join(fine_tuning_page.PAGE.read_text(encoding="utf-8").split())
     study = load("fine_tuning").STUDY
-    assert {"neither": {}, "reference": {"reference_kl_coef": "lin_0.3"}, "warm-up": {"critic_warmup": 5}}.items() <= (
+    assert {"neither": {}, "reference": {"reference_kl_coef": "lin_1"}, "warm-up": {"critic_warmup": 5}}.items() <= (
         study["variants"].items()
     )
     assert (
         f"in the first {study['early']:,} steps, `final` the mean of the last 100 episodes of {study['timesteps']:,}"
         in words
     )
-    assert study["seeds"] == 10
+    assert study["seeds"] == 5
+
+
+def test_what_is_said_about_fine_tuning() -> None:
+    script = load("fine_tuning")
+    runs = script.read_runs(fine_tuning_page.RUNS)
+    words = " ".join(fine_tuning_page.PAGE.read_text(encoding="utf-8").split())
+    rows = {name: {row[0]: row for row in script.table(runs, name)} for name in script.STUDY["environments"]}
+    pendulum = rows["Pendulum-v1"]
+    fallen = f"falls from {pendulum['neither'][1].split()[0]} to {pendulum['neither'][2].split()[0]}"
+    reference, warmed_up = (pendulum[name][4].replace("(", "").rstrip(")") for name in ("reference", "warm-up"))
+    assert fallen in words
+    for found in (reference, warmed_up):
+        more, _, interval = found.partition(" ")
+        assert f"({more}, {interval})" in words
+        assert interval.startswith("+")
+    for row in rows["Hopper-v5"].values():
+        for cell in row[4:]:
+            assert cell == "" or ("(−" in cell and "to +" in cell)
+    lowest = {name: [float(r["lowest"]) for r in runs if (r["environment"], r["variant"]) == ("CartPole-v1", name)]
+              for name in script.STUDY["variants"]}  # fmt: skip
+    assert {name: sum(value < 450 for value in values) for name, values in lowest.items()} == {
+        "neither": 1, "reference": 0, "warm-up": 0, "both": 0,
+    }  # fmt: skip
+    for environment in ("Pendulum-v1", "CartPole-v1"):
+        for row in rows[environment].values():
+            assert row[5] == "" or "(−" in row[5] or "(+0 " in row[5]

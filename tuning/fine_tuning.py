@@ -18,7 +18,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_ppo_variants import ClipPPO
-from sb3_ppo_variants.experiments.stats.estimators import center, center_interval
+from sb3_ppo_variants.experiments.stats.estimators import (
+    center,
+    center_interval,
+    difference_interval,
+    mean_difference,
+)
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from sb3_ppo_variants.terminal import make_streams_safe
 
 STUDY: dict[str, Any] = {
@@ -136,18 +142,34 @@ def read_runs(file: Path) -> list[dict[str, str]]:
 
 
 def table(runs: list[dict[str, str]], environment: str) -> list[list[str]]:
-    """Per variant, its name, and over the seeds the cloned, the lowest and the final return, with 95 % intervals."""
-    found = []
+    """
+    Per variant, its name, over the seeds the cloned, the lowest and the final return, and how much higher the last two
+    are than the first variant's.
+    """
+    found, first = [], next(iter(STUDY["variants"]))
+    level = corrected_level(len(STUDY["variants"]) - 1)
     for variant in dict.fromkeys(run["variant"] for run in runs):
-        mine = [run for run in runs if (run["environment"], run["variant"]) == (environment, variant)]
-        values = [[float(run[column]) for run in mine] for column in ("cloned", "lowest", "final")]
-        found.append([variant, *(_with_interval(column) for column in values)])
+        cells = [
+            _with_interval(_values(runs, environment, variant, column)) for column in ("cloned", "lowest", "final")
+        ]
+        for column in ("lowest", "final"):
+            pair = tuple(_values(runs, environment, name, column) for name in (variant, first))
+            more = _shown(mean_difference([pair]), difference_interval([pair], level), "+")
+            cells.append("" if variant == first else more)
+        found.append([variant, *cells])
     return found
 
 
+def _values(runs: list[dict[str, str]], environment: str, variant: str, column: str) -> list[float]:
+    return [float(run[column]) for run in runs if (run["environment"], run["variant"]) == (environment, variant)]
+
+
 def _with_interval(values: list[float]) -> str:
-    interval = center_interval(values) if len(values) > 1 else None
-    shown = f"{center(values):.0f}" + (f" ({interval[0]:.0f} to {interval[1]:.0f})" if interval else "")
+    return _shown(center(values), center_interval(values) if len(values) > 1 else None)
+
+
+def _shown(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
+    shown = f"{value:{sign}.0f}" + (f" ({interval[0]:{sign}.0f} to {interval[1]:{sign}.0f})" if interval else "")
     return shown.replace("-", "−")
 
 
@@ -155,7 +177,9 @@ def markdown(runs: list[dict[str, str]]) -> str:
     """The tables of all environments."""
     lines = []
     for environment in dict.fromkeys(run["environment"] for run in runs):
+        first = next(iter(STUDY["variants"]))
         head = [f"`{environment}`", "cloned", f"lowest in {STUDY['early']:,} steps", "final"]
+        head += [f"lowest − {first}'s", f"final − {first}'s"]
         lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(row) + " |" for row in table(runs, environment)] + [""]
     return "\n".join(lines)

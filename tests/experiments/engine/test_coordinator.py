@@ -80,7 +80,7 @@ def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
 class InThreads:
     """An executor whose runs take their time beside this process's main thread."""
 
-    jobs, log = 2, "nowhere"
+    jobs, log, rollout_workers = 2, "nowhere", None
 
     def __init__(self) -> None:
         self.pool = ThreadPoolExecutor(2)
