@@ -1,5 +1,6 @@
 """Do variants have returns of one distribution? Their runs, a rank test, and what difference it would have found."""
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,4 +110,5 @@ def detectable_difference(samples: Sequence[np.ndarray]) -> float:
 
     # In steps of a tenth of a standard deviation.
     steps = 0.1 * spread.std(ddof=len(samples)) * np.arange(1, 60)
-    return float(next((step for step in steps if power(step) >= 0.8), np.inf))
+    found = bisect.bisect_left(steps, True, key=lambda step: power(step) >= 0.8)
+    return float(steps[found]) if found < len(steps) else np.inf
