@@ -178,11 +178,7 @@ def train(
         finally:
             for trained in models:
                 trained.logger.close()
-    try:
-        save_run(folder, described, model, result)
-        shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
-    except OSError as error:
-        raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
+    _save(folder, described, model, result)
     resumed_at = checkpoints[0].resumed_at if checkpoints else None
     if resumed_at is None and extended is not None:
         resumed_at = extended.steps
@@ -285,6 +281,14 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep: bool) -> Logger:
 
 
 # ---- What is left ----
+
+
+def _save(folder: Path, described: dict[str, Any], model: BaseAlgorithm, result: Result) -> None:
+    try:
+        save_run(folder, described, model, result)
+        shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)  # of an earlier call
+    except OSError as error:
+        raise OSError(error.errno, _what_is_unwritten(folder, error)) from error
 
 
 def _what_is_unwritten(folder: Path, error: OSError) -> str:
