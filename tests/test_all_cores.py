@@ -39,8 +39,8 @@ def growth_row(line: dict[str, Any]) -> list[str]:
 def test_the_table_of_workers_is_the_measured_one() -> None:
     measured = read("speed/workers.json")["measurements"]
     assert list(rows(WORKERS, SPEED).values()) == [speed_row(one) for one in measured]
-    best = [f"{np.median(one['ratios']['clip_ppo compiled, 2 workers']):.1f}" for one in measured]
-    says(README, "{} (HalfCheetah), {} (Hopper) and {} (Walker2d) times as fast".format(*best))
+    best = [median_and_range(one["ratios"]["clip_ppo compiled, 2 workers"], 1)[:-1] for one in measured]
+    says(README, "{}; HalfCheetah), {}; Hopper) and {}; Walker2d) times as fast".format(*best))
     assert {len(values) for one in measured for values in one["ratios"].values()} == {5}
 
 
