@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-#: One thread, and no display.
-SETTINGS = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SDL_VIDEODRIVER": "dummy"}
+#: One thread, no display, and the package that is tested also where another one is installed.
+SETTINGS = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SDL_VIDEODRIVER": "dummy", "PYTHONPATH": str(ROOT)}
 #: Imported by the server where they are installed. Not rl_zoo3, which changes gymnasium for the whole process.
 PRELOADED = (
     "sb3_ppo_variants.cli",
