@@ -46,7 +46,7 @@ def make(algorithm: type, policy: str = "MlpPolicy", env: dict[str, Any] | None 
 
 
 def parameters_of(model: Any) -> np.ndarray:
-    return th.nn.utils.parameters_to_vector(model.policy.parameters()).detach().numpy().copy()
+    return th.nn.utils.parameters_to_vector(model.policy.parameters()).detach().cpu().numpy().copy()
 
 
 class OwnPolicy(ActorCriticPolicy):

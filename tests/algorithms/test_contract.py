@@ -189,6 +189,7 @@ def test_subclasses_that_pass_everything_on_work_as_they_do_with_sb3() -> None:
     assert Mixed("MlpPolicy", make_env(), extra=4, n_steps=64).extra == 4
 
 
+@pytest.mark.filterwarnings("ignore:You are trying to run:UserWarning")
 @pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda(algorithm) -> None:
     model = make(algorithm, device="cuda", measure_kl=True).learn(128)

@@ -81,7 +81,7 @@ def reference_of(model: Any) -> dict[str, Any]:
     return {
         "coef": getattr(model, "reference_kl_coef", None),
         "warmup": getattr(model, "_n_warmup_updates", None),
-        "states": None if frozen is None or frozen.states is None else [state.numpy() for state in frozen.states],
+        "states": None if frozen is None or frozen.states is None else [state.cpu().numpy() for state in frozen.states],
         "at_start": None if frozen is None else frozen.kl_at_start,
     }
 
@@ -90,8 +90,8 @@ def outcome(model: BaseAlgorithm, curve: Curve, checkpoints: ResumableCheckpoint
     """All that two equal runs have equal."""
     optimizer = model.policy.optimizer.state_dict()["state"]
     kept = {
-        "parameters": [parameter.detach().numpy().copy() for parameter in model.policy.parameters()],
-        "optimizer": [value.numpy().copy() for state in optimizer.values() for value in state.values()],
+        "parameters": [parameter.detach().cpu().numpy().copy() for parameter in model.policy.parameters()],
+        "optimizer": [value.cpu().numpy().copy() for state in optimizer.values() for value in state.values()],
         "rewards": curve.rewards,
         "calls": (curve.n_calls, curve.num_timesteps, checkpoints.n_calls),
         "counters": (model.num_timesteps, model._n_updates, model._current_progress_remaining),
