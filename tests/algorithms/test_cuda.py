@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants import TRPO, ClipPPO, KLPenaltyPPO, WorkerVecEnv
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, WorkerVecEnv
 from tests.algorithms.models import FAMILY, make, parameters_of
 from tests.algorithms.test_memory import MASKED, SMALL, with_memory
 from tests.environments import RandomWalk
@@ -143,6 +143,36 @@ def test_files_go_between_devices(kind: str, tmp_path) -> None:
             np.testing.assert_array_equal(parameters_of(loaded), parameters_of(model))
             loaded.learn(model.n_steps, reset_num_timesteps=False)
             assert np.isfinite(parameters_of(loaded)).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"reference_kl_coef": 0.3}, {"learning_rate_vf": 1e-3}])
+@pytest.mark.parametrize("algorithm", [ClipPPO, REINFORCE, TRPO], ids=lambda algorithm: algorithm.__name__)
+def test_a_model_that_chose_the_cpu_goes_on_there_after_a_load(
+    algorithm: type, settings: dict[str, Any], tmp_path
+) -> None:
+    if "reference_kl_coef" in settings:
+        settings = settings | {"reference_policy": make(ClipPPO, seed=9)}
+    if algorithm is not ClipPPO:
+        settings.pop("learning_rate_vf", None)
+    model = make(algorithm, **settings).learn(64)
+    assert (model.device.type, model.active_backend) == ("cpu", "closed_form")
+    model.save(tmp_path / "zip")
+    safe = model.save_safe(tmp_path / "safe")
+    other = make(algorithm, **settings)
+    other.set_parameters(str(tmp_path / "zip"))
+    after = []
+    for loaded in (
+        algorithm.load(tmp_path / "zip", make_env()),  # type: ignore[attr-defined]
+        algorithm.load_safe(safe, make_env()),  # type: ignore[attr-defined]
+        algorithm.load(tmp_path / "zip", make_env(), device="cpu"),  # type: ignore[attr-defined]
+        other,
+    ):
+        loaded.set_random_seed(0)
+        loaded.learn(64)
+        assert (loaded.device.type, loaded.active_backend) == ("cpu", "closed_form")
+        after.append(parameters_of(loaded))
+    for one in after[1:]:
+        np.testing.assert_array_equal(one, after[0])
 
 
 # ---- The critic's warm-up ----

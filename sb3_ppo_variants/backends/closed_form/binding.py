@@ -156,9 +156,10 @@ class BoundAdam:
             if not state[parameter]:
                 zeros = th.zeros_like(parameter.data)
                 state[parameter] = {"step": th.tensor(0.0), "exp_avg": zeros, "exp_avg_sq": zeros}
-        # A storage each: tensors that share one would each be saved with the whole of it.
+        # A storage each: tensors that share one would each be saved with the whole of it. Where a file was read onto a
+        # GPU, torch has moved the moments to their parameters and left the counts of steps there.
         self.memories = {
-            name: SharedMemory([state[parameter][name] for parameter in parameters])
+            name: SharedMemory([state[parameter][name].cpu() for parameter in parameters])
             for name in ("exp_avg", "exp_avg_sq", "step")
         }
         for name, memory in self.memories.items():
