@@ -29,11 +29,16 @@ def seconds(environment: str, rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def added(times: dict[str, list[float]], name: str) -> str:
+    """Median and quartiles, over the rounds, of what one way adds to the plain update of the same round."""
+    ratios = [one / plain - 1 for one, plain in zip(times[name], times["plain"], strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return f"{name} {median:+.0%} ({low:+.0%} to {high:+.0%})"
+
+
 if __name__ == "__main__":
     n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     for env_id in ("CartPole-v1", "Pendulum-v1"):
-        times = {name: statistics.median(values) for name, values in seconds(env_id, n_rounds).items()}
-        shown = ", ".join(
-            f"{name} {value * 1e3:.0f} ms ({value / times['plain'] - 1:+.0%})" for name, value in times.items()
-        )
-        sys.stdout.write(f"{env_id}: {shown}\n")
+        times = seconds(env_id, n_rounds)
+        shown = ", ".join(added(times, name) for name in ("ref_new", "new_ref"))
+        sys.stdout.write(f"{env_id}: plain {statistics.median(times['plain']) * 1e3:.0f} ms, {shown}\n")

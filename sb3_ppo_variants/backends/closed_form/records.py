@@ -1,8 +1,12 @@
 """What the closed form keeps of its minibatches for the statistics."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from sb3_ppo_variants.backends.statistics import UpdateStatistics, segment_sums
+from sb3_ppo_variants.distributions import Head, Parameters, reference_kl
 from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.rollouts import Rows
 
@@ -10,8 +14,7 @@ from sb3_ppo_variants.rollouts import Rows
 #: its end; a larger one does not pile up every row of every epoch.
 WAITING_ROWS = 1 << 15
 
-_KLS = ("kl", "reference_kl")
-_REDUCED = ("ratio", "approx_kl", "policy_loss", "entropy_loss", "value_loss", *_KLS)
+_REDUCED = ("ratio", "approx_kl", "policy_loss", "entropy_loss", "value_loss", "kl", "reference_kl")
 
 
 class Records:
@@ -19,16 +22,19 @@ class Records:
     The numbers of an update's minibatches. They need no gradient, so rows wait and are computed on many at a time.
 
     :param objective: What is maximised
+    :param head: The distributions' family
     """
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, head: Head):
         self.objective = objective
+        self.head = head
         self._sizes: list[int] = []
         self._n_waiting = 0
         self._waiting_sizes: list[int] = []
         self._waiting: dict[str, list[np.ndarray]] = {
-            name: [] for name in (*("log_ratio", "advantages", "entropy", "values", "old_values", "returns"), *_KLS)
+            name: [] for name in ("log_ratio", "advantages", "entropy", "values", "old_values", "returns", "kl")
         }
+        self._waiting_parameters: list[tuple[Parameters, Parameters]] = []
         self._reduced: list[dict[str, np.ndarray]] = []
 
     def __len__(self) -> int:
@@ -41,17 +47,17 @@ class Records:
         entropy: np.ndarray,
         values: np.ndarray | None,
         kl: np.ndarray | None,
-        reference_kl: np.ndarray | None,
+        parameters: Parameters,
     ) -> None:
         """
-        Keep the numbers of a minibatch; the arrays must not change afterwards.
+        Keep the numbers of a minibatch; the arrays, except for ``parameters``, must not change afterwards.
 
         :param batch: B rows
         :param log_ratio: log π − log π_old, shape (B,)
         :param entropy: shape (B,)
         :param values: V, shape (B,); ``None`` where no critic is trained
         :param kl: KL(old‖new), shape (B,); ``None`` without a penalty
-        :param reference_kl: The KL to the reference policy, shape (B,); ``None`` where it is not kept near
+        :param parameters: The policy's distributions, used where it is kept near a reference
         """
         # Here, not after the minibatch is added: the last one may have to be forgotten.
         if self._n_waiting >= WAITING_ROWS:
@@ -69,14 +75,15 @@ class Records:
             waiting["returns"].append(batch.returns)
         if kl is not None:
             waiting["kl"].append(kl)
-        if reference_kl is not None:
-            waiting["reference_kl"].append(reference_kl)
+        if batch.reference_parameters:
+            copies = tuple(part.copy() for part in parameters)
+            self._waiting_parameters.append((batch.reference_parameters, copies))
 
     def forget_last(self) -> None:
         """Drop the minibatch that was kept last."""
         self._sizes.pop()
         self._n_waiting -= self._waiting_sizes.pop()
-        for parts in self._waiting.values():
+        for parts in self._all_waiting():
             if parts:
                 parts.pop()
 
@@ -134,10 +141,22 @@ class Records:
             reduced["value_loss"] = means(losses)
         if objective.kl_coef > 0:
             reduced["kl"] = means(rows["kl"])
-        if "reference_kl" in rows:
-            reduced["reference_kl"] = means(rows["reference_kl"])
+        if self._waiting_parameters:
+            reference, new = (_joined(parts, sizes) for parts in zip(*self._waiting_parameters, strict=True))
+            reduced["reference_kl"] = means(reference_kl(self.head, reference, new, objective.reference_kl_direction))
         self._reduced.append(reduced)
         self._n_waiting = 0
         self._waiting_sizes.clear()
-        for parts in self._waiting.values():
+        for parts in self._all_waiting():
             parts.clear()
+
+    def _all_waiting(self) -> list[list[Any]]:
+        return [*self._waiting.values(), self._waiting_parameters]
+
+
+def _joined(minibatches: Sequence[Parameters], sizes: np.ndarray) -> Parameters:
+    """The parameters of all rows; those that a minibatch has once for all its rows are repeated."""
+    return tuple(
+        np.repeat(np.stack(parts), sizes, axis=0) if parts[0].ndim == 1 else np.concatenate(parts)
+        for parts in zip(*minibatches, strict=True)
+    )

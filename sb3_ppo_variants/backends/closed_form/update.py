@@ -11,7 +11,7 @@ from sb3_ppo_variants.backends.closed_form.records import Records
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
-from sb3_ppo_variants.distributions import Parameters, reference_kl, reference_kl_slope
+from sb3_ppo_variants.distributions import Parameters, reference_kl_slope
 from sb3_ppo_variants.objectives import AdvantageNormalizer
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
@@ -25,14 +25,12 @@ class ClosedFormEvaluation(NamedTuple):
     :param evaluated: The policy on them; without values where no critic is trained
     :param log_ratio: log π − log π_old, shape (B,)
     :param row_kl: KL(old‖new), shape (B,); ``None`` where neither penalty nor learning rate needs it
-    :param row_reference_kl: The KL to the reference policy, shape (B,); ``None`` where it is not kept near
     """
 
     minibatch: Rows
     evaluated: Evaluated
     log_ratio: np.ndarray
     row_kl: np.ndarray | None
-    row_reference_kl: np.ndarray | None
 
     @property
     def kl(self) -> float:
@@ -81,7 +79,7 @@ class ClosedFormUpdate:
         if self.old is not None and settings.needs_minibatch_kl:
             rollout.rows.old_parameters = self.old
         self._epoch_starts: list[int] = []
-        self._records = Records(objective)
+        self._records = Records(objective, network.head)
         self._grad_norms: list[float] = []
 
     def keep_near(self, reference_parameters: Parameters) -> None:
@@ -103,11 +101,9 @@ class ClosedFormUpdate:
         rows, with_values = minibatch, self.objective.value_loss is not None
         evaluated = self.network.evaluate(rows.observations, rows.actions, rows.action_masks, with_values)
         log_ratio = evaluated.log_prob - rows.old_log_prob
-        head, old, reference = self.network.head, rows.old_parameters, rows.reference_parameters
-        row_kl = head.kl(old, evaluated.parameters) if old else None
-        direction = self.objective.reference_kl_direction
-        near = reference_kl(head, reference, evaluated.parameters, direction) if reference else None
-        evaluation = ClosedFormEvaluation(minibatch, evaluated, log_ratio, row_kl, near)
+        old = rows.old_parameters
+        row_kl = self.network.head.kl(old, evaluated.parameters) if old else None
+        evaluation = ClosedFormEvaluation(minibatch, evaluated, log_ratio, row_kl)
         self._keep(evaluation)
         return evaluation
 
@@ -179,5 +175,5 @@ class ClosedFormUpdate:
             # A copy: the next pass overwrites the network's output.
             None if (vf := evaluation.evaluated.vf) is None else vf[-1][:, 0].copy(),
             evaluation.row_kl,
-            evaluation.row_reference_kl,
+            evaluation.evaluated.parameters,
         )
