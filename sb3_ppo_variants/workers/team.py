@@ -1,10 +1,10 @@
 """The workers as the main process sees them: started, asked, watched, ended."""
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -38,6 +38,25 @@ class _Member(NamedTuple):
     envs: slice
 
 
+@contextmanager
+def _known_default(start_method: str) -> Iterator[None]:
+    """
+    A process that is started is told the default start method, and fails if it does not know it: in a worker of loky or
+    joblib that is a method of their own.
+
+    :param start_method: The default in the meantime
+    """
+    default = multiprocessing.get_start_method(allow_none=True)
+    if default is None or default in multiprocessing.get_all_start_methods():
+        yield
+        return
+    multiprocessing.set_start_method(start_method, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(default, force=True)
+
+
 class Team:
     """
     Processes that each have some of the environments.
@@ -57,7 +76,7 @@ class Team:
         self._pending: dict[int, str] = {}
         self._answers: dict[int, Any] = {}
         self.members: list[_Member] = []
-        context: Any = get_context(start_method)
+        context: Any = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
             # Torch and SB3 take seconds to import: once, not in each worker.
             context.set_forkserver_preload(["__main__", "sb3_ppo_variants.workers.preload"])
@@ -68,7 +87,8 @@ class Team:
                 arguments = theirs, number, start, cloudpickle.dumps(env_fns[start:stop])
                 process = context.Process(target=run_worker, args=arguments, daemon=True)
                 self.members.append(_Member(process, ours, slice(start, stop)))
-                process.start()
+                with _known_default(start_method):
+                    process.start()
                 theirs.close()
         except BaseException:
             self._end()

@@ -10,8 +10,10 @@ import pytest
 from scipy import stats
 
 from sb3_ppo_variants.experiments import train_run
-from tests.parity.same_returns import ENVIRONMENTS, LEVEL, do_runs, runs_of
+from tests.pages import ROOT
+from tests.parity.same_returns import ENVIRONMENTS, LEVEL, SEEDS, committed, do_runs, runs_of, table_row
 
+PAGE = ROOT / "sb3_ppo_variants/backends/README.md"
 SETTINGS = {"ent_coef": 0.0, "n_steps": 512}
 VARIANTS: dict[str, dict[str, Any]] = {
     "closed form": {"algorithm": "clip_ppo", "settings": {**SETTINGS, "update_backend": "closed_form"}},
@@ -26,6 +28,14 @@ def test_returns_are_statistically_indistinguishable(environment: str) -> None:
     runs = runs_of(environment, VARIANTS)
     samples = [np.array([train_run(run).final_return for run in own]) for own in runs.values()]
     assert stats.kruskal(*samples).pvalue > LEVEL
+
+
+@pytest.mark.parametrize(("environment", "digits"), list(zip(ENVIRONMENTS, (1, 1, 0), strict=True)))
+def test_the_table_is_that_of_the_committed_runs(environment: str, digits: int) -> None:
+    samples = committed("backends", environment)
+    assert list(samples) == list(VARIANTS)
+    assert {len(sample) for sample in samples.values()} == {len(SEEDS)}
+    assert table_row(environment, samples, digits) in PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sb3_ppo_variants.workers import WorkerError
+from sb3_ppo_variants.workers import WorkerError, team
 from tests.environments import RandomWalk
 from tests.workers.faulty import Failing
 from tests.workers.models import model_with_workers
@@ -23,7 +23,9 @@ TIMES = range(50)
 
 @pytest.mark.parametrize("seed", TIMES)
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker(sent: int, seed: int) -> None:
+def test_a_worker(sent: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The forkserver has imported all that workers need, so that none takes long to start.
+    monkeypatch.setattr(team, "_STARTING", 10.0)
     generator = random.Random(seed)
     with model_with_workers(RandomWalk, 3, env={"timeout": 2.0}) as model:
         members = model.env.team.members

@@ -329,3 +329,27 @@ def test_workers_draw_from_generators_of_their_own(opened: list[VecEnv], n_worke
     opened.append(env)
     first, second = np.asarray(env.reset())
     assert (first[:3] != second[:3]).all()
+
+
+IN_A_POOL = """
+import loky
+
+def train():
+    from stable_baselines3.common.env_util import make_vec_env
+    from sb3_ppo_variants import ClipPPO, WorkerVecEnv
+
+    env = make_vec_env("CartPole-v1", n_envs=2, vec_env_cls=WorkerVecEnv, vec_env_kwargs={"n_workers": 2})
+    model = ClipPPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1).learn(32)
+    env.close()
+    return model.num_timesteps
+
+if __name__ == "__main__":
+    print(loky.get_reusable_executor(1).submit(train).result())
+"""
+
+
+def test_in_a_worker_of_a_pool(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(IN_A_POOL)
+    done = python(tmp_path, script)
+    assert done.stdout == "32\n", done.stderr

@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -113,8 +112,6 @@ def _worker_start(parent: int, log: str) -> Callable[[], None]:
         # Ctrl-C reaches the whole process group; the coordinator ends its workers itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_with_parent()
-        # Rollout workers are told the default start method, and do not know loky's.
-        multiprocessing.set_start_method(None, force=True)
         with open(log, "a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
