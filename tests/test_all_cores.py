@@ -10,7 +10,7 @@ from tests.test_readme import BACKENDS, README, number, ratio, read, rows, says,
 WORKERS = Path("sb3_ppo_variants/WORKERS.md")
 COLUMNS = [f"{backend}, {n}" for backend in ("closed form", "compiled") for n in ("1 worker", "2 workers")]
 SPEED = f"| environment | {' | '.join(COLUMNS)} | closed form, 2 workers over 1 | compiled, 2 workers over 1 |"
-GROWTH = "| cores | | steps/s | workers | hand-over | rest of collection | update | largest part |"
+GROWTH = "| cores | | steps/s | workers | undivided | rest of collection | update | largest part |"
 
 
 def median_and_range(values: list[float], digits: int) -> str:
@@ -27,13 +27,16 @@ def speed_row(measured: dict[str, Any]) -> list[str]:
 
 
 def growth_row(line: dict[str, Any]) -> list[str]:
-    parts = {name: line[name] for name in ("workers", "hand_over", "rest", "update")}
-    largest = {"workers": "workers", "hand_over": "hand-over", "rest": "rest of collection", "update": "update"}
+    parts = {name: line[name] for name in ("workers", "undivided", "rest", "update")}
+    largest = {"workers": "workers", "undivided": "undivided", "rest": "rest of collection", "update": "update"}
     total, name = sum(parts.values()), max(parts, key=parts.__getitem__)
-    hand_over = "" if line["measured"] else f"{line['hand_over']:.0f}"
-    shown = [f"{1e6 / total:.0f}", f"{line['workers']:.0f}", hand_over, f"{line['rest']:.0f}", f"{line['update']:.0f}"]
+    undivided = "" if line["measured"] else f"{line['undivided']:.0f}"
+    shown = [f"{1e6 / total:.0f}", f"{line['workers']:.0f}", undivided, f"{line['rest']:.0f}", f"{line['update']:.0f}"]
     how = "measured" if line["measured"] else "computed"
     return [str(line["cores"]), how, *shown, f"{largest[name]} ({parts[name] / total:.0%})".replace("%", " %")]
+
+
+XEON = SPEED.replace("environment", "on an Intel Xeon")
 
 
 def test_the_table_of_workers_is_the_measured_one() -> None:
@@ -44,11 +47,17 @@ def test_the_table_of_workers_is_the_measured_one() -> None:
     assert {len(values) for one in measured for values in one["ratios"].values()} == {5}
 
 
-def test_the_table_of_growth_is_the_measured_one() -> None:
-    (measured,) = (m for m in read("speed/workers.json")["measurements"] if m["environment"] == "Walker2d-v5")
-    expected = [growth_row(line) for line in measured["growth"] if line["backend"] == "compiled"]
+def test_the_tables_of_another_machine_are_the_measured_ones() -> None:
+    measured = read("speed/workers_xeon.json")["measurements"]
+    assert list(rows(WORKERS, XEON).values()) == [speed_row(one) for one in measured]
+    (eight,) = read("speed/workers_8_xeon.json")["measurements"]
+    expected = [growth_row(line) for line in eight["growth"] if line["backend"] == "compiled"]
     (shown,) = tables(WORKERS, GROWTH)
     assert [row for row in shown if not row[0].startswith("-")] == expected
+    says(
+        WORKERS,
+        f"with 8 workers {median_and_range(eight['ratios']['clip_ppo compiled, 8 workers'], 1)} times the speed",
+    )
 
 
 def test_what_is_said_about_one_core() -> None:

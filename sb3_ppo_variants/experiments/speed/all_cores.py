@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 import torch as th
+from scipy import optimize
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_ppo_variants.backends import why_not_installed
@@ -81,7 +82,8 @@ class Growth:
     :param cores: Number of cores, each with a worker
     :param measured: Whether it was measured; otherwise it is computed (see :func:`growth`)
     :param workers: Workers step the environments and act
-    :param hand_over: Weights go to the workers and rollouts come back
+    :param undivided: What each worker does in full: it acts on a batch with a row for every environment, and exchanges
+        weights and rollouts
     :param rest: The rest of the collection
     :param update: ``train()``
     """
@@ -90,19 +92,19 @@ class Growth:
     cores: int
     measured: bool
     workers: float
-    hand_over: float
+    undivided: float
     rest: float
     update: float
 
     @property
     def total(self) -> float:
         """All parts."""
-        return self.workers + self.hand_over + self.rest + self.update
+        return self.workers + self.undivided + self.rest + self.update
 
     @property
     def largest(self) -> str:
         """The part that takes longest."""
-        return max(("workers", "hand_over", "rest", "update"), key=lambda part: getattr(self, part))
+        return max(("workers", "undivided", "rest", "update"), key=lambda part: getattr(self, part))
 
 
 @dataclass(frozen=True)
@@ -222,24 +224,22 @@ def _parts(model: TimedModel) -> CollectionParts:
 def growth(backend: str, by_workers: Sequence[CollectionParts]) -> list[Growth]:
     """How the time per step falls with the number of cores: measured, then computed for :data:`COMPUTED_CORES`.
 
-    The workers' time with w workers is fitted as a / w + h by least squares: a is the environments and the acting,
-    which are divided among the workers, and h ≥ 0 is the hand-over. The rest of the collection and the update are those
-    measured with the most workers: they do not depend on the cores. There must be an environment for each core.
+    The workers' time with w workers is fitted as a / w + b by least squares: a is the environments, which are divided
+    among the workers, and b is what each worker does in full; both ≥ 0. The rest of the collection and the update are
+    those measured with the most workers: they do not depend on the cores. There must be an environment for each core.
 
     :param backend: The backend
     :param by_workers: Times with 1, 2, … workers
-    :return: One entry per number of cores; the measured ones have the hand-over of the fit within ``workers``
+    :return: One entry per number of cores; the measured ones have b within ``workers``
     """
     found = [_measured(backend, cores, parts) for cores, parts in enumerate(by_workers, 1)]
     if len(found) < 2:
         return found
     shares = np.array([[1 / one.cores, 1.0] for one in found])
-    divided, hand_over = np.linalg.lstsq(shares, np.array([one.workers for one in found]), rcond=None)[0]
-    if hand_over < 0:
-        divided, hand_over = float(np.median([one.workers * one.cores for one in found])), 0.0
+    (divided, undivided), _ = optimize.nnls(shares, np.array([one.workers for one in found]))
     last = found[-1]
     return found + [
-        Growth(backend, cores, False, float(divided / cores), float(hand_over), last.rest, last.update)
+        Growth(backend, cores, False, float(divided / cores), float(undivided), last.rest, last.update)
         for cores in COMPUTED_CORES
         if cores > last.cores
     ]
@@ -312,9 +312,9 @@ def _measured_table(measurement: WorkersMeasurement) -> Table:
 def _growth_table(measurement: WorkersMeasurement) -> Table:
     title = (
         f"{measurement.environment}, width {measurement.width}: how it grows with the cores, in µs per environment "
-        f"step. Up to {measurement.cores} measured, with the hand-over among the workers' time; more computed from "
-        "these parts: environments and acting are divided among the workers, hand-over, rest of the collection and "
-        "update stay, with an environment for each core"
+        f"step. Up to {measurement.cores} measured, more computed, with an environment for each core: of the workers' "
+        "time the environments are divided and the acting and the hand-over are not, and the rest of the collection "
+        "and the update stay"
     )
     body = [
         [
@@ -323,12 +323,12 @@ def _growth_table(measurement: WorkersMeasurement) -> Table:
             "measured" if one.measured else "computed",
             f"{1e6 / one.total:.0f}",
             f"{one.workers:.1f}",
-            "" if one.measured else f"{one.hand_over:.1f}",
+            "" if one.measured else f"{one.undivided:.1f}",
             f"{one.rest:.1f}",
             f"{one.update:.1f}",
-            f"{one.largest.replace('_', '-')} ({getattr(one, one.largest) / one.total:.0%})",
+            f"{one.largest} ({getattr(one, one.largest) / one.total:.0%})",
         ]
         for one in measurement.growth
     ]
-    columns = ["backend", "cores", "how", "steps/s", "workers", "hand-over", "rest of collection", "update"]
+    columns = ["backend", "cores", "how", "steps/s", "workers", "undivided", "rest of collection", "update"]
     return Table(title, [*columns, "largest part"], body)

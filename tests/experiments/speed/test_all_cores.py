@@ -45,14 +45,19 @@ def test_growth_divides_the_workers_time_and_nothing_else() -> None:
     assert [(one.cores, one.measured) for one in found[:3]] == [(1, True), (2, True), (4, False)]
     assert [one.total for one in found[:2]] == [75.0, 45.0]
     four, last = found[2], found[-1]
-    assert [four.workers, four.hand_over, four.rest, four.update] == pytest.approx([15.0, 2.0, 3.0, 10.0])
+    assert [four.workers, four.undivided, four.rest, four.update] == pytest.approx([15.0, 2.0, 3.0, 10.0])
     assert (four.largest, last.largest, last.cores) == ("workers", "update", 64)
     assert growth("closed_form", parts[:1]) == found[:1]
 
 
-def test_a_hand_over_that_noise_makes_negative_is_none() -> None:
-    found = growth("closed_form", [CollectionParts([w], [3.0], [10.0]) for w in (60.0, 28.0)])
-    assert (found[2].workers, found[2].hand_over) == (14.5, 0.0)  # (60 + 2 × 28) / 2 / 4
+@pytest.mark.parametrize(
+    ("workers", "divided", "undivided"),
+    # Least squares with one of the two alone: (60·1 + 28·½) / (1² + ½²), and the mean.
+    [((60.0, 28.0), 59.2, 0.0), ((20.0, 24.0), 0.0, 22.0)],
+)
+def test_no_part_that_noise_makes_negative(workers: tuple[float, ...], divided: float, undivided: float) -> None:
+    found = growth("closed_form", [CollectionParts([w], [3.0], [10.0]) for w in workers])
+    assert [found[2].workers, found[2].undivided] == pytest.approx([divided / 4, undivided])
 
 
 def test_more_workers_than_environments_are_refused() -> None:
