@@ -11,7 +11,16 @@ from scipy import stats
 
 from sb3_ppo_variants.experiments import train_run
 from tests.pages import ROOT
-from tests.parity.same_returns import ENVIRONMENTS, LEVEL, SEEDS, committed, do_runs, runs_of, table_row
+from tests.parity.same_returns import (
+    ENVIRONMENTS,
+    LEVEL,
+    SEEDS,
+    committed,
+    do_runs,
+    kruskal_of_each,
+    runs_of,
+    table_row,
+)
 
 PAGE = ROOT / "sb3_ppo_variants/backends/README.md"
 SETTINGS = {"ent_coef": 0.0, "n_steps": 512}
@@ -36,6 +45,12 @@ def test_the_table_is_that_of_the_committed_runs(environment: str, digits: int) 
     assert list(samples) == list(VARIANTS)
     assert {len(sample) for sample in samples.values()} == {len(SEEDS)}
     assert table_row(environment, samples, digits) in PAGE.read_text(encoding="utf-8")
+
+
+def test_many_simulations_at_once() -> None:
+    drawn = np.random.default_rng(0).integers(0, 9, (5, 3, 10)).astype(float)  # with ties
+    expected = [stats.kruskal(*groups).pvalue for groups in drawn]
+    np.testing.assert_allclose(kruskal_of_each(drawn), expected, rtol=1e-12)
 
 
 if __name__ == "__main__":
