@@ -27,7 +27,9 @@ class Screen(gymnasium.Env):
         return self.observation_space.high, 1.0, False, False, {}
 
 make = {"ours": ClipPPO, "sb3": PPO}[name]
-settings = {"n_epochs": 1, "n_steps": int(n_steps), "policy_kwargs": {"net_arch": [int(width)] * 2}}
+# Large minibatches: it is the whole rollout that takes memory, and small ones take most of the time.
+settings = {"n_epochs": 1, "n_steps": int(n_steps), "batch_size": 1024}
+settings["policy_kwargs"] = {"net_arch": [int(width)] * 2}
 if name == "ours":
     settings["update_backend"] = "closed_form"
 env = make_vec_env(Screen if size else environment, int(n_envs), seed=0)
