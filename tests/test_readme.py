@@ -95,7 +95,7 @@ def test_the_documented_defaults_are_in_the_table() -> None:
 LONG = {"table1", "table1/sb3_reading"}  # a thousand resamples of hundreds of runs, again and again
 MEMORY = ("memory", "memory/stacked", "memory/fast_form", "memory/pendulum", "memory/pendulum_stacked")
 READINGS = {"table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
-READINGS |= dict.fromkeys(("cartpole", "masks", "beta/corners", *MEMORY))
+READINGS |= dict.fromkeys(("cartpole", "masks", "beta/corners", "learning_rate", "learning_rate/confirm", *MEMORY))
 
 
 def committed(folder: str) -> tuple[Results, Sequence[str]]:

@@ -14,4 +14,9 @@ compare() { # OUT, then the rates, of which the first is the reference
 
 # Which fixed rate, and which target?
 seeds=(--seeds 3)
-compare runs/learning-rate 3e-4 1e-4 1e-3 3e-3 kl_0.003 kl_0.01 kl_0.03
+compare runs/learning-rate 3e-4 1e-4 1e-3 3e-3 1e-2 kl_0.003 kl_0.01 kl_0.03
+
+# The best fixed rate, the best target and the default, on seeds that the choice has not seen.
+seeds=()
+for seed in {100..109}; do seeds+=(--seed "$seed"); done
+compare runs/learning-rate-confirm 3e-3 kl_0.01 3e-4
