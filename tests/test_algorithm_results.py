@@ -1,4 +1,7 @@
-"""The numbers of ``algorithms/README.md`` that studies of its settings gave are those of the committed runs."""
+"""The numbers that studies of the algorithms' settings gave are those of the committed files."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +10,8 @@ from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
 from sb3_ppo_variants.experiments.stats.estimators import center, center_interval, difference_interval, mean_difference
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.test_readme import ALGORITHMS, between, committed, number, rows, says
+from tests.pages import ROOT
+from tests.test_readme import ALGORITHMS, RESULTS, between, committed, number, rows, says
 
 
 def scores(results: Results, variant: str, environment: str) -> np.ndarray:
@@ -75,3 +79,18 @@ def test_the_rates_were_chosen_by_their_mean_score() -> None:
     means = {name: np.mean([np.mean(sample) for sample in results.samples(name)]) for name in results.variants}
     for prefix, chosen in (("rate_kl", "rate_kl_0.01"), ("rate_", "rate_3e-3")):
         assert max((n for n in means if n.startswith(prefix)), key=means.__getitem__) == chosen
+
+
+# ---- A reference policy ----
+
+
+def test_what_a_reference_costs() -> None:
+    text = (ROOT / RESULTS / "reference/cost.txt").read_text()
+    found = [tuple(map(int, ends)) for ends in re.findall(r"([+-]\d+)% \(([+-]\d+)% to ([+-]\d+)%\)", text)]
+    assert len(found) == 4
+    medians, lows, highs = zip(*found, strict=True)
+    says(
+        Path("sb3_ppo_variants/REFERENCE_POLICY.md"),
+        f"took {min(medians)} to {max(medians)} % longer (medians of 60 rounds",
+        f"quartiles {number(min(lows), 0)} to {max(highs)} %)",
+    )
