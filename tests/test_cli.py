@@ -321,8 +321,8 @@ def tuning_command(out: Path, trials: int) -> list[str]:
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 @pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
-    process = Forked(tmp_path, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 8))
-    process.wait_for("/8] trial")
+    process = Forked(tmp_path, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 5))
+    process.wait_for("/5] trial")
     os.kill(process.pid, how)
     code, err = process.wait(timeout=120), process.stderr
     if how == signal.SIGINT:
@@ -333,11 +333,11 @@ def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         before = store.trials()
     assert [t for t in before if t.state == TrialState.COMPLETE]
     without_workers(monkeypatch)
-    code, out, _ = run(*tuning_command(tmp_path, 8))
+    code, out, _ = run(*tuning_command(tmp_path, 5))
     assert code == 0
-    assert "8 trials: 8 done" in out
+    assert "5 trials: 5 done" in out
     with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:
         after = store.trials()
     # Nothing finished is repeated, and what was under way keeps its settings.
-    assert [t.state.name for t in after] == ["COMPLETE"] * 8
+    assert [t.state.name for t in after] == ["COMPLETE"] * 5
     assert [t.params for t in after[: len(before)]] == [t.params for t in before]

@@ -41,8 +41,9 @@ print(next(line for line in pathlib.Path("/proc/self/status").open() if line.sta
 
 #: Environment (or the side of an image whose pixels the MLP is given), environments together, steps of each, width of
 #: the layers.
-QUICK = [("CartPole-v1", 64, 512, 256)]
+QUICK = [("CartPole-v1", 64, 256, 256)]
 LONG = [
+    ("CartPole-v1", 64, 512, 256),
     ("FrozenLake8x8-v1", 8, 2048, 64),
     ("48", 1, 1024, 64),
     ("CartPole-v1", 64, 512, 512),
