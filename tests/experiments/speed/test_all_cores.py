@@ -6,15 +6,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.speed import as_json, speed_of_workers, timed_model, workers_tables
+from sb3_ppo_variants.experiments.speed import as_json, speed_of_workers, workers_tables
 from sb3_ppo_variants.experiments.speed.all_cores import CollectionParts, backends, growth, our_name
 
 
 @pytest.mark.filterwarnings("ignore:rich is experimental")
-def test_a_measurement_adds_up_and_can_be_shown_and_kept(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(timed_model, "ROLLOUT_ROWS", 64)
+def test_a_measurement_adds_up_and_can_be_shown_and_kept(capsys: pytest.CaptureFixture) -> None:
     (measurement,) = speed_of_workers(["CartPole-v1"], [2], [8], 2, rounds=1, progress_bar=True)
     assert capsys.readouterr().out == ""  # the progress bars
     ours = [our_name(backend, workers) for backend in backends() for workers in (1, 2)]
