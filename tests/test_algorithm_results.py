@@ -8,27 +8,14 @@ import pytest
 
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
-from sb3_ppo_variants.experiments.stats.estimators import center, center_interval, difference_interval, mean_difference
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
+from tests.measured import cell, difference
 from tests.pages import ROOT
 from tests.test_readme import ALGORITHMS, RESULTS, between, committed, number, rows, says
 
 
 def scores(results: Results, variant: str, environment: str) -> np.ndarray:
     return np.array(results.scores(variant, environment))
-
-
-def cell(sample: np.ndarray, digits: int) -> str:
-    """Center and 95 % interval."""
-    values = list(sample)
-    return f"{number(center(values), digits)} ({between(*center_interval(values), digits)})"
-
-
-def difference(ours: np.ndarray, others: np.ndarray, digits: int, comparisons: int) -> str:
-    """With its interval, all comparisons together at 95 %."""
-    pair = [(ours, others)]
-    interval = difference_interval(pair, corrected_level(comparisons))
-    return f"{number(mean_difference(pair), digits, '+')} ({between(*interval, digits, '+')})"
 
 
 @pytest.mark.parametrize("algorithm", ["clip_ppo", "kl_penalty_ppo"])

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.stats.estimators import (
-    center,
-    center_interval,
-    difference_interval,
-    mean_difference,
-)
+from sb3_ppo_variants.experiments.stats.estimators import center, difference_interval
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.test_readme import between, committed, number, ratio, read, rows, says
+from tests.measured import cell, difference
+from tests.test_readme import committed, ratio, read, rows, says
 
 MEMORY = Path("sb3_ppo_variants/MEMORY.md")
 ALGORITHMS = ("clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo")
@@ -33,16 +29,6 @@ def header(environment: str) -> str:
 
 def scores(results: Results, variant: str, environment: str) -> np.ndarray:
     return np.array(results.scores(variant, f"sb3_ppo_variants/{environment}"))
-
-
-def cell(sample: np.ndarray, digits: int) -> str:
-    values = list(sample)
-    return f"{number(center(values), digits)} ({between(*center_interval(values), digits)})"
-
-
-def difference(ours: np.ndarray, others: np.ndarray, digits: int, comparisons: int) -> str:
-    interval = difference_interval([(ours, others)], corrected_level(comparisons))
-    return f"{number(mean_difference([(ours, others)]), digits, '+')} ({between(*interval, digits, '+')})"
 
 
 def memory_table(environment: str) -> dict[str, list[str]]:
