@@ -3,6 +3,8 @@
 import pytest
 import torch as th
 
+from tests.forms import thin_products
+
 th.set_num_threads(1)
 
 
@@ -10,3 +12,8 @@ th.set_num_threads(1)
 def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are written and stay blank: drawing takes seconds, and has tests of its own."""
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before what is long is left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    thin_products(items)

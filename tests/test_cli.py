@@ -227,6 +227,7 @@ def arguments(out: Path) -> list[str]:
     return [*run, "--out", str(out), *SMALL]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Forked(tmp_path, "-m", "sb3_ppo_variants", *arguments(tmp_path))
@@ -318,7 +319,8 @@ def tuning_command(out: Path, trials: int) -> list[str]:
     return ["tune", "--algo", "clip_ppo", *sizes, *settings, "--out", str(out)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.usefixtures("blank_pictures")
 def test_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
     process = Forked(tmp_path, "-m", "sb3_ppo_variants", *tuning_command(tmp_path, 5))

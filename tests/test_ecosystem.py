@@ -17,6 +17,7 @@ from sb3_ppo_variants.experiments.models.recording import record
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from tests.environments import RandomWalk
 from tests.forked import python
+from tests.forms import long
 
 CLASSES = (ClipPPO, KLPenaltyPPO, UnclippedPPO, REINFORCE, TRPO)
 every_class = pytest.mark.parametrize("cls", CLASSES)
@@ -89,13 +90,14 @@ def atari_env() -> VecEnv:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gymnasium's, of environments that are out of date
-@pytest.mark.parametrize("cls", [ClipPPO, TRPO])
+@pytest.mark.parametrize("cls", [ClipPPO, long(TRPO)])
 def test_atari(cls: type, tmp_path: Path) -> None:
     env = VecTransposeImage(atari_env())
     assert env.observation_space.shape == (4, 84, 84)
     trains_and_comes_back(cls, "CnnPolicy", env, tmp_path, **SMALL_CNN)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_evaluate_plays_atari_as_sb3_makes_it(tmp_path: Path) -> None:
     """From a zip with nothing beside it, in a process that has not heard of Atari."""

@@ -96,8 +96,23 @@ HUB, TRACKING = Path("sb3_ppo_variants/HUB.md"), Path("sb3_ppo_variants/TRACKING
 #: What the code of a page needs: an extra, and modules that it brings.
 NEEDS = {HUB: ("zoo", ["huggingface_hub"]), TRACKING: ("tracking", ["mlflow", "wandb"])}
 
+ENGINE = Path("sb3_ppo_variants/experiments/engine/README.md")
+#: Importing what they are about takes longer than all the code of other pages.
+LONG_PYTHON = {TRACKING, ENGINE, Path("sb3_ppo_variants/REFERENCE_POLICY.md")}
+#: Their commands start rl_zoo3 and other processes anew.
+LONG_COMMANDS = {Path("zoo_configs/README.md"), Path("sb3_ppo_variants/experiments/README.md"), ENGINE}
 
-@every_page
+
+def long_where(condition: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long] if condition else []
+
+
+def every_page_but(long: set[Path]) -> pytest.MarkDecorator:
+    """Every page, of which the default run leaves out some."""
+    return pytest.mark.parametrize("page", [pytest.param(p, id=str(p), marks=long_where(p in long)) for p in PAGES])
+
+
+@every_page_but(LONG_PYTHON)
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 @pytest.mark.usefixtures("small_runs")
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,12 +161,8 @@ SHORT_ZOO = {
 SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
 #: Its episodes have 1000 steps, and a run needs one.
 LONG_EPISODES = "HalfCheetah-v5"
-#: Each of their commands starts rl_zoo3 anew.
-LONG_PAGES = {Path("zoo_configs/README.md")}
-#: Of commands that have dozens of runs, many rounds or wide networks even when they are short.
-LONG_OPTIONS = {"--preset", "--width", "--json"}
-#: As many variants in each environment are long, too.
-MANY_VARIANTS = 10
+#: Within a text: blocks have short ones of the same kind.
+LONG_WITHIN_TEXT = {"zoo", "compare", "tune", "speed"}
 
 #: The scripts that ``test_tuning_scripts.py`` runs.
 SCRIPTS = ("tuning/tune.py", "tuning/sensitivity.py", "tuning/fine_tuning.py")
@@ -229,15 +240,11 @@ def in_blocks(page: Path) -> list[list[str]]:
     return [words for block in blocks(page) if block.language == "bash" for words in commands(block.text)]
 
 
-def long_where(condition: bool) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.long] if condition else []
-
-
 def starts_zoo(words: list[str]) -> bool:
     return of_zoo(words) is not None
 
 
-@pytest.mark.parametrize("page", [pytest.param(p, id=str(p), marks=long_where(p in LONG_PAGES)) for p in PAGES])
+@every_page_but(LONG_COMMANDS)
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 @pytest.mark.usefixtures("small_runs")
 def test_commands_run(page: Path) -> None:
@@ -252,7 +259,8 @@ def test_commands_run(page: Path) -> None:
 
 
 def is_long(words: list[str]) -> bool:
-    return starts_zoo(words) or bool(LONG_OPTIONS & set(words)) or words.count("--algo") >= MANY_VARIANTS
+    """Of a command within a text: a name without options is a mention."""
+    return starts_zoo(words) or (words[0] == "ppo-variants" and len(words) > 2 and words[1] in LONG_WITHIN_TEXT)
 
 
 def as_run(words: list[str]) -> str:
@@ -261,8 +269,15 @@ def as_run(words: list[str]) -> str:
     return " ".join(short(words, {"--out": "", **SHORT[name]}) if name in SHORT else words)
 
 
+@pytest.fixture
+def my_package(small_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my_package").mkdir()
+    Path("my_package/my_module.py").write_text(YOURS)
+    monkeypatch.syspath_prepend(".")
+
+
 #: Each once, and none that a block runs too.
-IN_BLOCKS = {as_run(words) for page in PAGES if page not in LONG_PAGES for words in in_blocks(page)}
+IN_BLOCKS = {as_run(words) for page in PAGES if page not in LONG_COMMANDS for words in in_blocks(page)}
 WITHIN_TEXT = {as_run(words): words for page in PAGES for words in commands_in_prose(page)}
 
 
@@ -275,18 +290,15 @@ WITHIN_TEXT = {as_run(words): words for page in PAGES for words in commands_in_p
     ],
 )
 @pytest.mark.filterwarnings("ignore:rich is experimental")
-@pytest.mark.usefixtures("small_runs", "blank_pictures")
-def test_commands_within_the_text_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("my_package").mkdir()
-    Path("my_package/my_module.py").write_text(YOURS)
-    monkeypatch.syspath_prepend(".")
+@pytest.mark.usefixtures("small_runs", "my_package", "blank_pictures")
+def test_commands_within_the_text_run(words: list[str]) -> None:
     run_command(words)
 
 
 @pytest.mark.parametrize(
     "words", [pytest.param(w, id=t) for t, w in WITHIN_TEXT.items() if w[1] == "compare" and is_long(w)]
 )
-@pytest.mark.usefixtures("small_runs")
+@pytest.mark.usefixtures("small_runs", "my_package")
 def test_long_comparisons_within_the_text_are_planned(words: list[str]) -> None:
     """Their variants are built and their environments made; then the report says that there are no runs."""
     result = CliRunner().invoke(app, [*words[1:], "--report-only"])

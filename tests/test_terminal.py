@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sb3_ppo_variants.terminal import plainer
+from tests.forms import long
 
 SHOW = """
 import sys
@@ -39,7 +40,9 @@ def run_shell(command: str, **environment: str) -> subprocess.CompletedProcess[b
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp932", "gbk", "cp437", "latin-1", "ascii", "ascii:strict", "utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "encoding", ["cp932", "utf-16", *map(long, ("ascii:strict", "gbk", "cp437", "latin-1", "ascii", "utf-8"))]
+)
 def test_any_encoding_will_do(encoding: str) -> None:
     done = run_shell('"$PYTHON" -c "$PROGRAM"', PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
@@ -61,12 +64,12 @@ def test_characters_that_an_encoding_lacks_are_spelt_out() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        '"$PYTHON" -c "$PROGRAM" >&-',
-        '"$PYTHON" -c "$PROGRAM" >&- 2>&-',
+        long('"$PYTHON" -c "$PROGRAM" >&-'),
+        long('"$PYTHON" -c "$PROGRAM" >&- 2>&-'),
         '"$PYTHON" -c "$PROGRAM" <&- >&- 2>&-',
         '"$PYTHON" -c "$PROGRAM" | true',
-        '"$PYTHON" -c "$PROGRAM" 2>&1 | head -c 1',
-        '"$PYTHON" -u -c "$PROGRAM" 2>&1 | true',
+        long('"$PYTHON" -c "$PROGRAM" 2>&1 | head -c 1'),
+        long('"$PYTHON" -u -c "$PROGRAM" 2>&1 | true'),
     ],
 )
 def test_nobody_has_to_read(command: str) -> None:

@@ -25,6 +25,7 @@ def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.long
 def test_sensitivity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     without_workers(monkeypatch)
     script = load("sensitivity")

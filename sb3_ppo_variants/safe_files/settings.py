@@ -124,6 +124,8 @@ def setting_from_data(name: str, data: Any, is_coefficient: bool) -> Any:
     start, end, fraction = (real(data[part], f"{name}'s {part}") for part in ("start", "end", "end_fraction"))
     if not 0 < fraction <= 1:
         raise SafeFileError(f"{name}'s end_fraction is {fraction}: it must be above 0 and at most 1.")
+    if name == "learning_rate" and start < 0:  # torch's optimisers are made with it
+        raise SafeFileError(f"learning_rate starts at {start}: it must not be negative.")
     return LinearSchedule(start, end, fraction)
 
 

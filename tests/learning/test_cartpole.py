@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.files import write_csv
+from tests.forms import long
 
 SCORES = Path(__file__).parents[2] / "zoo_configs/results/learning/scores.csv"
 ALGORITHMS = (ClipPPO, KLPenaltyPPO, TRPO, UnclippedPPO, REINFORCE)
@@ -36,12 +37,13 @@ def score(algorithm: type, seed: int, timesteps: int, n_episodes: int = 20, **se
     return float(evaluate_policy(model, env, n_eval_episodes=n_episodes, deterministic=True)[0])
 
 
-@pytest.mark.parametrize("algorithm", [ClipPPO, KLPenaltyPPO, UnclippedPPO, TRPO])
+@pytest.mark.parametrize("algorithm", [ClipPPO, *map(long, (KLPenaltyPPO, UnclippedPPO, TRPO))])
 def test_short_training_beats_chance_by_far(algorithm) -> None:
     # A random policy scores about 22.
     assert score(algorithm, seed=1, timesteps=10_240, n_episodes=10, n_steps=512) > 100
 
 
+@pytest.mark.long
 def test_reinforce_improves() -> None:
     assert score(REINFORCE, seed=1, timesteps=10_240, n_episodes=10, n_steps=256, learning_rate=1e-2) > 60
 

@@ -9,6 +9,7 @@ from sb3_contrib import TRPO as ContribTRPO  # noqa: N811
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ppo_variants import TRPO
+from tests.forms import long
 from tests.parity.comparing import make_env
 from tests.parity.contrib import ConstraintCallback, LearnedFeatures
 
@@ -51,8 +52,8 @@ def trajectory(algorithm: type, env: dict[str, Any], n_updates: int = 3, **setti
     [
         ({"actions": "box"}, {}),
         ({"actions": "discrete"}, {}),
-        ({"actions": "multi_discrete"}, {}),
-        ({"actions": "multi_binary"}, {}),
+        long({"actions": "multi_discrete"}, {}),
+        long({"actions": "multi_binary"}, {}),
         ({"observations": "dict"}, {}),
         ({"actions": "box"}, {"use_sde": True}),
         ({"actions": "box"}, {"normalize_advantage": False, "target_kl": 0.003}),

@@ -14,13 +14,13 @@ from sb3_ppo_variants import WorkerVecEnv
 from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableCheckpointCallback, ResumableEnv
 from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
+from tests.forms import long
 from tests.resume.environments import Dice
 from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
 
-#: The seven of the PPO paper.
-MUJOCO = (
+#: The PPO paper's, beside Hopper.
+OTHER_MUJOCO = (
     "HalfCheetah-v5",
-    "Hopper-v5",
     "InvertedDoublePendulum-v5",
     "InvertedPendulum-v5",
     "Reacher-v5",
@@ -55,9 +55,9 @@ def test_algorithms(algorithm: str, backend: str, environment: str, tmp_path: Pa
     ("algorithm", "sequence_length"),
     [
         ("ClipPPO", 8),
-        ("TRPO", None),
-        pytest.param("ClipPPO", None, marks=pytest.mark.long),
-        pytest.param("TRPO", 8, marks=pytest.mark.long),
+        long("TRPO", None),
+        long("ClipPPO", None),
+        long("TRPO", 8),
     ],
 )
 def test_memory(algorithm: str, sequence_length: int | None, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_memory_and_masks(tmp_path: Path) -> None:
     assert_resumes_exactly(partial(ALGORITHMS["KLPenaltyPPO"], **memory), partial(envs, MaskedWalk), tmp_path)
 
 
-@pytest.mark.parametrize("algorithm", ["ClipPPO", "TRPO"])
+@pytest.mark.parametrize("algorithm", ["ClipPPO", long("TRPO")])
 def test_a_reference_with_memory_and_the_critics_warm_up(algorithm: str, tmp_path: Path) -> None:
     memory = {"policy": "MlpLstmPolicy", "policy_kwargs": {"lstm_hidden_size": 8}}
     reference = ALGORITHMS["ClipPPO"](envs("Pendulum-v1"), **memory, seed=7)
@@ -105,7 +105,7 @@ def wrapped(make: Any) -> VecEnv:
     return VecNormalize(VecFrameStack(make(), 3))
 
 
-@pytest.mark.parametrize("environment", ["Acrobot-v1", "MountainCarContinuous-v0", "MountainCar-v0"])
+@pytest.mark.parametrize("environment", ["MountainCarContinuous-v0", *map(long, ("Acrobot-v1", "MountainCar-v0"))])
 def test_classic_control_normalized(environment: str, tmp_path: Path) -> None:
     make_env = partial(wrapped, partial(envs, environment, env_kwargs={"max_episode_steps": 50}))
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
@@ -131,7 +131,7 @@ WORKERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", "TRPO"])
+@pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", long("TRPO")])
 def test_workers(algorithm: str, tmp_path: Path) -> None:
     assert_resumes_exactly(ALGORITHMS[algorithm], partial(envs, "Pendulum-v1", **WORKERS), tmp_path)
 
@@ -146,6 +146,7 @@ def test_what_workers_collect_is_resumed_by_workers_alone(kinds: tuple[type[VecE
         learner.env.close()
 
 
+@pytest.mark.long
 def test_workers_with_wrappers(tmp_path: Path) -> None:
     make_env = partial(wrapped, partial(envs, "MountainCar-v0", env_kwargs={"max_episode_steps": 50}, **WORKERS))
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
@@ -175,13 +176,14 @@ def test_an_environment_that_draws_from_the_process(tmp_path: Path) -> None:
 
 @needs_mujoco
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("environment", [*MUJOCO, "Ant-v5", "Humanoid-v5"])
+@pytest.mark.parametrize("environment", ["Hopper-v5", *map(long, (*OTHER_MUJOCO, "Ant-v5", "Humanoid-v5"))])
 def test_mujoco(environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo leaves a log
     make_env = partial(envs, environment, n_envs=1)
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path, total=240, interruptions=(170,))
 
 
+@pytest.mark.long
 @needs_mujoco
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mujoco_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +194,7 @@ def test_mujoco_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @needs_box2d
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("environment", ["LunarLander-v3", "LunarLanderContinuous-v3"])
+@pytest.mark.parametrize("environment", ["LunarLander-v3", long("LunarLanderContinuous-v3")])
 def test_replayed(environment: str, tmp_path: Path) -> None:
     """Box2D's world cannot be copied."""
     make_env = partial(envs, environment, wrapper_class=ResumableEnv)
@@ -203,6 +205,7 @@ def walker(env: gym.Env) -> ResumableEnv:
     return ResumableEnv(NewWorldEachEpisode(env))
 
 
+@pytest.mark.long
 @needs_box2d
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_walker_in_a_new_world_each_episode(tmp_path: Path) -> None:

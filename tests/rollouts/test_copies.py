@@ -101,6 +101,7 @@ def test_what_a_step_returned_shares_nothing_with_the_buffers(space: spaces.Spac
     assert not np.any(env.buf_dones)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # newer Pythons warn of fork
 def test_only_sb3s_own_class_is_touched() -> None:
     class Mine(DummyVecEnv):
         pass
@@ -114,7 +115,7 @@ def test_only_sb3s_own_class_is_touched() -> None:
     before = theirs.unwrapped.buf_infos
     speed_up_copies(theirs)
     assert theirs.unwrapped.buf_infos is before
-    processes = SubprocVecEnv([lambda: gym.make("CartPole-v1")], start_method="spawn")
+    processes = SubprocVecEnv([lambda: gym.make("CartPole-v1")], start_method="fork")
     speed_up_copies(processes)
     processes.close()
 

@@ -150,6 +150,7 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
         "it must be one of kl, linear",
     ),
     "a schedule that divides by zero": (["settings", "learning_rate", "end_fraction"], 0, "end_fraction is 0"),
+    "a schedule that begins below zero": (["settings", "learning_rate", "start"], -1, "learning_rate starts at -1"),
     "a policy by path": (["policy"], {"alias": "os.path"}, "policy is 'os.path': it must be one of"),
     "a policy of the author's": (["policy"], {"class": "evil.Policy"}, "pass policy_class="),
     "an activation by path": (["policy_kwargs", "activation_fn"], "os.system", "it must be one of CELU"),

@@ -21,6 +21,7 @@ from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import ForeignPolicy, parameters_of
 from tests.environments import MaskedWalk, RandomWalk
+from tests.forms import long
 from tests.workers.faulty import Failing
 from tests.workers.models import N_ENVS, N_STEPS, SEED, environments, model_with_workers, stepped_again
 
@@ -50,13 +51,13 @@ def test_parameters_do_not_depend_on_the_number_of_workers(actions: str, width: 
     ("actions", "observations", "settings"),
     [
         ("multi_discrete", "discrete", {}),
-        ("multi_binary", "vector", {}),
+        long("multi_binary", "vector", {}),
         ("box", "vector", {"policy": "BetaMlpPolicy"}),
         ("box", "vector", {"policy_kwargs": {"net_arch": [32]}, "algorithm": TRPO, "n_epochs": None}),
-        ("box", "vector", {"update_backend": "autograd"}),
         ("box", "vector", {"update_backend": "compiled"}),
-        ("discrete", "vector", {"update_backend": "compiled"}),
-        ("multi_binary", "vector", {"update_backend": "autograd"}),
+        long("box", "vector", {"update_backend": "autograd"}),
+        long("discrete", "vector", {"update_backend": "compiled"}),
+        long("multi_binary", "vector", {"update_backend": "autograd"}),
         ("box", "image", {"policy": "CnnPolicy"}),
         ("discrete", "dict", {"policy": "MultiInputPolicy", "algorithm": KLPenaltyPPO}),
     ],
@@ -139,6 +140,7 @@ def test_the_seed_decides_and_training_continues() -> None:
     assert (run(3, 1) != run(4, 1)).any()
 
 
+@pytest.mark.long
 def test_it_learns() -> None:
     with model_with_workers("CartPole-v1", env={"n_envs": 8}, n_steps=64, batch_size=64, n_epochs=10) as model:
         model.learn(20_000)

@@ -27,6 +27,7 @@ from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import parameters_of
 from tests.environments import RandomWalk
 from tests.forked import python
+from tests.forms import long
 from tests.workers.faulty import Failing
 
 
@@ -103,6 +104,7 @@ def test_steps_and_resets_equal_dummy_vec_envs(opened: list[VecEnv], kind: str) 
         assert_equal(ours.reset_infos, theirs.reset_infos)
 
 
+@pytest.mark.long
 def test_sb3s_ppo_trains_to_the_same_parameters(opened: list[VecEnv]) -> None:
     envs = both(opened, RandomWalk, n_envs=4, n_workers=2, start_method="spawn")
     models = [PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=2, seed=1).learn(256) for env in envs]
@@ -248,7 +250,7 @@ def test_an_environment_that_cannot_be_made_is_told_of() -> None:
         WorkerVecEnv([RandomWalk, make], 2)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", long("forkserver")])
 def test_a_script_without_a_guard_is_told_so(tmp_path: Path, method: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -287,10 +289,10 @@ def shared_memory() -> set[Path]:
 @pytest.mark.parametrize(
     ("method", "how"),
     [
-        ("spawn", "idle"),
-        ("forkserver", "busy"),
-        pytest.param("spawn", "busy", marks=pytest.mark.long),
-        pytest.param("forkserver", "idle", marks=pytest.mark.long),
+        long("forkserver", "busy"),
+        long("spawn", "idle"),
+        long("spawn", "busy"),
+        long("forkserver", "idle"),
     ],
 )
 def test_workers_end_when_the_main_process_is_killed(tmp_path: Path, how: str, method: str) -> None:
@@ -348,6 +350,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_in_a_worker_of_a_pool(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(IN_A_POOL)

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import (
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import parameters_of
 from tests.environments import RandomWalk
+from tests.forms import long
 from tests.workers.models import N_ENVS, N_STEPS, Watch, model_with_workers, stepped_again
 
 ONE_ROLLOUT = N_STEPS * N_ENVS
@@ -49,7 +50,7 @@ def stacked_images(env: VecEnv) -> VecEnv:
     ("wrap", "observations", "policy"),
     [
         (stacked, "vector", "MlpPolicy"),
-        (stacked_images, "image", "CnnPolicy"),
+        long(stacked_images, "image", "CnnPolicy"),
         (lambda env: VecFrameStack(VecTransposeImage(env), 2, "first"), "image", "CnnPolicy"),
     ],
 )

@@ -1,6 +1,6 @@
 """Whole trainings by the two backends: the same random numbers, the same parameters to rounding."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,9 +100,9 @@ ALGORITHMS: dict[str, tuple[type, dict[str, Any]]] = {
 HEADS = ["box", "discrete", "multi_discrete", "multi_binary"]
 
 
-def compiled_cases(*cases: str) -> list[Any]:
+def compiled_cases(*cases: str, marks: Sequence[pytest.MarkDecorator] = ()) -> list[Any]:
     """These cases for the compiled backend."""
-    return [pytest.param("compiled", case, marks=needs_numba) for case in cases]
+    return [pytest.param("compiled", case, marks=[needs_numba, *marks]) for case in cases]
 
 
 def closed_form_cases(cases: Iterable[str]) -> list[tuple[str, str]]:
@@ -164,9 +164,16 @@ def test_backends_agree_with_masks(algorithm: str, closed_form: str, actions: st
 
 
 COMPILED_CASES = [case for case, (_, env, _) in CASES.items() if env.get("actions", "box") in ("box", "discrete")]
+SHORT_COMPILED = ("clip, every option", "penalty, masks, adaptive", "reinforce", "trpo, discrete")
 
 
-@pytest.mark.parametrize(("closed_form", "case"), [*closed_form_cases(CASES), *compiled_cases(*COMPILED_CASES)])
+def every_case() -> list[Any]:
+    rest = [case for case in COMPILED_CASES if case not in SHORT_COMPILED]
+    compiled = [*compiled_cases(*SHORT_COMPILED), *compiled_cases(*rest, marks=[pytest.mark.long])]
+    return [*closed_form_cases(CASES), *compiled]
+
+
+@pytest.mark.parametrize(("closed_form", "case"), every_case())
 @pytest.mark.filterwarnings("ignore:batch_size")
 def test_backends_agree_over_three_updates(closed_form: str, case: str) -> None:
     algorithm, env, extra = CASES[case]

@@ -237,6 +237,7 @@ def test_what_is_replaced_on_a_class_is_called(kind: type, name: str, monkeypatc
     assert model.active_backend == "closed_form"
 
 
+@pytest.mark.long
 def test_what_was_replaced_before_the_import_is_called() -> None:
     code = """
 from stable_baselines3.common.buffers import RolloutBuffer

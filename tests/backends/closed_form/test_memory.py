@@ -41,8 +41,8 @@ print(next(line for line in pathlib.Path("/proc/self/status").open() if line.sta
 
 #: Environment (or the side of an image whose pixels the MLP is given), environments together, steps of each, width of
 #: the layers.
-QUICK = [("CartPole-v1", 64, 256, 256)]
-LONG = [
+CONFIGURATIONS = [
+    ("CartPole-v1", 64, 256, 256),
     ("CartPole-v1", 64, 512, 256),
     ("FrozenLake8x8-v1", 8, 2048, 64),
     ("48", 1, 1024, 64),
@@ -57,10 +57,9 @@ def peak(*arguments: object) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.parametrize(
-    "configuration", QUICK + [pytest.param(case, marks=pytest.mark.long) for case in LONG], ids=lambda case: case[0]
-)
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda case: case[0])
 def test_peak_memory_is_at_most_a_tenth_above_sb3s(configuration: tuple[str, int, int, int]) -> None:
     ours, sb3 = (peak(name, *configuration) for name in ("ours", "sb3"))
     assert ours <= 1.1 * sb3, f"{ours} kB against SB3's {sb3}"

@@ -52,6 +52,7 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("blank_pictures")
 def test_results_do_not_depend_on_the_number_of_rollout_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,6 +165,7 @@ def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: 
     assert json.loads(kept[0]["normalize"]) == {"norm_obs": True, "norm_reward": False}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("blank_pictures")
 def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)

@@ -16,8 +16,9 @@ from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, open_sto
 from tests.experiments.engine.cheap_command import PLAN, STUDY
 from tests.experiments.tuning import fake_trials
 from tests.experiments.tuning.fake_trials import do_trials
+from tests.forms import long
 
-KILLS = [3, pytest.param(100, marks=pytest.mark.long)]
+KILLS = [2, long(100)]
 
 
 def complete(storage: str, folder: Path, study: str) -> list[FrozenTrial]:
@@ -53,7 +54,7 @@ class Command:
             if coordinator and workers:
                 self.process.kill()
                 self.process.wait()
-                _, left = psutil.wait_procs(everything, timeout=5)
+                _, left = psutil.wait_procs(everything, timeout=30)
                 assert not left
                 self.start()
             elif workers:
@@ -92,6 +93,7 @@ def fresh(storage: str, tmp_path: Path) -> str:
     return f"{server}/{name}"
 
 
+@pytest.mark.parametrize("storage", ["sqlite", long("postgresql")], indirect=True)
 @pytest.mark.parametrize("kills", KILLS)
 def test_runs(fresh: str, kills: int, tmp_path: Path) -> None:
     random.seed(kills)

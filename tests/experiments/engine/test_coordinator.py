@@ -40,6 +40,7 @@ def do(folder: Path, runs: list[Run], function: Callable[[Task], Outcome] = fake
         return do_runs(runs, store, lambda: LocalExecutor(jobs, folder / "workers.log", function), folder)
 
 
+@pytest.mark.long
 def test_each_run_is_done_once_by_two_processes_and_never_again(tmp_path: Path) -> None:
     runs = [make_run("run", log=tmp_path / "log", seed=seed) for seed in range(30)]
     records = do(tmp_path, runs)
@@ -53,6 +54,7 @@ def test_each_run_is_done_once_by_two_processes_and_never_again(tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.db", "log", "workers.log"]
 
 
+@pytest.mark.long
 def test_a_process_that_dies_costs_its_own_run_alone(tmp_path: Path) -> None:
     names = ["a", "dies", "fails", "bb", "ccc"]
     records = do(tmp_path, [make_run(name, 0.05, tmp_path / "log") for name in names], fakes.troubled)
@@ -127,6 +129,7 @@ def test_the_message_of_an_interruption_says_what_is_kept_where(
         do(tmp_path, [make_run("a")])
 
 
+@pytest.mark.long
 def test_a_run_that_hangs_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run("sb3:ppo", "tests.experiments.mine:Hangs", 0, 128, settings={"n_steps": 64})
 

@@ -99,6 +99,7 @@ def here_alone(tmp_path: Path) -> list[Any]:
         return numbers(comparison("local", tmp_path / "here", seeds=1))
 
 
+@pytest.mark.long
 def test_dask(dask: str, tmp_path: Path, here_alone: list[Any]) -> None:
     found = comparison(f"dask:{dask}", tmp_path / "dask", seeds=1)
     assert [r.state for r in found.rows] == ["done", "done"]
@@ -183,6 +184,7 @@ def test_submitit_equals_local_to_the_bit_and_a_killed_job_loses_nothing(tmp_pat
     assert not runs_under_way()
 
 
+@pytest.mark.long
 def test_any_object_with_submit(tmp_path: Path, here_alone: list[Any]) -> None:
     with ThreadPoolExecutor(2) as executor:
         assert numbers(comparison(executor, tmp_path / "a", seeds=1)) == here_alone

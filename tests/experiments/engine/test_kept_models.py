@@ -147,6 +147,7 @@ def test_a_worker_without_the_folder_does_without(tmp_path: Path) -> None:
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.long
 def test_a_run_in_a_process_of_its_own_saves_its_model(tmp_path: Path) -> None:
     run = Run("clip_ppo", "CartPole-v1", 0, 64, 1, SETTINGS)
     assert do_run_in_subprocess(Task(run, str(tmp_path), None, str(tmp_path / "model"))).reason is None

@@ -12,6 +12,7 @@ from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs, read_runs
 from sb3_ppo_variants.experiments.runs.run import Run
 from tests.experiments.fakes import make_result
+from tests.forms import long
 
 STORED = Path(__file__).parents[2] / "stored"
 RESULTS = Path(__file__).parents[3] / "zoo_configs/results"
@@ -43,7 +44,9 @@ def results(store: Store) -> dict[str, object]:
     return {r.run.key(): r.result for r in store.all_records()}
 
 
-@pytest.mark.parametrize("form", ["packed folder", "plain folder", "packed file", "plain file", "ledger", "url"])
+@pytest.mark.parametrize(
+    "form", ["packed folder", "plain file", "ledger", *map(long, ("plain folder", "packed file", "url"))]
+)
 def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record], tmp_path: Path) -> None:
     ledger = filled(tmp_path / "a", [*records, Record(Run("clip_ppo", "C-v1", 0, 1), "failed", reason="env: x")])
     with open_store(storage_url(str(ledger), Path()), "study", write=False) as store:

@@ -14,6 +14,7 @@ from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
+from tests.forms import long
 from tests.resume.runs import rows
 
 SMALL = {"n_steps": 128, "n_epochs": 2}
@@ -40,6 +41,7 @@ def test_a_normalised_training_is_evaluated_in_what_it_has_seen(tmp_path: Path) 
     assert not (tmp_path / "vecnormalize.pkl").exists()
 
 
+@pytest.mark.long
 def test_a_training_with_rollout_workers_is_extended_by_any_number_of_them(tmp_path: Path) -> None:
     options: dict[str, Any] = {"n_envs": 2, "settings": {"n_steps": 64, "batch_size": 64}, "checkpoint_every": 128}
     whole = train("clip_ppo", timesteps=512, rollout_workers=2, out=tmp_path / "whole", **options)
@@ -366,11 +368,11 @@ def scored(model: ClipPPO, env: VecNormalize | None) -> list[float]:
     ("model_path", "statistics"),
     [
         ("logs/best/best_model.zip", "logs/vecnormalize.pkl"),
-        ("logs/best/best_model.zip", "logs/vec_normalize.pkl"),
-        ("logs/best/best_model.zip", "logs/best/vecnormalize.pkl"),
+        long("logs/best/best_model.zip", "logs/vec_normalize.pkl"),
+        long("logs/best/best_model.zip", "logs/best/vecnormalize.pkl"),
         ("logs/checkpoints/rl_model_512_steps.zip", "logs/vecnormalize.pkl"),
         ("logs/ppo.zip", "logs/ppo_VecNormalize.pkl"),
-        ("best_model.zip", "../vecnormalize.pkl"),
+        long("best_model.zip", "../vecnormalize.pkl"),
     ],
 )
 def test_statistics_are_found_where_people_leave_them(

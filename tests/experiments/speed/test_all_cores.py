@@ -10,6 +10,7 @@ from sb3_ppo_variants.experiments.speed import as_json, speed_of_workers, worker
 from sb3_ppo_variants.experiments.speed.all_cores import CollectionParts, backends, growth, our_name
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_a_measurement_adds_up_and_can_be_shown_and_kept(capsys: pytest.CaptureFixture) -> None:
     (measurement,) = speed_of_workers(["CartPole-v1"], [2], [8], 2, rounds=1, progress_bar=True)

@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.tuning.pruning import audit, objection
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
 from tests.experiments.in_process import InProcess
 from tests.experiments.tuning.fake_trials import cheap, cheap_plan, do_trials
+from tests.forms import long
 
 STUDIES = Path(__file__).parents[3] / "zoo_configs" / "results" / "tuning"
 ONE = cheap_plan(environments=("A",), seeds=2)
@@ -125,7 +126,7 @@ def test_the_committed_studies(name: str, trials: int, pruned: list[int], saved:
     assert not found.best_lost
 
 
-@pytest.mark.parametrize("orders", [3, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("orders", [3, long(200)])
 @pytest.mark.parametrize(("name", "saved"), [("clip_ppo", 0.33), ("kl_penalty_ppo", 0.25)])
 def test_the_committed_studies_in_random_orders_keep_their_best(name: str, saved: float, orders: int) -> None:
     plan, records = committed(name)
@@ -137,6 +138,7 @@ def test_the_committed_studies_in_random_orders_keep_their_best(name: str, saved
     assert mean == pytest.approx(saved, abs=0.005 if orders == 200 else 0.12)
 
 
+@pytest.mark.long
 def test_pruned_trials_count_with_a_reason_and_the_study_repeats(tmp_path: Path) -> None:
     plan, studies = cheap_plan(pruning=True, sampler="tpe", timesteps=10), []
     for name in "ab":
@@ -155,6 +157,7 @@ def test_pruned_trials_count_with_a_reason_and_the_study_repeats(tmp_path: Path)
             assert len(returns["CartPole-v1"]) == 1
 
 
+@pytest.mark.long
 def test_audit_agrees_with_what_pruning_does(tmp_path: Path) -> None:
     """Random search proposes the same whatever is pruned: so the audit of the one is the other."""
     plans = {pruning: cheap_plan(pruning=pruning, timesteps=10) for pruning in (False, True)}

@@ -32,6 +32,7 @@ from tests.experiments.in_process import InProcess, without_workers
 from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
 from tests.experiments.tuning.fake_trials import STUDY, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
+from tests.forms import long
 
 
 def states(folder: Path, study: str = STUDY) -> dict[str, int]:
@@ -94,10 +95,10 @@ def test_a_rerun_repeats_nothing_and_more_trials_extend(tmp_path: Path, cheap_ru
     ("changes", "message"),
     [
         ({"timesteps": 256}, "timesteps is 128, the command's 256"),
-        ({"seeds": 3}, "seeds is 2, the command's 3"),
+        long({"seeds": 3}, "seeds is 2, the command's 3"),
         ({"only": ["n_epochs"]}, "space has .* for clip_range, the command nothing"),
-        ({"settings": {**SMALL, "gamma": 0.9}}, r"fixed has nothing for gamma, the command 0\.9"),
-        ({"sampler": "random"}, "sampler is tpe, the command's random"),
+        long({"settings": {**SMALL, "gamma": 0.9}}, r"fixed has nothing for gamma, the command 0\.9"),
+        long({"sampler": "random"}, "sampler is tpe, the command's random"),
         ({"environments": ["CartPole-v1", "Acrobot-v1"]}, "environments is .*Give another --out"),
     ],
 )
@@ -218,6 +219,7 @@ def test_the_confirmed_settings_are_distinct_and_not_the_defaults(tmp_path: Path
     assert [trial.values["n_epochs"] for trial in chosen.values()] == [7, 8, 9]  # the best is nearest to 6
 
 
+@pytest.mark.long
 def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, cheap_runs: None, no_report: None) -> None:
     """Whoever looks again, at fewer or at others, does not get narrower intervals for it."""
     first = small(tmp_path, trials=5, confirm=3, timesteps=1)
@@ -251,7 +253,7 @@ class Killed(BaseException):
     """Ends the command as kill -9 does: nothing is told afterwards."""
 
 
-@pytest.mark.parametrize(("sampler", "runs"), [("random", 1), ("tpe", 4), ("random", 5), ("tpe", 24)])
+@pytest.mark.parametrize(("sampler", "runs"), [("tpe", 24), long("random", 1), long("tpe", 4), long("random", 5)])
 def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, sampler: str, runs: int) -> None:
     plan, executor = cheap_plan(sampler=sampler), InProcess(cheap)
 

@@ -21,6 +21,7 @@ from tests.experiments.in_process import InProcess, without_workers
 from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
 from tests.experiments.tuning.fake_trials import SPACE, cheap, cheap_plan, do_trials
 from tests.experiments.tuning.small_studies import SMALL, small
+from tests.forms import long
 
 
 def fussy_study(out: Path, **changes: Any) -> Tuned:
@@ -52,7 +53,7 @@ BOTH = [
     [
         # Ours looks for numbers that are not finite itself, SB3's does not.
         *(("clip_ppo", *case) for case in BOTH),
-        *(("sb3:ppo", *case) for case in BOTH),
+        *(long("sb3:ppo", *case) for case in BOTH),
         ("clip_ppo", "Troubled-huge-v0", {}, "nan: "),
         ("sb3:ppo", "Troubled-none-v0", {"vf_coef": 1e38}, "nan: "),
     ],
@@ -154,6 +155,7 @@ def test_a_rule_that_a_part_of_the_space_breaks_does_not_stop_a_study() -> None:
     assert repeated_error([settled(0, None), *broken[:2], settled(5, "env: RuntimeError: 1")]) is None
 
 
+@pytest.mark.long
 def test_a_trial_that_hangs_fails(tmp_path: Path, no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run that hangs comes back as; ``test_coordinator.py`` has one that does."""
     without_workers(monkeypatch).function = hung

@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.tuning.differences import detectable_differenc
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge
+from tests.forms import long
 
 ONE = ("Mine-v0",)
 TWO = ("Mine-v0", "Yours-v0")
@@ -179,8 +180,8 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     ("draw", "candidates", "environments", "aggregation"),
     [
         (normal, 1, ONE, "return"),
-        (bimodal, 5, ONE, "return"),
-        (normal, 2, TWO, "normalised"),
+        long(bimodal, 5, ONE, "return"),
+        long(normal, 2, TWO, "normalised"),
         (bimodal, 2, TWO, "ranks"),
     ],
 )

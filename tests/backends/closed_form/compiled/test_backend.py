@@ -17,6 +17,7 @@ from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.identity import surroundings
 from tests.algorithms.models import OwnPolicy, make, parameters_of
 from tests.backends.closed_form.networks import needs_numba
+from tests.forked import python
 
 WITHOUT_KERNELS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "MultiDiscrete": ({"actions": "multi_discrete"}, {}, "no kernel is compiled for a MultiCategoricalDistribution"),
@@ -24,10 +25,6 @@ WITHOUT_KERNELS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "Beta": ({}, {"policy": "BetaMlpPolicy"}, "no kernel is compiled for a BetaDistribution"),
     "ELU": ({}, {"policy_kwargs": {"activation_fn": th.nn.ELU}}, "kernels are compiled for tanh and ReLU only"),
 }
-
-
-def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 @needs_numba
@@ -77,14 +74,14 @@ def test_without_numba_it_is_refused_with_the_remedy(monkeypatch, tmp_path: Path
         loaded.learn(64)
 
 
-def test_numba_is_not_imported_before_it_is_asked_for() -> None:
+def test_numba_is_not_imported_before_it_is_asked_for(tmp_path: Path) -> None:
     code = """
 import sys
 import sb3_ppo_variants
 model = sb3_ppo_variants.ClipPPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=64).learn(64)
 print(model.active_backend, "numba" in sys.modules)
 """
-    assert run_python(code).split() == ["closed_form", "False"]
+    assert python(tmp_path, "-c", code).stdout.split() == ["closed_form", "False"]
 
 
 @needs_numba
