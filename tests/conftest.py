@@ -1,5 +1,7 @@
 """One thread for every test: results depend on the thread count, and two test processes share two cores."""
 
+from pathlib import Path
+
 import pytest
 import torch as th
 
@@ -16,4 +18,8 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before what is long is left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    thin_products(items)
+    """Thin the products of trainings; those of pages, commands and experiments are quick."""
+    here = Path(__file__).parent
+    thin_products(
+        [item for item in items if item.path.parent != here and here / "experiments" not in item.path.parents]
+    )

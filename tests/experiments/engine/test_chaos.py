@@ -54,7 +54,7 @@ class Command:
             if coordinator and workers:
                 self.process.kill()
                 self.process.wait()
-                _, left = psutil.wait_procs(everything, timeout=30)
+                _, left = psutil.wait_procs(everything, timeout=5)
                 assert not left
                 self.start()
             elif workers:
