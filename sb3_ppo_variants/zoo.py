@@ -27,9 +27,7 @@ from unittest import mock
 import optuna
 from stable_baselines3.common.vec_env import VecEnv
 
-import sb3_ppo_variants.experiments.runs.bounded_environments
-import sb3_ppo_variants.experiments.runs.masked_environments
-import sb3_ppo_variants.experiments.runs.memory_environments  # noqa: F401
+import sb3_ppo_variants.environments  # noqa: F401
 from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks, with_masks
 from sb3_ppo_variants.experiments.runs.registry import OURS, algorithm_class, did_you_mean
 from sb3_ppo_variants.experiments.runs.settings import full_settings

@@ -5,6 +5,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -13,6 +15,20 @@ def test_import_stays_light() -> None:
     code = f"import sys, sb3_ppo_variants; print([m for m in {heavy!r} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["ClipPPO", "WorkerVecEnv"])
+def test_the_packages_environments_are_known_with_its_classes(name: str) -> None:
+    code = f"""
+import gymnasium
+from sb3_ppo_variants import {name}
+own = [each for each in gymnasium.registry if each.startswith("sb3_ppo_variants/")]
+print(len(own), *(gymnasium.make(each).spec.id for each in own))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, *made = answer.stdout.split()
+    assert len(made) == int(count) == 9
+    assert "sb3_ppo_variants/CartPoleNoVel-v1" in made
 
 
 def test_the_wheel_holds_every_module_and_configuration(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The algorithms."""
 
+import sb3_ppo_variants.environments  # noqa: F401
 from sb3_ppo_variants.algorithms.clip_ppo import ClipPPO
 from sb3_ppo_variants.algorithms.discovered_ppo import DiscoveredPPO
 from sb3_ppo_variants.algorithms.kl_penalty_ppo import KLPenaltyPPO

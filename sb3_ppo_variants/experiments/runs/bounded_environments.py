@@ -1,7 +1,6 @@
 """
-An environment whose best actions lie at the bounds, to compare distributions over bounded actions.
-
-Importing this module registers it with Gymnasium as ``sb3_ppo_variants/Corners-v0``.
+An environment whose best actions lie at the bounds, to compare distributions over bounded actions:
+``sb3_ppo_variants/Corners-v0``.
 """
 
 from typing import Any
@@ -47,6 +46,3 @@ class Corners(gymnasium.Env[np.ndarray, np.ndarray]):
         reward = float((self._sides * action).mean())
         self._steps += 1
         return self._next_sides(), reward, self._steps == self.n_steps, False, {}
-
-
-gymnasium.register("sb3_ppo_variants/Corners-v0", f"{__name__}:Corners")

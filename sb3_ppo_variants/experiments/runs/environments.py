@@ -15,9 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
-import sb3_ppo_variants.experiments.runs.bounded_environments
-import sb3_ppo_variants.experiments.runs.masked_environments
-import sb3_ppo_variants.experiments.runs.memory_environments  # noqa: F401
+import sb3_ppo_variants.environments  # noqa: F401
 from sb3_ppo_variants.experiments.runs.registry import import_user_module
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker

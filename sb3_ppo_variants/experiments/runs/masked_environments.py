@@ -1,8 +1,8 @@
 """Two small environments with invalid actions, to compare masks with penalties.
 
-Importing this module registers them with Gymnasium as ``sb3_ppo_variants/Maze-v0`` and ``sb3_ppo_variants/Packing-v0``.
-Their ``action_masks()`` says which actions are valid. An agent that does not ask may take an invalid one: it changes
-nothing and costs ``penalty``. So one environment serves both ways of learning what is valid.
+Their ids are ``sb3_ppo_variants/Maze-v0`` and ``sb3_ppo_variants/Packing-v0``. Their ``action_masks()`` says which
+actions are valid. An agent that does not ask may take an invalid one: it changes nothing and costs ``penalty``. So one
+environment serves both ways of learning what is valid.
 """
 
 from typing import Any, ClassVar
@@ -171,7 +171,3 @@ class Packing(gymnasium.Env[np.ndarray, np.int64]):
             colour = (120, 200, 120) if self._packed[item] else (40, 80, 200) if fits else (180, 180, 180)
             picture[-height:, item * PIXELS + 2 : item * PIXELS + 2 + width] = colour
         return picture
-
-
-for _kind in (Maze, Packing):
-    gymnasium.register(f"sb3_ppo_variants/{_kind.__name__}-v0", f"{__name__}:{_kind.__name__}")

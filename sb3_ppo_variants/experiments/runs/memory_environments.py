@@ -1,9 +1,9 @@
 """
 Environments that cannot be solved from one observation, to compare memory with frame stacking.
 
-Importing this module registers them with Gymnasium: ``sb3_ppo_variants/CartPoleNoVel-v1`` and
-``sb3_ppo_variants/PendulumNoVel-v1``, rl_zoo3's environments of these names, whose observations have zeros in the place
-of velocities, and ``sb3_ppo_variants/Recall-v0``; each also with its last four observations stacked, ``…Stack``.
+``sb3_ppo_variants/CartPoleNoVel-v1`` and ``sb3_ppo_variants/PendulumNoVel-v1`` are rl_zoo3's environments of these
+names, whose observations have zeros in the place of velocities. They and ``sb3_ppo_variants/Recall-v0`` also come with
+their last four observations stacked, as ``…Stack``.
 """
 
 from typing import Any, ClassVar
@@ -98,14 +98,3 @@ def stacked_recall(**kwargs: Any) -> gymnasium.Env:
         is no longer among them when it has to be named
     """
     return _stacked(Recall(**kwargs))
-
-
-for _environment in VELOCITIES:
-    _name, _version = _environment.split("-")
-    _kwargs = {"environment": _environment}
-    gymnasium.register(f"sb3_ppo_variants/{_name}NoVel-{_version}", f"{__name__}:without_velocities", kwargs=_kwargs)
-    gymnasium.register(
-        f"sb3_ppo_variants/{_name}NoVelStack-{_version}", f"{__name__}:stacked_without_velocities", kwargs=_kwargs
-    )
-gymnasium.register("sb3_ppo_variants/Recall-v0", f"{__name__}:Recall")
-gymnasium.register("sb3_ppo_variants/RecallStack-v0", f"{__name__}:stacked_recall")

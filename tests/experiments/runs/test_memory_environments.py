@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+import sb3_ppo_variants.environments  # noqa: F401
 from sb3_ppo_variants.experiments.runs import memory_environments
 from sb3_ppo_variants.experiments.runs.memory_environments import FRAMES, VELOCITIES, Recall
 
