@@ -20,6 +20,5 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Thin the products of trainings; those of pages, commands and experiments are quick."""
     here = Path(__file__).parent
-    thin_products(
-        [item for item in items if item.path.parent != here and here / "experiments" not in item.path.parents]
-    )
+    quick = {here / "experiments", here / "numbers"}
+    thin_products([item for item in items if item.path.parent != here and not quick & {*item.path.parents}])

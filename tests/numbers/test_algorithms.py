@@ -1,4 +1,4 @@
-"""The numbers that studies of the algorithms' settings gave are those of the committed files."""
+"""Documented defaults, and what studies of the algorithms' settings gave."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.measured import cell, difference
-from tests.pages import ROOT
-from tests.test_readme import ALGORITHMS, RESULTS, between, committed, number, rows, says
+from tests.numbers.reading import ALGORITHMS, README, RESULTS, between, cell, committed, difference, number, rows, says
+from tests.pages import ROOT, prose
+
+
+def test_the_documented_defaults_are_in_the_table() -> None:
+    text = prose(README)
+    for documented in DOCUMENTED:
+        assert f"| {documented.symbol} | `{documented.argument}` | {documented.default} |" in text
 
 
 def scores(results: Results, variant: str, environment: str) -> np.ndarray:

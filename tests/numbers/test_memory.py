@@ -8,8 +8,7 @@ import pytest
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.estimators import center, difference_interval
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.measured import cell, difference
-from tests.test_readme import committed, ratio, read, rows, says
+from tests.numbers.reading import cell, committed, difference, ratio, read, rows, says
 
 MEMORY = Path("sb3_ppo_variants/MEMORY.md")
 ALGORITHMS = ("clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo")

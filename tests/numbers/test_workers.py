@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.test_readme import BACKENDS, README, number, ratio, read, rows, says, tables
+from tests.numbers.reading import BACKENDS, README, number, ratio, read, rows, says
+from tests.pages import tables
 
 WORKERS = Path("sb3_ppo_variants/WORKERS.md")
 COLUMNS = [f"{backend}, {n}" for backend in ("closed form", "compiled") for n in ("1 worker", "2 workers")]

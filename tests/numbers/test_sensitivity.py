@@ -1,0 +1,99 @@
+"""The sensitivity studies."""
+
+import json
+from functools import cache
+
+import pandas as pd
+import pytest
+
+from sb3_ppo_variants.defaults import DOCUMENTED
+from sb3_ppo_variants.experiments.stats.estimators import (
+    difference_interval,
+    mean_difference,
+)
+from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
+from tests.numbers.reading import TUNING, between, number, rows, table_of
+
+SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "c₁", "ent_coef": "c₂"}
+
+
+@cache
+def sensitivity(environment: str) -> pd.DataFrame:
+    return table_of(f"sensitivity/sensitivity-{environment}.csv").set_index(["parameter", "value"])
+
+
+def compared_with_the_default(environment: str, parameter: str) -> dict[float, tuple[float, Interval]]:
+    """Value → difference from the default, and its interval corrected for the number of values."""
+    points = sensitivity(environment).loc[parameter]
+    returns = {value: [float(x) for x in point["returns"].split()] for value, point in points.iterrows()}
+    (default,) = points.index[points["default"]]
+    level, found = corrected_level(len(points) - 1), {}
+    for value in points.index.drop(default):
+        pairs = [(returns[value], returns[default])]
+        interval = difference_interval(pairs, level)
+        assert interval is not None
+        found[value] = (mean_difference(pairs), interval)
+    return found
+
+
+#: The differences that the page names as shown, beside those of ε and K in CartPole and InvertedPendulum.
+SHOWN = {
+    ("Acrobot-v1", "clip_range", 0.5),
+    ("CartPole-v1", "gae_lambda", 0.5),
+    ("CartPole-v1", "gae_lambda", 0.995),
+    ("Pendulum-v1", "gae_lambda", 0.5),
+    ("Pendulum-v1", "gae_lambda", 0.8),
+    ("CartPole-v1", "vf_coef", 0.0),
+    ("InvertedPendulum-v5", "vf_coef", 0.0),
+    ("Pendulum-v1", "vf_coef", 0.0),
+}
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1"])
+@pytest.mark.parametrize("parameter", SYMBOLS)
+def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str, parameter: str) -> None:
+    said = rows(TUNING, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
+    both = parameter in ("clip_range", "n_epochs") and environment in ("CartPole-v1", "InvertedPendulum-v5")
+    for value, (found, interval) in compared_with_the_default(environment, parameter).items():
+        shown = interval.low > 0 or interval.high < 0
+        if not both:
+            assert shown == ((environment, parameter, value) in SHOWN)
+        text = f"{number(found, 0, '+')} ({between(*interval, 0, '+')})"
+        if parameter == "n_epochs" and value not in (5, 20):  # the sweep is on the page without intervals
+            continue
+        assert (text in said) == shown, (value, text)
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1"])
+def test_the_sensitivity_tables_are_those_of_the_runs(environment: str) -> None:
+    runs = table_of("sensitivity/runs.csv.gz")
+    found: dict[str, list[float]] = {}
+    for _, run in runs[runs["environment"] == environment].sort_values("seed").iterrows():
+        found.setdefault(run["settings"], []).append(run["final_return"])
+    for (parameter, value), point in sensitivity(environment).iterrows():
+        change = {} if point["default"] else {parameter: int(value) if parameter == "n_epochs" else value}
+        assert found[json.dumps(change)] == [float(x) for x in point["returns"].split()]
+
+
+def test_what_the_sensitivity_study_comes_to() -> None:
+    environments = ("CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1")
+    above: dict[str, set[str]] = {parameter: set() for parameter in SYMBOLS}
+    acrobot = 0
+    for environment in environments:
+        assert sensitivity(environment).loc["n_epochs"]["return"].idxmax() == 20
+        for parameter in SYMBOLS:
+            for value, (_, interval) in compared_with_the_default(environment, parameter).items():
+                default = next(d.default for d in DOCUMENTED if d.argument == parameter)
+                if interval.low > 0 and value > default:
+                    above[parameter].add(environment)
+                acrobot += environment == "Acrobot-v1" and (interval.low > 0 or interval.high < 0)
+    assert [parameter for parameter, where in above.items() if len(where) == 2] == ["clip_range", "n_epochs"]
+    assert all(len(where) < 3 for where in above.values())
+    assert acrobot == 1
+
+
+def test_the_sweep_of_epochs_is_the_measured_one() -> None:
+    cartpole = sensitivity("CartPole-v1").loc["n_epochs"]["return"]
+    said = rows(TUNING, "| | what it says, in this budget |")["K"][1].replace("*", "")
+    assert ", ".join(f"{value:.0f}" for value in cartpole) in said
+    assert ", ".join(f"{k:.0f}" for k in cartpole.index) in said

@@ -1,0 +1,192 @@
+"""The PPO paper's Table 1."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tests.numbers.reading import ALGORITHMS, COMPARE, README, RESULTS, bare, between, number, rows, says, table_of
+from tests.pages import ROOT, tables
+
+TABLE1 = (
+    "| row | published (1M steps) | measured (300k) | 95 % | random policy 0, reference 1 | rank published | "
+    "rank measured | 95 % | P(first) |"
+)
+DIFFERENCES = "| row | difference from ε 0.2 | 99.6 % | random policy 0, reference 1 | 99.6 % |"
+#: The rows on the page, in order.
+TABLE1_ROWS = {
+    "no_clipping": "no clipping or penalty",
+    "clip_0.1": "clipping, ε 0.1",
+    "clip_0.2": "clipping, ε 0.2",
+    "clip_0.3": "clipping, ε 0.3",
+    "adaptive_kl_0.003": "adaptive KL, target 0.003",
+    "adaptive_kl_0.01": "adaptive KL, target 0.01",
+    "adaptive_kl_0.03": "adaptive KL, target 0.03",
+    "fixed_kl_0.3": "fixed KL, β 0.3",
+    "fixed_kl_1": "fixed KL, β 1",
+    "fixed_kl_3": "fixed KL, β 3",
+    "fixed_kl_10": "fixed KL, β 10",
+    "trpo": "TRPO, same conventions",
+    "sb3_ppo": "SB3's `PPO` as it is",
+}
+OF_ANOTHER_PAPER = ("trpo", "sb3_ppo")
+
+
+def test_table1_is_the_measured_one() -> None:
+    measured = RESULTS / "table1/table.md"
+    published, scores, shipped = rows(measured, PUBLISHED), *(by_name(found) for found in tables(measured, SCORES))
+    shown = {name.strip("*"): [cell.strip("*") for cell in row] for name, row in rows(COMPARE, TABLE1).items()}
+    assert list(shown) == list(TABLE1_ROWS.values())
+    for name, label in TABLE1_ROWS.items():
+        if name in OF_ANOTHER_PAPER:
+            expected = ["", *scores[name][1:3], shipped[name][1], "", "", "", ""]
+        else:
+            _, theirs, ours, interval, on_shipped, *ranks, _ = published[name]
+            expected = [theirs.replace("-", "−"), ours, interval, on_shipped, *ranks]
+        expected[2] = bare(expected[2])
+        assert shown[label][1:] == expected
+    says(COMPARE, f"ε 0.2 in {float(published['clip_0.2'][8]):.0%} of resamples".replace("%", " %"))
+    says(
+        ALGORITHMS,
+        f"ε 0.2 is first there ({scores['clip_0.2'][1]})",
+        f"target 0.01 has {scores['adaptive_kl_0.01'][1]}, TRPO {scores['trpo'][1]}, and no restraint "
+        f"{scores['no_clipping'][1]}",
+    )
+
+
+PUBLISHED = (
+    "| row | published | measured | 95 % | measured (random policy 0, reference 1) | rank published | rank measured | "
+    "95 % | P(first) | runs |"
+)
+SCORES, SB3_SCORES = (
+    f"| row | mean | 95 % | difference from clip_0.2 | {level} % | rank | 95 % | P(first) | IQM | 95 % | median | "
+    "optimality gap | P(better than clip_0.2) | 95 % | p | runs |"
+    for level in ("99.6", "97.5")
+)
+ENVIRONMENT = (
+    "| row | final return | 95 % | covers | by steps | difference from clip_0.2 | 99.6 % | P(better than clip_0.2) | "
+    "95 % | p | steps/s | n |"
+)
+
+
+def by_name(table: list[list[str]]) -> dict[str, list[str]]:
+    return {row[0]: row for row in table if not row[0].startswith("-")}
+
+
+def table1_scores(one: Callable[[str, pd.Series], float]) -> pd.DataFrame:
+    """Normalised scores, one column a row of Table 1, one line an environment and seed; uniform actions are 0.
+
+    :param one: Environment and its returns in the paper's rows → the return that is 1
+    """
+    runs = table_of("table1/runs.csv.gz")
+    ends = {}
+    for environment, returns in runs[~runs["row"].isin(OF_ANOTHER_PAPER)].groupby("environment")["final_return"]:
+        zero = references()[environment]["random"]
+        ends[environment] = (zero, one(environment, returns) - zero)
+    runs["score"] = [
+        (value - ends[environment][0]) / ends[environment][1]
+        for environment, value in zip(runs["environment"], runs["final_return"], strict=True)
+    ]
+    return runs.pivot(index=["environment", "seed"], columns="row", values="score")
+
+
+@cache
+def references() -> dict[str, dict[str, Any]]:
+    path = ROOT / "sb3_ppo_variants/experiments/stats/references.json"
+    return json.loads(path.read_text(encoding="utf-8"))["environments"]
+
+
+def best_run(environment: str, returns: pd.Series) -> float:
+    return float(returns.max())
+
+
+def shipped_reference(environment: str, returns: pd.Series) -> float:
+    return float(references()[environment]["reference"])
+
+
+def difference(scores: pd.DataFrame, name: str, comparisons: int) -> tuple[float, tuple[float, float]]:
+    """A row's mean score over environments minus that of ε 0.2, with Welch's t interval (Satterthwaite's degrees of
+    freedom over all cells), corrected by Bonferroni."""
+    cells = scores[[name, "clip_0.2"]].groupby("environment")
+    n_environments, n_seeds = len(cells), int(cells.size().iloc[0])
+    means = cells.mean().mean()
+    variances = (cells.var() / n_seeds / n_environments**2).to_numpy().ravel()
+    freedom = variances.sum() ** 2 / (variances**2 / (n_seeds - 1)).sum()
+    half = stats.t.ppf(1 - 0.05 / comparisons / 2, freedom) * np.sqrt(variances.sum())
+    found = means[name] - means["clip_0.2"]
+    return found, (found - half, found + half)
+
+
+def test_differences_from_clipping_are_those_of_the_runs() -> None:
+    others = [name for name in TABLE1_ROWS if name != "clip_0.2"]
+    on_the_papers, on_ours = table1_scores(best_run), table1_scores(shipped_reference)
+    shown = rows(COMPARE, DIFFERENCES)
+    assert list(shown) == [TABLE1_ROWS[name] for name in others]
+    worse = []
+    for name in others:
+        found, interval = difference(on_the_papers, name, len(others))
+        ours, its = difference(on_ours, name, len(others))
+        ours = round(ours, 2) + 0  # no minus before a zero
+        expected = [number(found, 2, "+"), between(*interval, 2, "+"), number(ours, 2, "+"), between(*its, 2, "+")]
+        assert shown[TABLE1_ROWS[name]][1:] == expected
+        worse += [name] if interval[1] < 0 else []
+    assert worse == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
+    said = {name: difference(on_ours, name, len(others)) for name in others}
+    assert [name for name in others if said[name][1][1] < 0] == ["no_clipping", "fixed_kl_10"]
+    says(COMPARE, f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}")
+    first, last = on_the_papers["clip_0.2"].mean(), on_the_papers["no_clipping"].mean()
+    gaps = [difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]
+    (none, its_interval), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
+    says(
+        README,
+        f"mean score {first:.2f}) and the row without clipping or penalty last ({last:.2f})",
+        f"The difference is {none} (95 % interval, corrected for twelve comparisons: {its_interval})",
+        f"({strongest}, {its_own})",
+    )
+
+
+def test_the_million_steps_are_the_measured_ones() -> None:
+    short, long = (table_of(f"table1/{name}runs.csv.gz") for name in ("", "million/"))
+    labels = {"fixed_kl_3": "β 3", "fixed_kl_10": "β 10", "clip_0.2": "ε 0.2", "clip_0.3": "ε 0.3"}
+    for name, label in labels.items():
+        ends = []
+        for runs in (short, long):
+            chosen = (runs["row"] == name) & (runs["environment"] == "HalfCheetah-v5") & (runs["seed"] == 0)
+            ends.append(runs[chosen]["final_return"].item())
+        says(COMPARE, f"{label} from {between(*ends, 0)}")
+    assert long[long["environment"] == "InvertedPendulum-v5"]["final_return"].min() > 920
+
+
+def test_rank_correlations_and_the_other_reading() -> None:
+    header = "| scale | Spearman's ρ | 95 % | ρ with one row left out | Kendall's τ | 95 % |"
+    agreement = [row[1:4] for row in rows(RESULTS / "table1/table.md", header).values()]
+    value, interval, left_out = agreement[0]
+    lowest, highest = left_out.split(" (without no_clipping) to ")
+    values = sorted(float(row[0]) for row in agreement)
+    says(
+        COMPARE,
+        f"ρ is {value} ({bare(interval)})",
+        f"{values[0]:.2f} to {values[-1]:.2f} in the four readings",
+        f"ρ is {lowest} (without the row without clipping or penalty) to {highest}",
+    )
+    scores = by_name(tables(RESULTS / "table1/sb3_reading/table.md", SB3_SCORES)[0])
+    texts = [f"{row[1]} ({bare(row[2])})" for row in scores.values()]
+    says(COMPARE, f"score {texts[0]}, {texts[1]} and {texts[2]}")
+    low, high = (f"+{row[3]}, {bare(row[4], '+')}" for name, row in scores.items() if name != "clip_0.2")
+    says(COMPARE, f"({low}; {high})")
+
+
+def test_the_shares_that_scores_cover_are_the_measured_ones() -> None:
+    environments = sorted(table_of("table1/runs.csv.gz")["environment"].unique())
+    found = tables(RESULTS / "table1/table.md", ENVIRONMENT)
+    by_environment = {
+        environment: {row[3] for row in by_name(table).values()}
+        for environment, table in zip(environments, found, strict=True)
+    }
+    assert by_environment["HalfCheetah-v5"] == {"33 %"}
+    assert by_environment["Reacher-v5"] == {"2 %"}
+    says(COMPARE, "33 % on HalfCheetah, 2 % on Reacher")
