@@ -17,7 +17,7 @@ from sb3_ppo_variants.files import atomic, safe_name
 # is for the reference.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHADES = ("#000000", "#777777", "#AAAAAA")
-LABEL_LENGTH = 20
+LABEL_LENGTH = 28
 MOST_LINES = 7  # in one subplot: more cannot be told apart
 MOST_POINTS = 200  # of a line
 
