@@ -24,4 +24,5 @@ def test_groups_and_what_is_in_none_of_them() -> None:
 
 def test_long_labels_keep_their_end() -> None:
     assert short("sb3:ppo") == "sb3:ppo"
-    assert short("my_package.module:MyAlgorithm") == "….module:MyAlgorithm"
+    assert short("contrib:maskable_ppo") == "contrib:maskable_ppo"
+    assert short("my_package.my_module:MyAlgorithm") == "…ckage.my_module:MyAlgorithm"
