@@ -73,9 +73,8 @@ def table_of(path: str) -> pd.DataFrame:
 LONG = {"table1", "table1/sb3_reading"}  # a thousand resamples of hundreds of runs, again and again
 MEMORY_FOLDERS = ("memory", "memory/stacked", "memory/fast_form", "memory/pendulum", "memory/pendulum_stacked")
 READINGS = {"table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
-READINGS |= dict.fromkeys(
-    ("cartpole", "masks", "beta/corners", "learning_rate", "learning_rate/confirm", *MEMORY_FOLDERS)
-)
+STUDIES = ("masks", "beta/corners", "beta/mujoco", "learning_rate", "learning_rate/confirm")
+READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
 
 
 def committed(folder: str) -> tuple[Results, Sequence[str]]:

@@ -10,7 +10,19 @@ from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.numbers.reading import ALGORITHMS, README, RESULTS, between, cell, committed, difference, number, rows, says
+from tests.numbers.reading import (
+    ALGORITHMS,
+    README,
+    RESULTS,
+    between,
+    cell,
+    committed,
+    difference,
+    number,
+    rows,
+    says,
+    table_of,
+)
 from tests.pages import ROOT, prose
 
 
@@ -33,6 +45,30 @@ def test_betas_where_the_best_actions_lie_at_the_bounds(algorithm: str) -> None:
     expected = [f"`{algorithm}`", cell(normal, 1), cell(beta, 1), difference(beta, normal, 1, 2)]
     table = rows(ALGORITHMS, "| `Corners-v0` | clipped normals | Betas | Betas − normals |")
     assert table[f"`{algorithm}`"] == expected
+
+
+@pytest.mark.parametrize("environment", ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"])
+def test_betas_on_mujoco(environment: str) -> None:
+    results = committed("beta/mujoco")[0]
+    normal, beta = (scores(results, f"{kind}_clip_ppo", environment) for kind in ("gaussian", "beta"))
+    assert len(normal) == len(beta) == 5
+    expected = [f"`{environment}`", cell(normal, 0), cell(beta, 0), difference(beta, normal, 0, 3)]
+    assert (
+        rows(ALGORITHMS, "| environment | clipped normals | Betas | Betas − normals |")[f"`{environment}`"] == expected
+    )
+
+
+def test_how_betas_begin() -> None:
+    curves = table_of("beta/mujoco/curves.csv")
+    first = curves[(curves["environment"] == "HalfCheetah-v5") & (curves["timesteps"] == 2048)]
+    beta, normal = (first[first["row"] == f"{kind}_clip_ppo"]["mean_return"] for kind in ("beta", "gaussian"))
+    assert len(beta) == len(normal) == 5
+    says(
+        ALGORITHMS, f"their mean return is {number(beta.mean(), 0)}, that of clipped normals {number(normal.mean(), 0)}"
+    )
+    # Of a network whose outputs are 0: α = β = 1 + ln 2, on [−1, 1].
+    alpha = 1 + np.log(2)
+    says(ALGORITHMS, f"a standard deviation of {2 * np.sqrt(1 / (4 * (2 * alpha + 1))):.2f}")
 
 
 # ---- Learning rates ----
