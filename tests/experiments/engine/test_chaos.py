@@ -16,9 +16,6 @@ from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, open_sto
 from tests.experiments.engine.cheap_command import PLAN, STUDY
 from tests.experiments.tuning import fake_trials
 from tests.experiments.tuning.fake_trials import do_trials
-from tests.forms import long
-
-KILLS = [2, long(100)]
 
 
 def complete(storage: str, folder: Path, study: str) -> list[FrozenTrial]:
@@ -93,8 +90,8 @@ def fresh(storage: str, tmp_path: Path) -> str:
     return f"{server}/{name}"
 
 
-@pytest.mark.parametrize("storage", ["sqlite", long("postgresql")], indirect=True)
-@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [3, 100])
 def test_runs(fresh: str, kills: int, tmp_path: Path) -> None:
     random.seed(kills)
     kills = kills if kills < 10 or not fresh.startswith("postgresql") else 10

@@ -54,7 +54,6 @@ def test_each_run_is_done_once_by_two_processes_and_never_again(tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.db", "log", "workers.log"]
 
 
-@pytest.mark.long
 def test_a_process_that_dies_costs_its_own_run_alone(tmp_path: Path) -> None:
     names = ["a", "dies", "fails", "bb", "ccc"]
     records = do(tmp_path, [make_run(name, 0.05, tmp_path / "log") for name in names], fakes.troubled)
