@@ -24,8 +24,9 @@ from sb3_ppo_variants import ClipPPO
 model = ClipPPO.load("cartpole")
 print(model.num_timesteps, model.predict(np.zeros(4, np.float32), deterministic=True)[0])
 """
-#: Not the repository's: what is installed has to do without it.
-NOT_COPIED = shutil.ignore_patterns(".git", "*.egg-info", "build", "runs", "logs", ".*_cache", "__pycache__")
+#: Not the repository's, wherever it is, or at its top: what is installed has to do without it.
+NOT_COPIED = shutil.ignore_patterns(".git", "*.egg-info", "build", ".*_cache", "__pycache__")
+NOT_COPIED_FROM_THE_TOP = ("runs", "logs")
 
 
 #: Does one step, a program and its arguments in a folder, which has to end well; returns what it printed.
@@ -97,6 +98,8 @@ def test_from_the_installation_on(tmp_path: Path) -> None:
     """In a fresh environment, as the README says it, with nothing cut."""
     repository, folder, environment = tmp_path / "repository", tmp_path / "empty", tmp_path / "environment"
     shutil.copytree(ROOT, repository, ignore=NOT_COPIED)
+    for name in NOT_COPIED_FROM_THE_TOP:
+        shutil.rmtree(repository / name, ignore_errors=True)
     folder.mkdir()
     step(folder, sys.executable, "-m", "venv", environment)
     bin_folder = environment / "bin"

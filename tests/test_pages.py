@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +161,7 @@ SHORT_ZOO = {
     "record_video": {"-n": "20"},
 }
 SHORT_OPTIMIZE = {"--n-trials": "2", "-n": "2048", "--eval-episodes": "1"}
-#: Its episodes have 1000 steps, and a run needs one.
+#: Its episodes have 1000 steps, and a run needs one; presets have it.
 LONG_EPISODES = "HalfCheetah-v5"
 #: Within a text: blocks have short ones of the same kind.
 LONG_WITHIN_TEXT = {"zoo", "compare", "tune", "speed"}
@@ -191,7 +193,7 @@ def run_ours(name: str, *arguments: str) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         options = dict(SHORT[name])
-        if LONG_EPISODES in arguments and "--timesteps" in options:
+        if {LONG_EPISODES, "--preset"} & {*arguments} and "--timesteps" in options:
             options["--timesteps"] = "1024"
         result = CliRunner().invoke(app, [name, *short(list(arguments), options)])
     finally:  # a worker sets its own
@@ -362,7 +364,9 @@ def test_commands_of_development_run(words: list[str]) -> None:
     program, *arguments = words
     pytest.importorskip(program, reason=f"{program} is not installed: pip install 'sb3_ppo_variants[test]'")
     only = ["--collect-only", "-q", "-p", "no:cacheprovider", "-n", "0"] if program == "pytest" else []
-    done = python(ROOT, "-m", program, *arguments, *only)
+    # Anew: pytest warns of plugins that are imported before it.
+    command = [sys.executable, "-m", program, *arguments, *only]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
