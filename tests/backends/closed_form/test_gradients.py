@@ -130,7 +130,7 @@ def test_compiled_gradient_of_every_head_and_objective(head: str, objective: str
 widths = st.lists(st.integers(1, 12) | st.integers(WIDE - 1, WIDE + 1), max_size=3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=100)
 @given(
     head=st.sampled_from(sorted(ACTIONS)),
     objective=st.sampled_from(sorted(OBJECTIVES)),

@@ -24,6 +24,7 @@ RUNS = {
     "without a state": Run("clip_ppo", "tests.experiments.mine:Opaque", 0, 640, 1, SMALL),
     "off-policy": Run("stable_baselines3:DQN", "CartPole-v1", 0, 640, 1, {"learning_starts": 100}),
 }
+SHORT = ("VecNormalize", "workers", "without a state")
 
 
 class Killed(BaseException):
@@ -38,9 +39,7 @@ def numbers(outcome: Outcome) -> list[Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "name", ["VecNormalize", "workers", "without a state", *map(long, ("ours", "SB3's", "off-policy"))]
-)
+@pytest.mark.parametrize("name", [name if name in SHORT else long(name) for name in RUNS])
 def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = do_run(Task(RUNS[name], str(tmp_path / "nowhere"), rollout_workers=1))
     assert not (tmp_path / "nowhere").exists()

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sb3_ppo_variants.experiments.tuning.samplers import TrialSampler, check_sampler
+from sb3_ppo_variants.experiments.tuning.samplers import SAMPLERS, TrialSampler, check_sampler
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
 from tests.experiments.tuning.fake_trials import SPACE, cheap_plan, do_trials
 from tests.forms import long
@@ -17,7 +17,7 @@ def proposals(records: Sequence[TrialRecord]) -> list[tuple[float, ...]]:
     return [tuple(t.values.values()) for t in records]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", long("random"), long("gp")])
+@pytest.mark.parametrize("sampler", ["tpe", *(long(name) for name in SAMPLERS if name != "tpe")])
 def test_three_resumes_repeat_no_suggestion_and_change_none(tmp_path: Path, sampler: str) -> None:
     plan = cheap_plan(sampler=sampler)
     for trials in (5, 11, 13):  # the first ten are drawn at random
