@@ -130,8 +130,7 @@ def test_compiled_gradient_of_every_head_and_objective(head: str, objective: str
 widths = st.lists(st.integers(1, 12) | st.integers(WIDE - 1, WIDE + 1), max_size=3)
 
 
-@settings(deadline=None, max_examples=100)
-@given(
+over_shapes = given(
     head=st.sampled_from(sorted(ACTIONS)),
     objective=st.sampled_from(sorted(OBJECTIVES)),
     activation=st.sampled_from([th.nn.Tanh, th.nn.ReLU, th.nn.Sigmoid, th.nn.ELU]),
@@ -142,6 +141,10 @@ widths = st.lists(st.integers(1, 12) | st.integers(WIDE - 1, WIDE + 1), max_size
     dtype=st.sampled_from(list(TOLERANCES)),
     seed=st.integers(0, 2**16),
 )
+
+
+@settings(deadline=None, max_examples=100, derandomize=True, database=None)
+@over_shapes
 def test_gradient_over_shapes(head, objective, activation, pi, vf, n_features, n_rows, dtype, seed) -> None:
     th.manual_seed(seed)
     np.random.seed(seed)
@@ -151,6 +154,13 @@ def test_gradient_over_shapes(head, objective, activation, pi, vf, n_features, n
     # One row through wide layers, or all rows clipped: large terms cancel, and torch loses digits in float32 as well.
     lost = np.linalg.norm(torchs - exact)
     assert np.linalg.norm(ours - exact) <= TOLERANCES[dtype] * max(norm, 0.1) + 3 * lost
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=100)
+@over_shapes
+def test_gradient_over_other_shapes_each_time(**case: Any) -> None:
+    test_gradient_over_shapes.hypothesis.inner_test(**case)
 
 
 @needs_numba
