@@ -99,7 +99,7 @@ def choose_variants(chosen: Preset, wanted: Iterable[str] | None) -> list[Varian
     """The variants of a preset that have one of the given names, or one of the given algorithms.
 
     :param chosen: The preset
-    :param wanted: Names of variants or of algorithms; ``None``: all
+    :param wanted: Names of variants or of algorithms; ``None``: all. ``"spo"``, which is both, is the variant alone
     :raises ValueError: for a name that is neither
     """
     if wanted is None:
@@ -109,7 +109,8 @@ def choose_variants(chosen: Preset, wanted: Iterable[str] | None) -> list[Varian
     for one in asked:
         if one not in known:
             raise ValueError(f"The preset has no variant {one!r}: choose {', '.join(known)}.{did_you_mean(one, known)}")
-    return [v for v in chosen.variants if v.name in asked or v.algorithm in asked]
+    algorithms = set(asked) - {v.name for v in chosen.variants}
+    return [v for v in chosen.variants if v.name in asked or v.algorithm in algorithms]
 
 
 def _table1(reading: str) -> Preset:

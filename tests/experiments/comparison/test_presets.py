@@ -87,6 +87,10 @@ def test_a_part_of_it() -> None:
     assert len(choose_variants(table1, ["kl_penalty_ppo"])) == 7
     with pytest.raises(ValueError, match=r"has no variant 'clip_0\.4': choose .*Did you mean 'clip_0"):
         choose_variants(table1, ["clip_0.4"])
+    trust_regions = preset("trust_regions")
+    assert [v.name for v in choose_variants(trust_regions, ["spo"])] == ["spo"]
+    assert [v.name for v in choose_variants(trust_regions, ["spo", "spo_deep"])] == ["spo", "spo_deep"]
+    assert [v.name for v in choose_variants(trust_regions, ["rollback_ppo"])] == ["rollback_0.3", "rollback_0.3_deep"]
 
 
 def test_refused() -> None:
