@@ -71,7 +71,7 @@ def comparison_tables(results: Results, notes: Sequence[str] = ()) -> Comparison
     :param results: The comparison
     :param notes: Further notes
     """
-    settings, alone = _settings_table(results)
+    settings, not_in_all = _settings_table(results)
     single = [environment_table(results, environment) for environment in results.environments]
     return ComparisonTables(
         _marked([*overall_tables(results), *_unfinished_table(results)], results),
@@ -81,7 +81,7 @@ def comparison_tables(results: Results, notes: Sequence[str] = ()) -> Comparison
             *_how_it_is_computed(results),
             *_left_out(results),
             *notes,
-            *alone,
+            *not_in_all,
             *_shortcomings(results),
         ],
         verdict(results),
@@ -231,35 +231,35 @@ def _shortcomings(results: Results) -> list[str]:
 
 
 def _settings_table(results: Results) -> tuple[list[Table], list[str]]:
-    """The settings in which variants differ, if any, and notes on those that only one variant has."""
+    """The settings in which variants differ, if any, and notes on those that only some have."""
+    runs = {variant: next(r.run for r in results.records if r.run.variant == variant) for variant in results.variants}
+    named = any(run.name or run.normalize for run in runs.values())
     full: dict[str, Mapping[str, Any]] = {}
-    for variant in results.variants:
-        run = next(r.run for r in results.records if r.run.variant == variant)
-        around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)}
-        full[variant] = (around if run.name or run.normalize else {}) | full_settings(run.algorithm, run.settings)
-    shared, alone = differing_settings(full)
-    notes = [
-        f"Settings that only {variant} has: {', '.join(f'{k}={v}' for k, v in own.items())}"
-        for variant, own in alone.items()
-    ]
-    if not shared:
+    for variant, run in runs.items():
+        around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)} if named else {}
+        full[variant] = around | {"policy": "default"} | full_settings(run.algorithm, run.settings)
+    differing, alone, some = differing_settings(full)
+    notes = [f"Settings that only {variant} has: {_listed(own)}" for variant, own in alone.items()]
+    if some:
+        notes.append(f"Settings that some rows do not have, with the same value in the others: {_listed(some)}")
+    if not differing:
         return [], notes or ["All rows have the same settings."]
     title = "Settings that differ between rows"
     if len(full) > MANY_VARIANTS:
-        return [Table(title, ["row", "settings"], _by_variant(list(full), shared))], notes
-    body = [[setting, *map(str, values)] for setting, values in shared.items()]
+        return [Table(title, ["row", "settings"], _by_variant(list(full), differing))], notes
+    body = [[setting, *map(str, values)] for setting, values in differing.items()]
     return [Table(title, ["setting", *full], body)], notes
 
 
-def _by_variant(variants: Sequence[str], shared: Mapping[str, list[Any]]) -> list[list[str]]:
+def _by_variant(variants: Sequence[str], differing: Mapping[str, list[Any]]) -> list[list[str]]:
     """The most common value of each setting, then the settings in which each variant differs from these."""
     usual = {}
-    for setting, values in shared.items():
+    for setting, values in differing.items():
         texts = [repr(value) for value in values]
         usual[setting] = values[texts.index(max(texts, key=texts.count))]
     lines = [["most rows", _listed(usual)]]
     for i, variant in enumerate(variants):
-        own = {setting: values[i] for setting, values in shared.items() if repr(values[i]) != repr(usual[setting])}
+        own = {setting: values[i] for setting, values in differing.items() if repr(values[i]) != repr(usual[setting])}
         lines.append([variant, _listed(own) or NONE])
     return lines
 

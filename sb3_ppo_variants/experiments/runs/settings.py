@@ -256,25 +256,28 @@ def full_settings(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]
 
 def differing_settings(
     variants: Mapping[str, Mapping[str, Any]],
-) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]], dict[str, Any]]:
     """The settings in which the variants of a comparison differ, without those that none of them uses.
 
     :param variants: Variant → all its settings
-    :return: First setting → one value per variant (:data:`ABSENT` for a variant without it), for the settings that
-        several variants have; then variant → the settings that no other variant has
+    :return: First setting → one value per variant (:data:`ABSENT` for a variant without it), where the values differ;
+        then variant → the settings that no other variant has; then those that several have, but not all, with one value
     """
-    shared: dict[str, list[Any]] = {}
+    differing: dict[str, list[Any]] = {}
     alone: dict[str, dict[str, Any]] = {}
+    some: dict[str, Any] = {}
     for setting in dict.fromkeys(s for settings in variants.values() for s in settings):
         if setting in UNUSED and all(s.get(setting, UNUSED[setting]) == UNUSED[setting] for s in variants.values()):
             continue
         owners = [name for name, settings in variants.items() if setting in settings]
-        values = [settings.get(setting, ABSENT) for settings in variants.values()]
-        if len(owners) == 1 and len(variants) > 1:
-            alone.setdefault(owners[0], {})[setting] = variants[owners[0]][setting]
-        elif not _all_equal(values):
-            shared[setting] = values
-    return shared, alone
+        value = variants[owners[0]][setting]
+        if not _all_equal([variants[name][setting] for name in owners]):
+            differing[setting] = [settings.get(setting, ABSENT) for settings in variants.values()]
+        elif len(owners) == 1 and len(variants) > 1:
+            alone.setdefault(owners[0], {})[setting] = value
+        elif len(owners) < len(variants):
+            some[setting] = value
+    return differing, alone, some
 
 
 def _all_equal(values: Sequence[Any]) -> bool:

@@ -144,10 +144,12 @@ def test_full_settings_lay_what_is_passed_over_the_defaults() -> None:
 
 def test_differing_settings() -> None:
     rows = {"a": {"x": 1, "y": 2, "z": 3}, "b": {"x": 1, "y": 4, "z": 3}, "c": {"x": 1, "y": 2, "w": 5}}
-    shared, alone = differing_settings(rows)
-    assert shared == {"y": [2, 4, 2], "z": [3, 3, ABSENT]}
+    rows["b"]["v"], rows["c"]["v"] = 6, 7
+    differing, alone, some = differing_settings(rows)
+    assert differing == {"y": [2, 4, 2], "v": [ABSENT, 6, 7]}
     assert alone == {"c": {"w": 5}}
-    assert differing_settings({"a": {"x": 1}}) == ({}, {})
+    assert some == {"z": 3}
+    assert differing_settings({"a": {"x": 1}}) == ({}, {}, {})
 
 
 def test_true_is_not_one() -> None:
