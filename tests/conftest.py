@@ -1,5 +1,7 @@
-"""One thread for every test: results depend on the thread count, and two test processes share two cores."""
+"""One thread for every test: results depend on the thread count, and two test processes share two cores. And no GPU
+but for the tests that are for one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,20 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """``device="auto"`` is the CPU, unless a marker is asked for with ``-m cuda``."""
+    if "cuda" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.hookimpl(tryfirst=True)  # before what is long is left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Thin the products of trainings; those of pages, commands and experiments are quick."""
+    """Thin the products of trainings; those of pages, commands and experiments are quick. Skip what needs a GPU."""
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device"))
+            # SB3: on the CPU it would be faster.
+            item.add_marker(pytest.mark.filterwarnings("ignore:You are trying to run:UserWarning"))
     here = Path(__file__).parent
     quick = {here / "experiments", here / "numbers"}
     thin_products([item for item in items if item.path.parent != here and not quick & {*item.path.parents}])

@@ -6,7 +6,6 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -189,8 +188,7 @@ def test_subclasses_that_pass_everything_on_work_as_they_do_with_sb3() -> None:
     assert Mixed("MlpPolicy", make_env(), extra=4, n_steps=64).extra == 4
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to run:UserWarning")
-@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda(algorithm) -> None:
     model = make(algorithm, device="cuda", measure_kl=True).learn(128)
     assert all(parameter.is_cuda for parameter in model.policy.parameters())

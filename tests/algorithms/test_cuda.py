@@ -22,10 +22,7 @@ from tests.parity.comparing import assert_same_log, assert_same_tensors, make_en
 from tests.resume.runs import assert_resumes_exactly
 
 DEVICE = "cuda"
-pytestmark = [
-    pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device"),
-    pytest.mark.filterwarnings("ignore:You are trying to run:UserWarning"),  # SB3: on the CPU it would be faster
-]
+pytestmark = pytest.mark.cuda
 
 
 @pytest.fixture(autouse=True)

@@ -345,8 +345,7 @@ def test_a_skipped_update(update_backend: str) -> None:
     assert model.logger.name_to_value["train/nonfinite_updates"] == 2
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to run:UserWarning")
-@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda(algorithm: type) -> None:
     model = masked(algorithm, device="cuda", env={"actions": "multi_binary"}, measure_kl=True).learn(64)
     assert all(parameter.is_cuda for parameter in model.policy.parameters())

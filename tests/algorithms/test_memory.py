@@ -441,7 +441,7 @@ def test_some_tasks_need_memory_and_masks(policy: str, use_masking: bool, at_lea
     assert at_least <= mean_return <= at_most
 
 
-@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda(algorithm: type) -> None:
     """cuDNN's LSTM has no gradient in evaluation mode, and no second one."""
     for settings in ({}, {"use_masking": True}, {"sequence_length": 8}, {"learning_rate_vf": 1e-3}):
