@@ -13,7 +13,7 @@ from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.reporting.tables import significant
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_of_means
-from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE, relative_width
+from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
 
 MOST_AMOUNTS = 3  # variants up to which each one's difference is said
 ENOUGH = 10  # runs of each variant to advise where fewer tell nothing apart
@@ -24,6 +24,7 @@ class _Differences(NamedTuple):
 
     :param where: The environments, in words
     :param found: Variant → its difference from the reference; empty if nothing can be compared
+    :param pairs: Variant → the scores behind it, and the reference's, in each environment
     :param n: Runs of the smallest sample
     :param level: Confidence level of each interval
     :param none: What no difference is: 0, or ½ if it is the probability that a run beats one of the reference
@@ -31,6 +32,7 @@ class _Differences(NamedTuple):
 
     where: str
     found: Mapping[str, Estimate] = {}
+    pairs: Mapping[str, estimators.Pairs] = {}
     n: int = 0
     level: float = CONFIDENCE
     none: float = 0.0
@@ -90,9 +92,10 @@ def _differences(results: Results) -> _Differences:
     if results.reference not in samples:
         return _Differences(where)
     theirs = samples.pop(results.reference)
-    found = {v: estimate(list(zip(own, theirs, strict=True)), results.level) for v, own in samples.items()}
+    pairs = {v: list(zip(own, theirs, strict=True)) for v, own in samples.items()}
+    found = {v: estimate(each, results.level) for v, each in pairs.items()}
     n = min(np.size(sample) for own in (theirs, *samples.values()) for sample in own)
-    return _Differences(where, found, n, results.level, none)
+    return _Differences(where, found, pairs, n, results.level, none)
 
 
 def _difference_of_returns(pairs: estimators.Pairs, level: float) -> Estimate:
@@ -130,16 +133,23 @@ def _amount(found: Estimate, sign: int) -> str:
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:
     """That nothing is told apart, which differences would have been, and what more seeds would change."""
     said = f"the seeds do not tell {_listed(names)} apart from {results.labels[results.reference]}"
-    half_widths = [(i.high - i.low) / 2 for _, i in differences.found.values() if i is not None]
+    half_widths = {v: (i.high - i.low) / 2 for v, (_, i) in differences.found.items() if i is not None}
     if not half_widths:
         return f"{said}: one run does not show how much runs differ, so give more --seeds"
-    if not differences.none and min(half_widths) > 0:
-        said += f": only a difference of more than about {significant(min(half_widths))} would have shown"
-    n, more = differences.n, ENOUGH if differences.n < ENOUGH else 4 * differences.n
-    if n > 1 and min(half_widths) > 0:
-        narrower = relative_width(n, more, differences.level)
-        said += f"; with --seeds {more}, intervals are about {narrower:.2g} times as wide"
+    if varying := [v for v, half_width in half_widths.items() if half_width > 0]:
+        if not differences.none:
+            shown = _range([significant(half_widths[v]) for v in sorted(varying, key=half_widths.__getitem__)])
+            said += f": only a difference of more than about {shown} would have shown"
+        more = ENOUGH if differences.n < ENOUGH else 4 * differences.n
+        width = estimators.relative_improvement_width if differences.none else estimators.relative_difference_width
+        ratios = sorted(width(differences.pairs[v], more, differences.level) for v in varying)
+        said += f"; with --seeds {more}, intervals are about {_range([f'{r:.2g}' for r in ratios])} times as wide"
     return f"{said} ({_certainty(results, differences)})"
+
+
+def _range(ascending: Sequence[str]) -> str:
+    """The first and the last of them, once where they are the same."""
+    return " to ".join(dict.fromkeys((ascending[0], ascending[-1])))
 
 
 def _certainty(results: Results, differences: _Differences) -> str:

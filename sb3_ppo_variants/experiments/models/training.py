@@ -43,7 +43,15 @@ from sb3_ppo_variants.experiments.runs.folders import (
     write_run,
 )
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
-from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, OnProgress, Result, Run, Start, fit
+from sb3_ppo_variants.experiments.runs.run import (
+    SCORE_EPISODES,
+    OnProgress,
+    Result,
+    Run,
+    Start,
+    check_by_building,
+    fit,
+)
 from sb3_ppo_variants.experiments.runs.settings import check_settings
 from sb3_ppo_variants.files import safe_name
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
@@ -147,6 +155,8 @@ def train(
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
     if overwrite:
+        _refuse_start_inside(folder, described.get("from"))
+        check_by_building(run)  # a setting that is refused later would have cost the earlier run
         _remove_earlier_run(folder, with_model=checkpoint_every is not None)
     resume = resume or (checkpoint_every is not None and _is_of_this_run(folder, described))
     # Without checkpoints, a finished run is extended from its model.
@@ -212,6 +222,14 @@ def _described(run: Run, start_from: str | Path | None, eval_every: int | None, 
 
 def _is_of_this_run(folder: Path, described: Mapping[str, Any]) -> bool:
     return (folder / RUN).is_file() and is_same_run(read_run(folder / RUN), described)
+
+
+def _refuse_start_inside(folder: Path, start: str | None) -> None:
+    if start is not None and Path(start).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{start} is in {folder}, which overwrite replaces: give another folder (--out) for the model that starts "
+            "from it"
+        )
 
 
 def _remove_earlier_run(folder: Path, with_model: bool) -> None:

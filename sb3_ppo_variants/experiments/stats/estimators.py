@@ -22,6 +22,7 @@ from sb3_ppo_variants.experiments.stats.intervals import (
     Interval,
     bootstrap,
     bootstrap_interval,
+    relative_width,
     t_interval,
 )
 
@@ -124,6 +125,19 @@ def improvement_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interv
     return Interval(lower_end(theta), 1 - lower_end(1 - theta))
 
 
+def relative_improvement_width(pairs: Pairs, more: int, confidence: float = CONFIDENCE) -> float:
+    """How wide :func:`improvement_interval` around ½ is with ``more`` runs of each, relative to one of as many as here.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference), of n ≥ 2 runs each
+    :param more: Runs of each
+    :param confidence: Level
+    """
+    now = [(np.zeros(np.size(x)), np.zeros(np.size(y))) for x, y in pairs]
+    then = [(np.zeros(more), np.zeros(more))] * len(pairs)
+    widths = [high - low for low, high in filter(None, (improvement_interval(p, confidence) for p in (then, now)))]
+    return widths[0] / widths[1]
+
+
 def improvement_error(pairs: Pairs) -> float | None:
     """Standard error of :func:`mean_improvement` when nothing differs, √(Σ (m + n + 1)/(12·m·n))/E.
 
@@ -196,8 +210,18 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
     :return: The interval; ``None`` if a sample has n < 2
     """
     if _least(pairs) < IQM_LEAST:
-        return t_interval(_flat(pairs), np.tile([1.0, -1.0], len(pairs)) / len(pairs), confidence)
+        return t_interval(_flat(pairs), _signs(pairs), confidence)
     return _interval(bootstrap_interval(_flat(pairs), _difference(pairs), confidence))
+
+
+def relative_difference_width(pairs: Pairs, more: int, confidence: float = CONFIDENCE) -> float:
+    """How wide :func:`difference_interval` would be with ``more`` runs of each, relative to what it is, by means.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference), of n ≥ 2 runs each
+    :param more: Runs of each
+    :param confidence: Level
+    """
+    return relative_width(_flat(pairs), _signs(pairs), more, confidence)
 
 
 def difference_error(pairs: Pairs) -> float | None:
@@ -218,6 +242,10 @@ def _difference(pairs: Pairs) -> Callable[..., Array]:
         return np.asarray(np.mean([of(x, axis=axis) - of(y, axis=axis) for x, y in each], axis=0))
 
     return statistic
+
+
+def _signs(pairs: Pairs) -> Array:
+    return np.tile([1.0, -1.0], len(pairs)) / len(pairs)
 
 
 def _flat(pairs: Pairs) -> list[ArrayLike]:

@@ -52,17 +52,24 @@ def t_interval(samples: Sequence[ArrayLike], weights: ArrayLike, confidence: flo
     return Interval(center - half, center + half)
 
 
-def relative_width(n: int, more: int, confidence: float = CONFIDENCE) -> float:
-    """How wide the interval of a difference of two means of ``more`` runs each is, relative to that of n runs each.
+def relative_width(
+    samples: Sequence[ArrayLike], weights: ArrayLike, more: int, confidence: float = CONFIDENCE
+) -> float:
+    """How wide :func:`t_interval` would be with ``more`` runs in each sample, relative to what it is.
 
-    (t'/√more) / (t/√n), with t the quantile for 2(n − 1) degrees of freedom, if runs spread as before.
+    (t'·√V')/(t·√V), with V' and the degrees of freedom of t' for ``more`` runs that spread as those at hand.
 
-    :param n: Runs of each sample, at least 2
+    :param samples: The samples, (nᵢ,) each, nᵢ ≥ 2, of which one varies
+    :param weights: wᵢ, one per sample
     :param more: Runs of each sample
     :param confidence: Level
     """
-    narrow, wide = (float(stats.t.ppf((1 + confidence) / 2, 2 * k - 2)) / k**0.5 for k in (more, n))
-    return narrow / wide
+    data = [np.asarray(s, dtype=np.float64) for s in samples]
+    v = _variances(data, weights)
+    projected = v * [s.size / more for s in data]
+    degrees = freedom(data, weights), float(projected.sum() ** 2 / np.sum(projected**2 / (more - 1)))
+    now, then = (float(stats.t.ppf((1 + confidence) / 2, d)) for d in degrees)
+    return then / now * float(np.sqrt(projected.sum() / v.sum()))
 
 
 def freedom(samples: Sequence[ArrayLike], weights: ArrayLike) -> float:

@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.comparison.tables import comparison_tables
 from sb3_ppo_variants.experiments.comparison.verdict import verdict
 from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
+from sb3_ppo_variants.experiments.stats.estimators import improvement_interval, relative_improvement_width
 from sb3_ppo_variants.experiments.stats.intervals import relative_width, t_interval
 from tests.experiments.html_reader import read
 
@@ -84,12 +85,45 @@ def test_nothing_is_told_apart_and_what_more_seeds_would_change() -> None:
 
 
 def test_the_projected_width_is_that_of_the_same_spread() -> None:
-    narrow, wide = (t_interval([spread, spread], [1.0, -1.0]) for spread in ([-1.0, 1.0] * 5, [-1.0, 1.0]))
+    # Over two environments, with other spreads; the sample deviation of ±1 is √(n/(n − 1)).
+    weights = [0.5, -0.5, 0.5, -0.5]
+    few, many = ([np.array([-scale, scale] * (n // 2)) for scale in (1.0, 2.0, 3.0, 4.0)] for n in (4, 10))
+    narrow, wide = (t_interval(samples, weights) for samples in (many, few))
     assert narrow is not None
     assert wide is not None
-    # The sample deviation of ±1 is √(n/(n − 1)).
-    deviation = np.sqrt(10 / 9) / np.sqrt(2)
-    assert relative_width(2, 10) == pytest.approx((narrow.high - narrow.low) / (wide.high - wide.low) / deviation)
+    deviation = np.sqrt(10 / 9) / np.sqrt(4 / 3)
+    assert relative_width(few, weights, 10) == pytest.approx(
+        (narrow.high - narrow.low) / (wide.high - wide.low) / deviation
+    )
+
+
+def test_the_projected_width_of_a_probability_is_that_of_more_runs_with_no_difference() -> None:
+    def width(n: int) -> float:
+        # Between x and −x as often above as below: ½, without ties.
+        runs = [np.array([-1.0, 1.0] * n), np.array([-0.5, 0.5] * n)]
+        interval = improvement_interval([(runs[0], runs[1])] * 3, 0.99)
+        assert interval is not None
+        return interval.high - interval.low
+
+    assert relative_improvement_width([(np.arange(4), np.arange(4) + 9)] * 3, 20, 0.99) == pytest.approx(
+        width(10) / width(2)
+    )
+
+
+def test_a_range_where_the_variants_spread_differently() -> None:
+    said = say({"base": [0.0, 1.0, 2.0], "like": [0.0, 1.0, 2.0], "wild": [-30.0, 0.0, 33.0]})
+    halves = [
+        stats.ttest_ind(own, [0.0, 1.0, 2.0], equal_var=False).confidence_interval(1 - 0.05 / 2)
+        for own in ([0.0, 1.0, 2.0], [-30.0, 0.0, 33.0])
+    ]
+    low, high = ((interval.high - interval.low) / 2 for interval in halves)
+    assert f"only a difference of more than about {low:.2f} to {high:.1f} would have shown" in said
+    # t with 18 degrees of freedom instead of 4, and nearly with 9 instead of 2.
+    first, second = (
+        stats.t.ppf(1 - 0.025 / 2, many) / np.sqrt(10) / (stats.t.ppf(1 - 0.025 / 2, few) / np.sqrt(3))
+        for few, many in ((2.004, 9.02), (4, 18))
+    )
+    assert f"intervals are about {first:.2g} to {second:.2g} times as wide" in said
 
 
 def test_equal_runs_and_single_runs() -> None:

@@ -154,6 +154,11 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     assert again.result == first.result
     assert (tmp_path / "a/model.zip").read_bytes() == before
     np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (first.model, again.model)))
+    with pytest.raises(ValueError, match=r"a.model\.zip is in .*a, which overwrite replaces: give another folder"):
+        small(tmp_path / "a", start_from=tmp_path / "a", overwrite=True, checkpoint_every=128)
+    with pytest.raises(ValueError, match="gamma"):
+        small(tmp_path / "a", settings={"gamma": 2.0}, overwrite=True, checkpoint_every=128)
+    assert (tmp_path / "a/model.zip").read_bytes() == before
     assert small(tmp_path / "a", seed=5, overwrite=True).resumed_at is None
     assert json.loads((tmp_path / "a/run.json").read_text())["run"]["seed"] == 5
 
