@@ -225,13 +225,13 @@ def relative_difference_width(pairs: Pairs, more: int, confidence: float = CONFI
 
 
 def difference_error(pairs: Pairs) -> float | None:
-    """Bootstrap standard error of :func:`mean_difference`.
+    """Standard error of :func:`mean_difference`, that of the bootstrap times √(n/(n − 1)), n of the smallest sample.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :return: The error, in the unit of the scores; ``None`` if a sample has n < 2
     """
-    found = bootstrap(_flat(pairs), _difference(pairs))
-    return None if found is None else float(found.standard_error)
+    found, n = bootstrap(_flat(pairs), _difference(pairs)), _least(pairs)
+    return None if found is None else math.sqrt(n / (n - 1)) * float(found.standard_error)
 
 
 def _difference(pairs: Pairs) -> Callable[..., Array]:

@@ -7,16 +7,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.intervals import Interval
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
 from sb3_ppo_variants.experiments.tuning.metric import Metric
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
-
-POWER = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +31,8 @@ class Difference:
     :param interval: Its corrected interval; ``None`` where a sample has fewer than 2 runs
     :param improvement: P(a run of the candidate beats a run of the defaults), ties half
     :param improvement_interval: Its corrected interval
-    :param detectable: The true difference that the corrected test would find with 80 % probability
+    :param detectable: The true difference that the corrected test would find with 80 % probability; ``None`` where a
+        sample has fewer than 2 runs
     :param n: Runs of the candidate that count, failed ones included; the least over environments
     :param failed: How many of them failed, over all environments
     :param m: Finished runs of the defaults; the least over environments
@@ -72,19 +69,6 @@ class Difference:
     def worse(self) -> bool:
         """Whether it lies below zero."""
         return self.interval is not None and self.interval.high < 0
-
-
-def detectable_difference(standard_error: float, level: float, power: float = POWER) -> float:
-    """(z₁ + z₂)·standard error: the true difference whose interval lies above zero with probability ``power``.
-
-    Normal approximation; z₁ is the quantile of (1 + level)/2, z₂ that of ``power``.
-
-    :param standard_error: Of the estimated difference
-    :param level: Confidence level of the two-sided interval
-    :param power: Probability of finding it
-    :return: In the unit of the standard error
-    """
-    return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * standard_error)
 
 
 def worst_return(plan: StudyPlan, environment: str, candidates: Sequence[Candidate]) -> float | None:
@@ -127,7 +111,7 @@ def difference_to_defaults(
     if any(not x or not y for x, y in samples):
         return None
     alone = metric.environments[0] if len(metric.environments) == 1 else None
-    difference, interval, error = metric.difference(pairs, level)
+    difference, interval, detectable = metric.difference(pairs, level)
     return Difference(
         candidate.name,
         alone,
@@ -139,7 +123,7 @@ def difference_to_defaults(
         interval,
         estimators.mean_improvement(samples),
         estimators.improvement_interval(samples, level),
-        None if error is None else detectable_difference(error, level),
+        detectable,
         min(len(x) for x, _ in samples),
         sum(len(candidate.failed.get(e, ())) for e in metric.environments),
         min(len(y) for _, y in samples),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
+from scipy import stats
 
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.estimators import center
@@ -22,17 +23,33 @@ Pairs: TypeAlias = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Environment → returns of a setting and returns of the setting that it is compared with."""
 
 
+POWER = 0.8
+
+
 class EstimatedDifference(NamedTuple):
-    """A difference between two settings; interval and error are ``None`` where a sample has fewer than 2 runs.
+    """A difference between two settings; the others are ``None`` where a sample has fewer than 2 runs.
 
     :param difference: Above 0 the first setting is better
     :param interval: Its confidence interval
-    :param error: Its standard error
+    :param detectable: See :func:`detectable_difference`
     """
 
     difference: float
     interval: Interval | None
-    error: float | None
+    detectable: float | None
+
+
+def detectable_difference(half_width: float, error: float, power: float = POWER) -> float:
+    """h + z·e: the true difference whose interval lies above zero with probability ``power``, about.
+
+    It takes the estimate to be normal around the true difference, and z is the quantile of ``power``.
+
+    :param half_width: h, half the width of the interval
+    :param error: e, standard error of the estimated difference
+    :param power: Probability of finding it
+    :return: In the unit of the difference
+    """
+    return half_width + float(stats.norm.ppf(power)) * error
 
 
 class Metric:
@@ -84,8 +101,11 @@ class Metric:
         :param level: Confidence level of the interval
         """
         samples = self._scaled(pairs)
-        interval = estimators.difference_interval(samples, level)
-        return EstimatedDifference(estimators.mean_difference(samples), interval, estimators.difference_error(samples))
+        interval, error = estimators.difference_interval(samples, level), estimators.difference_error(samples)
+        detectable = None
+        if interval is not None and error is not None:
+            detectable = detectable_difference((interval.high - interval.low) / 2, error)
+        return EstimatedDifference(estimators.mean_difference(samples), interval, detectable)
 
     def scales(self) -> list[str]:
         """The scale of each environment in words, where returns are put on one."""
@@ -160,11 +180,12 @@ class RankMetric(Metric):
 
     def difference(self, pairs: Pairs, level: float) -> EstimatedDifference:
         samples = list(pairs.values())
-        found = estimators.improvement_interval(samples, level)
+        found, error = estimators.improvement_interval(samples, level), estimators.improvement_error(samples)
         interval = None if found is None else Interval(found.low - 0.5, found.high - 0.5)
-        return EstimatedDifference(
-            estimators.mean_improvement(samples) - 0.5, interval, estimators.improvement_error(samples)
-        )
+        # Where an interval just reaches ½ it is as wide as without any difference.
+        z = float(stats.norm.ppf((1 + level) / 2))
+        detectable = None if error is None else detectable_difference(z * error, error)
+        return EstimatedDifference(estimators.mean_improvement(samples) - 0.5, interval, detectable)
 
 
 METRICS: Mapping[str, type[Metric]] = {m.name: m for m in (Metric, NormalisedMetric, RankMetric)}

@@ -14,12 +14,11 @@ from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, number, p
 from sb3_ppo_variants.experiments.stats.estimators import IQM_LEAST
 from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 from sb3_ppo_variants.experiments.tuning.differences import (
-    POWER,
     Difference,
     difference_to_defaults,
     worst_return,
 )
-from sb3_ppo_variants.experiments.tuning.metric import Metric
+from sb3_ppo_variants.experiments.tuning.metric import POWER, Metric
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
 
@@ -166,7 +165,8 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:
         words += (
-            f" A true difference of {significant(best.detectable)} would have been found with probability {POWER:g}."
+            f" A true difference of {significant(best.detectable)} would have been found with a probability of about "
+            f"{POWER:g}."
         )
     return words
 
@@ -242,7 +242,7 @@ def _notes(candidates: Sequence[Candidate], metric: Metric) -> list[str]:
         f"Intervals of differences: {_method(metric)}. Those of P(better): Newcombe's score interval with a continuity "
         "correction.",
         _correction(k, len(metric.environments)),
-        f"Detectable: the true difference that this comparison would have found with probability {POWER:g}.",
+        f"Detectable: the true difference that this comparison would have found with a probability of about {POWER:g}.",
     ]
     if metric.difference_note is not None:
         notes.append(metric.difference_note)

@@ -65,7 +65,7 @@ def test_difference_of_centers_and_its_interval() -> None:
     assert narrow is not None
     assert wide.low < narrow.low < expected < narrow.high < wide.high
     pair = [([0.0, 2.0], [10.0, 14.0])]
-    assert estimators.difference_error(pair) == pytest.approx(np.sqrt(2**2 / 8 + 4**2 / 8), rel=0.03)
+    assert estimators.difference_error(pair) == pytest.approx(np.sqrt(2**2 / 4 + 4**2 / 4), rel=0.03)  # s²/n
     assert estimators.difference_error([([0.0], [1.0, 2.0])]) is None
 
 
