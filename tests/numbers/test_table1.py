@@ -162,14 +162,14 @@ def test_the_million_steps_are_the_measured_ones() -> None:
 
 
 def test_rank_correlations_and_the_other_reading() -> None:
-    header = "| scale | Spearman's ρ | 95 % | ρ with one row left out | Kendall's τ | 95 % |"
+    header = "| scale | Spearman's ρ | 95 % of resamples | ρ with one row left out | Kendall's τ | 95 % of resamples |"
     agreement = [row[1:4] for row in rows(RESULTS / "table1/table.md", header).values()]
     value, interval, left_out = agreement[0]
     lowest, highest = left_out.split(" (without no_clipping) to ")
     values = sorted(float(row[0]) for row in agreement)
     says(
         COMPARE,
-        f"ρ is {value} ({bare(interval)})",
+        f"ρ is {value} (95 % of resamples: {bare(interval)})",
         f"{values[0]:.2f} to {values[-1]:.2f} in the four readings",
         f"ρ is {lowest} (without the row without clipping or penalty) to {highest}",
     )

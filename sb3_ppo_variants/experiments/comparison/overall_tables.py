@@ -150,7 +150,14 @@ def _agreement(results: Results) -> Table:
             lowest = names[int(np.argmin(found.left_out))]
             left_out = f"{min(found.left_out):.2f} (without {lowest}) to {max(found.left_out):.2f}"
         body.append([scale.name, *_cells(found.spearman), left_out, *_cells(found.kendall)])
-    header = ["scale", "Spearman's ρ", "95 %", "ρ with one row left out", "Kendall's τ", "95 %"]
+    header = [
+        "scale",
+        "Spearman's ρ",
+        "95 % of resamples",
+        "ρ with one row left out",
+        "Kendall's τ",
+        "95 % of resamples",
+    ]
     title = f"Agreement of the measured order of {len(names)} rows with the published one"
     return Table(f"{title}; seeds resampled in both columns, as if the published one were as uncertain", header, body)
 

@@ -142,9 +142,11 @@ class Correlation(NamedTuple):
 def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequence[float]) -> Correlation:
     """Agreement of the order of the variants' mean scores with a published column.
 
-    Intervals are percentile bootstrap intervals. Runs are resampled within each variant and environment. The published
-    runs are not available: their means are moved by as much as a second resample moves ours, as if both columns were
-    equally uncertain.
+    Intervals hold 95 % of bootstrap resamples, and are no confidence intervals: both columns are noisy, resampling adds
+    as much noise again, and noise makes orders agree less, so the agreement of the true orders may lie above them. Runs
+    are resampled within each variant and environment, and deviations from the mean multiplied by √(n/(n − 1)), n of the
+    variant's smallest sample. The published runs are not available: their means are moved by as much as a second
+    resample moves ours, as if both columns were equally uncertain.
 
     :param variants: For each of K variants, E samples (n,) of normalised scores
     :param published: K scores
@@ -152,16 +154,18 @@ def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequenc
     flat = [sample for samples in variants for sample in samples]
     ends = np.cumsum([len(samples) for samples in variants])
     means, theirs = np.array([mean_score(*own) for own in variants]), np.asarray(published, dtype=np.float64)
+    least = np.array([min(np.size(sample) for sample in own) for own in variants])
+    spread = np.sqrt(least / np.maximum(least - 1, 1))[:, None]
 
-    def resampled(samples: Sequence[ArrayLike], axis: int) -> Array:
+    def deviations(samples: Sequence[ArrayLike], axis: int) -> Array:
         each = (samples[end - len(own) : end] for own, end in zip(variants, ends, strict=True))
-        return np.stack([mean_score(*own, axis=axis) for own in each])
+        return np.asarray(spread * (np.stack([mean_score(*own, axis=axis) for own in each]) - means[:, None]))
 
     def correlation(of_columns: Callable[..., Any]) -> Estimate:
         def statistic(*samples: ArrayLike, axis: int = -1) -> Any:
-            ours = resampled(samples[: len(flat)], axis)
-            noise = resampled(samples[len(flat) :], axis) - means[:, None]
-            columns = zip(ours.T, (theirs[:, None] + noise).T, strict=True)
+            ours = means[:, None] + deviations(samples[: len(flat)], axis)
+            published = theirs[:, None] + deviations(samples[len(flat) :], axis)
+            columns = zip(ours.T, published.T, strict=True)
             return np.array([float(of_columns(one, other).statistic) for one, other in columns])
 
         found = bootstrap([*flat, *flat], statistic, resamples=999)

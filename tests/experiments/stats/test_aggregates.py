@@ -69,6 +69,19 @@ def test_correlation_of_certain_and_of_noisy_orders() -> None:
     assert noisy.spearman.interval.low < 0 < noisy.spearman.interval.high
 
 
+def test_the_correlation_spreads_as_far_as_means_of_so_few_runs() -> None:
+    rng = np.random.default_rng(2)
+    data = np.linspace(0, 1, 8)[:, None, None] + rng.normal(size=(8, 7, 3))  # variants, environments, runs
+    found = rank_correlation(data.tolist(), list(range(8))).spearman.interval
+    ours, theirs = data.mean((1, 2)), np.arange(8)
+    error = np.sqrt(data.var(2, ddof=1).sum(1) / 3) / 7
+    noise = rng.normal(size=(2, 999, 8)) * error
+    expected = np.quantile(
+        [stats.spearmanr(ours + a, theirs + b).statistic for a, b in zip(*noise, strict=True)], [0.025, 0.975]
+    )
+    assert found == pytest.approx(expected, abs=0.07)
+
+
 @given(st.lists(st.lists(st.floats(-2, 3), min_size=1, max_size=6), min_size=1, max_size=4))
 def test_bounds_and_pooling(samples: list[list[float]]) -> None:
     found = aggregate([[x] for x in samples[0]])
