@@ -122,7 +122,7 @@ def compare(
     :param imports: Finished runs made elsewhere: folders or files that ``compare`` has written, or ledgers. They are
         put into the ledger and count as done (see :func:`.transfer.import_runs`)
     :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
-    :param report_only: Run nothing; report the runs in the ledger and those that are missing
+    :param report_only: Run nothing and import nothing; report the runs in the ledger and those that are missing
     :param overwrite: Replace another comparison's report in ``out``; its finished runs stay in the ledger
     :param keep_models: ``"best"``: save the model of the run with the highest score of each variant in each environment
         (of equal ones that with the lowest seed); ``"all"``: of every run. Each is a run folder in ``<out>/models``, as
@@ -136,6 +136,8 @@ def compare(
     check_jobs(jobs)
     check_timeout("timeout", timeout)
     vec_env = vec_env_name(rollout_workers)
+    if report_only and list(imports):
+        raise ValueError("report_only runs nothing and writes no ledger: give imports without it")
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
     chosen = None if preset is None else presets.preset(preset, reading)
@@ -163,7 +165,7 @@ def compare(
 
     replaced = "its report; its finished runs stay in the ledger"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
-    console, exported = console or Console(quiet=True), list[Path]()
+    console = console or Console(quiet=True)
     url, study = storage_url(storage, out), study_name(out)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     models = None if keep_models is None else KeptModels(out, keep_models)
@@ -183,10 +185,11 @@ def compare(
                 timeout=timeout,
                 models=models,
             )
-            exported = [] if export is None else export_runs([store], Path(export))
     comparison = write_files(records, out, chosen, command, [] if models is None else models.notes(records))
-    kept = [] if models is None else models.kept(records)
-    return dataclasses.replace(comparison, files=[*comparison.files, *exported], models=kept)
+    if export is not None:
+        with open_store(url, study, write=False) as store:
+            comparison.files.extend(export_runs([store], Path(export)))
+    return dataclasses.replace(comparison, models=[] if models is None else models.kept(records))
 
 
 def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:

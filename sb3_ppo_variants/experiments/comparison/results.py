@@ -12,6 +12,7 @@ from sb3_ppo_variants.experiments.runs.registry import PEERS
 from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
 from sb3_ppo_variants.experiments.runs.settings import has_our_settings
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
+from sb3_ppo_variants.experiments.stats.references import reference_returns
 from sb3_ppo_variants.experiments.stats.scales import Scale, paper_scales, shipped_scale
 
 
@@ -90,8 +91,8 @@ class Results:
         """Scales on which scores are averaged over environments, the first of which is drawn.
 
         With published scores these are the four readings of their scale, over the environments in which all published
-        variants have a run. Otherwise it is the scale of the shipped references. Empty if there is no such scale, or
-        only one environment or variant to put on it.
+        variants have a run and the random policy's return is known. Otherwise it is the scale of the shipped
+        references. Empty if there is no such scale, or only one environment or variant to put on it.
         """
         if not self.published:
             shipped = shipped_scale(self.complete) if len(self.complete) > 1 else None
@@ -100,7 +101,8 @@ class Results:
         environments = complete_environments(self.records, names)
         if len(names) < 2 or not environments:
             return []
-        return paper_scales([{e: self.scores(name, e) for e in environments} for name in names], environments)
+        known = [environment for environment in environments if reference_returns(environment) is not None]
+        return paper_scales([{e: self.scores(name, e) for e in known} for name in names], known) if known else []
 
     @cached_property
     def shipped(self) -> Scale | None:

@@ -213,10 +213,13 @@ def _what_few_runs_mean(results: Results) -> list[str]:
 
 
 def _left_out(results: Results) -> list[str]:
-    left_out = [environment for environment in results.environments if environment not in results.complete]
-    if not left_out or len(results.environments) == 1:
+    if len(results.environments) == 1:
         return []
-    return [f"Left out of the aggregate, because a row has no finished run there: {', '.join(left_out)}"]
+    scaled = results.scales[0].ends if results.scales else results.complete
+    unfinished = [environment for environment in results.environments if environment not in results.complete]
+    unknown = [environment for environment in results.complete if environment not in scaled]
+    reasons = {"a row has no finished run there": unfinished, "no return of a random policy is known there": unknown}
+    return [f"Left out of the aggregate, because {why}: {', '.join(names)}" for why, names in reasons.items() if names]
 
 
 def _shortcomings(results: Results) -> list[str]:

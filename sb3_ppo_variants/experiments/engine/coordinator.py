@@ -161,11 +161,12 @@ class UnderWay:
 
     def _lost(self, attempt: _Attempt, error: Exception) -> Outcome | None:
         """The outcome of a run whose process has died; ``None`` if it is to be started again."""
+        if has_hung(Path(attempt.task.folder)):
+            self._lost_in_a_row = 0  # its process did start, and was ended on purpose
+            return hung(attempt.task)
         self._lost_in_a_row += 1
         if self._lost_in_a_row > 4 * self.executor.jobs + 4:  # a run may kill its process four times
             raise ChildProcessError(f"{self._lost_in_a_row} runs died in a row; see {self.executor.log}") from error
-        if has_hung(Path(attempt.task.folder)):
-            return hung(attempt.task)
         attempt.lost += 1
         if attempt.lost <= MAX_RETRIES:
             return None

@@ -24,8 +24,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.experiments.runs.folders import save_run
 from sb3_ppo_variants.experiments.runs.guard import Guard
+from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import Result, Run, check_score, fit
+from sb3_ppo_variants.files import write_text
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.environments import VecEnvState
 from sb3_ppo_variants.resume.files import checkpoint_paths, newest_checkpoint
@@ -36,7 +38,7 @@ CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 0.5
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
-PROGRESS, HUNG = "progress", "hung"  # files in a task's folder
+PROGRESS, HUNG, MADE_WITH = "progress", "hung", "made_with.json"  # files in a task's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,8 @@ def do_run(task: Task) -> Outcome:
         guard.check_time()
         if time.monotonic() - written > PROGRESS_SECONDS and folder.is_dir():
             written = time.monotonic()
-            (folder / PROGRESS).write_text(f"{steps} {mean_return}")
+            with contextlib.suppress(OSError):  # such as a full disk: it is only shown
+                (folder / PROGRESS).write_text(f"{steps} {mean_return}")
 
     try:
         with _ended_when_stuck(task):
@@ -186,7 +189,7 @@ class RunCheckpoints(ResumableCheckpointCallback):
     """Writes a checkpoint every :data:`CHECKPOINT_SECONDS`, so that a kill costs seconds.
 
     It never changes a result: a checkpoint is written only if it holds the state of every environment, and one that
-    other software wrote is not used.
+    other software or another kind of processor wrote is not used.
 
     :param folder: Folder for the checkpoints of this run
     """
@@ -200,9 +203,13 @@ class RunCheckpoints(ResumableCheckpointCallback):
 
     def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
         found, faults = newest_checkpoint(self.path)
-        if faults or (found is not None and differences(found.about["surroundings"], surroundings(model))):
+        made_with, here = _read_versions(self.path), versions(model.get_env())
+        differs = found is not None and differences(found.about["surroundings"], surroundings(model))
+        if faults or differs or (found is not None and made_with != here):
             for path in checkpoint_paths(self.path):
                 path.unlink()
+        with contextlib.suppress(OSError):  # without the file, a checkpoint is not used
+            write_text(self.path / MADE_WITH, json.dumps(here))
         super().check(model, total_timesteps)
 
     def _is_due(self, steps: int, iterations: int | None = None) -> bool:
@@ -221,6 +228,13 @@ class RunCheckpoints(ResumableCheckpointCallback):
 
     def _puts_off(self, environments: VecEnvState) -> bool:
         return bool(environments.awaited() or environments.lost())
+
+
+def _read_versions(folder: Path) -> Any:
+    try:
+        return json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _checkpoints(run: Run, folder: Path) -> list[ResumableCheckpointCallback]:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sb3_ppo_variants.experiments.engine.storage import storage_url, study_names
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.runs.provenance import installed, versions
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
+from sb3_ppo_variants.files import atomic
 
 RUNS, CURVES = "runs.csv", "curves.csv"
 MADE_WITH = "made_with.json"  # written by hand beside files of releases that recorded less
@@ -73,18 +74,23 @@ def export_runs(stores: Iterable[Store], folder: Path) -> list[Path]:
     :param stores: The stores
     :param folder: The folder to write to
     :return: The files
+    :raises ValueError: if it holds runs that are not among these
     """
     records = {r.run.key(): r for store in stores for r in store.all_records() if r.state == "done"}
-    files = []
-    for name, write in ((RUNS, write_runs), (CURVES, write_curves)):
-        path = folder / name
-        write(path, list(records.values()))
-        packed = path.with_name(f"{name}.gz")
-        with path.open("rb") as plain, gzip.GzipFile(packed, "wb", mtime=0) as compressed:
-            shutil.copyfileobj(plain, compressed)
-        path.unlink()
-        files.append(packed)
+    if (folder / RUNS).is_file() or not records.keys() >= _finished_in(folder / f"{RUNS}.gz"):
+        raise ValueError(f"{folder} holds other runs, which an export would replace: export to another folder")
+    files = [folder / f"{name}.gz" for name in (RUNS, CURVES)]
+    for path, write in zip(files, (write_runs, write_curves), strict=True):
+        with tempfile.TemporaryDirectory() as scratch, atomic(path) as packed:
+            plain = Path(scratch) / path.stem
+            write(plain, list(records.values()))
+            with packed.open("wb") as file, gzip.GzipFile(path.stem, "wb", fileobj=file, mtime=0) as compressed:
+                compressed.write(plain.read_bytes())
     return files
+
+
+def _finished_in(path: Path) -> set[str]:
+    return {r.run.key() for r in _read_files(path) if r.state == "done"} if path.is_file() else set()
 
 
 def read_runs(source: str) -> list[Record]:

@@ -177,7 +177,10 @@ class TrialsToDo:
         if self.timeout is not None and (
             self._seconds(trial) > self.timeout or any(r.startswith(TOO_LONG) for r in reasons)
         ):
-            reasons = [f"timeout: the trial took longer than {self.timeout:g} s; allow more with --trial-timeout"]
+            reasons = [
+                f"timeout: the trial took longer than {self.timeout:g} s; allow more with --trial-timeout, in a study "
+                "with another --out, since a trial that failed counts and is not repeated"
+            ]
         if reasons:
             self._tell(trial, None, TrialState.FAIL, reasons[0])
         elif len(ended) == len(trial.runs):

@@ -212,6 +212,10 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     small(tmp_path / "out", environments=["CartPole-v1", "Acrobot-v1"])
     small(tmp_path / "out", timesteps=384, overwrite=True)
     assert small(tmp_path / "out", report_only=True, seeds=[0, 7]).rows[1].state == "done"  # nothing is lost
+    exported = small(tmp_path / "out", report_only=True, export=tmp_path / "exported").files[-2:]
+    assert [path.name for path in exported] == ["runs.csv.gz", "curves.csv.gz"]
+    with pytest.raises(ValueError, match="report_only runs nothing and writes no ledger: give imports without it"):
+        small(tmp_path / "out", report_only=True, imports=[str(tmp_path / "exported")])
     # The default folder is numbered.
     assert small(None).files[0].parent == Path("runs/compare")
     assert small(None, timesteps=384).files[0].parent == Path("runs/compare_2")

@@ -78,6 +78,17 @@ def test_table_of_an_environment(records: list[Record]) -> None:
     assert cells(tables, "CartPole-v1", "contrib:trpo")[5:10] == ["1196", "–", "1.00", "–", "0.33"]
 
 
+def test_published_scores_in_an_environment_without_a_random_policys_return() -> None:
+    names, environments = ("sb3:ppo", "sb3:a2c"), ("CartPole-v1", "Unknown-v0")
+    found = [record(name, where, seed, 100.0 + seed) for name in names for where in environments for seed in (0, 1)]
+    some = comparison_tables(Results(found, "sb3:ppo", dict.fromkeys(names, 0.5)))
+    assert some.overall[0].title.startswith("Published and measured, mean over 1 environment")
+    unknown = "because no return of a random policy is known there: Unknown-v0"
+    assert any(unknown in note for note in some.notes)
+    none = [r for r in found if r.run.environment == "Unknown-v0"]
+    assert len(comparison_tables(Results(none, "sb3:ppo", dict.fromkeys(names, 0.5))).single) == 1
+
+
 def test_settings_that_differ(records: list[Record]) -> None:
     tables = comparison_tables(Results(records, "sb3:ppo"))
     assert cells(tables, "Settings", "ent_coef")[1:] == ["0.01", "0.0", "–"]

@@ -78,6 +78,27 @@ def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
         do(tmp_path, [make_run(name) for name in "abcdef"], fakes.CannotStart(), jobs=1)
 
 
+class Hang:
+    """Every process is ended because its run hung."""
+
+    def __call__(self, task: Task) -> Outcome:
+        (Path(task.folder) / "hung").write_text("Timeout!")
+        os._exit(1)
+
+
+def test_runs_that_hang_do_not_end_the_command(tmp_path: Path) -> None:
+    class Timed(RunsToDo):
+        def next(self) -> tuple[Run, float | None] | None:
+            wanted = super().next()
+            return wanted and (wanted[0], 1.0)
+
+    runs = [make_run(f"run{i}") for i in range(10)]  # more than may die in a row
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        work = Timed(runs, store, Display(runs, Console(quiet=True)))
+        do_work(work, LocalExecutor(1, tmp_path / "workers.log", Hang()), tmp_path)
+    assert {str(r.reason).partition(":")[0] for r in work.records.values()} == {"timeout"}
+
+
 class InThreads:
     """An executor whose runs take their time beside this process's main thread."""
 

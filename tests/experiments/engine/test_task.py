@@ -74,11 +74,14 @@ def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, mo
         assert resumed_at == left[-1:]
 
 
-def test_a_checkpoint_of_other_software_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["surroundings", "versions"])
+def test_a_checkpoint_of_other_software_is_not_used(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
     do_run(Task(RUNS["ours"], str(tmp_path)))
     assert checkpoint_paths(tmp_path)
-    monkeypatch.setattr(engine_task, "surroundings", lambda model: {"torch": "another"})
+    monkeypatch.setattr(engine_task, where, lambda _: {"torch": "another"})
     seen: list[RunCheckpoints] = []
     make = engine_task._checkpoints
     monkeypatch.setattr(engine_task, "_checkpoints", lambda *given: seen.extend(make(*given)) or seen)  # type: ignore[arg-type, func-returns-value]
@@ -97,6 +100,12 @@ def test_progress_is_written_where_the_folder_is(tmp_path: Path, monkeypatch: py
     assert read_progress(tmp_path) == Progress(12, pytest.approx(math.nan, nan_ok=True))
     (tmp_path / "progress").write_text("")  # read while it is written
     assert read_progress(tmp_path) is None
+
+
+def test_progress_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
+    (tmp_path / "progress").mkdir()  # writing raises
+    assert do_run(Task(RUNS["ours"], str(tmp_path))).reason is None
 
 
 def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path) -> None:

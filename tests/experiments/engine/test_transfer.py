@@ -68,6 +68,24 @@ def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record]
         assert "4 finished runs, 0 of them new" in import_runs(store, [str(source)])[0]
 
 
+def test_an_export_replaces_an_earlier_one_and_nothing_else(records: list[Record], tmp_path: Path) -> None:
+    with open_store(storage_url(None, tmp_path / "a"), "study") as store:
+        store.add(records[0])
+        export_runs([store], tmp_path / "out")
+        store.add(records[1])
+        export_runs([store], tmp_path / "out")
+        before = (tmp_path / "out/runs.csv.gz").read_bytes()
+    assert len(read_runs(str(tmp_path / "out"))) == 2
+    write_runs(tmp_path / "plain/runs.csv", records)
+    with open_store(storage_url(None, tmp_path / "b"), "study") as store:
+        store.add(records[2])
+        for other in ("out", "plain"):
+            with pytest.raises(ValueError, match=f"{other} holds other runs, .* export to another folder"):
+                export_runs([store], tmp_path / other)
+    assert (tmp_path / "out/runs.csv.gz").read_bytes() == before
+    assert len(read_runs(str(tmp_path / "plain"))) == len(records)
+
+
 def test_of_equal_keys_the_first_is_kept_and_another_result_is_reported(records: list[Record], tmp_path: Path) -> None:
     other = [Record(records[0].run, "done", make_result(99.0)), Record(records[1].run, "done", records[1].result)]
     write_runs(tmp_path / "runs.csv", other)
