@@ -13,6 +13,7 @@ from sb3_ppo_variants.experiments.comparison.tables import MANY_VARIANTS, Compar
 from sb3_ppo_variants.experiments.engine.records import learning_curves, made_with
 from sb3_ppo_variants.experiments.reporting.curves import AXES, Groups, curve_figure, save, subplots
 from sb3_ppo_variants.experiments.reporting.page import render, templates
+from sb3_ppo_variants.experiments.reporting.tables import percent
 from sb3_ppo_variants.experiments.runs.registry import REFERENCE
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, rank_correlation
@@ -48,6 +49,7 @@ def write_report(
         environments=_environments(results, tables, groups),
         axes=AXES,
         many=len(results.variants) > MANY_VARIANTS,
+        level=percent(results.level),
         command=command,
         versions=made_with(results.records),
         **scored,
@@ -78,7 +80,7 @@ def _leader(results: Results, environment: str) -> tuple[str, str | None, float,
     best, better = max(centers, key=lambda name: centers[name]), None
     if best != results.reference and found[results.reference]:
         pair = [(found[best], found[results.reference])]
-        better = Estimate(estimators.mean_improvement(pair), estimators.improvement_interval(pair))
+        better = Estimate(estimators.mean_improvement(pair), estimators.improvement_interval(pair, results.level))
     return environment, best, centers[best], better
 
 

@@ -171,6 +171,9 @@ def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
 
 def _how_it_is_computed(results: Results) -> list[str]:
     others = max(len(results.variants) - 1, 1)
+    # Ranks alone decide where returns have no common scale.
+    by_ranks = not results.scales and len(results.complete) > 1
+    uncorrected = "p, ranks and P(better) in a single environment" if by_ranks else "P(better), p and ranks"
     notes = [
         "Final return: mean of the last 100 training episodes. Covers: the share of a run's steps that these are "
         "(median). By steps: mean of the learning curve over the last 10 % of the steps; each of its points is the "
@@ -178,7 +181,7 @@ def _how_it_is_computed(results: Results) -> list[str]:
         f"Intervals: Student's and Welch's t for means (below {estimators.IQM_LEAST} runs, and over environments); for "
         "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs.",
         f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
-        "hold together with 95 % (Bonferroni). P(better), p and ranks are not corrected.",
+        f"hold together with 95 % (Bonferroni). Not corrected: {uncorrected}.",
         "P(better): Newcombe's score interval. p: Mann-Whitney's, exact; over environments, and with ties, of the "
         "permutation test stratified by environment.",
     ]

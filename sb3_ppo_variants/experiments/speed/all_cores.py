@@ -21,7 +21,7 @@ from sb3_ppo_variants.backends import why_not_installed
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.speed.one_core import WARM_UP_ROUNDS
-from sb3_ppo_variants.experiments.speed.timed_model import TimedModel
+from sb3_ppo_variants.experiments.speed.timed_model import TimedModel, check_configurations
 from sb3_ppo_variants.workers import WorkerVecEnv
 
 #: Backends of ours that are measured; the compiled one where numba is installed.
@@ -266,8 +266,10 @@ def speed_of_workers(
     :param widths: Widths of the hidden layers
     :param cores: See :func:`measure_workers`, as the others
     :return: An iterator over the measurements
-    :raises ValueError: if there are more workers than environments, or fewer than one
+    :raises ValueError: if there are more workers than environments, or fewer than one; for an environment that cannot
+        be made, or a number below 1
     """
+    check_configurations(environments, rounds, n_envs=n_envs, width=widths)
     if cores < 1 or cores > min(n_envs):
         raise ValueError(
             f"--workers {cores} must be 1 to {min(n_envs)}, one environment per worker at least: give more --n-envs"

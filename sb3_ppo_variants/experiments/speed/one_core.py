@@ -23,12 +23,7 @@ from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import processor, versions
 from sb3_ppo_variants.experiments.speed import timed_model
-from sb3_ppo_variants.experiments.speed.timed_model import (
-    PARTS,
-    OwnCallback,
-    Split,
-    TimedModel,
-)
+from sb3_ppo_variants.experiments.speed.timed_model import PARTS, OwnCallback, Split, TimedModel, check_configurations
 
 WARM_UP_ROUNDS = 1
 
@@ -216,8 +211,10 @@ def speed(
     :param tick: Called after each round
     :param progress_bar: See :func:`measure`
     :return: An iterator over the measurements
-    :raises ValueError: for a peer that is unknown or not installed
+    :raises ValueError: for a peer that is unknown or not installed, an environment that cannot be made, or a number
+        below 1
     """
+    check_configurations(environments, rounds, n_envs=n_envs, width=widths)
     for library in peers or ():
         if library not in MODULES:
             raise ValueError(f"--peers {library!r} is unknown: pass some of {', '.join(MODULES)}")

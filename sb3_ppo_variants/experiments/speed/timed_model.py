@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.algorithms.checks import integer
+from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name
 from sb3_ppo_variants.rollouts import Actor
@@ -30,6 +32,21 @@ ROLLOUT_ROWS = 2048  # SB3's default for one environment; several environments s
 PARTS = ("environment", "acting", "bookkeeping", "gae", "update")
 #: Part → microseconds per environment step of one model, one entry per round.
 Split = Mapping[str, list[float]]
+
+
+def check_configurations(environments: Sequence[str], rounds: int, **counts: Sequence[int]) -> None:
+    """Check what is to be measured before anything is.
+
+    :param environments: Gymnasium ids
+    :param rounds: Rounds that count
+    :param counts: Numbers that have to be positive, by the name of their argument
+    :raises ValueError: for an environment that cannot be made, or a number below 1
+    """
+    for name, numbers in {"rounds": [rounds], **counts}.items():
+        for number in numbers:
+            integer(at_least=1)(name, number)
+    for environment in environments:
+        check_environment(environment)
 
 
 class OwnCallback(BaseCallback):

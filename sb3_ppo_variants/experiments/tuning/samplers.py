@@ -56,8 +56,8 @@ class TrialSampler(BaseSampler):
 
     :param name: ``"tpe"``, ``"random"`` or ``"gp"``
     :param seed: Sampler seed of the study
-    :param space: What is searched. Given, not inferred from the trials: one trial without parameters (a surplus, see
-        :mod:`.work`) would empty the inferred space, and TPE would then sample each parameter independently
+    :param space: What is searched. Given, not inferred from the trials: one trial without parameters (earlier
+        versions could leave one) would empty the inferred space, and TPE would then sample each parameter independently
     :param view: The study as the inner sampler is to see it; by default as it is
     """
 

@@ -92,6 +92,11 @@ def test_values_left_for_later_count_as_acting(monkeypatch) -> None:
 
 
 def test_unknown_and_missing_peers_are_refused(monkeypatch) -> None:
+    with pytest.raises(ValueError, match="Cannot make the environment 'CartPole-v9'"):
+        list(speed(["CartPole-v9"], [1], [8]))
+    for n_envs, width, rounds, message in ((0, 8, 1, "n_envs=0"), (1, -8, 1, "width=-8"), (1, 8, 0, "rounds=0")):
+        with pytest.raises(ValueError, match=message):
+            list(speed(["CartPole-v1"], [n_envs], [width], rounds=rounds))
     with pytest.raises(ValueError, match=r"--peers 'jax' is unknown: pass some of sb3, contrib, sbx"):
         next(speed(["CartPole-v1"], [1], [8], ["jax"]))
     monkeypatch.setattr(module, "installed_peers", lambda: ["sb3"])
