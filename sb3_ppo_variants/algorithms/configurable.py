@@ -278,7 +278,8 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
 
     def _adapt_learning_rate(self, kl: float) -> None:
         """Put the rate in force that follows from a KL."""
-        rate: Any = self.learning_rate
+        rate = kl_adaptive_rate(self.learning_rate)
+        assert rate is not None
         self.learning_rate = rate.after(kl)
         self._setup_lr_schedule()
 

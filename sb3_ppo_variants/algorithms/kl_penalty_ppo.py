@@ -66,8 +66,16 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     def _check_settings(self) -> None:
         super()._check_settings()
         self._check_what_follows_kl()
+
+    def _check_what_follows_kl(self) -> None:
         if self.adaptive_kl_target is None:
             return
+        if kl_adaptive_rate(self.learning_rate) is not None:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} follows the KL while adaptive_kl_target="
+                f"{self.adaptive_kl_target!r} makes kl_coef follow it: pass adaptive_kl_target=None, or a number or a "
+                "schedule as learning_rate."
+            )
         if callable(self.kl_coef):
             raise ValueError(
                 f"kl_coef={self.kl_coef!r} is a schedule while adaptive_kl_target={self.adaptive_kl_target!r} adapts "
@@ -75,21 +83,13 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
             )
         if self.kl_coef == 0:
             raise ValueError(
-                "kl_coef=0 cannot be adapted (doubling it leaves it zero): pass a start value > 0, or "
+                "kl_coef=0 would be adapted from 1e-10 on, which takes dozens of updates: pass a start value > 0, or "
                 "adaptive_kl_target=None."
-            )
-
-    def _check_what_follows_kl(self) -> None:
-        if self.adaptive_kl_target is not None and kl_adaptive_rate(self.learning_rate) is not None:
-            raise ValueError(
-                f"learning_rate={self.learning_rate!r} follows the KL while adaptive_kl_target="
-                f"{self.adaptive_kl_target!r} makes kl_coef follow it: pass adaptive_kl_target=None, or a number or a "
-                "schedule as learning_rate."
             )
 
     def _read_coefficients(self) -> float:
         rate = super()._read_coefficients()
-        self._check_what_follows_kl()  # again: either may have been assigned, or come from a file of another class
+        self._check_what_follows_kl()  # again: they may have been assigned, or come from a file
         return rate
 
     def _surrogate(self) -> Surrogate:

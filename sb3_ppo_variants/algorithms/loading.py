@@ -6,7 +6,7 @@ import inspect
 import io
 import logging
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from os import PathLike
 from typing import Any
@@ -23,7 +23,7 @@ from sb3_ppo_variants.algorithms.coefficients import parse_coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.safe_files.loading import load_safe
 from sb3_ppo_variants.safe_files.saving import save_safe
-from sb3_ppo_variants.safe_files.settings import SafeAlgorithm
+from sb3_ppo_variants.safe_files.settings import SafeAlgorithm, attribute_of
 
 #: Settings that TRPO and the other classes both have, with different meanings.
 _TRPO_ONLY_MEANINGS = {"target_kl", "learning_rate", "batch_size", "max_grad_norm"}
@@ -71,6 +71,11 @@ def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
     if "TRPO" in (saved_by, cls.family_name):
         adopted -= _TRPO_ONLY_MEANINGS
     return (own | theirs) - adopted
+
+
+def _arguments_of_all(cls: type[SafeAlgorithm]) -> set[str]:
+    kinds: list[type] = [PPO, *cls.family.values()]
+    return {name for kind in kinds for name in inspect.signature(kind).parameters}
 
 
 class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
@@ -128,7 +133,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             custom_objects,
             print_system_info,
             force_reset,
-            **given,
+            **{attribute_of(name): value for name, value in given.items()},
             _given_to_load=frozenset(given),
         )
         if model.use_masking and not given.get("use_masking", True):
@@ -189,15 +194,17 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         # SB3 writes these into the model unseen, past the constructor, and any attribute may be named. A name is
-        # therefore refused only if it is nearly, but not quite, an argument.
+        # therefore refused only if it is an argument of another class, or nearly, but not quite, one of this class.
         arguments = list(inspect.signature(cls).parameters)
         plain = {n: plain_number(v) if n in cls.checks else v for n, v in overrides.items()}
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in plain.items()}
         for name, value in parsed.items():
+            if name not in arguments and (
+                name in _arguments_of_all(cls) or difflib.get_close_matches(name, arguments, n=1, cutoff=0.8)
+            ):
+                reject_unknown_arguments(cls, [name])
             if name in cls.checks:
                 cls.checks[name](name, value)
-            elif name not in arguments and difflib.get_close_matches(name, arguments, n=1, cutoff=0.8):
-                reject_unknown_arguments(cls, [name])
         return parsed
 
     def _setup_model(self) -> None:
@@ -210,8 +217,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
     def _restore_defaults(self, given: frozenset[str]) -> None:
         """Replace what has come from a file and is not adopted by this class's defaults."""
         state = vars(self)
-        # SB3's own files do not say who saved them; PPO's are known by their clip range.
-        saved_by = state.get("_saved_by", "PPO" if "clip_range" in state else self.family_name)
+        saved_by = state.get("_saved_by", self._saver_of(state))
         replaced = settings_not_adopted(type(self), saved_by)
         if "_saved_by" not in state and state.get("max_grad_norm") == 0:
             # sb3-contrib's TRPO saves a 0 that it never uses. Here it would scale every gradient of the critic to 0.
@@ -224,6 +230,12 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
                 state[name] = defaults[name]
             else:
                 state.pop(name, None)
+
+    def _saver_of(self, state: Mapping[str, Any]) -> str:
+        """SB3's and sb3-contrib's own files do not say who saved them: this class's arguments and the file's do."""
+        if "cg_damping" in state and self.family_name != "TRPO":
+            return "TRPO"
+        return "PPO" if "clip_range" in state else self.family_name
 
     def set_parameters(
         self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"

@@ -67,8 +67,8 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
             )
         if target is not None and coef == 0:
             raise ValueError(
-                "reference_kl_coef=0 cannot be adapted (doubling it leaves it zero): pass a start value > 0, or "
-                "adaptive_reference_kl_target=None."
+                "reference_kl_coef=0 would be adapted from 1e-10 on, which takes dozens of updates: pass a start value "
+                "> 0, or adaptive_reference_kl_target=None."
             )
 
     # ---- The reference ----

@@ -190,7 +190,7 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         """
         self._log_nonfinite()
         evaluation = step.evaluation
-        ratio = evaluation.ratio.double()
+        ratio = evaluation.ratio.cpu().double()  # Apple's GPUs have no float64
         self.logger.record("train/policy_objective", float(evaluation.objective.detach()))
         self.logger.record("train/kl_divergence_loss", float(evaluation.constraint.detach()))
         self.logger.record("train/kl", float(evaluation.kl.detach()))

@@ -1,9 +1,11 @@
 """From distribution objects to heads and tensors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch as th
 from sb3_contrib.common.maskable.distributions import (
+    MaskableBernoulliDistribution,
     MaskableCategoricalDistribution,
     MaskableMultiCategoricalDistribution,
 )
@@ -13,6 +15,7 @@ from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
     Distribution,
     MultiCategoricalDistribution,
+    SquashedDiagGaussianDistribution,
     StateDependentNoiseDistribution,
 )
 from torch import distributions as torch_distributions
@@ -26,30 +29,38 @@ from sb3_ppo_variants.distributions.head import Head, Parameters
 from sb3_ppo_variants.distributions.multi_categorical import MultiCategorical
 
 
+def _several(distribution: Any) -> Head:
+    return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
+
+
+#: Class of a distribution → its head. gSDE counts as a Gaussian: given the state, its action is normal with mean μ(s)
+#: and the variance that the noise weights give at s. (States share one noise matrix, which does not matter for a KL per
+#: state.) Squashing is a bijection and does not change a KL. sb3-contrib's maskable distribution of MultiBinary actions
+#: has two logits per bit, so it is a choice of two for each.
+_HEADS: dict[type[Distribution], Callable[[Any], Head]] = {
+    DiagGaussianDistribution: lambda _: Gaussian(),
+    SquashedDiagGaussianDistribution: lambda _: Gaussian(),
+    StateDependentNoiseDistribution: lambda _: Gaussian(),
+    CategoricalDistribution: lambda _: Categorical(),
+    MaskableCategoricalDistribution: lambda _: Categorical(),
+    MultiCategoricalDistribution: _several,
+    MaskableMultiCategoricalDistribution: _several,
+    MaskableBernoulliDistribution: _several,
+    BernoulliDistribution: lambda _: Bernoulli(),
+    BetaDistribution: lambda _: Beta(),
+}
+
+
 def head_of(distribution: Distribution) -> Head | None:
     """
     The head with a distribution's closed forms.
 
-    gSDE counts as a Gaussian: given the state, its action is normal with mean μ(s) and the variance that the noise
-    weights give at s. (States share one noise matrix, which does not matter for a KL per state.) Squashing is a
-    bijection and does not change a KL. sb3-contrib's maskable distribution of MultiBinary actions has two logits per
-    bit, so it is a choice of two for each.
-
     :param distribution: Any distribution
     :return: its head; ``None`` for a distribution that is neither SB3's, nor one of sb3-contrib's maskable
-        ones, nor ``BetaDistribution``
+        ones, nor ``BetaDistribution``. A subclass of one of these is none of them: its density may be another
     """
-    if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)):
-        return Gaussian()
-    if isinstance(distribution, (CategoricalDistribution, MaskableCategoricalDistribution)):
-        return Categorical()
-    if isinstance(distribution, (MultiCategoricalDistribution, MaskableMultiCategoricalDistribution)):
-        return MultiCategorical(tuple(int(size) for size in distribution.action_dims))
-    if isinstance(distribution, BernoulliDistribution):
-        return Bernoulli()
-    if isinstance(distribution, BetaDistribution):
-        return Beta()
-    return None
+    make = _HEADS.get(type(distribution))
+    return None if make is None else make(distribution)
 
 
 def head_and_parameters(distribution: Distribution) -> tuple[Head, Parameters] | None:

@@ -1,6 +1,7 @@
 """Rollouts that workers collect on their own: the main process's side."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.util import obs_space_info
 
@@ -27,7 +29,7 @@ from sb3_ppo_variants.rollouts.collection import (
     step_through,
 )
 from sb3_ppo_variants.rollouts.masking import MaskReader, mask_sizes
-from sb3_ppo_variants.rollouts.originals import has_own
+from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 from sb3_ppo_variants.workers.packing import Fingerprint, pack, tensors_of, without_optimizer
 from sb3_ppo_variants.workers.replay import Recorded, is_known, may_read_infos, replay
 from sb3_ppo_variants.workers.rollout import Plan, parts_of
@@ -49,6 +51,8 @@ _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDic
 #: Methods by which a policy acts, SB3's, sb3-contrib's and ours from ``get_distribution``, and by which the main
 #: process then computes values.
 _ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent", "evaluate_actions")
+#: Methods of its distribution that the workers do without.
+_DRAWING = ("proba_distribution", "sample", "get_actions")
 
 
 def collect_rollouts(asked: RolloutRequest) -> bool:
@@ -90,10 +94,22 @@ def why_not_by_workers(
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
-    reason = why_not_in_workers(wrappers_of(env)) or _why_not_policy(learner)
+    wrappers = wrappers_of(env)
+    reason = why_not_in_workers(wrappers) or _why_not_policy(learner) or _why_not_observations(wrappers)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
         reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
     return reason
+
+
+def _why_not_observations(wrappers: Sequence[VecEnvWrapper]) -> str | None:
+    # Values are computed from the buffer.
+    for wrapper in wrappers:
+        if isinstance(wrapper, VecNormalize) and wrapper.norm_obs:
+            dtypes = obs_space_info(wrapper.observation_space)[2]
+            for key in wrapper.norm_obs_keys or dtypes:
+                if np.issubdtype(dtypes[key], np.integer):
+                    return f"the buffer rounds VecNormalize's observations to {dtypes[key]}"
+    return None
 
 
 def _why_not_policy(learner: Learner) -> str | None:
@@ -107,8 +123,11 @@ def _why_not_policy(learner: Learner) -> str | None:
     for name in _ACTING:
         if not is_known(getattr(type(policy), name)) or has_own(policy, (name,)):
             return f"the {type(policy).__name__} has a {name}() of its own"
-    if head_of(policy.action_dist) is None:
-        return f"the actions are drawn from a {type(policy.action_dist).__name__}"
+    kind = type(policy.action_dist)
+    if head_of(policy.action_dist) is None or kind is SquashedDiagGaussianDistribution:
+        return f"the actions are drawn from a {kind.__name__}"
+    if (method := has_own(policy.action_dist, _DRAWING) or replaced_method(kind, _DRAWING)) is not None:
+        return f"the {kind.__name__} has a {method}() of its own"
     space = learner.action_space
     if isinstance(space, spaces.Box) and space.dtype not in (np.float32, np.float64):
         return f"the actions are of type {space.dtype}"

@@ -1,11 +1,13 @@
 """ClipPPO's own settings, and those that the whole family shares, against what they should do."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch as th
 
 from sb3_ppo_variants import TRPO, ClipPPO, UnclippedPPO
-from tests.algorithms.models import make, parameters_of
+from tests.algorithms.models import ForeignPolicy, OwnBuffer, make, parameters_of
 from tests.parity.comparing import make_env
 from tests.parity.contrib import LearnedFeatures
 
@@ -132,6 +134,12 @@ def test_equal_rates_in_two_groups_are_one_group() -> None:
 
 def test_measuring_the_kl_changes_nothing_else() -> None:
     np.testing.assert_array_equal(learned(measure_kl=True), learned())
+
+
+@pytest.mark.parametrize("settings", [{"policy": ForeignPolicy}, {"rollout_buffer_class": OwnBuffer}])
+def test_nor_where_it_is_estimated(settings: dict[str, Any]) -> None:
+    one, other = (make(ClipPPO, seed=3, measure_kl=measured, **settings).learn(192) for measured in (True, None))
+    np.testing.assert_array_equal(parameters_of(one), parameters_of(other))
 
 
 def test_early_stop_says_so_through_the_logger(capsys) -> None:

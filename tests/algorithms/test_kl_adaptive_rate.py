@@ -114,6 +114,12 @@ def test_policies_and_buffers_without_exact_kl_use_the_estimate(every) -> None:
         assert model.learn(64).current("learning_rate") > 3e-4
 
 
+def test_another_models_schedule_may_be_passed_on() -> None:
+    other = make(ClipPPO, learning_rate=KLAdaptiveRate(1e3))
+    model = make(ClipPPO, learning_rate=other.lr_schedule)
+    assert model.learn(128).current("learning_rate") == pytest.approx(3e-4 * 1.5**2)
+
+
 def test_models_do_not_share_their_rates() -> None:
     rate = KLAdaptiveRate(1e3)
     first, second = make(ClipPPO, learning_rate=rate), make(ClipPPO, learning_rate=rate)

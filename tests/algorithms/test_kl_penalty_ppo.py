@@ -85,6 +85,16 @@ def test_fixed_coefficient_stays_and_a_schedule_is_followed() -> None:
     assert scheduled.current("kl_coef") == 0.0
 
 
+def test_a_schedule_cannot_be_adapted_later_either(tmp_path) -> None:
+    model = make(KLPenaltyPPO)
+    model.kl_coef = "lin_4.0"
+    with pytest.raises(ValueError, match="is a schedule while adaptive_kl_target"):
+        model.learn(64)
+    make(KLPenaltyPPO, kl_coef="lin_4.0", adaptive_kl_target=None).save(tmp_path / "scheduled")
+    with pytest.raises(ValueError, match="is a schedule while adaptive_kl_target"):
+        KLPenaltyPPO.load(tmp_path / "scheduled", env=make_env(), adaptive_kl_target=0.01).learn(64)
+
+
 def test_a_larger_coefficient_keeps_the_policy_nearer() -> None:
     kls = []
     for kl_coef in (0.01, 1.0, 100.0):

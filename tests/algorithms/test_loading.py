@@ -46,6 +46,16 @@ def test_trpos_settings_stay_trpos(tmp_path) -> None:
     assert load_other(make(ClipPPO, target_kl=0.5), TRPO, tmp_path).target_kl == 0.01
 
 
+@pytest.mark.parametrize("loader", [ClipPPO, KLPenaltyPPO, REINFORCE])
+def test_sb3_contribs_trpos_settings_stay_trpos(loader, tmp_path) -> None:
+    theirs = ContribTRPO("MlpPolicy", make_env(), n_steps=64, batch_size=32, learning_rate=0.5, device="cpu", gamma=0.9)
+    loaded = load_other(theirs, loader, tmp_path)
+    defaults = loader("MlpPolicy", make_env())
+    for name in ("vf_coef", "target_kl", "max_grad_norm", "learning_rate", "batch_size"):
+        assert getattr(loaded, name, None) == getattr(defaults, name, None), name
+    assert (loaded.gamma, loaded.n_steps) == (0.9, 64)
+
+
 def test_reinforces_lambda_stays_reinforces(tmp_path) -> None:
     assert load_other(make(REINFORCE), ClipPPO, tmp_path).gae_lambda == 0.95
     reinforce = load_other(make(ClipPPO), REINFORCE, tmp_path)
@@ -58,6 +68,16 @@ def test_what_is_shared_comes_along_and_overrides_win(tmp_path) -> None:
     loaded = load_other(saved, UnclippedPPO, tmp_path)
     assert (loaded.ent_coef, loaded.vf_coef, loaded.n_epochs, loaded.max_grad_norm) == (0.2, 0.7, 3, 2.0)
     assert load_other(make(ClipPPO), KLPenaltyPPO, tmp_path, kl_coef=5.0).kl_coef == 5.0
+
+
+def test_arguments_of_other_classes_are_refused(tmp_path) -> None:
+    for loader, name, value in ((REINFORCE, "n_epochs", 10), (REINFORCE, "gae_lambda", 0.9), (TRPO, "clip_range", 0.2)):
+        with pytest.raises(TypeError, match=f"{name}"):
+            load_other(make(loader), loader, tmp_path, **{name: value})
+
+
+def test_an_argument_that_sb3_keeps_under_another_name(tmp_path) -> None:
+    assert load_other(make(ClipPPO), ClipPPO, tmp_path, stats_window_size=7)._stats_window_size == 7
 
 
 def test_assigned_strings_survive_a_file(tmp_path) -> None:

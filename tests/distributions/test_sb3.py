@@ -72,6 +72,14 @@ def test_kl_is_the_one_sb3_would_give(name: str) -> None:
     th.testing.assert_close(head.kl(old_parameters, new_parameters), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_a_subclass_may_have_another_density() -> None:
+    class Wider(DiagGaussianDistribution):
+        def proba_distribution(self, mean_actions, log_std):
+            return super().proba_distribution(mean_actions, log_std + 1)
+
+    assert head_and_parameters(Wider(3).proba_distribution(draw(1, B, 3), draw(2, B, 3))) is None
+
+
 SPACES = [*ACTION_SPACES.values(), spaces.Discrete(5), spaces.MultiBinary(1), spaces.Box(-2, 2, (2, 2))]
 
 

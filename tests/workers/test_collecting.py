@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.distributions import DiagGaussianDistribution, SquashedDiagGaussianDistribution
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -222,6 +223,25 @@ def own_forward(model: Any) -> None:
     model.policy.forward = type(model.policy).forward.__get__(model.policy)
 
 
+class Doubled(DiagGaussianDistribution):
+    def sample(self):
+        return 2 * super().sample()
+
+
+def policy_with(kind: type[DiagGaussianDistribution]) -> type[ActorCriticPolicy]:
+    class WithDistribution(ActorCriticPolicy):
+        def _build(self, lr_schedule):
+            self.action_dist = kind(int(np.prod(self.action_space.shape)))
+            super()._build(lr_schedule)
+
+    return WithDistribution
+
+
+def own_sample(model: Any) -> None:
+    distribution = model.policy.action_dist
+    distribution.sample = lambda: 2 * distribution.distribution.sample()
+
+
 @pytest.mark.parametrize(
     ("reason", "settings"),
     [
@@ -232,6 +252,9 @@ def own_forward(model: Any) -> None:
         ("the OwnWrapper may do something at each step", {"wrap": OwnWrapper}),
         ("more than one VecNormalize", {"wrap": lambda env: VecNormalize(VecNormalize(env))}),
         ("forward", {"change": own_forward}),
+        ("drawn from a Doubled", {"policy": policy_with(Doubled)}),
+        ("drawn from a SquashedDiagGaussianDistribution", {"policy": policy_with(SquashedDiagGaussianDistribution)}),
+        ("the DiagGaussianDistribution has a sample", {"change": own_sample}),
     ],
 )
 def test_where_they_cannot_it_is_said_once_and_steps_are_as_ever(reason: str, settings: dict[str, Any]) -> None:

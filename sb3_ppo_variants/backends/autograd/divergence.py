@@ -1,6 +1,6 @@
 """KL(old‖new) of a policy in training, measured against what it was when it collected the rollout."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch as th
 from gymnasium import spaces
@@ -54,16 +54,12 @@ def mean_divergence_from(
     :param direction: as in ``divergence_from``
     :return: the same averaged over the rollout, in nats
     """
-    was_training = policy.training
-    policy.set_training_mode(False)
-    total, n_rows = 0.0, 0
-    with th.no_grad():
-        for rows in rollout:
-            reference = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in reference_parameters)
-            total += float(divergence_from(distribution_at(policy, rows), reference, direction).double().sum())
-            n_rows += len(rows)
-    policy.set_training_mode(was_training)
-    return total / n_rows
+    return _mean(
+        policy,
+        reference_parameters,
+        rollout,
+        lambda distribution, reference, _: divergence_from(distribution, reference, direction),
+    )
 
 
 def _known(distribution: DistributionAtRows) -> tuple[Head, Parameters]:
@@ -118,15 +114,29 @@ def mean_divergence(
     :param action_space: The policy's action space
     :return: nats
     """
+
+    def of_rows(distribution: DistributionAtRows, old: Parameters, rows: Rows) -> th.Tensor:
+        log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
+        return divergence(distribution, old, log_prob - rows.old_log_prob)
+
+    return _mean(policy, old_parameters, rollout, of_rows)
+
+
+def _mean(
+    policy: ActorCriticPolicy,
+    others_parameters: Parameters,
+    rollout: Iterable[Rows],
+    of_rows: Callable[[DistributionAtRows, Parameters, Rows], th.Tensor],
+) -> float:
+    """Mean over a rollout of what a distribution, the other policy's parameters and the rows give, shape (B,)."""
     was_training = policy.training
     policy.set_training_mode(False)
     total, n_rows = 0.0, 0
     with th.no_grad():
         for rows in rollout:
-            distribution = distribution_at(policy, rows)
-            log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
-            old = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in old_parameters)
-            total += float(divergence(distribution, old, log_prob - rows.old_log_prob).double().sum())
+            others = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in others_parameters)
+            # In float64, which Apple's GPUs do not have.
+            total += float(of_rows(distribution_at(policy, rows), others, rows).cpu().double().sum())
             n_rows += len(rows)
     policy.set_training_mode(was_training)
     return total / n_rows

@@ -24,7 +24,7 @@ from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
-from sb3_ppo_variants.rollouts.minibatches import drawn_rows
+from sb3_ppo_variants.rollouts.minibatches import drawn_rows, draws_as_sb3
 
 #: Rows per forward pass where the whole rollout is evaluated without gradients.
 CHUNK_SIZE = 2048
@@ -174,9 +174,17 @@ class AutogradUpdate:
     def measured_kl(self) -> float:
         if self.old is None:
             return math.nan
-        # A buffer that hides its rows is read as it draws them.
-        rollout = rows_in_order(self.buffer, CHUNK_SIZE) if self.old else drawn_rows(self.buffer, CHUNK_SIZE)
-        return mean_divergence(self.policy, self.old, rollout, self.policy.action_space)
+        if draws_as_sb3(self.buffer):
+            return mean_divergence(
+                self.policy, self.old, rows_in_order(self.buffer, CHUNK_SIZE), self.policy.action_space
+            )
+        # A buffer that hides its rows is read as it draws them; the next update's draws stay what they would be.
+        generator = np.random.get_state()
+        try:
+            rollout = drawn_rows(self.buffer, CHUNK_SIZE)
+            return mean_divergence(self.policy, self.old, rollout, self.policy.action_space)
+        finally:
+            np.random.set_state(generator)
 
 
 def mean_value_loss(value_loss: ValueLoss, values: th.Tensor, minibatch: Rows) -> th.Tensor:

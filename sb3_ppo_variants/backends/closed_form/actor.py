@@ -62,6 +62,8 @@ class ClosedFormActor:
         # What is left for later is computed from the stored actions; those of an integer Box, say, were rounded.
         space = network.policy.action_space
         self._stores_exactly = not isinstance(space, spaces.Box) or space.dtype in (np.float32, np.float64)
+        # An integer Box under VecNormalize: the buffer cuts off what comes after the point.
+        self._keeps_integers = np.issubdtype(network.policy.observation_space.dtype, np.integer)
         self._is_discrete = isinstance(network.policy.observation_space, spaces.Discrete)
         self._n_left = 0
         self._attachments = Attachments(network.policy)
@@ -87,7 +89,8 @@ class ClosedFormActor:
         features = network.features(observations)
         parameters, actions = self._draw(features, action_masks)
         shaped = actions.reshape(-1, *self._action_shape)  # type: ignore[misc]
-        if not with_values and self._stores_exactly:
+        cut_off = self._keeps_integers and np.asarray(observations).dtype.kind == "f"
+        if not with_values and self._stores_exactly and not cut_off:
             return Acted(shaped, action_masks=action_masks)
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.

@@ -6,10 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
-from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO
 from tests.algorithms.models import make, parameters_of, settings_for
@@ -262,6 +263,21 @@ def test_a_method_put_on_sb3s_callback_is_shown_values() -> None:
     learn_with("closed_form", callback=callback, steps=64)
     assert len(seen) == 64
     assert all(value is not None for value in seen)
+
+
+def test_normalised_integers_are_valued_before_the_buffer_rounds_them() -> None:
+    def make_integers() -> gym.Env:
+        whole = spaces.Box(-100, 100, (3,), np.int64)
+        return gym.wrappers.TransformObservation(RandomWalk(), lambda x: (100 * x[:3]).astype(np.int64), whole)
+
+    found = []
+    for callback in (None, Looks()):
+        env = VecNormalize(DummyVecEnv([make_integers]))
+        model = ClipPPO("MlpPolicy", env, n_steps=64, seed=3, device="cpu").learn(64, callback)
+        assert model.active_backend == "closed_form"
+        found.append((model.rollout_buffer.values, model.rollout_buffer.log_probs))
+    for ours, at_once in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, at_once, rtol=1e-5, atol=1e-6)
 
 
 class Looks(BaseCallback):
