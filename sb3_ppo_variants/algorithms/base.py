@@ -145,7 +145,6 @@ class OnPolicyVariant(
     n_epochs: int = 1
     batch_size: int | None = None
     target_kl: Any = None
-    clip_range_vf: Any = None
     kl_coef: Coefficient = 0.0
     critic_warmup: int = 0
     #: How many updates of the critic's warm-up are done.

@@ -30,7 +30,8 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     each term is left out.
 
     With a baseline, V stands for the missing rewards of the unfinished episode at the end of a rollout. Without one,
-    the steps of this episode are left out of the loss, and an episode that a time limit cut off counts as finished.
+    the steps of this episode are left out of the loss, and an episode that a time limit cut off counts as finished:
+    episodes that are long beside ``n_steps`` are then learnt from less than short ones.
     Advantages are normalised over the rollout by default (``normalize_advantage``), which without a critic amounts to a
     mean baseline.
 

@@ -14,6 +14,8 @@ from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 from sb3_ppo_variants.rollouts.rows import Rows
 from sb3_ppo_variants.rollouts.sequences import Sequences, beginnings, sequences_of
 
+#: Rows per forward pass where a whole rollout is evaluated without gradients.
+CHUNK_SIZE = 2048
 _KNOWN = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 _DRAWING = ("get", "_get_samples", "swap_and_flatten")
 #: What a buffer's ``get`` flattens beside the observations, where it has it.

@@ -7,10 +7,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from sb3_ppo_variants.distributions import Parameters, masked_logits
 from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.rollouts.buffers import keeps_states
-from sb3_ppo_variants.rollouts.minibatches import flatten, rows_at
-
-#: Rows per forward pass.
-CHUNK_SIZE = 2048
+from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, flatten, rows_at
 
 
 def reference_parameters(reference: ReferencePolicy, buffer: RolloutBuffer) -> Parameters:

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from sb3_ppo_variants.backends.autograd.constrained import AutogradConstrainedUpdate
 from sb3_ppo_variants.backends.autograd.critic import AutogradCriticUpdate
 from sb3_ppo_variants.backends.autograd.divergence import mean_divergence_from
-from sb3_ppo_variants.backends.autograd.update import CHUNK_SIZE, AutogradUpdate
+from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.parameter_groups import without_cudnn
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
@@ -20,6 +20,7 @@ from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
 from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
+from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE
 
 
 class AutogradBackend:

@@ -8,11 +8,8 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.backends.settings import SequenceSettings
-from sb3_ppo_variants.rollouts.minibatches import draws_as_sb3
+from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, draws_as_sb3
 from sb3_ppo_variants.rollouts.sequences import beginnings
-
-#: Rows per pass through the feature extractor.
-CHUNK_SIZE = 2048
 
 
 def refresh_states(policy: Any, buffer: RolloutBuffer, settings: SequenceSettings) -> None:

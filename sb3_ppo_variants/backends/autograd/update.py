@@ -24,10 +24,7 @@ from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
-from sb3_ppo_variants.rollouts.minibatches import drawn_rows, draws_as_sb3
-
-#: Rows per forward pass where the whole rollout is evaluated without gradients.
-CHUNK_SIZE = 2048
+from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, drawn_rows, draws_as_sb3
 
 
 class AutogradEvaluation(NamedTuple):

@@ -60,12 +60,12 @@ class Evaluated(NamedTuple):
 
 class Slopes(NamedTuple):
     """
-    The slopes of an objective J with which a backward pass begins.
+    The slopes of a loss L with which a backward pass begins.
 
-    :param log_prob: ∂J/∂ log π(a|s), shape (B,)
-    :param entropy: ∂J/∂ entropy, the same in all rows
-    :param others: What further terms of J add to ∂J/∂ parameters, row by row, one array per parameter each
-    :param values: ∂J/∂V, shape (B,); ``None`` leaves the critic's gradient as it is
+    :param log_prob: ∂L/∂ log π(a|s), shape (B,)
+    :param entropy: ∂L/∂ entropy, the same in all rows
+    :param others: What further terms of L add to ∂L/∂ parameters, row by row, one array per parameter each
+    :param values: ∂L/∂V, shape (B,); ``None`` leaves the critic's gradient as it is
     """
 
     log_prob: np.ndarray
@@ -193,10 +193,10 @@ class ClosedFormActorCritic:
 
     def backward(self, evaluated: Evaluated, slopes: Slopes) -> None:
         """
-        Write ∂J/∂θ into ``bound.gradient``.
+        Write ∂L/∂θ into ``bound.gradient``.
 
         :param evaluated: What ``evaluate`` returned last
-        :param slopes: Of J
+        :param slopes: Of L
         """
         of_parameters = [slope * slopes.log_prob[:, None] for slope in evaluated.slopes]
         if slopes.entropy != 0:
@@ -213,7 +213,7 @@ class ClosedFormActorCritic:
         self, evaluated: Evaluated, slopes: Slopes, adams: list[BoundAdam], max_grad_norm: float | None
     ) -> float | None:
         """
-        Step along −∂J/∂θ.
+        Step along −∂L/∂θ.
 
         :param evaluated: As in ``backward``
         :param slopes: As in ``backward``
@@ -227,7 +227,7 @@ class ClosedFormActorCritic:
     def actor_backward(self, passed: list[np.ndarray], slopes: Parameters) -> None:
         """
         :param passed: What ``pi.forward`` returned
-        :param slopes: ∂J/∂ parameters, row by row; log σ is shared by all rows, so its slopes are summed
+        :param slopes: ∂L/∂ parameters, row by row; log σ is shared by all rows, so its slopes are summed
         """
         self.pi.backward(passed, slopes[0], self._pi_gradient)
         if self._log_std_gradient is not None:
@@ -236,7 +236,7 @@ class ClosedFormActorCritic:
     def critic_backward(self, passed: list[np.ndarray], d_values: np.ndarray) -> None:
         """
         :param passed: What ``vf.forward`` returned
-        :param d_values: ∂J/∂V, shape (B,)
+        :param d_values: ∂L/∂V, shape (B,)
         """
         self.vf.backward(passed, d_values[:, None], self._vf_gradient)
 

@@ -193,8 +193,8 @@ class MLP:
     def backward(self, passed: list[np.ndarray], d_out: np.ndarray, gradient: list[Layer]) -> None:
         """
         :param passed: What ``forward`` returned
-        :param d_out: ∂J/∂output, shape (B, n_out)
-        :param gradient: ∂J/∂W and ∂J/∂b are written here
+        :param d_out: ∂L/∂output, shape (B, n_out)
+        :param gradient: ∂L/∂W and ∂L/∂b are written here
         """
         buffers = self._buffers[len(d_out)]
         for index in range(len(self.layers) - 1, -1, -1):

@@ -108,24 +108,18 @@ class ClosedFormUpdate:
         return evaluation
 
     def step(self, evaluation: ClosedFormEvaluation) -> bool:
-        slopes = self._slopes(evaluation)
-        norm = self.network.step(evaluation.evaluated, slopes, self.adams, self.settings.max_grad_norm)
+        norm = self.network.step(evaluation.evaluated, self.slopes(evaluation), self.adams, self.settings.max_grad_norm)
         if norm is None:
             self._records.forget_last()
             return False
         self._grad_norms.append(norm)
         return True
 
-    def gradient(self, evaluation: ClosedFormEvaluation) -> None:
+    def slopes(self, evaluation: ClosedFormEvaluation) -> Slopes:
         """
-        Write ∂(−J)/∂θ into ``network.bound.gradient``.
-
         :param evaluation: What ``evaluate`` returned last
+        :return: those of the loss, −J, from which the network's backward pass begins
         """
-        self.network.backward(evaluation.evaluated, self._slopes(evaluation))
-
-    def _slopes(self, evaluation: ClosedFormEvaluation) -> Slopes:
-        """Those of the loss, −J."""
         objective, batch, evaluated = self.objective, evaluation.minibatch, evaluation.evaluated
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)

@@ -84,7 +84,8 @@ def three_gradients(
     # The penalty is zero, and so is its slope, at the old policy: move away from it.
     network.bound.flat += 0.05 * np.random.standard_normal(len(network.bound.flat)).astype(network.dtype)
     network.bound.gradient[:] = 0
-    update.gradient(update.evaluate(rows))
+    evaluation = update.evaluate(rows)
+    network.backward(evaluation.evaluated, update.slopes(evaluation))
     old = tuple(th.from_numpy(part) for part in update.old)
     ours = network.bound.gradient.copy()
     return [ours, *(autograd_gradient(p, rows, objective, old) for p in (policy, copy.deepcopy(policy).double()))]

@@ -132,7 +132,7 @@ def _forward(parameters, network, x, passed, spare, activation):
 
 @_part
 def _backward(parameters, gradient, network, x, passed, d_out, slopes, activation):
-    """Write ∂J/∂ parameters of one network into ``gradient``, given ∂J/∂ output."""
+    """Write ∂L/∂ parameters of one network into ``gradient``, given ∂L/∂ output."""
     n_rows, at, offset = x.shape[0], network[0], 0
     for layer in range(1, len(network) - 1):
         at += network[layer] * network[layer + 1] + network[layer + 1]
@@ -267,8 +267,8 @@ def backward(
     pi_slopes, vf_slopes, activation,
 ):  # fmt: skip
     """
-    ∂J/∂θ from the slopes of log π with respect to the head's parameters and those of J with respect to log π, to the
-    entropy and to V; ``other_…`` are what further terms of J add. Arrays without rows stand for what there is not.
+    ∂L/∂θ from the slopes of log π with respect to the head's parameters and those of L with respect to log π, to the
+    entropy and to V; ``other_…`` are what further terms of L add. Arrays without rows stand for what there is not.
     """
     d_output = np.empty_like(of_output)
     for i in range(len(x)):

@@ -44,7 +44,7 @@ def seen(network_of: Any, head: str, activation: Any, where: str, value: float, 
         made = evaluation.evaluated
         forward = [made.log_prob, made.entropy, *made.parameters, *made.slopes, made.vf[-1]]
         kept = [np.array(array) for array in forward]
-        update.gradient(evaluation)
+        update.network.backward(evaluation.evaluated, update.slopes(evaluation))
         gradient = network.bound.gradient.copy()
         before = network.bound.flat.copy()
         stepped = update.step(evaluation)
