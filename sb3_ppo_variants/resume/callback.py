@@ -19,7 +19,7 @@ from sb3_ppo_variants.resume.files import (
     remove_old,
     write_checkpoint,
 )
-from sb3_ppo_variants.resume.identity import check_same_run, describe, differences, surroundings
+from sb3_ppo_variants.resume.identity import check_same_run, describe, differences, refuse_schedules, surroundings
 from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
 
 
@@ -118,16 +118,18 @@ class ResumableCheckpointCallback(BaseCallback):
 
         :param model: The model that will be trained further; not trained yet
         :param total_timesteps: Argument of ``learn``
-        :raises ValueError: the checkpoint is of another run, or there are checkpoints and none is readable
+        :raises ValueError: the checkpoint is of another run, or of a finished one whose schedules more timesteps would
+            change; or there are checkpoints and none is readable
         """
         self._found, faults = newest_checkpoint(self.path)
         for fault in faults:
             self._say(f"Passed over: {fault}")
         if self._found is not None:
-            before = self._found.about["run"]
+            before, now = self._found.about["run"], describe(model, total_timesteps)
             if self.extend and self._found.about["finished"] and total_timesteps > before["total_timesteps"]:
+                refuse_schedules(now, str(self._found.path))
                 before = {**before, "total_timesteps": total_timesteps}
-            check_same_run(before, describe(model, total_timesteps), str(self._found.path))
+            check_same_run(before, now, str(self._found.path))
             if differing := differences(self._found.about["surroundings"], surroundings(model)):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
         elif faults:

@@ -74,6 +74,20 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], where: str) -> N
         )
 
 
+def refuse_schedules(now: dict[str, Any], where: str) -> None:
+    """
+    :param now: ``describe`` of the longer run as which a finished one would go on
+    :param where: The checkpoint's file, for the message
+    :raises ValueError: a coefficient changes over the run: a longer run would have had other values from the start
+    """
+    changing = [name for name, values in now["schedules"].items() if len(set(map(str, values.values()))) > 1]
+    if changing:
+        raise ValueError(
+            f"{where} is of a finished run with {' and '.join(changing)} as schedule over its timesteps, which more of "
+            "them would stretch: begin another run, or start one from its model (train --from)."
+        )
+
+
 def surroundings(model: OnPolicyAlgorithm) -> dict[str, Any]:
     """
     :param model: The model that is trained

@@ -184,9 +184,7 @@ def test_the_coefficient_follows_a_target_or_a_schedule(algorithm: type) -> None
     assert model.reference_kl_coef == 0.125
     model = make(algorithm, reference_policy=make(ClipPPO, seed=9), reference_kl_coef="lin_1.0")
     trained(model, 2)
-    assert logged(model)["train/reference_kl_coef"] == pytest.approx(0.0, abs=1e-9) or logged(model)[
-        "train/reference_kl_coef"
-    ] == pytest.approx(0.5)
+    assert logged(model)["train/reference_kl_coef"] == pytest.approx(0.0, abs=1e-9)  # at the end of the last rollout
 
 
 # ---- Memory and masks ----

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ppo_variants import REINFORCE
 from tests.algorithms.models import OwnBuffer, make, parameters_of
@@ -81,8 +82,29 @@ def test_without_baseline_the_critic_is_left_alone_and_time_limits_are_ends() ->
     log = model.logger.name_to_value
     assert "train/value_loss" not in log
     assert "train/explained_variance" not in log
-    # No bootstrap anywhere: what the buffer holds are the environment's own rewards, averages of actions and noise.
     np.testing.assert_array_equal(model.rollout_buffer.returns, model.rollout_buffer.advantages)
+
+
+class Rewards(BaseCallback):
+    """The environment's own rewards, and how often a time limit ended an episode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewards: list[np.ndarray] = []
+        self.truncated = 0
+
+    def _on_step(self) -> bool:
+        self.rewards.append(self.locals["rewards"].copy())
+        self.truncated += sum(info.get("TimeLimit.truncated", False) for info in self.locals["infos"])
+        return True
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_time_limit_is_an_end_without_a_baseline(baseline: bool) -> None:
+    seen = Rewards()
+    model = make(REINFORCE, baseline=baseline, n_steps=128).learn(128, seen)
+    assert seen.truncated > 0
+    assert np.array_equal(model.rollout_buffer.rewards.ravel(), np.ravel(seen.rewards)) != baseline
 
 
 def test_one_step_per_rollout() -> None:

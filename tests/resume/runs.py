@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
+from sb3_ppo_variants.resume.files import newest_checkpoint
 
 N_STEPS = 16
 #: Steps between checkpoints.
@@ -108,6 +109,10 @@ def outcome(model: BaseAlgorithm, curve: Curve, checkpoints: ResumableCheckpoint
     return kept
 
 
+#: The steps from which the runs of ``train`` that ended have gone on.
+resumed_from: list[int] = []
+
+
 def train(
     make_model: Callable[[VecEnv], BaseAlgorithm],
     make_env: Callable[[], VecEnv],
@@ -128,6 +133,7 @@ def train(
             model.learn(total, callback=[curve, checkpoints, *more, InterruptAt()], **learn)
         except Interrupted:
             return None
+        resumed_from.append(checkpoints.resumed_at or 0)
         return outcome(model, curve, checkpoints)
     finally:
         model.logger.close()
@@ -147,11 +153,16 @@ def assert_resumes_exactly(
     assert undisturbed is not None
     for at in interruptions:
         assert train(make_model, make_env, folder / "resumed", total, at, resume=True, **learn) is None
+    newest, _ = newest_checkpoint(folder / "resumed")
+    # A run that began anew would end alike.
+    assert newest is not None
+    assert 0 < newest.about["steps"] < total
     # The numpy, torch and python generators are wherever they are: they have to be put back.
-    resumed = train(make_model, make_env, folder / "resumed", total, resume=True, **learn)
-    assert_equal(undisturbed, resumed)
-    again = train(make_model, make_env, folder / "resumed", total, resume=True, **learn)
-    assert_equal(undisturbed, again)
+    ended_at, *_ = undisturbed["counters"]
+    for resumed_at in (newest.about["steps"], ended_at):
+        resumed = train(make_model, make_env, folder / "resumed", total, resume=True, **learn)
+        assert resumed_from[-1] == resumed_at
+        assert_equal(undisturbed, resumed)
     return undisturbed
 
 

@@ -74,7 +74,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def killed_run(folder: Path, moments: random.Random, kills: int, seconds: float) -> int:
-    """:return: how often it was killed"""
+    """:return: how often it was killed, at least once with a checkpoint to go on from"""
+    could_resume = False
     for killed in range(kills):
         code = run(folder, moments.uniform(0.0, seconds))
         if code == 0:
@@ -83,6 +84,8 @@ def killed_run(folder: Path, moments: random.Random, kills: int, seconds: float)
         newest, damaged = newest_checkpoint(folder / "checkpoints")
         assert damaged == []
         assert newest is not None or not checkpoint_paths(folder / "checkpoints")
+        could_resume |= newest is not None
+    assert could_resume
     assert run(folder) == 0
     return kills
 

@@ -148,10 +148,26 @@ def test_it_learns() -> None:
     assert evaluate_policy(model, make_vec_env("CartPole-v1"), n_eval_episodes=10)[0] > 150
 
 
-def test_an_episode_left_unfinished_is_left_out_by_reinforce() -> None:
+def test_an_episode_left_unfinished_is_left_out_by_reinforce_and_a_time_limit_is_an_end() -> None:
     with model_with_workers(algorithm=REINFORCE, baseline=False, batch_size=None, n_epochs=None) as model:
-        model.learn(2 * ONE_ROLLOUT)
-    assert model.num_timesteps == 2 * ONE_ROLLOUT
+        model.learn(ONE_ROLLOUT)
+        buffer, dones = model.rollout_buffer, model._last_episode_starts
+    starts, rewards = buffer.episode_starts, buffer.rewards
+    steps = stepped_again(RandomWalk, np.clip(flattened_back(buffer, buffer.actions), -1, 1))[1:]
+    assert sum(info["TimeLimit.truncated"] for *_, infos in steps for info in infos) > 3
+    np.testing.assert_allclose(rewards, [given for _, given, *_ in steps], rtol=1e-6)
+    expected, returns = np.zeros((N_STEPS, N_ENVS), bool), np.zeros((N_STEPS, N_ENVS))
+    for env in range(N_ENVS):
+        ended, total = bool(dones[env]), 0.0
+        for step in reversed(range(N_STEPS)):
+            total = rewards[step, env] + model.gamma * total
+            expected[step, env], returns[step, env] = ended, total
+            if starts[step, env]:
+                ended, total = True, 0.0
+    assert not expected.all()
+    np.testing.assert_array_equal(flattened_back(buffer, model._finished), expected)
+    kept = flattened_back(buffer, buffer.returns).reshape(N_STEPS, N_ENVS)
+    np.testing.assert_allclose(kept[expected], returns[expected], rtol=1e-5)
 
 
 # ---- When something is wrong ----

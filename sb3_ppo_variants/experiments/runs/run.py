@@ -253,6 +253,17 @@ class Recorder(BaseCallback):
         """
         vars(self).update(state)
         self._start = time.perf_counter() - self.seconds_before
+        if self.wall_time is None:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Leave the points that this run would have kept: one that it extends may have kept more."""
+        kept, next_point = list[CurvePoint](), 0.0
+        for point in self.curve:
+            if point.timesteps >= next_point:
+                kept.append(point)
+                next_point = (point.timesteps // self._stride + 1) * self._stride
+        self.curve, self._next_point = kept, next_point
 
     def _add_point(self) -> None:
         self.curve.append(self._point())

@@ -233,7 +233,11 @@ def test_an_extension_of_another_run_is_refused(tmp_path: Path) -> None:
         small(tmp_path, resume=True, overwrite=True)
 
 
-def test_a_run_with_checkpoints_is_extended_as_if_it_had_been_that_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("points", [500, 5])
+def test_a_run_with_checkpoints_is_extended_as_if_it_had_been_that_long(
+    points: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.CURVE_POINTS", points)
     settings = {"n_steps": 64, "n_epochs": 2}
     whole = small(tmp_path / "whole", settings=settings, timesteps=512)
     options: dict[str, Any] = {"settings": settings, "checkpoint_every": 64}
@@ -244,8 +248,18 @@ def test_a_run_with_checkpoints_is_extended_as_if_it_had_been_that_long(tmp_path
     np.testing.assert_array_equal(*(m.policy.parameters_to_vector() for m in (whole.model, more.model)))
     assert rows(tmp_path / "parts/progress.csv") == rows(tmp_path / "whole/progress.csv")
     assert more.result.final_return == whole.result.final_return
+    assert [point[::2] for point in more.result.curve] == [point[::2] for point in whole.result.curve]
     with pytest.raises(ValueError, match="resume needs checkpoint_every"):
         small(tmp_path / "parts", settings=settings, timesteps=1024, resume=True)
+
+
+def test_a_finished_run_with_a_schedule_is_not_extended(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"settings": {"n_steps": 64, "learning_rate": "lin_1e-3"}, "checkpoint_every": 64}
+    small(tmp_path, **options)
+    before = (tmp_path / "model.zip").read_bytes()
+    with pytest.raises(ValueError, match="finished run with learning_rate as schedule over its timesteps"):
+        small(tmp_path, timesteps=256, resume=True, **options)
+    assert (tmp_path / "model.zip").read_bytes() == before
 
 
 def test_an_interrupted_run_of_the_same_command_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
