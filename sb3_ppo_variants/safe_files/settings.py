@@ -192,6 +192,11 @@ def plain(name: str, value: Any) -> Any:
         return value
     if isinstance(value, float) and np.isfinite(value):
         return value
+    if isinstance(value, float):
+        raise ValueError(
+            f"{name}: {value!r} cannot be written to a safe file, whose numbers are finite. Assign what means the "
+            "same: None for max_grad_norm and target_kl, -1 for sde_sample_freq."
+        )
     if isinstance(value, list | tuple):
         return [plain(name, entry) for entry in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):

@@ -2,10 +2,11 @@
 
 import contextlib
 import io
+import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -223,6 +224,43 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=difference):
             train(make_model, make_env, tmp_path, total, resume=True)
+
+
+def test_a_finished_run_is_not_made_longer(tmp_path: Path) -> None:
+    make_model = partial(MAKE, learning_rate=3e-4, clip_range=0.2)
+    train(make_model, CARTPOLE, tmp_path, 320)
+    with pytest.raises(ValueError, match="total_timesteps=320; this one has 640"):
+        train(make_model, CARTPOLE, tmp_path, 640, resume=True)
+
+
+def test_other_software_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    monkeypatch.setattr("sb3_ppo_variants.resume.callback.surroundings", lambda model: {"torch": "another"})
+    with pytest.warns(UserWarning, match=r"Resumed with other software, .* torch .* then, another now"):
+        assert train(MAKE, CARTPOLE, tmp_path, 320, resume=True) is not None
+
+
+class Elapsed(BaseCallback):
+    """The clocks of the logger and of the monitors at the end of a training."""
+
+    seconds: ClassVar[list[float]] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        starts = self.training_env.get_attr("t_start")
+        Elapsed.seconds = [(time.time_ns() - self.model.start_time) / 1e9, *(time.time() - start for start in starts)]
+
+
+def test_clocks_leave_out_the_time_between_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=200, more=(Elapsed(),))
+    now, now_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: now() + 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + 1000 * 10**9)
+    train(MAKE, CARTPOLE, tmp_path, 320, resume=True, more=(Elapsed(),))
+    assert len(Elapsed.seconds) == 3
+    assert all(0 < seconds < 500 for seconds in Elapsed.seconds)
 
 
 def test_an_environment_that_cannot_be_kept_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sb3_ppo_variants.checkpoints import NewWorldEachEpisode, ResumableCheckpoin
 from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
 from tests.forms import long
-from tests.resume.environments import Dice
+from tests.resume.environments import Dice, Simulator
 from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
 
 #: The PPO paper's, beside Hopper.
@@ -95,6 +95,26 @@ def test_beta(backend: str, tmp_path: Path) -> None:
 def test_gsde(tmp_path: Path) -> None:
     make_model = partial(ALGORITHMS["ClipPPO"], use_sde=True)
     assert_resumes_exactly(make_model, partial(envs, "Pendulum-v1"), tmp_path)
+
+
+class OwnVecEnv(DummyVecEnv):
+    """Keeps its environments itself, which nobody else could."""
+
+    def get_checkpoint_state(self) -> Any:
+        return [(env.unwrapped.hidden.value, env.unwrapped.np_random) for env in self.envs]  # type: ignore[attr-defined]
+
+    def set_checkpoint_state(self, state: Any) -> None:
+        for env, (value, generator) in zip(self.envs, state, strict=True):
+            env.unwrapped.hidden.value, env.unwrapped.np_random = value, generator  # type: ignore[attr-defined]
+
+
+def test_a_vectorised_environment_that_keeps_itself(tmp_path: Path) -> None:
+    def make_env() -> VecEnv:
+        env = OwnVecEnv([Simulator, Simulator])
+        env.seed(3)
+        return env
+
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
 
 
 def test_sb3(tmp_path: Path) -> None:

@@ -323,6 +323,14 @@ def test_spaces_come_back_equal(space) -> None:
     assert back.dtype == space.dtype
 
 
+def test_an_infinite_setting_is_refused_with_what_means_the_same(tmp_path) -> None:
+    model = make(ClipPPO, max_grad_norm=np.inf)
+    with pytest.raises(ValueError, match=r"max_grad_norm: inf cannot be written .* None for max_grad_norm"):
+        model.save_safe(tmp_path / "model")
+    model.max_grad_norm = None
+    assert ClipPPO.load_safe(model.save_safe(tmp_path / "model")).max_grad_norm is None
+
+
 @pytest.mark.parametrize("space", [spaces.Text(5), spaces.Tuple([spaces.Discrete(2)])])
 def test_other_spaces_are_refused(space) -> None:
     with pytest.raises(ValueError, match=r"space cannot be written to a safe file.*Use save\(\)"):

@@ -176,7 +176,7 @@ def test_an_episode_left_unfinished_is_left_out_by_reinforce_and_a_time_limit_is
 @pytest.mark.parametrize("how", ["raise", "exit", "hang"])
 def test_an_environment_that_fails_in_a_rollout_is_named(how: str) -> None:
     make = lambda: Failing(how, 50)  # noqa: E731
-    with model_with_workers(make, 1, env={"timeout": 2.0}) as model:
+    with model_with_workers(make, 1, env={"timeout": 2.0 if how == "hang" else 60.0}) as model:
         with pytest.raises(WorkerError) as caught:
             model.learn(3 * ONE_ROLLOUT)
         assert (caught.value.worker, caught.value.env_index, caught.value.step) == (0, 0, 49)

@@ -215,7 +215,7 @@ def failing(how: str, timeout: float = 300.0) -> WorkerVecEnv:
     ],
 )
 def test_errors_name_worker_environment_and_step(how: str, message: str) -> None:
-    env = failing(how, timeout=2.0)
+    env = failing(how, timeout=2.0 if how == "hang" else 60.0)
     processes = [psutil.Process(member.process.pid) for member in env.team.members]
     env.reset()
     for _ in range(4):
@@ -235,7 +235,7 @@ def test_errors_name_worker_environment_and_step(how: str, message: str) -> None
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_killed_or_stopped_between_steps_is_named(sent: int) -> None:
-    env = WorkerVecEnv([RandomWalk] * 3, 3, timeout=2.0)
+    env = WorkerVecEnv([RandomWalk] * 3, 3, timeout=2.0 if sent == signal.SIGSTOP else 60.0)
     env.reset()
     os.kill(env.team.members[1].process.pid, sent)
     with pytest.raises(WorkerError, match=r"Worker 1 \(environment 1\)"):

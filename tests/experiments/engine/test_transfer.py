@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sb3_ppo_variants.experiments.engine.records import Record, version_note, write_curves, write_runs
+from sb3_ppo_variants.experiments.engine.records import Record, import_note, version_note, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs, read_runs
@@ -65,6 +65,7 @@ def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record]
         assert "4 finished runs, 4 of them new" in note
         assert results(store) == {r.run.key(): r.result for r in records}
         assert all(r.imported_from for r in store.all_records())
+        assert import_note(store.all_records()) == f"Imported: 4 runs from {store.all_records()[0].imported_from}"
         assert "4 finished runs, 0 of them new" in import_runs(store, [str(source)])[0]
 
 
