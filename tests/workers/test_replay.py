@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,27 +184,40 @@ def test_what_a_replayed_callback_cannot_do_raises(
 
 
 class Slow(RandomWalk):
+    """Leaves a file when a rollout is well under way, and takes its time from there on."""
+
+    def __init__(self, reached: Path) -> None:
+        super().__init__()
+        self.reached = reached
+
     def step(self, action):
-        threading.Event().wait(0.01)
+        if self._steps == 5 and not self.reached.exists():
+            self.reached.touch()
+            threading.Event().wait(1.0)
         return super().step(action)
 
 
-def test_training_goes_on_after_ctrl_c() -> None:
+def test_training_goes_on_after_ctrl_c(tmp_path: Path) -> None:
     # A shell's background job ignores the signal, and so would its tests.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        interrupt_and_go_on()
+        interrupt_and_go_on(tmp_path / "reached")
     finally:
         signal.signal(signal.SIGINT, handler)
 
 
-def interrupt_and_go_on() -> None:
-    with model_with_workers(Slow) as model:
-        timer = threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
+def interrupt_and_go_on(reached: Path) -> None:
+    def interrupt() -> None:
+        while not reached.exists():
+            threading.Event().wait(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with model_with_workers(partial(Slow, reached)) as model:
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
         with pytest.raises(KeyboardInterrupt):
             model.learn(10 * ONE_ROLLOUT)
-        timer.join()
+        interrupter.join()
         before = model.num_timesteps
         # The environments, which stand in the middle of a rollout that is lost, begin new episodes.
         assert model._last_obs is None
