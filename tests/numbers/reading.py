@@ -72,7 +72,13 @@ def table_of(path: str) -> pd.DataFrame:
 
 LONG = {"table1", "table1/sb3_reading"}  # a thousand resamples of hundreds of runs, again and again
 MEMORY_FOLDERS = ("memory", "memory/stacked", "memory/fast_form", "memory/pendulum", "memory/pendulum_stacked")
-READINGS = {"table1": "paper", "table1/sb3_reading": "sb3", "table1/million": "paper"}
+#: Folder of a comparison → its preset and reading; ``None`` for one without.
+READINGS: dict[str, tuple[str, str] | None] = {
+    "table1": ("table1", "paper"),
+    "table1/sb3_reading": ("table1", "sb3"),
+    "table1/million": ("table1", "paper"),
+    "trust_regions": ("trust_regions", "paper"),
+}
 STUDIES = ("masks", "beta/corners", "beta/mujoco", "learning_rate", "learning_rate/confirm")
 READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
 
@@ -80,7 +86,7 @@ READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
 def committed(folder: str) -> tuple[Results, Sequence[str]]:
     """The committed runs of a comparison, and what its preset notes."""
     reading = READINGS[folder]
-    chosen = None if reading is None else preset("table1", reading)
+    chosen = None if reading is None else preset(*reading)
     records = [dataclasses.replace(r, imported_from=None) for r in read_runs(str(ROOT / RESULTS / folder))]
     if chosen is None:
         names = [record.run.variant for record in records]

@@ -242,7 +242,9 @@ def _settings_table(results: Results) -> tuple[list[Table], list[str]]:
     named = any(run.name or run.normalize for run in runs.values())
     full: dict[str, Mapping[str, Any]] = {}
     for variant, run in runs.items():
-        around = {"algorithm": run.algorithm, "VecNormalize": run.normalize and dict(run.normalize)} if named else {}
+        # Sorted, as runs that come from a file have it.
+        filtered = run.normalize and dict(sorted(run.normalize.items()))
+        around = {"algorithm": run.algorithm, "VecNormalize": filtered} if named else {}
         full[variant] = around | {"policy": "default"} | full_settings(run.algorithm, run.settings)
     differing, alone, some = differing_settings(full)
     notes = [f"Settings that only {variant} has: {_listed(own)}" for variant, own in alone.items()]

@@ -1,6 +1,7 @@
 """CSV files, tables and pictures of a made-up comparison."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import matplotlib.image
@@ -87,6 +88,17 @@ def test_published_scores_in_an_environment_without_a_random_policys_return() ->
     assert any(unknown in note for note in some.notes)
     none = [r for r in found if r.run.environment == "Unknown-v0"]
     assert len(comparison_tables(Results(none, "sb3:ppo", dict.fromkeys(names, 0.5))).single) == 1
+
+
+def test_the_order_in_which_a_file_has_settings_is_no_difference() -> None:
+    orders = ({"norm_obs": True, "clip_obs": 5.0}, {"clip_obs": 5.0, "norm_obs": True})
+    found = [record(name, "CartPole-v1", 0, 1.0) for name in ("clip_ppo", "unclipped_ppo")]
+    found = [
+        dataclasses.replace(r, run=dataclasses.replace(r.run, normalize=order))
+        for r, order in zip(found, orders, strict=True)
+    ]
+    (settings,) = comparison_tables(Results(found, "clip_ppo")).settings
+    assert "VecNormalize" not in [line[0] for line in settings.body]
 
 
 def test_settings_that_differ(records: list[Record]) -> None:

@@ -22,6 +22,11 @@ def test_groups_and_what_is_in_none_of_them() -> None:
     assert [s.styles[label] for s in divided for label in ("x", "y")] == [("#000000", "--"), ("#777777", "--")] * 2
 
 
+def test_a_group_of_which_nothing_of_its_own_is_left_is_not_drawn() -> None:
+    divided = subplots(MANY, {"first": MANY[:5], "second": MANY[4:], "deep": [MANY[0], "absent"]})
+    assert [subplot.title for subplot in divided] == ["first", "second"]
+
+
 def test_long_labels_keep_their_end() -> None:
     assert short("sb3:ppo") == "sb3:ppo"
     assert short("contrib:maskable_ppo") == "contrib:maskable_ppo"

@@ -1,0 +1,104 @@
+"""The comparison of trust regions, as far as it has been run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.numbers.reading import ALGORITHMS, COMPARE, RESULTS, bare, number, rows, says, table_of
+from tests.pages import tables
+
+FOLDER = "trust_regions"
+#: The rows on the page, in order.
+LABELS = {
+    "clip_0.2": "clipping, ε 0.2",
+    "no_clipping": "no restraint",
+    "adaptive_kl_0.01": "adaptive KL, target 0.01",
+    "fixed_kl_1": "fixed KL, β 1",
+    "trpo": "TRPO",
+    "soft_clip_0.2": "soft clip, δ 0.2",
+    "rollback_0.3": "`RollbackPPO`, α 0.3",
+    "spo": "`SPO`",
+    "discovered": "`DiscoveredPPO`",
+    "scopic": "`ScopicPPO`",
+}
+#: Page of an algorithm → its row.
+PAGES = {"spo": "spo", "rollback_ppo": "rollback_0.3", "discovered_ppo": "discovered", "scopic_ppo": "scopic"}
+ENVIRONMENTS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+PAGE = "| row | score | 95 % | difference from ε 0.2 | 99.4 % | HalfCheetah | Hopper | Walker2d |"
+SCORES = (
+    "| row | mean | 95 % | difference from clip_0.2 | 99.4 % | rank | 95 % | P(first) | IQM | 95 % | median | "
+    "optimality gap | P(better than clip_0.2) | 95 % | p | runs |"
+)
+ENVIRONMENT = (
+    "| row | final return | 95 % | covers | by steps | difference from clip_0.2 | 99.4 % | P(better than clip_0.2) | "
+    "95 % | p | steps/s | n |"
+)
+
+
+def returns(environment: str) -> dict[str, np.ndarray]:
+    runs = table_of(f"{FOLDER}/runs.csv.gz")
+    chosen = runs[runs["environment"] == environment]
+    return {str(name): np.array(found) for name, found in chosen.groupby("row")["final_return"]}
+
+
+def signed(text: str) -> str:
+    return text if text == "–" else number(float(text), 2, "+")
+
+
+def test_the_table_is_the_measured_one() -> None:
+    measured, shown = rows(RESULTS / FOLDER / "table.md", SCORES), rows(COMPARE, PAGE)
+    assert list(shown) == list(LABELS.values())
+    for name, label in LABELS.items():
+        _, mean, interval, found, its, *_ = measured[name]
+        each = [number(returns(environment)[name].mean(), 0) for environment in ENVIRONMENTS]
+        assert all(len(returns(environment)[name]) == 3 for environment in ENVIRONMENTS)
+        expected = [label, mean, bare(interval), signed(found), its if its == "–" else bare(its, "+"), *each]
+        assert shown[label] == expected
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_algorithms_page_has_its_row(page: str) -> None:
+    everything = rows(COMPARE, PAGE)
+    expected = {LABELS[name]: everything[LABELS[name]] for name in ("clip_0.2", PAGES[page])}
+    assert rows(Path(f"sb3_ppo_variants/algorithms/{page}.md"), PAGE) == expected
+
+
+def test_what_is_said_of_the_scores() -> None:
+    shown, measured = rows(COMPARE, PAGE), rows(RESULTS / FOLDER / "table.md", SCORES)
+    found = {name: f"{shown[label][3]} ({shown[label][4]})" for name, label in LABELS.items()}
+    ends = {name: [float(end) for end in measured[name][4].strip("[]").split(", ")] for name in [*LABELS][1:]}
+    assert [name for name, (low, _) in ends.items() if low > 0] == []
+    assert [name for name, (_, high) in ends.items() if high < 0] == ["no_clipping", "spo"]
+    assert max(measured, key=lambda name: float(measured[name][1])) == "soft_clip_0.2"
+    says(
+        COMPARE,
+        f"comes closest: {found['soft_clip_0.2']}",
+        f"first in {float(measured['soft_clip_0.2'][7]):.0%}".replace("%", " %"),
+        f"shown to be worse, {found['spo']}, and so is no restraint, {found['no_clipping']}",
+    )
+    says(
+        ALGORITHMS,
+        f"Soft clip {found['soft_clip_0.2']}, `ScopicPPO` {found['scopic']}, `DiscoveredPPO` {found['discovered']}, "
+        f"`RollbackPPO` {found['rollback_0.3']}. `SPO` is worse, {found['spo']}",
+    )
+    soft, clip = (shown[LABELS[name]] for name in ("soft_clip_0.2", "clip_0.2"))
+    says(
+        Path("sb3_ppo_variants/algorithms/clip_ppo.md"),
+        f"scores {soft[1]} on three MuJoCo environments where the clip scores {clip[1]}",
+        f"({soft[3]}, {soft[4]};",
+    )
+
+
+def test_within_one_environment_a_single_difference_is_shown() -> None:
+    shown = []
+    for environment, table in zip(ENVIRONMENTS, tables(RESULTS / FOLDER / "table.md", ENVIRONMENT), strict=True):
+        for name, _, _, _, _, found, its, *_ in table:
+            if its.startswith("[") and np.prod([float(end) for end in its.strip("[]").split(", ")]) > 0:
+                shown.append((environment, name, f"{number(float(found), 0)} ({bare(its)})"))
+    ((environment, name, difference),) = shown
+    assert (environment, name) == ("Hopper-v5", "no_clipping")
+    says(COMPARE, f"no restraint on Hopper, {difference}")
+    means = {e: {name: found.mean() for name, found in returns(e).items()} for e in ENVIRONMENTS}
+    assert max(means["Walker2d-v5"], key=means["Walker2d-v5"].__getitem__) == "scopic"
+    assert sorted(means["Hopper-v5"], key=means["Hopper-v5"].__getitem__)[1] == "scopic"
