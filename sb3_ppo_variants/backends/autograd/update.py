@@ -171,7 +171,7 @@ class AutogradUpdate:
     def measured_kl(self) -> float:
         if self.old is None:
             return math.nan
-        if draws_as_sb3(self.buffer):
+        if self.old or draws_as_sb3(self.buffer):
             return mean_divergence(
                 self.policy, self.old, rows_in_order(self.buffer, CHUNK_SIZE), self.policy.action_space
             )
