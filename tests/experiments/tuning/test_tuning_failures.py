@@ -76,17 +76,23 @@ def test_a_failed_trial_says_of_which_kind(
     assert not again.tasks  # it counts, and is not tried again
 
 
+TOO_LONG = (
+    "timeout: the trial took longer than {} s; allow more with --trial-timeout, in a study with another --out, since a "
+    "trial that failed counts and is not repeated"
+)
+
+
 def test_a_trial_that_takes_too_long_fails(tmp_path: Path) -> None:
     executor = InProcess(cheap)
     (trial,) = do_trials(tmp_path, cheap_plan(timesteps=300), 1, executor, timeout=0.4)  # two runs of 0.3 s
     assert [task.timeout for task in executor.tasks] == [0.4, pytest.approx(0.1)]
-    assert trial.reason == "timeout: the trial took longer than 0.4 s; allow more with --trial-timeout"
+    assert trial.reason == TOO_LONG.format("0.4")
 
 
 def test_a_run_that_takes_too_long_ends_itself(tmp_path: Path) -> None:
     plan = cheap_plan(timesteps=10**6, fixed={"n_steps": 32, "batch_size": 32})
     (trial,) = do_trials(tmp_path, plan, 1, InProcess(), timeout=1.0)
-    assert trial.reason == "timeout: the trial took longer than 1 s; allow more with --trial-timeout"
+    assert trial.reason == TOO_LONG.format("1")
 
 
 def test_finite_models_are_finite() -> None:
