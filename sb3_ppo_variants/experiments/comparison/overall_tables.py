@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, improvement_cells, interval, percent
+from sb3_ppo_variants.experiments.reporting.tables import NONE, Table, counted, improvement_cells, interval, percent
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import (
     Estimate,
@@ -54,7 +54,7 @@ def _score_table(results: Results, scale: Scale) -> Table:
                 *(*aggregates, *improvement_cells(pairs), _runs(own)),
             ]
         )
-    return Table(f"Scores over {len(scale.ends)} environments ({scale.title})", header, body)
+    return Table(f"Scores over {counted(len(scale.ends), 'environment')} ({scale.title})", header, body)
 
 
 def _rank_table(results: Results) -> Table:
@@ -125,7 +125,8 @@ def _published_and_measured(results: Results) -> Table:
         header.insert(4, f"measured ({results.shipped.name})")
         for line in body:
             line.insert(4, f"{mean_score(*results.samples(line[0], results.shipped)):.2f}")
-    return Table(f"Published and measured, mean over {len(scale.ends)} environments ({scale.title})", header, body)
+    title = f"Published and measured, mean over {counted(len(scale.ends), 'environment')} ({scale.title})"
+    return Table(title, header, body)
 
 
 def _readings(results: Results) -> Table:

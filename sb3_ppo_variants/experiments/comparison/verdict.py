@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.tables import significant
+from sb3_ppo_variants.experiments.reporting.tables import counted, significant
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_of_means
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
@@ -83,7 +83,7 @@ def _differences(results: Results) -> _Differences:
     elif results.scales:
         samples = {v: results.samples(v) for v in results.scored}
         scale = results.scales[0]
-        where = f"Over {len(scale.ends)} environments, in mean score ({scale.title}),"
+        where = f"Over {counted(len(scale.ends), 'environment')}, in mean score ({scale.title}),"
         estimate, none = difference_of_means, 0.0
     else:
         complete = results.complete if len(results.complete) > 1 else []

@@ -143,6 +143,11 @@ def interval(found: Interval | None, digits: int | None = None) -> str:
     return f"[{low}, {high}]"
 
 
+def counted(n: int, name: str) -> str:
+    """A number of things: ``1 environment``, ``3 environments``."""
+    return f"{n} {name}" if n == 1 else f"{n} {name}s"
+
+
 def percent(share: float) -> str:
     """A share or a confidence level as text, with three digits."""
     return f"{100 * share:.3g} %"

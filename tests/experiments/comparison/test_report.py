@@ -83,7 +83,7 @@ def test_published_scores_in_an_environment_without_a_random_policys_return() ->
     names, environments = ("sb3:ppo", "sb3:a2c"), ("CartPole-v1", "Unknown-v0")
     found = [record(name, where, seed, 100.0 + seed) for name in names for where in environments for seed in (0, 1)]
     some = comparison_tables(Results(found, "sb3:ppo", dict.fromkeys(names, 0.5)))
-    assert some.overall[0].title.startswith("Published and measured, mean over 1 environment")
+    assert some.overall[0].title.startswith("Published and measured, mean over 1 environment (")
     unknown = "because no return of a random policy is known there: Unknown-v0"
     assert any(unknown in note for note in some.notes)
     none = [r for r in found if r.run.environment == "Unknown-v0"]
