@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
+from sb3_ppo_variants.experiments.stats.estimators import difference_interval
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from tests.numbers.reading import (
     ALGORITHMS,
@@ -68,7 +70,14 @@ def test_how_betas_begin() -> None:
     )
     # Of a network whose outputs are 0: α = β = 1 + ln 2, on [−1, 1].
     alpha = 1 + np.log(2)
-    says(ALGORITHMS, f"a standard deviation of {2 * np.sqrt(1 / (4 * (2 * alpha + 1))):.2f}")
+    beta_variance = 1 / (2 * alpha + 1)
+    normal_variance = 1 - 2 * stats.norm.pdf(1)  # E[clip(z, −1, 1)²] = E[z²; |z| < 1] + P(|z| > 1)
+    charged = 0.1 * 6 * 1000 * (normal_variance - beta_variance)
+    says(
+        ALGORITHMS,
+        f"a standard deviation of {beta_variance**0.5:.2f}, where a clipped normal's is {normal_variance**0.5:.2f}",
+        f"0.1 times their squares: about {charged:.0f} in an episode",
+    )
 
 
 # ---- Learning rates ----
@@ -101,6 +110,10 @@ def test_a_rate_that_follows_the_kl_is_compared_with_fixed_ones() -> None:
         "`kl_0.01` differs from the best fixed rate by {} and from the default rate by {}; the default differs from "
         "the best by {}".format(*found),
     )
+    # On HalfCheetah the rate never moved.
+    cheetah = table_of(f"{RATES}/runs.csv").query("environment == 'HalfCheetah-v5'").set_index(["row", "seed"])
+    assert cheetah["final_return"]["rate_kl_0.01"].equals(cheetah["final_return"]["rate_3e-4"])
+    assert set(cheetah["episodes"]) == {51}
 
 
 def test_the_rates_were_chosen_by_their_mean_score() -> None:
@@ -123,3 +136,18 @@ def test_what_a_reference_costs() -> None:
         f"took {min(medians)} to {max(medians)} % longer (medians of 60 rounds",
         f"quartiles {number(min(lows), 0)} to {max(highs)} %)",
     )
+
+
+def test_what_is_said_of_fine_tuning() -> None:
+    page, runs = Path("sb3_ppo_variants/REFERENCE_POLICY.md"), table_of("reference/runs.csv")
+    poles = runs[runs["environment"] == "CartPole-v1"]
+    neither, others = poles[poles["variant"] == "neither"], poles[poles["variant"] != "neither"]
+    low = neither[neither["final"] < 450]
+    assert [f"{final:.0f}" for final in low["final"]] == ["440", "440"]
+    assert min(others["final"]) > 489
+    fall = f"{low['lowest'].min():.0f} in the first 50,000 steps"
+    says(page, f"two of five end at 440, one of them after a fall to {fall}")
+    pendulum = runs[runs["environment"] == "Pendulum-v1"]
+    warm, cold = (pendulum[pendulum["variant"] == name]["lowest"].to_numpy() for name in ("warm-up", "neither"))
+    assert difference(warm, cold, 0, 3) == "+162 (+6 to +506)"
+    assert difference_interval([(warm, cold)], corrected_level(9))[0] < 0

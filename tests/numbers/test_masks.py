@@ -53,6 +53,7 @@ def test_what_is_said_about_masks() -> None:
     assert penalised[2] > 0.7
     for penalised_name, masked_name in MASKED_VARIANT.items():
         assert max(results.scores(penalised_name, packing)) < min(results.scores(masked_name, packing))
+        assert max(results.scores(penalised_name, packing)) < 0  # only penalties take a return below 0
 
 
 def test_the_speed_with_masks_is_the_measured_one() -> None:

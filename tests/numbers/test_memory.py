@@ -85,6 +85,7 @@ def test_what_is_said_about_memory() -> None:
     assert min(answered) < 0.25
     for variant in ("memory_kl_penalty_ppo", CONTRIB):
         assert scores(results, variant, recall).min() > 0.85
+    says(MEMORY, f"{difference(answered, scores(results, CONTRIB, recall), 2, 1)} on `Recall`")
     for name in ALGORITHMS:
         for sample in (scores(results, name, recall), scores(stacked, name, "RecallStack-v0")):
             assert sample.max() < 0.4
@@ -98,6 +99,12 @@ def test_what_is_said_about_the_pendulum() -> None:
     assert max(best, key=best.__getitem__) == "paper_trpo"
     best = {name: center(list(scores(stacked, name, stack))) for name in ALGORITHMS}
     assert max(best, key=best.__getitem__) == "paper_trpo"
+    for name in ("clip_ppo", "kl_penalty_ppo"):
+        pairs = (results, f"memory_{name}", "memory_paper_trpo", pendulum), (stacked, name, "paper_trpo", stack)
+        for found, other, trpo, environment in pairs:
+            pair = (scores(found, trpo, environment), scores(found, other, environment))
+            low, high = difference_interval([pair], 0.95)
+            assert low < 0 < high
     for name in ("clip_ppo", "paper_trpo"):
         assert scores(results, f"memory_{name}", pendulum).min() > scores(results, name, pendulum).max()
     memory, alone = (scores(results, name, pendulum) for name in ("memory_kl_penalty_ppo", "kl_penalty_ppo"))

@@ -1,11 +1,14 @@
 """The comparison of trust regions, as far as it has been run."""
 
+import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from scipy import stats
 
-from tests.numbers.reading import ALGORITHMS, COMPARE, RESULTS, bare, number, rows, says, table_of
+from tests.numbers.reading import ALGORITHMS, COMPARE, RESULTS, bare, between, number, rows, says, table_of
 from tests.pages import tables
 
 FOLDER = "trust_regions"
@@ -102,3 +105,32 @@ def test_within_one_environment_a_single_difference_is_shown() -> None:
     means = {e: {name: found.mean() for name, found in returns(e).items()} for e in ENVIRONMENTS}
     assert max(means["Walker2d-v5"], key=means["Walker2d-v5"].__getitem__) == "scopic"
     assert sorted(means["Hopper-v5"], key=means["Hopper-v5"].__getitem__)[1] == "scopic"
+
+
+KL_PAGE = "| row | Ant | difference from ε 0.2 | Humanoid | difference from ε 0.2 |"
+
+
+def test_kl_penalties_on_ant_and_humanoid() -> None:
+    runs, environments = table_of(f"{FOLDER}/kl/runs.csv.gz"), ("Ant-v5", "Humanoid-v5")
+    shown, differences = rows(COMPARE, KL_PAGE), []
+    assert len(shown) == 3
+    for name in ("clip_0.2", "adaptive_kl_0.01", "fixed_kl_1"):
+        expected = [LABELS[name]]
+        for environment in environments:
+            there = runs[runs["environment"] == environment]
+            ours, clip = (there[there["row"] == row]["final_return"].to_numpy() for row in (name, "clip_0.2"))
+            assert len(ours) == 3
+            level = 1 - 0.05 / 2
+            low, high = stats.ttest_ind(ours, clip, equal_var=False).confidence_interval(level)
+            found = ours.mean() - clip.mean()
+            expected.append(number(ours.mean(), 0))
+            expected.append("–" if name == "clip_0.2" else f"{number(found, 0, '+')} ({between(low, high, 0)})")
+            if name != "clip_0.2":
+                assert high < 0
+                differences.append(f"{-found:.0f} ({-high:.0f} to {-low:.0f})")
+        assert shown[LABELS[name]] == expected
+    ant, humanoid = (" and ".join(differences[i::2]) for i in (0, 1))
+    says(ALGORITHMS, f"by {ant} on Ant and {humanoid} on Humanoid (target 0.01; β 1; corrected for two comparisons)")
+    assert set(runs["versions"].map(lambda text: json.loads(text)["processor"])) == {"AMD EPYC"}
+    dimensions = {name: gym.make(name).action_space.shape for name in (*environments, *ENVIRONMENTS)}
+    assert list(dimensions.values()) == [(8,), (17,), (6,), (3,), (6,)]

@@ -51,6 +51,8 @@ def test_the_table_of_workers_is_the_measured_one() -> None:
 def test_the_tables_of_another_machine_are_the_measured_ones() -> None:
     measured = read("speed/workers_xeon.json")["measurements"]
     assert list(rows(WORKERS, XEON).values()) == [speed_row(one) for one in measured]
+    medians = [f"{np.median(one['ratios']['clip_ppo compiled, 2 workers']):.1f}" for one in measured]
+    says(README, "{}, {} and {} times on an Intel Xeon".format(*medians))
     (eight,) = read("speed/workers_8_xeon.json")["measurements"]
     expected = [growth_row(line) for line in eight["growth"] if line["backend"] == "compiled"]
     (shown,) = tables(WORKERS, GROWTH)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The runs of this folder: ten of the thirteen variants of the preset, in three of its five environments. The rest is
-# not run yet. Writes to runs/trust_regions; interrupted, it goes on where it stopped.
+# The runs of this folder: ten of the thirteen variants of the preset, in three of its five environments; and those of
+# kl/: the clip and the penalties in the other two. The rest is not run yet. Writes to runs/trust_regions and
+# runs/trust_regions-kl; interrupted, it goes on where it stopped.
 set -euo pipefail
 
 variants=()
@@ -9,3 +10,6 @@ for name in clip_0.2 no_clipping adaptive_kl_0.01 fixed_kl_1 trpo soft_clip_0.2 
 done
 ppo-variants compare --preset trust_regions --env HalfCheetah-v5 --env Hopper-v5 --env Walker2d-v5 "${variants[@]}" \
   --import zoo_configs/results/table1 --jobs 2 --out runs/trust_regions
+
+ppo-variants compare --preset trust_regions --env Ant-v5 --env Humanoid-v5 --algo clip_0.2 --algo adaptive_kl_0.01 \
+  --algo fixed_kl_1 --jobs 2 --out runs/trust_regions-kl
