@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
@@ -78,12 +79,19 @@ def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
         do(tmp_path, [make_run(name) for name in "abcdef"], fakes.CannotStart(), jobs=1)
 
 
-class Hang:
-    """Every process is ended because its run hung."""
+class Hangs:
+    """An executor whose every process is ended because its run hung."""
 
-    def __call__(self, task: Task) -> Outcome:
+    jobs, log, rollout_workers = 1, "nowhere", None
+
+    def submit(self, task: Task) -> Future[Outcome]:
         (Path(task.folder) / "hung").write_text("Timeout!")
-        os._exit(1)
+        future: Future[Outcome] = Future()
+        future.set_exception(BrokenProcessPool("A process in the process pool was terminated abruptly"))
+        return future
+
+    def close(self) -> None:
+        pass
 
 
 def test_runs_that_hang_do_not_end_the_command(tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_runs_that_hang_do_not_end_the_command(tmp_path: Path) -> None:
     runs = [make_run(f"run{i}") for i in range(10)]  # more than may die in a row
     with open_store(storage_url(None, tmp_path), "study") as store:
         work = Timed(runs, store, Display(runs, Console(quiet=True)))
-        do_work(work, LocalExecutor(1, tmp_path / "workers.log", Hang()), tmp_path)
+        do_work(work, Hangs(), tmp_path)
     assert {str(r.reason).partition(":")[0] for r in work.records.values()} == {"timeout"}
 
 
