@@ -130,7 +130,39 @@ def test_kl_penalties_on_ant_and_humanoid() -> None:
                 differences.append(f"{-found:.0f} ({-high:.0f} to {-low:.0f})")
         assert shown[LABELS[name]] == expected
     ant, humanoid = (" and ".join(differences[i::2]) for i in (0, 1))
-    says(ALGORITHMS, f"by {ant} on Ant and {humanoid} on Humanoid (target 0.01; β 1; corrected for two comparisons)")
+    says(
+        ALGORITHMS,
+        f"by {ant} on Ant and {humanoid} on Humanoid (target 0.01; β 1; corrected for two comparisons; for nine, ",
+    )
     assert set(runs["versions"].map(lambda text: json.loads(text)["processor"])) == {"AMD EPYC"}
     dimensions = {name: gym.make(name).action_space.shape for name in (*environments, *ENVIRONMENTS)}
     assert list(dimensions.values()) == [(8,), (17,), (6,), (3,), (6,)]
+
+
+ANT_PAGE = "| row on Ant | mean return | 95 % | difference from ε 0.2 | 99.4 % |"
+
+
+def test_the_table_of_ant_is_the_measured_one() -> None:
+    def whole(interval: str, sign: str = "-") -> str:
+        return "–" if interval == "–" else between(*map(float, interval.strip("[]").split(", ")), 0, sign)
+
+    measured, shown = rows(RESULTS / FOLDER / "ant/table.md", ENVIRONMENT), rows(COMPARE, ANT_PAGE)
+    assert list(shown) == list(LABELS.values())
+    for name, label in LABELS.items():
+        _, mean, interval, _, _, found, its, *_ = measured[name]
+        expected = [label, number(float(mean.split()[0]), 0), whole(interval)]
+        assert shown[label] == [*expected, "–" if found == "–" else number(float(found), 0, "+"), whole(its, "+")]
+        if name != "clip_0.2":
+            assert np.prod([float(end) for end in its.strip("[]").split(", ")]) < 0
+    means = {name: float(row[1].split()[0]) for name, row in measured.items()}
+    assert max(means, key=means.__getitem__) == "soft_clip_0.2"
+    kl, ant = (
+        table_of(f"{FOLDER}/{part}/runs.csv.gz").set_index(["environment", "row", "seed"]) for part in ("kl", "ant")
+    )
+    assert kl["final_return"]["Ant-v5"].equals(
+        ant["final_return"]["Ant-v5"].reindex(kl["final_return"]["Ant-v5"].index)
+    )
+    humanoid = kl["final_return"]["Humanoid-v5"]
+    for name in ("adaptive_kl_0.01", "fixed_kl_1"):  # still shown when corrected for all nine
+        test = stats.ttest_ind(humanoid[name], humanoid["clip_0.2"], equal_var=False)
+        assert test.confidence_interval(1 - 0.05 / 9).high < 0
