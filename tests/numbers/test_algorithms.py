@@ -76,7 +76,7 @@ def test_how_betas_begin() -> None:
     says(
         ALGORITHMS,
         f"a standard deviation of {beta_variance**0.5:.2f}, where a clipped normal's is {normal_variance**0.5:.2f}",
-        f"0.1 times their squares: about {charged:.0f} in an episode",
+        f"0.1 times their squares, which costs the normals about {charged:.0f} more in an episode",
     )
 
 
