@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.tables import counted, significant
+from sb3_ppo_variants.experiments.reporting.tables import counted, number, significant
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_of_means
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
@@ -118,16 +118,17 @@ def _group(results: Results, differences: _Differences, names: Sequence[str], wo
     if len(names) > MOST_AMOUNTS:
         return said
     if differences.none:
-        amounts = _listed(_amount(differences.found[name], 1) for name in names)
+        amounts = _listed(_amount(differences.found[name], 1, number) for name in names)
         return f"{said}, whose runs {'it beats' if one else 'they beat'} with probability {amounts}"
-    amounts = _listed(_amount(differences.found[name], 1 if word == "better" else -1) for name in names)
+    sign = 1 if word == "better" else -1
+    amounts = _listed(_amount(differences.found[name], sign, significant) for name in names)
     return f"{said} by {amounts}"
 
 
-def _amount(found: Estimate, sign: int) -> str:
+def _amount(found: Estimate, sign: int, text: Callable[[float], str]) -> str:
     assert found.interval is not None
     low, high = sorted(sign * end for end in found.interval)
-    return f"{significant(sign * found.value)} ({significant(low)} to {significant(high)})"
+    return f"{text(sign * found.value)} ({text(low)} to {text(high)})"
 
 
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:

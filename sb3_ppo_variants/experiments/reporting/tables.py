@@ -127,8 +127,8 @@ def number(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """A difference with a sensible number of digits, two at least: on a scale from 0 to 1 small ones count."""
-    return number(value) if value == 0 or abs(value) >= 0.1 else f"{value:.2g}"
+    """A difference with two digits at least, zeros included: on a scale from 0 to 1 small ones count."""
+    return number(value) if value == 0 or abs(value) >= 0.1 else f"{value:#.2g}"
 
 
 def interval(found: Interval | None, digits: int | None = None) -> str:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sb3_ppo_variants.experiments.reporting.tables import Table
+from sb3_ppo_variants.experiments.reporting.tables import Table, significant
 
 RESULTS = Table(
     "CartPole-v1, 50,000 timesteps",
@@ -60,3 +60,7 @@ def test_a_table_that_fits_is_one() -> None:
 def test_the_narrowest_screens_break_names_first() -> None:
     for number in ("123.4", "98765", "0.55", "12345"):
         assert number in shown(RESULTS, 34)
+
+
+def test_a_differences_trailing_zeros_count() -> None:
+    assert [significant(x) for x in (0.03, 0.015, -0.004, 0.1, 0.0999)] == ["0.030", "0.015", "-0.0040", "0.10", "0.10"]
