@@ -63,8 +63,8 @@ class BackendChoice(OnPolicyAlgorithm):
             refused = passed_over
         if refused is not None:
             raise ValueError(
-                f"update_backend={self.update_backend!r} cannot run: {refused}. Pass 'auto' to fall back on "
-                "autograd, or change what stands in its way."
+                f"update_backend={self.update_backend!r} cannot run: {refused}. Pass 'auto' to take what "
+                "can run, or change what stands in its way."
             )
         return kind, passed_over
 

@@ -105,8 +105,9 @@ class OnPolicyVariant(
     :param adaptive_reference_kl_target: In nats, > 0: after each update c is halved if the KL to the reference over the
         rollout is below target/1.5 and doubled if it is above 1.5·target; ``None``: c stays fixed, or follows its
         schedule
-    :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved. The count is
-        saved with the model, and not begun again by the next ``learn``
+    :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved, by the value
+        loss without ``vf_coef``. The count is saved with the model, and not begun again by the next ``learn``, but by
+        ``load(path, critic_warmup=n)``
     :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages
@@ -238,6 +239,8 @@ class OnPolicyVariant(
     # ---- Settings ----
 
     def _setup_model(self) -> None:
+        if "critic_warmup" in vars(self).get("_given_to_load", ()):
+            self._n_warmup_updates = 0
         super()._setup_model()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
@@ -265,10 +268,15 @@ class OnPolicyVariant(
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
+        self._rollout_fault = None  # there may be one of a rollout that a callback ended
         if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self.bootstrap_truncated)
+        asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
         return collect_rollouts(asked)
+
+    def _bootstraps(self) -> bool:
+        """Whether V stands for the rewards that a time limit has cut off."""
+        return self.bootstrap_truncated
 
     # ---- The update ----
 
@@ -303,7 +311,7 @@ class OnPolicyVariant(
         return self.current("kl_coef") > 0 or backend.measures_kl_cheaply
 
     def _react_to(self, kl: float) -> None:
-        """Called with the KL measured after an update, for what adapts to it."""
+        """Called with the KL measured after an update that has moved the policy, for what adapts to it."""
         if self._rate_follows_kl("update"):
             self._adapt_learning_rate(kl)
 
@@ -336,11 +344,12 @@ class OnPolicyVariant(
             reference = self._reference_parameters(backend)
             if update.objective.reference_kl_coef > 0:
                 update.keep_near(reference)
-            self._run_epochs(update)
+            has_moved = self._run_epochs(update)
             kl = update.measured_kl() if wants_kl else None
             self._log_update(update, kl)
             self._follow_reference_kl(backend, reference)
-        if kl is not None:
+        # If all steps were refused, less restraint is the last thing needed.
+        if kl is not None and has_moved:
             self._react_to(kl)
 
     def _fit_critic(
@@ -377,7 +386,8 @@ class OnPolicyVariant(
             self.logger.record("train/value_loss", sum(losses) / len(losses))
         self._log_common()
 
-    def _run_epochs(self, update: Update) -> None:
+    def _run_epochs(self, update: Update) -> bool:
+        """Whether any step was taken."""
         follows_kl, has_moved = self._rate_follows_kl("minibatch"), False
         for epoch in range(self.n_epochs):
             for number, minibatch in enumerate(update.epoch(self.batch_size)):
@@ -385,7 +395,7 @@ class OnPolicyVariant(
                 if self.target_kl is not None and self._is_too_far(evaluation.approx_kl):
                     # The epoch that is cut short counts.
                     self._n_updates += 1
-                    return
+                    return has_moved
                 # Before the first step the KL is zero, up to rounding.
                 if follows_kl and has_moved:
                     self._adapt_learning_rate(evaluation.kl)
@@ -395,6 +405,7 @@ class OnPolicyVariant(
                 else:
                     self._refuse_step(f"minibatch {number} of epoch {epoch} (both from 0)", evaluation.known_loss)
             self._n_updates += 1
+        return has_moved
 
     def _is_too_far(self, approx_kl: Any) -> bool:
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""

@@ -21,7 +21,8 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     What restrains the step: a penalty with weight β on KL(old‖new), in nats, summed over action dimensions. With a
     target, β follows the exact KL over the rollout, which is measured after each update: β is halved if the KL is below
     target/1.5 and doubled if it is above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and
-    section 4. Deviations from it: those of ``ClipPPO``, and β stays within the bounds of ``adapt_kl_coef``.
+    section 4. Deviations from it: those of ``ClipPPO``; β stays within the bounds of ``adapt_kl_coef``; and it
+    stays as it is after an update none of whose steps was taken (``nonfinite_update="skip"``).
 
     The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions, and our Beta.
     For a distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3

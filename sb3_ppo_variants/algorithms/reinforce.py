@@ -16,8 +16,7 @@ from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.checks import Check, choice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
-from sb3_ppo_variants.rollouts import RolloutRequest, finished_episodes, returns_to_go
-from sb3_ppo_variants.workers.collecting import collect_rollouts
+from sb3_ppo_variants.rollouts import finished_episodes, returns_to_go
 
 
 class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
@@ -85,6 +84,9 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_finished"]
 
+    def _bootstraps(self) -> bool:
+        return super()._bootstraps() and self.baseline
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
@@ -97,8 +99,7 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
         :param n_rollout_steps: T
         :return: ``False`` if the callback ended the training
         """
-        bootstrap = self.bootstrap_truncated and self.baseline
-        if not collect_rollouts(RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, bootstrap)):
+        if not super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps):
             return False
         self._finished = None
         if not self.baseline and self._rollout_fault is None:

@@ -169,12 +169,12 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         self._log_step(step, value_losses)
 
     def _step(self, update: ConstrainedUpdate) -> PolicyStep:
-        objective, grad_norm = float(update.before.objective.detach()), float(update.gradient.norm())
-        if not math.isfinite(objective + grad_norm):
-            self._refuse_step("the policy's step", -objective)
         largest = natural_gradient_step(
             update, self.target_kl, self.cg_max_steps, self.cg_damping, self.sub_sampling_factor, self.cg_start
         )
+        objective = float(update.before.objective.detach())
+        if largest is None or not math.isfinite(objective):
+            self._refuse_step("the policy's step", -objective)
         if not self.line_search:
             return take_step(update, largest)
         return search_step(

@@ -25,15 +25,17 @@ def conjugate_gradient(
     :param b: right-hand side, shape (P,)
     :param start: the first guess, shape (P,)
     :param max_steps: at most this many products after the first
-    :param residual_tolerance: stop once |b − F·x|² is below
+    :param residual_tolerance: stop once |b − F·x|² is below it, or below |b|²/10⁶ where that is less: a gradient that
+        is small as a whole still has a direction (sb3-contrib's 1e-10 ends before the first step where |b| < 1e-5)
     :return: x, shape (P,); the last finite iterate if the numbers break down
     """
+    tolerance = min(residual_tolerance, 1e-6 * float(b.dot(b)))
     x = start.clone()
     residual = b - product(x)
     direction = residual.clone()
     squared = residual.dot(residual)
     for _ in range(max_steps):
-        if squared < residual_tolerance:
+        if squared < tolerance:
             break
         image = product(direction)
         curvature = direction.dot(image)

@@ -64,6 +64,8 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
         actor = parameters_behind(log_prob, policy.parameters())
         values = policy.predict_values(_blank_observation(policy), **_blank_states(policy))
         critic = parameters_behind(values.sum(), policy.parameters())
+    with th.no_grad():
+        distribution_at_zeros(policy)  # the policy keeps its last distribution, and one with a history cannot be copied
     policy.set_training_mode(was_training)
     actor_ids = {id(parameter) for parameter in actor}
     return [parameter for parameter in critic if id(parameter) not in actor_ids]
@@ -94,7 +96,8 @@ def separate_critic_rate(policy: ActorCriticPolicy, learning_rate_vf: float) -> 
     actor = [parameter for parameter in policy.parameters() if id(parameter) not in critic_ids]
     if not critic:
         raise ValueError(
-            "learning_rate_vf was given, but the policy has no parameter that only its critic uses; pass None."
+            f"learning_rate_vf={learning_rate_vf!r}, but the policy has no parameter that only its critic uses: pass "
+            "None."
         )
     groups: list[dict[str, Any]] = [{"params": actor}, {"params": critic, "lr": learning_rate_vf}]
     settings: dict[str, Any] = {"lr": policy.optimizer.param_groups[0]["lr"], **policy.optimizer_kwargs}

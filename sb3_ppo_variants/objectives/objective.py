@@ -13,7 +13,7 @@ ReferenceKLDirection = Literal["ref_new", "new_ref"]
 class Objective:
     """
     J = E[surrogate] − kl_coef·E[KL(old‖new)] − reference_kl_coef·E[KL(ref‖new)] + ent_coef·E[entropy]
-    − vf_coef·E[value loss], maximised.
+    − vf_coef·E[value loss], maximised; with ``reference_kl_direction="new_ref"`` KL(new‖ref) in place of KL(ref‖new).
 
     The coefficients are numbers: schedules are evaluated once per update, before this is made. Source: Schulman et al.
     2017, equations 8 (penalty) and 9 (value and entropy terms).
@@ -24,7 +24,7 @@ class Objective:
     :param vf_coef: c₁
     :param kl_coef: β
     :param reference_kl_coef: c, weight of the KL to the reference policy
-    :param reference_kl_direction: ``"ref_new"``: KL(ref‖new); ``"new_ref"``: KL(new‖ref)
+    :param reference_kl_direction: Which of the two
     """
 
     surrogate: Surrogate

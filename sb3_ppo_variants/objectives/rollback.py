@@ -31,7 +31,8 @@ class RollbackSurrogate:
         xp = namespace_of(log_ratio)
         ratio = xp.exp(log_ratio)
         clipped = xp.clip(ratio, 1 - self.clip_range, 1 + self.clip_range)
-        return xp.minimum(advantage * ratio, advantage * (clipped - self.rollback * (ratio - clipped)))
+        turned = self.rollback * (ratio - clipped) if self.rollback > 0 else 0.0  # r may overflow, and 0·∞ is not 0
+        return xp.minimum(advantage * ratio, advantage * (clipped - turned))
 
     def slope(self, log_ratio: Array, advantage: Array) -> Array:
         require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
@@ -39,4 +40,5 @@ class RollbackSurrogate:
         ratio = xp.exp(log_ratio)
         unclipped = advantage * ratio
         clipped = advantage * ratio.clip(1 - self.clip_range, 1 + self.clip_range)
-        return xp.where(unclipped > clipped, -self.rollback * unclipped, unclipped)
+        turned = -self.rollback * unclipped if self.rollback > 0 else 0.0  # as above
+        return xp.where(unclipped > clipped, turned, unclipped)

@@ -36,4 +36,5 @@ class ScopicSurrogate:
         ratio = xp.exp(log_ratio)
         # 4σ(x)·(1 − σ(x)) without a difference of nearly equal numbers.
         tail = xp.exp(-abs(self.temperature * (ratio - 1)))
-        return advantage * ratio * 4 * tail / (1 + tail) ** 2
+        # Where nothing is left of the slope, r may have overflowed, and ∞·0 is not 0.
+        return advantage * xp.where(tail > 0, ratio, 0.0) * 4 * tail / (1 + tail) ** 2

@@ -43,4 +43,6 @@ class SoftClippedSurrogate:
         ratio = xp.exp(log_ratio)
         # How far r has left the band in the direction that A favours.
         beyond = xp.where(advantage > 0, ratio - (1 + high), (1 - low) - ratio)
-        return advantage * ratio * (1 - xp.clip(beyond / self.clip_softness, 0, 1))
+        share = 1 - xp.clip(beyond / self.clip_softness, 0, 1)
+        # Where nothing is left of the slope, r may have overflowed, and ∞·0 is not 0.
+        return advantage * xp.where(share > 0, ratio, 0.0) * share

@@ -505,6 +505,27 @@ def test_a_second_learn_does_not_warm_up_again(algorithm: type) -> None:
     assert "train/critic_warmup" not in logged(model)
 
 
+def test_a_loaded_model_warms_up_again_where_it_is_told_to(algorithm: type, tmp_path) -> None:
+    model = make(algorithm, critic_warmup=1)
+    trained(model, 2)
+    zipped, safe = tmp_path / "model.zip", model.save_safe(tmp_path / "model")
+    model.save(zipped)
+    for load, path in ((algorithm.load, zipped), (algorithm.load_safe, safe)):
+        assert load(path)._n_warmup_updates == 1
+        again = load(path, env=model.get_env(), critic_warmup=1)
+        before = actor_state(again)
+        trained(again, 1)
+        assert_same_tensors(actor_state(again), before, "actor")
+        assert logged(again)["train/critic_warmup"] == 1
+
+
+@pytest.mark.parametrize("settings", [{"critic_warmup": 1}, {"learning_rate_vf": 1e-3}], ids=str)
+def test_the_policy_can_be_copied(algorithm: type, settings: dict[str, Any]) -> None:
+    model = make(algorithm, **settings)
+    copy.deepcopy(model.policy)
+    model.learn(64, lambda state, _: copy.deepcopy(state["self"].policy) is not None)
+
+
 class Normalised(BaseFeaturesExtractor):
     """Running statistics that the policy and the critic share."""
 

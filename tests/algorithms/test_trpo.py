@@ -1,11 +1,15 @@
 """TRPO's own settings: natural gradient, subsampling, entropy, and steps that must not be taken."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch as th
 
 from sb3_ppo_variants import TRPO
 from sb3_ppo_variants.algorithms import trpo
+from sb3_ppo_variants.backends import natural_step
+from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import ForeignPolicy, make, parameters_of
 from tests.parity.comparing import make_env
 
@@ -64,7 +68,20 @@ def test_no_step_on_numbers_that_are_not_finite(line_search, poison, capsys) -> 
     np.testing.assert_array_equal(parameters_of(model), before)
     assert model.logger.name_to_value["train/nonfinite_step"] == 1.0
     assert model.logger.name_to_value["train/is_line_search_success"] == 0.0
+    assert model._n_nonfinite_updates == 1
     assert "not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("nonfinite_update", ["raise", "skip"])
+def test_a_step_that_is_not_finite_is_refused(nonfinite_update, monkeypatch) -> None:
+    # Its gradient is finite; the products with the Fisher matrix are not.
+    monkeypatch.setattr(natural_step, "conjugate_gradient", lambda product, b, *_: b * np.nan)
+    model = make(TRPO, nonfinite_update=nonfinite_update, n_critic_updates=0)
+    before = parameters_of(model)
+    with pytest.raises(NonFiniteError) if nonfinite_update == "raise" else nullcontext():
+        model.learn(64)
+    np.testing.assert_array_equal(parameters_of(model), before)
+    assert model._n_nonfinite_updates == (nonfinite_update == "skip")
 
 
 def test_equal_advantages_give_no_direction_and_no_step() -> None:

@@ -79,6 +79,18 @@ def test_fisher_product_is_the_fisher_matrix_written_out(head) -> None:
     assert 0.5 * float(step @ damped @ step) == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("dtype", [th.float32, th.float64])
+def test_the_largest_step_does_not_depend_on_the_size_of_the_gradient(scale: float, dtype: th.dtype) -> None:
+    factor = th.randn(6, 6, dtype=dtype, generator=th.Generator().manual_seed(0))
+    gradient = th.linspace(-1, 2, 6, dtype=dtype)
+
+    def step(gradient: th.Tensor) -> th.Tensor | None:
+        return largest_step(lambda v: factor @ factor.T @ v, gradient, th.zeros_like(gradient), 0.01, 15, 0.1)
+
+    np.testing.assert_allclose(step(scale * gradient), step(gradient), rtol=0.02)
+
+
 def test_flat_parameters_read_write_and_differentiate() -> None:
     layer = th.nn.Linear(2, 1)
     unused = th.nn.Parameter(th.ones(2))

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, UnclippedPPO
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.backends import UpdateSettings
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
@@ -277,6 +277,25 @@ def test_when_every_minibatch_is_skipped(backend) -> None:
     model.learn(64, Poison("advantages", np.nan))
     np.testing.assert_array_equal(parameters_of(model), before)
     assert model.logger.name_to_value["train/nonfinite_updates"] == 4  # 2 epochs of 2 minibatches
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
+def test_a_penalty_is_not_lowered_by_an_update_without_steps(backend) -> None:
+    settings = {"update_backend": backend, "nonfinite_update": "skip", "normalize_advantage": "rollout"}
+    model = make(KLPenaltyPPO, **settings).learn(64, Poison("advantages", np.nan))
+    assert model.logger.name_to_value["train/kl"] == 0
+    assert model.kl_coef == 1
+
+
+@pytest.mark.parametrize("algorithm", [ClipPPO, REINFORCE])
+def test_the_fault_of_a_rollout_that_was_not_finished_ends_with_it(algorithm) -> None:
+    model = model_on(faulty_env("reward", np.nan), algorithm, nonfinite_update="skip")
+    model.learn(512, lambda state, _: state["self"].num_timesteps <= 2 * BAD_STEP)
+    assert 128 < model.num_timesteps < 256
+    before = parameters_of(model)
+    model.learn(128)
+    assert model._n_nonfinite_updates == 0
+    assert not np.array_equal(parameters_of(model), before)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -374,6 +374,25 @@ def test_the_floor_holds_where_the_ratio_overflows() -> None:
     assert log_ratio.grad.item() == 0.0
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "surrogate", [CLIP, SOFT, RollbackSurrogate(0.2, 0.0), DiscoveredSurrogate(2.0, 0.6), ScopicSurrogate(4.0)]
+)
+def test_flat_surrogates_are_flat_where_the_ratio_overflows(surrogate: Surrogate, kind: Any) -> None:
+    log_ratio, advantage = np.array([5.0, 20.0, 90.0, 800.0], kind), np.full(4, 1.5, kind)
+    with np.errstate(over="ignore"):
+        slope, value = (function(log_ratio, advantage) for function in (surrogate.slope, surrogate.value))
+    np.testing.assert_allclose(slope, 0, atol=1e-30)
+    np.testing.assert_allclose(value, value[0], rtol=1e-6)
+
+
+def test_the_discovered_surrogate_keeps_its_digits() -> None:
+    # By hand: far above r = 1 it is A + α·tanh(…) = A + α.
+    log_ratio = np.array([10.0, 15.0, 20.0, 30.0], np.float32)
+    value = DiscoveredSurrogate(2.0, 0.6).value(log_ratio, np.ones(4, np.float32))
+    np.testing.assert_allclose(value, 3.0, rtol=1e-6)
+
+
 def test_an_advantage_that_is_not_a_number_is_not_hidden_by_clipping() -> None:
     slope = ClippedSurrogate(0.2).slope(np.array([0.0, 1.0, -1.0]), np.full(3, np.nan))
     assert np.isnan(slope).all()

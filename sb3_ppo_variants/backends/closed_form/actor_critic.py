@@ -90,7 +90,6 @@ class ClosedFormActorCritic:
         self.bound = BoundParameters(layout.parameters)
         self._n_weights, self._n_actor, self._n_all = len(layout.pi), len(layout.actor), len(layout.parameters)
         self.actor_span = self.bound.span(0, self._n_actor)
-        self.critic_span = self.bound.span(self._n_actor, self._n_all)
 
         arrays = self.bound.memory.arrays
         gradients = self.bound.shaped(self.bound.gradient, 0, self._n_all)

@@ -43,7 +43,7 @@ class ClosedFormBackend:
 
     @staticmethod
     def why_not(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
-        return why_not_closed_form(policy, buffer, policy.observation_space)
+        return why_not_closed_form(policy, buffer)
 
     def is_current(self, policy: ActorCriticPolicy) -> bool:
         return self.network.is_bound_to(policy)

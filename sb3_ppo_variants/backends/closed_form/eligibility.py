@@ -92,20 +92,17 @@ _REPLACED_FUNCTIONS: tuple[tuple[ModuleType, str], ...] = (
 )
 
 
-def why_not_closed_form(
-    policy: ActorCriticPolicy, buffer: RolloutBuffer, observation_space: spaces.Space
-) -> str | None:
+def why_not_closed_form(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str | None:
     """
     The closed form replaces code that it reproduces exactly; everything else is left to autograd.
 
     :param policy: The policy
     :param buffer: The rollout buffer
-    :param observation_space: The policy's observation space
     :return: the first reason why it cannot run; ``None`` if it can
     """
     if type(policy) not in _POLICIES:
         return f"the policy is a {type(policy).__name__}, not SB3's MlpPolicy"
-    if isinstance(observation_space, spaces.Dict):
+    if isinstance(policy.observation_space, spaces.Dict):
         return "the observations are a Dict"
     known_buffer = _POLICIES[type(policy)]
     if type(buffer) is not known_buffer:
