@@ -173,7 +173,8 @@ def _use_one_thread() -> None:
 
 
 def _command_line() -> str:
-    return shlex.join(["ppo-variants", *sys.argv[1:]])
+    """The command as it was given, for reports: people show them to others, so the database's password is left out."""
+    return shlex.join(["ppo-variants", *(re.sub(r"(://[^:/@]*):.*@", r"\1:***@", given) for given in sys.argv[1:])])
 
 
 @app.command()

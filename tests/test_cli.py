@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner
 
 from sb3_ppo_variants import __version__
-from sb3_ppo_variants.cli import _document_options, app
+from sb3_ppo_variants.cli import _command_line, _document_options, app
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import RUN, open_store
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
@@ -73,6 +74,15 @@ def test_help_keeps_words_in_brackets() -> None:
 
 def test_version() -> None:
     assert run("--version") == (0, f"sb3_ppo_variants {__version__}\n", "")
+
+
+def test_a_report_shows_the_command_without_the_databases_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["compare", "--storage", "postgresql://me:S3CR@T@db:1/x", "--storage=postgresql://me:S3CRET@db/y"]
+    monkeypatch.setattr(sys, "argv", ["ppo-variants", *given, "--executor", "dask:tcp://host:8786"])
+    assert _command_line() == (
+        "ppo-variants compare --storage 'postgresql://me:***@db:1/x' '--storage=postgresql://me:***@db/y' "
+        "--executor dask:tcp://host:8786"
+    )
 
 
 def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

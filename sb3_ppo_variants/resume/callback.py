@@ -203,11 +203,17 @@ class ResumableCheckpointCallback(BaseCallback):
         total = self.model._total_timesteps
         faults = put_snapshot(found.snapshot, self.model, self._root())
         self.model._total_timesteps = total  # more than in the snapshot where a finished run is extended
-        for fault in faults:
-            self._say(f"Not restored: {fault}. All environments begin a new episode.")
+        self._tell_faults(faults)
         self._found = None
         self.resumed_at = self._last = found.about["steps"]
         self._iterations = found.about["iterations"]
+
+    def _tell_faults(self, faults: list[str]) -> None:
+        """
+        :param faults: What could not be restored
+        """
+        for fault in faults:
+            self._say(f"Not restored: {fault}. All environments begin a new episode.")
 
     def _say(self, text: str) -> None:
         # Each text once: an environment whose state is lost stays lost.

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
@@ -54,9 +55,16 @@ def make_resumable(env: VecEnv) -> None:
     """
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
-        inner.envs = [one if isinstance(one, ResumableEnv) else ResumableEnv(one) for one in inner.envs]
+        inner.envs = [one if _is_tracked(one) else ResumableEnv(one) for one in inner.envs]
     elif isinstance(inner, WorkerVecEnv) and not all(inner.env_is_wrapped(ResumableEnv)):
         inner.wrap_environments(ResumableEnv)
+
+
+def _is_tracked(env: gym.Env) -> bool:
+    """Whether a ``ResumableEnv`` holds the state of all layers: those outside it say that they have none."""
+    while isinstance(env, gym.Wrapper) and has_protocol(env) and capture_layer(env).own is None:
+        env = env.env
+    return isinstance(env, ResumableEnv)
 
 
 def describe_environments(env: VecEnv) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, che
 from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, study_names
+from sb3_ppo_variants.experiments.engine.storage import exists, storage_url, study_name, study_names
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
@@ -161,7 +161,7 @@ def compare(
     default = Path("runs") / (preset or "compare")
 
     def held_by(folder: Path) -> str | None:
-        return None if overwrite or report_only or _is_free(folder, storage, runs) else "another comparison"
+        return None if overwrite or _is_free(folder, storage, runs) else "another comparison"
 
     replaced = "its report; its finished runs stay in the ledger"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
@@ -202,7 +202,7 @@ def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:
     :param runs: The runs of the comparison
     """
     url, study = storage_url(storage, folder), study_name(folder)
-    if (storage is None and not (folder / "ledger.db").is_file()) or study not in study_names(url):
+    if not exists(url) or study not in study_names(url):
         return True
     with open_store(url, study, write=False) as store:
         store.check_is_of_runs()

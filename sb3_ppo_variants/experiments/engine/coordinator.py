@@ -188,7 +188,8 @@ def _signals_noted(wake: threading.Event) -> Iterator[list[int]]:
         wake.set()
 
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.signal(number, note) for number in numbers}
+    # What the caller has had ignored stays ignored: SIGHUP by nohup.
+    before = {n: signal.signal(n, note) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield asked
     finally:
@@ -220,6 +221,7 @@ class RunsToDo:
         self.store, self.display, self.timeout, self.models = store, display, timeout, models
         self.records = {record.run.key(): record for record in store.records(runs)}
         self._next = iter([r.run for r in self.records.values() if r.state != "done"])
+        self._ended: set[str] = set()
         display.begin(self.done)
 
     @property
@@ -233,9 +235,11 @@ class RunsToDo:
 
     def take(self, record: Record) -> None:
         self.records[record.run.key()] = record
+        self._ended.add(record.run.key())
         self.store.add(record)
         if self.models is not None:
-            self.models.prune(r for r in self.records.values() if r.state != "missing")
+            # Not the failed runs of an earlier command that are being tried again.
+            self.models.prune(r for key, r in self.records.items() if r.state == "done" or key in self._ended)
         self.display.ended(record)
 
     def show(self, under_way: Mapping[str, Progress | None]) -> None:

@@ -29,7 +29,11 @@ def storage_url(storage: str | None, out: Path) -> str:
     :return: The URL
     """
     if storage is None or "://" not in storage:
-        return f"sqlite:///{Path(storage or out / 'ledger.db').resolve()}"
+        path = str(Path(storage or out / "ledger.db").resolve())
+        url = sqlalchemy.URL.create("sqlite", database=path).render_as_string()
+        if _file(url) != Path(path):  # SQLAlchemy 2.0 takes what follows a question mark for options
+            raise ValueError(f"A ledger cannot be at {path}: give a folder or file without ? and % in its name")
+        return url
     scheme, _, rest = storage.partition("://")
     if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         if importlib.util.find_spec("psycopg") is None:
@@ -140,13 +144,21 @@ def _file(url: str) -> Path:
     return Path(sqlalchemy.make_url(url).database or "")
 
 
+def exists(url: str) -> bool:
+    """Whether there is a database: an SQLite file; a server's is asked for only when it is opened.
+
+    :param url: Normalised database URL
+    """
+    return not url.startswith("sqlite") or _file(url).is_file()
+
+
 def study_names(url: str) -> list[str]:
     """Names of the studies in an existing storage.
 
     :param url: Normalised database URL
     :raises ValueError: if there is no storage, or it cannot be opened
     """
-    if url.startswith("sqlite") and not _file(url).is_file():
+    if not exists(url):
         raise ValueError(f"There is no ledger at {_file(url)}")
     try:
         storage = open_storage(url)

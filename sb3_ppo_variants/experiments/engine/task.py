@@ -102,16 +102,16 @@ def do_run(task: Task) -> Outcome:
             with contextlib.suppress(OSError):  # such as a full disk: it is only shown
                 (folder / PROGRESS).write_text(f"{steps} {mean_return}")
 
+    def train() -> tuple[BaseAlgorithm, Result]:
+        checkpoints, workers = _checkpoints(task.run, folder), task.rollout_workers
+        return fit(task.run, report, guard.look_at, guard.watch, checkpoints, rollout_workers=workers)
+
     try:
         with _ended_when_stuck(task):
-            model, result = fit(
-                task.run,
-                report,
-                guard.look_at,
-                guard.watch,
-                _checkpoints(task.run, folder),
-                rollout_workers=task.rollout_workers,
-            )
+            try:
+                model, result = train()
+            except NotRestored:  # its checkpoints are gone
+                model, result = train()
         check_score(task.run, result)
         if task.model_folder is not None:
             _save(task.run, Path(task.model_folder), model, result)
@@ -185,11 +185,15 @@ def has_hung(folder: Path) -> bool:
 # ---- Checkpoints ----
 
 
+class NotRestored(Exception):  # noqa: N818 (nobody sees it)
+    """A checkpoint could not be restored completely: the run has to begin again."""
+
+
 class RunCheckpoints(ResumableCheckpointCallback):
     """Writes a checkpoint every :data:`CHECKPOINT_SECONDS`, so that a kill costs seconds.
 
     It never changes a result: a checkpoint is written only if it holds the state of every environment, and one that
-    other software or another kind of processor wrote is not used.
+    other software or another kind of processor wrote is not used, nor one that cannot be restored completely.
 
     :param folder: Folder for the checkpoints of this run
     """
@@ -206,8 +210,7 @@ class RunCheckpoints(ResumableCheckpointCallback):
         made_with, here = _read_versions(self.path), versions(model.get_env())
         differs = found is not None and differences(found.about["surroundings"], surroundings(model))
         if faults or differs or (found is not None and made_with != here):
-            for path in checkpoint_paths(self.path):
-                path.unlink()
+            self._remove_all()
         with contextlib.suppress(OSError):  # without the file, a checkpoint is not used
             write_text(self.path / MADE_WITH, json.dumps(here))
         super().check(model, total_timesteps)
@@ -228,6 +231,15 @@ class RunCheckpoints(ResumableCheckpointCallback):
 
     def _puts_off(self, environments: VecEnvState) -> bool:
         return bool(environments.awaited() or environments.lost())
+
+    def _tell_faults(self, faults: list[str]) -> None:
+        if faults:
+            self._remove_all()
+            raise NotRestored
+
+    def _remove_all(self) -> None:
+        for path in checkpoint_paths(self.path):
+            path.unlink()
 
 
 def _read_versions(folder: Path) -> Any:

@@ -109,7 +109,9 @@ def read_runs(source: str) -> list[Record]:
         raise ValueError(f"{path} holds neither {RUNS} nor {RUNS}.gz nor ledger.db: give a folder with finished runs")
     if "://" not in source and not path.is_file():
         raise ValueError(f"There is nothing to import at {source}: give a folder, a {RUNS}, a ledger or a database URL")
-    return _read_files(path) if path.name.endswith((".csv", ".csv.gz")) else _read_ledger(source)
+    if path.name.endswith((".csv", ".csv.gz")):
+        return _read_files(path)
+    return _read_ledger(source if "://" in source else str(path))
 
 
 def _read_ledger(source: str) -> list[Record]:

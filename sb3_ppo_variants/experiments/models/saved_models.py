@@ -95,7 +95,7 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
 
 def _model_file(path: Path) -> Path:
     """The model that a path stands for: a file, with or without its suffix, or the model in a folder."""
-    files = [path, *(path.with_name(f"{path.name}{suffix}") for suffix in (".zip", SUFFIX))]
+    files = [path, *(path.parent / f"{path.name}{suffix}" for suffix in (".zip", SUFFIX))]
     if found := next((file for file in files if file.is_file()), None):
         return found
     zoo = zoo_run(path) if path.is_dir() else None

@@ -1,5 +1,6 @@
 """Train one model and save it."""
 
+import csv
 import dataclasses
 import importlib.util
 import shutil
@@ -170,10 +171,10 @@ def train(
     def prepare(model: Any) -> None:
         if checkpoints and resume:
             checkpoints[0].check(model, timesteps)  # before the log is started again
-        model.set_logger(_logger(folder, tensorboard, keep=extended is not None))
+        model.set_logger(_logger(folder, tensorboard, keep_until=None if extended is None else extended.steps))
         models.append(model)
 
-    with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, keep=earlier is not None) as evaluations:
+    with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, earlier) as evaluations:
         try:
             model, result = fit(
                 run,
@@ -278,14 +279,14 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
     return Start(wrap, load, extended)
 
 
-def _logger(folder: Path, tensorboard: str | Path | None, keep: bool) -> Logger:
+def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None) -> Logger:
     """SB3's logger with ``progress.csv`` and, if it is asked for, TensorBoard.
 
     :param folder: The run folder
     :param tensorboard: Folder of the TensorBoard logs of all runs
-    :param keep: Whether ``progress.csv`` keeps its lines
+    :param keep_until: Step up to which ``progress.csv`` keeps its lines; ``None``: it keeps none
     """
-    lines = (folder / PROGRESS).read_text(encoding="utf-8") if keep and (folder / PROGRESS).is_file() else ""
+    lines = "" if keep_until is None else _lines_until(folder / PROGRESS, keep_until)
     logger = configure(str(folder), ["csv"])
     progress: Any = logger.output_formats[0]
     progress.file.write(lines)
@@ -296,6 +297,16 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep: bool) -> Logger:
         log = top / f"{name}_{get_latest_run_id(str(top), name) + 1}"
         logger.output_formats.append(TensorBoardOutputFormat(str(log)))
     return logger
+
+
+def _lines_until(progress: Path, step: int) -> str:
+    """The lines of a ``progress.csv`` up to a step. Later ones are of an extension that was killed."""
+    header, *lines = progress.read_text(encoding="utf-8").splitlines(keepends=True) if progress.is_file() else [""]
+    columns = header.rstrip().split(",")
+    if "time/total_timesteps" not in columns:
+        return ""
+    where = columns.index("time/total_timesteps")
+    return "".join([header, *(line for line in lines if float(next(csv.reader([line]))[where]) <= step)])
 
 
 # ---- What is left ----

@@ -15,7 +15,7 @@ from sb3_ppo_variants.experiments.models.saved_models import SEED, EpisodeGuard
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.folders import VEC_NORMALIZE
 from sb3_ppo_variants.experiments.runs.playing import EvaluatesWithMasks
-from sb3_ppo_variants.experiments.runs.run import Run, Start, is_masked
+from sb3_ppo_variants.experiments.runs.run import Result, Run, Start, is_masked
 from sb3_ppo_variants.files import atomic
 
 
@@ -41,7 +41,7 @@ class SaveStatistics(BaseCallback):
 
 @contextmanager
 def evaluation_callbacks(
-    run: Run, start: Start | None, every: int | None, episodes: int, folder: Path, keep: bool
+    run: Run, start: Start | None, every: int | None, episodes: int, folder: Path, earlier: Result | None
 ) -> Iterator[list[EvalCallback]]:
     """The callback that evaluates a training, with an environment of its own that is closed at the end.
 
@@ -53,7 +53,7 @@ def evaluation_callbacks(
     :param every: Steps between evaluations; ``None``: no evaluations
     :param episodes: Episodes of an evaluation
     :param folder: The run folder
-    :param keep: Whether the evaluations in the folder are this run's earlier ones
+    :param earlier: The result of this run before it is extended, whose evaluations are in the folder
     """
     if every is None:
         yield []
@@ -72,8 +72,8 @@ def evaluation_callbacks(
             verbose=0,
             warn=False,
         )
-        if keep and (folder / EVALUATIONS).is_file():
-            _follow(callback, folder)
+        if earlier is not None and (folder / EVALUATIONS).is_file():
+            _follow(callback, folder, earlier.steps)
         yield [callback]
     finally:
         env.close()
@@ -92,13 +92,14 @@ def _environment(run: Run, start: Start | None) -> VecEnv:
     return env
 
 
-def _follow(callback: EvalCallback, folder: Path) -> None:
-    """Let the evaluations of an extended run follow its earlier ones."""
+def _follow(callback: EvalCallback, folder: Path, steps: int) -> None:
+    """Let the evaluations of an extended run follow its earlier ones, but not those of an extension that was killed."""
     with np.load(folder / EVALUATIONS) as kept:
-        callback.evaluations_timesteps = kept["timesteps"].tolist()
-        callback.evaluations_results = kept["results"].tolist()
-        callback.evaluations_length = kept["ep_lengths"].tolist()
-    callback.best_mean_reward = float(max(map(np.mean, callback.evaluations_results)))
+        earlier = kept["timesteps"] <= steps
+        callback.evaluations_timesteps = kept["timesteps"][earlier].tolist()
+        callback.evaluations_results = kept["results"][earlier].tolist()
+        callback.evaluations_length = kept["ep_lengths"][earlier].tolist()
+    callback.best_mean_reward = float(max(map(np.mean, callback.evaluations_results), default=-np.inf))
 
 
 def best_evaluation(folder: Path) -> tuple[float, int] | None:

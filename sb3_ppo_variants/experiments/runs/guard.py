@@ -105,7 +105,7 @@ class _WatchedEnv(gymnasium.Wrapper):
             self._guard.environment_raised = True
             raise
 
-    # ---- Protocol of sb3_ppo_variants.resume: nothing in here belongs to the environment's state ----
+    # ---- Protocol of sb3_ppo_variants.resume: in here is no state, so the ResumableEnv inside holds all of it ----
 
     def get_checkpoint_state(self) -> None:
         """Nothing."""

@@ -221,6 +221,20 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     assert small(None, timesteps=384).files[0].parent == Path("runs/compare_2")
     assert small(None, timesteps=384, seeds=2).files[0].parent == Path("runs/compare_2")
     assert small(None).files[0].parent == Path("runs/compare")
+    # A report alone is written where the comparison is, too.
+    again = small(None, timesteps=384, report_only=True)
+    assert (again.files[0].parent, again.rows[0].state) == (Path("runs/compare_2"), "done")
+    with pytest.raises(ValueError, match="runs/compare holds another comparison"):
+        small("runs/compare", timesteps=384, report_only=True)
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_an_sqlite_storage_is_made_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    for storage in (str(tmp_path / "first.db"), f"sqlite:///{tmp_path}/new/second.db"):
+        assert small(tmp_path / "out", storage=storage).rows[0].state == "done"
+    assert (tmp_path / "first.db").is_file()
+    assert (tmp_path / "new/second.db").is_file()
 
 
 @pytest.mark.usefixtures("blank_pictures")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine import coordinator
-from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, RunsToDo, do_runs, do_work
+from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, RunsToDo, _signals_noted, do_runs, do_work
 from sb3_ppo_variants.experiments.engine.executors import LocalExecutor
 from sb3_ppo_variants.experiments.engine.progress import Display
 from sb3_ppo_variants.experiments.engine.records import Record
@@ -143,6 +144,17 @@ def test_an_interrupted_command_keeps_what_has_finished(tmp_path: Path, number: 
         assert [t.state.name for t in store.trials()] == ["COMPLETE", "COMPLETE"]
     assert signal.getsignal(number) is before
     assert not (tmp_path / "under_way").exists()
+
+
+def test_what_nohup_has_had_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _signals_noted(threading.Event()) as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked == []
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_message_of_an_interruption_says_what_is_kept_where(

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch as th
+from rich.console import Console
 from stable_baselines3 import PPO
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import compare, evaluate, train
-from sb3_ppo_variants.experiments.engine.coordinator import do_runs
+from sb3_ppo_variants.experiments.engine.coordinator import RunsToDo, do_runs
 from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
+from sb3_ppo_variants.experiments.engine.progress import Display
+from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import open_store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Task, do_run, do_run_in_subprocess
@@ -105,6 +108,17 @@ def test_failed_runs_leave_no_model(tmp_path: Path) -> None:
 
     assert keep(tmp_path / "none", "all", saved_and_failed) == ([], [])
     assert not (tmp_path / "none" / "models").exists()
+
+
+def test_the_model_of_a_run_that_is_tried_again_is_not_removed(tmp_path: Path) -> None:
+    first, second = RUNS[:2]
+    models = KeptModels(tmp_path, "all")
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        store.add(Record(first, "failed", None, "env: RuntimeError: once"))
+        work = RunsToDo([first, second], store, Display([first, second], Console(quiet=True)), models=models)
+        models.folder_of(first).mkdir(parents=True)  # it has just been saved when the other run ends
+        work.take(make_record(second, 5.0))
+        assert models.folder_of(first).is_dir()
 
 
 def test_the_best_run_without_a_model_is_named_and_the_next_best_is_kept(tmp_path: Path) -> None:

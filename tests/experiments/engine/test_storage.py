@@ -40,6 +40,18 @@ def test_urls(tmp_path: Path) -> None:
     assert storage_url("sqlite:////a/b.db", tmp_path) == "sqlite:////a/b.db"
 
 
+def test_names_of_folders_that_mean_something_in_a_url(tmp_path: Path) -> None:
+    before_2_1 = sqlalchemy.__version__.startswith("2.0.")
+    for name in ("a%20b #1 café", "what now?"):
+        if before_2_1 and "?" in name:
+            with pytest.raises(ValueError, match="give a folder or file without"):
+                storage_url(None, tmp_path / name)
+            continue
+        with open_store(storage_url(None, tmp_path / name), "study"):
+            pass
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["ledger.db"]
+
+
 def test_a_study_is_named_after_the_output_folder() -> None:
     assert study_name(Path("runs/tuesday")) == "tuesday"
     assert study_name(Path("/")) == "compare"

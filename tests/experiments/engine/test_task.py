@@ -11,6 +11,7 @@ import pytest
 from sb3_ppo_variants.experiments.engine import task as engine_task
 from sb3_ppo_variants.experiments.engine.task import Outcome, Progress, RunCheckpoints, Task, do_run, read_progress
 from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.resume import callback
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
 from tests.forms import long
 
@@ -19,12 +20,14 @@ RUNS = {
     "ours": Run("clip_ppo", "CartPole-v1", 3, 640, 2, SMALL),
     "VecNormalize": Run("paper_trpo", "Pendulum-v1", 0, 640, 2, {"n_steps": 64}, normalize={"norm_obs": True}),
     "workers": Run("clip_ppo", "Pendulum-v1", 0, 640, 2, SMALL, normalize={"norm_obs": True}, vec_env="WorkerVecEnv"),
+    # A copy of its attributes goes another way, which is seen only where the check takes place.
+    "replayed": Run("clip_ppo", "LunarLander-v3", 1, 640, 1, SMALL),
     "SB3's": Run("sb3:ppo", "CartPole-v1", 1, 640, 1, SMALL),
     # The state of its simulator cannot be kept.
     "without a state": Run("clip_ppo", "tests.experiments.mine:Opaque", 0, 640, 1, SMALL),
     "off-policy": Run("stable_baselines3:DQN", "CartPole-v1", 0, 640, 1, {"learning_starts": 100}),
 }
-SHORT = ("VecNormalize", "workers", "without a state")
+SHORT = ("VecNormalize", "workers", "replayed", "without a state")
 
 
 class Killed(BaseException):
@@ -41,6 +44,8 @@ def numbers(outcome: Outcome) -> list[Any]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name if name in SHORT else long(name) for name in RUNS])
 def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "replayed":
+        pytest.importorskip("Box2D")
     alone = do_run(Task(RUNS[name], str(tmp_path / "nowhere"), rollout_workers=1))
     assert not (tmp_path / "nowhere").exists()
     monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
@@ -72,6 +77,22 @@ def test_a_killed_run_resumes_with_the_same_result(name: str, tmp_path: Path, mo
         assert resumed_at in ([], [None])
     else:
         assert resumed_at == left[-1:]
+
+
+def test_a_run_that_cannot_be_restored_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = do_run(Task(RUNS["ours"], str(tmp_path / "nowhere")))
+    monkeypatch.setattr(engine_task, "CHECKPOINT_SECONDS", 0.0)
+    do_run(Task(RUNS["ours"], str(tmp_path)))
+    put, restored = callback.put_snapshot, []
+
+    def fails(*given: Any) -> list[str]:
+        put(*given)
+        restored.append(given)
+        return ["environment 0"]
+
+    monkeypatch.setattr(callback, "put_snapshot", fails)
+    assert numbers(do_run(Task(RUNS["ours"], str(tmp_path)))) == numbers(alone)
+    assert len(restored) == 1
 
 
 @pytest.mark.parametrize("where", ["surroundings", "versions"])

@@ -45,9 +45,12 @@ def results(store: Store) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "form", ["packed folder", "plain file", "ledger", *map(long, ("plain folder", "packed file", "url"))]
+    "form", ["packed folder", "plain file", "at home", *map(long, ("plain folder", "packed file", "ledger", "url"))]
 )
-def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record], tmp_path: Path) -> None:
+def test_what_is_exported_comes_back_to_the_bit(
+    form: str, records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     ledger = filled(tmp_path / "a", [*records, Record(Run("clip_ppo", "C-v1", 0, 1), "failed", reason="env: x")])
     with open_store(storage_url(str(ledger), Path()), "study", write=False) as store:
         files = export_runs([store], tmp_path / "out")
@@ -59,6 +62,7 @@ def test_what_is_exported_comes_back_to_the_bit(form: str, records: list[Record]
     source = {
         "packed folder": tmp_path / "out", "plain folder": tmp_path / "out", "packed file": files[0],
         "plain file": files[0].with_suffix(""), "ledger": ledger, "url": f"sqlite:///{ledger}",
+        "at home": f"~/{ledger.relative_to(tmp_path)}",
     }[form]  # fmt: skip
     with open_store(storage_url(None, tmp_path / "b"), "other") as store:
         (note,) = import_runs(store, [str(source)])

@@ -204,6 +204,9 @@ def test_a_finished_run_is_extended_as_sb3_does_it(tmp_path: Path) -> None:
         first = train("sb3:ppo", "Pendulum-v1", timesteps=256, normalize=normalize, out=out, **options)
         shutil.copytree(out, tmp_path / f"kept-{normalize}")
         log = (out / "progress.csv").read_text()
+        # An extension that was killed has left lines.
+        killed = [line.replace("256", "320") for line in log.splitlines()[-1:]]
+        (out / "progress.csv").write_text("\n".join([*log.splitlines(), *killed, ""]))
         more = train("sb3:ppo", "Pendulum-v1", timesteps=512, normalize=normalize, out=out, resume=True, **options)
         assert (more.resumed_at, more.result.steps) == (256, 512)
         # SB3's own way to go on.
@@ -323,6 +326,8 @@ def test_evaluations_on_the_way_are_sb3s_and_change_nothing(normalize: str | Non
     expected, _ = evaluate_policy(model, env, 3, return_episode_rewards=True)
     assert evaluate(tmp_path / "a/best", episodes=3).returns == pytest.approx(expected)
     if not normalize:
+        with np.load(tmp_path / "a/evaluations.npz") as kept:  # as an extension leaves it that was killed
+            np.savez(tmp_path / "a/evaluations", **{n: np.concatenate([a, a[-1:] + 100]) for n, a in kept.items()})
         more = train(
             "clip_ppo", "Pendulum-v1", out=tmp_path / "a", eval_every=256, eval_episodes=2, resume=True,
             **{**options, "timesteps": 1024},
@@ -344,7 +349,9 @@ def test_tensorboard(tmp_path: Path) -> None:
 # ---- Find the model and its statistics ----
 
 
-def test_a_model_is_found_by_what_people_call_it(trained: Path, tmp_path: Path) -> None:
+def test_a_model_is_found_by_what_people_call_it(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = evaluate(trained, episodes=2)
     assert evaluate(trained / "model", episodes=2) == expected
     (tmp_path / "best").mkdir()
@@ -356,6 +363,8 @@ def test_a_model_is_found_by_what_people_call_it(trained: Path, tmp_path: Path) 
     assert evaluate(tmp_path, episodes=2) == expected
     assert evaluate(tmp_path / "only.v1", episodes=2) == expected
     shutil.copy(trained / "model.zip", tmp_path / "other.zip")
+    monkeypatch.chdir(trained)
+    assert evaluate(".", episodes=2) == expected
     with pytest.raises(ValueError, match=r"It holds only\.v1\.zip, other\.zip: give one of them"):
         evaluate(tmp_path)
 
