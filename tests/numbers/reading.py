@@ -78,8 +78,6 @@ READINGS: dict[str, tuple[str, str] | None] = {
     "table1/sb3_reading": ("table1", "sb3"),
     "table1/million": ("table1", "paper"),
     "trust_regions": ("trust_regions", "paper"),
-    "trust_regions/ant": ("trust_regions", "paper"),
-    "trust_regions/kl": ("trust_regions", "paper"),
 }
 STUDIES = ("masks", "beta/corners", "beta/mujoco", "learning_rate", "learning_rate/confirm")
 READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
