@@ -78,6 +78,7 @@ READINGS: dict[str, tuple[str, str] | None] = {
     "table1/sb3_reading": ("table1", "sb3"),
     "table1/million": ("table1", "paper"),
     "trust_regions": ("trust_regions", "paper"),
+    "trust_regions/deep": ("trust_regions", "paper"),
 }
 STUDIES = ("masks", "beta/corners", "beta/mujoco", "learning_rate", "learning_rate/confirm")
 READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
@@ -88,10 +89,11 @@ def committed(folder: str) -> tuple[Results, Sequence[str]]:
     reading = READINGS[folder]
     chosen = None if reading is None else preset(*reading)
     records = [dataclasses.replace(r, imported_from=None) for r in read_runs(str(ROOT / RESULTS / folder))]
-    if chosen is None:
-        names = [record.run.variant for record in records]
-        return Results(records, "sb3:ppo" if "sb3:ppo" in names else names[0]), ()
-    return Results(records, chosen.reference, chosen.published), chosen.notes
+    names = [record.run.variant for record in records]
+    wanted = "sb3:ppo" if chosen is None else chosen.reference
+    reference = wanted if wanted in names else names[0]
+    published, notes = ({}, ()) if chosen is None else (chosen.published, chosen.notes)
+    return Results(records, reference, published), notes
 
 
 def ratio(measurement: dict[str, Any], ours: str, peer: str) -> tuple[str, str]:

@@ -158,3 +158,36 @@ def test_kl_penalties_on_ant_and_humanoid() -> None:
     there = runs[runs["environment"].isin(environments)]
     assert set(there["versions"].map(lambda text: json.loads(text)["processor"])) == {"AMD EPYC"}
     assert [gym.make(name).action_space.shape for name in ENVIRONMENTS] == [(6,), (3,), (6,), (8,), (17,)]
+
+
+DEEP_PAGE = PAGE.replace("row", "row with a deep policy network").replace("99.4 %", "97.5 %").partition(" Ant")[0]
+DEEP_SCORES = SCORES.replace("99.4 %", "97.5 %").replace("clip_0.2", "clip_0.2_deep")
+DEEP_ENVIRONMENT = ENVIRONMENT.replace("99.4 %", "97.5 %").replace("clip_0.2", "clip_0.2_deep")
+
+
+def test_the_deep_rows() -> None:
+    table, runs = RESULTS / FOLDER / "deep/table.md", table_of(f"{FOLDER}/deep/runs.csv.gz")
+    measured, shown = rows(table, DEEP_SCORES), rows(COMPARE, DEEP_PAGE)
+    assert list(shown) == [LABELS[name.removesuffix("_deep")] for name in measured]
+    for name, (_, mean, interval, found, its, *_) in measured.items():
+        label = LABELS[name.removesuffix("_deep")]
+        means = runs[runs["row"] == name].groupby("environment")["final_return"].agg(["mean", "size"])
+        assert list(means["size"]) == [3, 3, 3]
+        expected = [label, mean, bare(interval), signed(found), its if its == "–" else bare(its, "+")]
+        assert shown[label] == [*expected, *(number(means["mean"][e], 0) for e in ENVIRONMENTS[:3])]
+        assert its == "–" or np.prod([float(end) for end in its.strip("[]").split(", ")]) < 0
+    only = []
+    for environment, rows_there in zip(ENVIRONMENTS, tables(table, DEEP_ENVIRONMENT), strict=False):
+        for name, _, _, _, _, found, its, *_ in rows_there:
+            ends = [0.0] if its == "–" else [float(end) for end in its.strip("[]").split(", ")]
+            if np.prod(ends) > 0:
+                only.append((environment, name, f"{number(float(found), 0)} ({between(*ends, 0)})"))
+    ((environment, name, difference),) = only
+    assert (environment, name) == ("Walker2d-v5", "spo_deep")
+    spo = shown[LABELS["spo"]]
+    says(COMPARE, f"On Walker2d it is shown to be worse, {difference}")
+    says(ALGORITHMS, f"Walker2d: {spo[3]} ({spo[4]}). On Walker2d alone it is worse, {difference}")
+    says(Path("sb3_ppo_variants/algorithms/spo.md"), f"the same network is {spo[3]} ({spo[4]})")
+    hopper = runs[runs["environment"] == "Hopper-v5"].groupby("row")["final_return"].mean()
+    assert hopper.idxmin() == "clip_0.2_deep"
+    assert set(runs["versions"].map(lambda text: json.loads(text)["processor"])) == {"AMD EPYC"}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The runs of this folder: the ten variants of the preset that have SB3's network, in its five environments. The three
-# with a deep policy network are not run yet. Writes to a folder of runs/; interrupted, it goes on where it stopped.
+# The runs of this folder: the ten variants of the preset that have SB3's network, in its five environments; and those of
+# deep/: the three with a deep policy network, in three of them so far. Writes to folders of runs/; interrupted, it goes on
+# where it stopped.
 set -euo pipefail
 
 variants=()
@@ -9,3 +10,6 @@ for name in clip_0.2 no_clipping adaptive_kl_0.01 fixed_kl_1 trpo soft_clip_0.2 
 done
 ppo-variants compare --preset trust_regions "${variants[@]}" --import zoo_configs/results/table1 --jobs 2 \
   --out runs/trust_regions
+
+ppo-variants compare --preset trust_regions --env HalfCheetah-v5 --env Hopper-v5 --env Walker2d-v5 \
+  --algo clip_0.2_deep --algo rollback_0.3_deep --algo spo_deep --jobs 2 --out runs/trust_regions-deep
