@@ -3,7 +3,7 @@
 A command line gives names, and a ledger keeps them, because it is JSON. The constructor is given the classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -70,19 +70,33 @@ def in_rl_zoo3(value: Any) -> Any:
     :param value: The setting, with names of classes
     :raises ValueError: for a class that has no name in rl_zoo3
     """
-    return _code(with_classes(value)) if isinstance(value, Mapping) and with_classes(value) != value else value
+    given = with_classes(value) if isinstance(value, Mapping) else value
+    return value if given == value else _code(given, _no_name)
 
 
-def _code(value: Any) -> str:
+def in_python(name: str, value: Any) -> str:
+    """A setting as Python code: torch's classes as rl_zoo3 has them (``nn.ReLU``), others with their module.
+
+    :param name: The argument
+    :param value: The setting, with names of classes
+    """
+    return _code(_with_class(name, value), lambda cls: f"{cls.__module__}.{cls.__qualname__}")
+
+
+def _code(value: Any, other_class: Callable[[type], str]) -> str:
     if isinstance(value, Mapping):
-        return f"dict({', '.join(f'{key}={_code(one)}' for key, one in value.items())})"
+        return f"dict({', '.join(f'{key}={_code(one, other_class)}' for key, one in value.items())})"
     if not isinstance(value, type):
         return repr(value)
     name = value.__name__
     for module, prefix in ((th.nn, "nn"), (th.optim, "th.optim")):
         if vars(module).get(name) is value:
             return f"{prefix}.{name}"
-    raise ValueError(f"{value.__module__}.{value.__qualname__} has no name in the configurations of rl_zoo3")
+    return other_class(value)
+
+
+def _no_name(cls: type) -> str:
+    raise ValueError(f"{cls.__module__}.{cls.__qualname__} has no name in the configurations of rl_zoo3")
 
 
 def class_name(value: Any) -> str:

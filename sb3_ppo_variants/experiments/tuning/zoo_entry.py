@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sb3_ppo_variants.experiments.reporting.tables import percent
-from sb3_ppo_variants.experiments.runs.classes import in_rl_zoo3
+from sb3_ppo_variants.experiments.runs.classes import in_python, in_rl_zoo3
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name
@@ -61,29 +61,36 @@ def to_copy(plan: StudyPlan, settings: Mapping[str, Any]) -> tuple[str, str]:
 
     :param plan: The study
     :param settings: What the constructor is given
-    :return: A line of Python, and an entry of an rl_zoo3 configuration file
+    :return: A line of Python, and an entry of an rl_zoo3 configuration file, or why there can be none
     """
     environment = plan.environments[0]
-    policy, arguments = _policy(settings, environment)
-    passed = [f"{argument}={value!r}" for argument, value in settings.items() if argument != "policy"]
-    line = f"model = {algorithm_class(plan.algorithm).__name__}({', '.join([repr(policy), 'env', *passed])})"
-    values = {**dict(zip(OWN_KEYS, (plan.n_envs, plan.timesteps, policy), strict=True)), **arguments}
+    algorithm, policy = algorithm_class(plan.algorithm), _policy(plan, settings, environment)
+    passed = [f"{name}={in_python(name, value)}" for name, value in settings.items() if name != "policy"]
+    line = f"model = {algorithm.__name__}({', '.join([repr(policy), 'env', *passed])})"
+    try:
+        values = {**dict(zip(OWN_KEYS, (plan.n_envs, plan.timesteps, policy), strict=True)), **_arguments(settings)}
+    except ValueError as error:
+        return line, f"# No entry of rl_zoo3: {error}"
     return line, "".join(_entry(environment, values, "", "")).rstrip()
 
 
-def _policy(settings: Mapping[str, Any], environment: str) -> tuple[str, dict[str, Any]]:
-    """The policy's name, and the other settings as rl_zoo3 reads them."""
+def _policy(plan: StudyPlan, settings: Mapping[str, Any], environment: str) -> str:
     policy = settings.get("policy")
     if policy is None:
         env = make_environment(environment, 1, seed=0)
-        policy = policy_name(env.observation_space)
+        policy = policy_name(env.observation_space, algorithm_class(plan.algorithm))
         env.close()
-    return str(policy), {k: in_rl_zoo3(v) for k, v in settings.items() if k != "policy"}
+    return str(policy)
+
+
+def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings but for the policy, as rl_zoo3 reads them."""
+    return {name: in_rl_zoo3(value) for name, value in settings.items() if name != "policy"}
 
 
 def _write_line(plan: StudyPlan, winner: Candidate, line: Difference, study: str, zoo_configs: Path) -> Path:
     environment = str(line.environment)
-    policy, settings = _policy(winner.settings, environment)
+    policy, settings = _policy(plan, winner.settings, environment), _arguments(winner.settings)
     note = (
         f"{winner.name} of the study {study}: {amount(line)} return against the documented defaults, "
         f"{percent(line.level)} interval, {line.n} test seeds, {plan.timesteps} steps"

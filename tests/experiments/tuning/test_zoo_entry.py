@@ -1,16 +1,19 @@
 """Entries of rl_zoo3 files: read back as rl_zoo3 reads them, the rest of the file untouched, for confirmed winners."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch as th
 import yaml
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common import torch_layers
 
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 from sb3_ppo_variants.experiments.tuning.verdict import judge
-from sb3_ppo_variants.experiments.tuning.zoo_entry import write_entry, write_winner
+from sb3_ppo_variants.experiments.tuning.zoo_entry import to_copy, write_entry, write_winner
 
 SETTINGS: dict[str, Any] = {
     "clip_range": 0.17, "learning_rate": 3e-05, "n_epochs": 7, "clip_range_high": None, "normalize_advantage": True,
@@ -99,12 +102,10 @@ OWN = "tests.experiments.mine:Line"
 REFERENCE = (0.0, 100.0)
 
 
-def written(
-    folder: Path, better: Mapping[str, Sequence[float]], settings: Mapping[str, object] | None = None
-) -> tuple[list[Path], list[str]]:
-    plan = StudyPlan(
-        algorithm="clip_ppo",
-        environments=tuple(better),
+def study(algorithm: str, environments: Iterable[str]) -> StudyPlan:
+    return StudyPlan(
+        algorithm=algorithm,
+        environments=tuple(environments),
         timesteps=1000,
         n_envs=2,
         seeds=3,
@@ -114,13 +115,34 @@ def written(
         sampler_seed=0,
         aggregation="normalised",
         pruning=False,
-        references=dict.fromkeys(better, REFERENCE),
+        references=dict.fromkeys(environments, REFERENCE),
     )
+
+
+def written(
+    folder: Path, better: Mapping[str, Sequence[float]], settings: Mapping[str, object] | None = None
+) -> tuple[list[Path], list[str]]:
+    plan = study("clip_ppo", better)
     winner = Candidate("trial 7", settings or {"clip_range": 0.1}, {}, better, {})
     defaults = Candidate("defaults", {}, {}, dict.fromkeys(better, LOW), {})
     found = judge(plan, [winner, defaults])
     assert found.winner == "trial 7"
     return write_winner(plan, winner, found.winner_lines, "mine", folder)
+
+
+def test_what_is_copied_makes_the_model() -> None:
+    settings = {"policy_kwargs": {"activation_fn": "ReLU", "features_extractor_class": "FlattenExtractor"}}
+    line, entry = to_copy(study("contrib:recurrent_ppo", ["CartPole-v1"]), settings)
+    names: dict[str, Any] = {"env": "CartPole-v1", "nn": th.nn, "RecurrentPPO": RecurrentPPO}
+    exec(line.replace("stable_baselines3.common.torch_layers.", ""), names | vars(torch_layers), names)
+    assert names["model"].policy.activation_fn is th.nn.ReLU
+    assert entry == (
+        "# No entry of rl_zoo3: stable_baselines3.common.torch_layers.FlattenExtractor has no name in the "
+        "configurations of rl_zoo3"
+    )
+    del settings["policy_kwargs"]["features_extractor_class"]
+    _, entry = to_copy(study("clip_ppo", ["CartPole-v1"]), settings)
+    assert yaml.safe_load(entry)["CartPole-v1"]["policy_kwargs"] == "dict(activation_fn=nn.ReLU)"
 
 
 def test_an_environment_by_import_path_has_its_entry(tmp_path: Path) -> None:
