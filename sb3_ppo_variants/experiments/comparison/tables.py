@@ -1,7 +1,7 @@
 """The tables and notes of a comparison: one table per environment, those over all environments, and the settings."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -216,12 +216,17 @@ def _what_few_runs_mean(results: Results) -> list[str]:
 
 
 def _left_out(results: Results) -> list[str]:
-    if len(results.environments) == 1:
-        return []
-    scaled = results.scales[0].ends if results.scales else results.complete
-    unfinished = [environment for environment in results.environments if environment not in results.complete]
-    unknown = [environment for environment in results.complete if environment not in scaled]
-    reasons = {"a row has no finished run there": unfinished, "no return of a random policy is known there": unknown}
+    scaled: Collection[str] = results.scales[0].ends if results.scales else results.complete
+    if len(results.environments) == 1 or (not results.scales and len(scaled) < 2):
+        return []  # there is no aggregate
+    rest = [environment for environment in results.environments if environment not in scaled]
+    reasons = {
+        "a row has no finished run there": [e for e in rest if e not in results.complete],
+        "no return of a random policy is known there": [e for e in rest if e in results.complete],
+        "they have no finished run in one of its environments": [
+            results.labels[v] for v in results.variants if results.scales and v not in results.scored
+        ],
+    }
     return [f"Left out of the aggregate, because {why}: {', '.join(names)}" for why, names in reasons.items() if names]
 
 

@@ -73,13 +73,17 @@ def verdict(results: Results) -> str:
 
 
 def _differences(results: Results) -> _Differences:
-    """The differences in the table that decides: of the only environment, or over all environments."""
+    """The differences in the table that decides: of the only environment with finished runs, or over all of them."""
     samples: dict[str, Sequence[ArrayLike]]
     estimate: Callable[[estimators.Pairs, float], Estimate]
-    if len(results.environments) == 1:
-        (environment,) = results.environments
+    several = len(results.environments) > 1
+    only = results.complete if several and not results.scales else results.environments
+    if len(only) == 1:
+        (environment,) = only
         samples = {v: [scores] for v in results.variants if (scores := results.scores(v, environment))}
         where, estimate, none = f"On {environment}", _difference_of_returns, 0.0
+        if several:
+            where += f", the only one of {len(results.environments)} environments where every row has a finished run,"
     elif results.scales:
         samples = {v: results.samples(v) for v in results.scored}
         scale = results.scales[0]

@@ -179,12 +179,28 @@ def test_several_environments_without_a_scale() -> None:
         "Over 2 environments other is better than base, whose runs it beats with probability "
         f"{value} ({' to '.join(interval.strip('[]').split(', '))}) (n = 5, few; 95 %)."
     )
-    like = {"base": BASE, "other": BASE}
     said = verdict(Results([*records(better, "A-v0"), *records({"base": BETTER, "other": BASE}, "B-v0")], "base"))
     assert said.startswith("Over 2 environments the seeds do not tell other apart from base; with --seeds 10")
-    # Only in one environment both have runs.
-    alone = Results([*records(like, "A-v0"), *records({"base": BASE, "other": [None] * 5}, "B-v0")], "base")
-    assert verdict(alone).startswith("Over 2 environments nothing can be compared, for want of finished runs; 5 of 20")
+    # Only in one environment both have runs; then in none.
+    none = {"base": BASE, "other": [None] * 5}
+    alone = comparison_tables(Results([*records(better, "A-v0"), *records(none, "B-v0")], "base"))
+    assert alone.verdict.startswith(
+        "On A-v0, the only one of 2 environments where every row has a finished run, other is better than base by 20.0"
+    )
+    assert not any("Left out of the aggregate" in note for note in alone.notes)
+    nowhere = Results([*records(none, "A-v0"), *records(none, "B-v0")], "base")
+    assert verdict(nowhere).startswith("Over 2 environments nothing can be compared, for want of finished runs; 10 of")
+
+
+def test_rows_that_are_not_on_the_published_scale_are_named() -> None:
+    scores = {"base": BASE, "other": BETTER, "third": BETTER}
+    without = {**scores, "third": [None] * 5}
+    found = [*records(scores, "CartPole-v1"), *records(without, "Acrobot-v1")]
+    notes = comparison_tables(Results(found, "base", {"base": 1.0, "other": 2.0})).notes
+    left_out = [note for note in notes if "Left out of the aggregate" in note]
+    assert left_out == [
+        "Left out of the aggregate, because they have no finished run in one of its environments: third"
+    ]
 
 
 def test_a_peer_with_our_settings_is_marked_and_one_with_its_own_is_not() -> None:
