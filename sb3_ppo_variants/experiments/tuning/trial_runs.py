@@ -243,6 +243,7 @@ class TrialsToDo:
             returns[record.run.environment].append(result.final_return)
             curves[record.run.environment].append(thinned(result.curve, self.plan.timesteps))
         return {
+            "seconds": sum(result.seconds for result in results),
             "settings": dict(trial.settings),
             "identity": self.plan.identity(trial.settings),
             "returns": returns,

@@ -30,7 +30,7 @@ class TrialRecord:
     :param returns: Final returns on the tuning seeds; empty when it failed, incomplete when it was pruned
     :param score: Its score, computed from the returns; ``None`` unless it is done
     :param reason: Why it failed (``"nan: …"``, ``"config: …"``, ``"env: …"``, ``"timeout: …"``) or was pruned
-    :param seconds: Wall time
+    :param seconds: How long its runs took, added up; of a failed one, and in old studies, from its start to its end
     :param reused: Number of the trial with the same settings whose returns it has
     :param curves: Learning curves, thinned
     :param versions: Software that made it
@@ -133,6 +133,7 @@ def read_trials(store: Store, plan: StudyPlan) -> list[TrialRecord]:
 
 def _record(trial: FrozenTrial, plan: StudyPlan) -> TrialRecord:
     number, result = number_of(trial), trial.user_attrs.get(RESULT, {})
+    duration = trial.duration.total_seconds() if trial.duration is not None else 0.0
     values = proposed(trial, plan)
     state = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
     return TrialRecord(
@@ -144,7 +145,7 @@ def _record(trial: FrozenTrial, plan: StudyPlan) -> TrialRecord:
         returns={} if state == "failed" else result["returns"],
         score=None,
         reason=None if state == "done" else reason(trial),
-        seconds=trial.duration.total_seconds() if trial.duration is not None else 0.0,
+        seconds=result.get("seconds", duration),  # the duration has the time in which no command was at work
         reused=result.get("reused"),
         curves=result.get("curves", {}),
         versions=result.get("versions", {}),

@@ -271,8 +271,8 @@ def test_a_killed_study_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, sam
     assert len(rest.tasks) == 26 - runs  # nothing finished is repeated
     assert states(tmp_path) == {"COMPLETE": 13}
     alone = do_trials(tmp_path / "alone", plan, 13)
-    assert [(t.number, t.values, t.returns, t.score) for t in found] == [
-        (t.number, t.values, t.returns, t.score) for t in alone
+    assert [(t.number, t.values, t.returns, t.score, t.seconds) for t in found] == [
+        (t.number, t.values, t.returns, t.score, t.seconds) for t in alone
     ]
 
 
