@@ -80,6 +80,18 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
 
 
+def safe_names(texts: Iterable[str]) -> list[str]:
+    """Several texts as parts of file names (:func:`safe_name`), numbered where one would be taken for another.
+
+    :param texts: Names of environments, say
+    """
+    names: list[str] = []
+    for name in map(safe_name, texts):
+        numbered = (name, *(f"{name}_{number}" for number in range(2, len(names) + 2)))
+        names.append(next(one for one in numbered if one not in names))
+    return names
+
+
 def _to_disk(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:

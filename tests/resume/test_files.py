@@ -4,7 +4,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sb3_ppo_variants.files import atomic, remove_unfinished
 from sb3_ppo_variants.resume.files import (
     DamagedCheckpoint,
     checkpoint_paths,
@@ -66,21 +65,3 @@ def test_keep(tmp_path: Path) -> None:
     assert (tmp_path / "step-notes.checkpoint").exists()
     with pytest.raises(ValueError, match=r"newest step-000000000005.checkpoint: pass resume=True"):
         refuse_earlier_run(tmp_path)
-
-
-def test_atomic(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with pytest.raises(TypeError), atomic(path) as temporary:
-        temporary.write_bytes("half")  # type: ignore[arg-type]
-    assert path.read_text() == "old"
-    with atomic(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-    manager = atomic(path)  # as a kill leaves it
-    manager.__enter__()
-    assert len(list(tmp_path.iterdir())) == 2
-    remove_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == [path]

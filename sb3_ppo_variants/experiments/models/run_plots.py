@@ -21,7 +21,7 @@ from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, 
 from sb3_ppo_variants.experiments.runs.folders import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
-from sb3_ppo_variants.files import safe_name
+from sb3_ppo_variants.files import safe_names
 
 COMPARISON = "curves.csv"
 PROGRESS = "progress.csv"
@@ -84,10 +84,10 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     drawn = [record for _, records in found for record in records if _has_return(record)]
     peers = {record.run.variant for record in drawn if record.run.algorithm in PEERS}
     files = draw_curves(learning_curves(drawn), target, reference=REFERENCE, dashed=peers)
-    for folder, _ in found:
+    for (folder, _), name in zip(found, safe_names(_name(folder) for folder, _ in found), strict=True):
         if (folder / PROGRESS).is_file():
-            name = "diagnostics" if len(found) == 1 else f"diagnostics-{safe_name(_name(folder))}"
-            files += _draw_diagnostics(folder, target / f"{name}.png")
+            stem = "diagnostics" if len(found) == 1 else f"diagnostics-{name}"
+            files += _draw_diagnostics(folder, target / f"{stem}.png")
     if not files:
         raise ValueError(f"No episode has ended in {', '.join(map(str, folders))}: there is no curve to draw yet")
     return files

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from sb3_ppo_variants.experiments.stats.estimators import common_grid, curve_band
-from sb3_ppo_variants.files import atomic, safe_name
+from sb3_ppo_variants.files import atomic, safe_names
 
 # Okabe and Ito's palette, told apart with every common colour blindness; yellow is left out, pale on white, and black
 # is for the reference.
@@ -104,8 +104,8 @@ def draw_curves(
     labels = list(dict.fromkeys(label for curves in environments.values() for label in curves))
     divided = subplots(labels, groups, reference, dashed)
     return [
-        save(curve_figure(environment, curves, "timesteps", divided), out / f"curves-{safe_name(environment)}.png")
-        for environment, curves in environments.items()
+        save(curve_figure(environment, curves, "timesteps", divided), out / f"curves-{name}.png")
+        for name, (environment, curves) in zip(safe_names(environments), environments.items(), strict=True)
     ]
 
 

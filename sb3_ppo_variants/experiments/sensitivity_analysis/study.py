@@ -24,7 +24,7 @@ from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import full_settings, run_settings
 from sb3_ppo_variants.experiments.sensitivity_analysis.picture import draw_sensitivity
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point, grid
-from sb3_ppo_variants.files import safe_name, write_csv
+from sb3_ppo_variants.files import safe_names, write_csv
 
 COLUMNS = ("parameter", "value", "default", "return", "low", "high", "n", "failed", "returns")
 
@@ -143,9 +143,10 @@ def _write(points: Sequence[Point], rows: Sequence[Record], algorithm: str, out:
     write_runs(out / "runs.csv", rows)
     files = [out / "runs.csv"]
     first = rows[0].run
-    for environment in dict.fromkeys(p.environment for p in points):
+    environments = list(dict.fromkeys(p.environment for p in points))
+    for environment, name in zip(environments, safe_names(environments), strict=True):
         mine = [p for p in points if p.environment == environment]
-        stem = f"sensitivity-{safe_name(environment)}"
+        stem = f"sensitivity-{name}"
         write_csv(out / f"{stem}.csv", COLUMNS, [_cells(p) for p in mine])
         title = f"{algorithm} on {environment}, {first.timesteps:,} timesteps, n_envs {first.n_envs}"
         files += [out / f"{stem}.csv", draw_sensitivity(mine, title, out / f"{stem}.png")]

@@ -50,6 +50,10 @@ def test_a_run_of_ours(ours: Path, tmp_path: Path) -> None:
     files = plot_runs([ours / "a0", ours / "b"], tmp_path)
     assert [path.name for path in files] == ["curves-CartPole-v1.png", "diagnostics-a0.png", "diagnostics-b.png"]
     assert all(map(is_png, files))
+    for folder in ("one/seed0", "two/seed0"):  # names that are alike
+        shutil.copytree(ours / "a0", tmp_path / folder)
+    files = plot_runs([tmp_path / "one", tmp_path / "two"], tmp_path)
+    assert [path.name for path in files[1:]] == ["diagnostics-seed0.png", "diagnostics-seed0_2.png"]
     ((_, (row,)),) = find_runs(ours / "a0")
     with (ours / "a0/curve.csv").open() as file:
         lines = list(csv.DictReader(file))
