@@ -301,7 +301,8 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None
 
 def _lines_until(progress: Path, step: int) -> str:
     """The lines of a ``progress.csv`` up to a step. Later ones are of an extension that was killed."""
-    header, *lines = progress.read_text(encoding="utf-8").splitlines(keepends=True) if progress.is_file() else [""]
+    text = progress.read_text(encoding="utf-8") if progress.is_file() else ""
+    header, *lines = text.splitlines(keepends=True) or [""]
     columns = header.rstrip().split(",")
     if "time/total_timesteps" not in columns:
         return ""
