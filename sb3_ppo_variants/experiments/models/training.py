@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import importlib.util
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -300,14 +301,15 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None
 
 
 def _lines_until(progress: Path, step: int) -> str:
-    """The lines of a ``progress.csv`` up to a step. Later ones are of an extension that was killed."""
+    """The lines of a ``progress.csv`` up to a step: later ones, and one cut short, a training left that was killed."""
     text = progress.read_text(encoding="utf-8") if progress.is_file() else ""
-    header, *lines = text.splitlines(keepends=True) or [""]
-    columns = header.rstrip().split(",")
-    if "time/total_timesteps" not in columns:
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    header, *rows = csv.reader(lines or [""])
+    if "time/total_timesteps" not in header:
         return ""
-    where = columns.index("time/total_timesteps")
-    return "".join([header, *(line for line in lines if float(next(csv.reader([line]))[where]) <= step)])
+    where = header.index("time/total_timesteps")
+    kept = [len(row) == len(header) and float(row[where]) <= step for row in rows]
+    return "".join(itertools.compress(lines, [True, *kept]))
 
 
 # ---- What is left ----

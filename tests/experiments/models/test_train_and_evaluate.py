@@ -226,6 +226,21 @@ def test_a_finished_run_is_extended_as_sb3_does_it(tmp_path: Path) -> None:
         assert train("sb3:ppo", "Pendulum-v1", timesteps=512, normalize=normalize, out=out, **options).resumed_at == 512
 
 
+def test_a_log_that_was_cut_short_is_followed(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"settings": {"n_steps": 64, "n_epochs": 1}, "out": tmp_path}
+    train("sb3:ppo", "Pendulum-v1", timesteps=64, **options)
+    log = tmp_path / "progress.csv"
+    whole = log.read_text()
+    header = whole.index("\n") + 1
+    shutil.copytree(tmp_path, tmp_path / "kept")
+    for end in (0, 9, header - 1, header, (header + len(whole)) // 2, len(whole) - 1):
+        for file in (tmp_path / "kept").iterdir():
+            shutil.copy(file, tmp_path)
+        log.write_text(whole[:end])
+        train("sb3:ppo", "Pendulum-v1", timesteps=128, resume=True, **options)
+        assert [row["time/total_timesteps"] for row in rows(log)] == ["128"]
+
+
 def test_an_extension_of_another_run_is_refused(tmp_path: Path) -> None:
     small(tmp_path)
     with pytest.raises(ValueError, match="with seed=0; this one has 1"):
