@@ -8,8 +8,9 @@ def test_the_coverage_of_intervals_is_the_simulated_one() -> None:
     table, shares = [], []
     for line in (ROOT / RESULTS / "statistics/coverage.txt").read_text(encoding="utf-8").splitlines():
         (table if line.startswith("|") else shares).append(line)
-    header, *lines = table
-    shown = [row for row in tables(EXPERIMENTS, header)[0] if not row[0].startswith("-")]
-    assert [f"| {' | '.join(row)} |" for row in shown] == lines
+    where = next(i for i, line in enumerate(table) if line.startswith("| 7 × 3 |"))
+    for header, *lines in (table[:where], table[where:]):
+        shown = [row for row in tables(EXPERIMENTS, header)[0] if not row[0].startswith("-")]
+        assert [f"| {' | '.join(row)} |" for row in shown] == lines
     three, five, ten, seven = (f"{float(line.split()[4]):g} %" for line in shares)
     says(EXPERIMENTS, f"excludes ½ in {three} (3 seeds against 3), {five} (5), {ten} (10) and {seven} (7 × 3)")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from sb3_ppo_variants.experiments.stats.estimators import difference_interval, mean_difference
 from sb3_ppo_variants.experiments.tuning.pictures import importances
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.pruning import audit
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
-from tests.numbers.reading import README, RESULTS, TUNING, read, rows, says
+from tests.numbers.reading import README, RESULTS, TUNING, between, number, read, rows, says
 from tests.pages import ROOT, tables
 
 STUDIES = (
@@ -64,6 +65,8 @@ def test_gains_by_environment_are_the_measured_ones() -> None:
         assert row[1:] == [cell for a, best in TUNED.items() for cell in confirmation(a)[best, environment]]
     clip = confirmation("clip_ppo")
     says(TUNING, "({}, {})".format(*clip["trial 30", "HalfCheetah-v5"]))
+    differences = {e: clip["trial 30", e][1] for e in shown}
+    assert [e for e, its in differences.items() if not its.startswith("+")] == ["HalfCheetah-v5"]
     gain, interval = clip["trial 13", "all, normalised"]
     loss, its_interval = clip["trial 13", "Acrobot-v1"]
     says(README, f"{gain} in normalised score (98.3 % interval {interval})")
@@ -81,6 +84,12 @@ def test_what_is_said_about_the_clip_study() -> None:
     share = (normalised(study, only_pendulum) - defaults) / gain
     says(TUNING, f"{share:.0%} of `ClipPPO`'s gain".replace("%", " %"))
     says(README, f"Pendulum accounts for {share:.0%} of that".replace("%", " %"))
+    pairs = []
+    for environment, (zero, one) in study["plan"]["references"].items():
+        both = (candidates[name]["returns"][environment] for name in ("trial 13", "trial 30"))
+        pairs.append(tuple((np.array(returns) - zero) / (one - zero) for returns in both))
+    interval = between(*difference_interval(pairs), 3, "+")
+    says(TUNING, f"are not told apart ({number(mean_difference(pairs), 3, '+')}, {interval})")
     trials = sorted(study["trials"], key=lambda trial: -trial["score"])
     says(TUNING, f"(+{trials[0]['score'] - study['trials'][0]['score']:.3f})")
     best = [trial["values"] for trial in trials[:5]]

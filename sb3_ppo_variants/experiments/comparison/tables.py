@@ -154,7 +154,7 @@ def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
     """Tables in which a peer that runs with our documented settings is marked so, and a row with mixed versions."""
     labels = dict(results.labels)
     for variant in results.variants:
-        if is_mixed([r for r in results.records if r.run.variant == variant]):
+        if is_mixed(variant, results.records):
             labels[variant] += f" {MIXED}"
     return [
         dataclasses.replace(

@@ -144,7 +144,7 @@ def _nothing(results: Results, differences: _Differences, names: Sequence[str]) 
     if varying := [v for v, half_width in half_widths.items() if half_width > 0]:
         if not differences.none:
             shown = _range([significant(half_widths[v]) for v in sorted(varying, key=half_widths.__getitem__)])
-            said += f": only a difference of more than about {shown} would have shown"
+            said += f": only a measured difference of more than about {shown} would have shown"
         more = ENOUGH if differences.n < ENOUGH else 4 * differences.n
         width = estimators.relative_improvement_width if differences.none else estimators.relative_difference_width
         ratios = sorted(width(differences.pairs[v], more, differences.level) for v in varying)

@@ -78,18 +78,20 @@ def complete_environments(records: Sequence[Record], variants: Sequence[str]) ->
     return [e for e in environments if all(scores(records, name, e) for name in variants)]
 
 
-def made_with(records: Sequence[Record]) -> dict[str, list[str]]:
+def made_with(records: Sequence[Record], among: Sequence[Record] = ()) -> dict[str, list[str]]:
     """Package, or another key of :func:`.provenance.versions`, → the versions that finished runs were made with.
 
     Among them is :data:`NOT_RECORDED` if another run in the same environment has a version: earlier releases recorded
     less.
 
     :param records: Records of any runs
+    :param among: Other runs, such as those of the whole comparison, that show what can be recorded in an environment
     """
     finished = [(r.run.environment, r.result.versions) for r in records if r.result is not None]
     recorded: dict[str, dict[str, None]] = {}
-    for environment, versions in finished:
-        recorded.setdefault(environment, {}).update(dict.fromkeys(versions))
+    for record in (*records, *among):
+        if record.result is not None:
+            recorded.setdefault(record.run.environment, {}).update(dict.fromkeys(record.result.versions))
     found: dict[str, set[str]] = {}
     for environment, versions in finished:
         for package in recorded[environment]:
@@ -98,12 +100,14 @@ def made_with(records: Sequence[Record]) -> dict[str, list[str]]:
     return {package: sorted(values) for package, values in found.items()}
 
 
-def is_mixed(records: Sequence[Record]) -> bool:
-    """Whether runs were made with different software or processors.
+def is_mixed(variant: str, records: Sequence[Record]) -> bool:
+    """Whether the runs of one variant were made with different software or processors.
 
-    :param records: Records of any runs
+    :param variant: Its name
+    :param records: Records of all variants
     """
-    return any(len(values) > 1 for values in made_with(records).values())
+    own = [record for record in records if record.run.variant == variant]
+    return any(len(values) > 1 for values in made_with(own, records).values())
 
 
 def version_note(records: Sequence[Record]) -> str | None:
@@ -114,9 +118,7 @@ def version_note(records: Sequence[Record]) -> str | None:
     mixed = [f"{name} {' and '.join(values)}" for name, values in made_with(records).items() if len(values) > 1]
     if not mixed:
         return None
-    rows = [
-        v for v in dict.fromkeys(r.run.variant for r in records) if is_mixed([r for r in records if r.run.variant == v])
-    ]
+    rows = [v for v in dict.fromkeys(r.run.variant for r in records) if is_mixed(v, records)]
     within = f". Within one row (marked {MIXED}): {', '.join(rows)}" if rows else ""
     return f"The runs were made with different versions: {', '.join(mixed)}{within}"
 

@@ -75,8 +75,9 @@ def test_nothing_is_told_apart_and_what_more_seeds_would_change() -> None:
     half = float(stats.t.ppf(0.975, 4)) * 30 * np.sqrt(2 / 3)
     ratio = stats.t.ppf(0.975, 18) / np.sqrt(10) / (stats.t.ppf(0.975, 4) / np.sqrt(3))
     assert say(wide) == (
-        f"On A-v0 the seeds do not tell other apart from base: only a difference of more than about {half:.1f} would "
-        f"have shown; with --seeds 10, intervals are about {ratio:.2g} times as wide (n = 3, few; 95 %)."
+        "On A-v0 the seeds do not tell other apart from base: only a measured difference of more than about "
+        f"{half:.1f} would have shown; with --seeds 10, intervals are about {ratio:.2g} times as wide (n = 3, few; "
+        "95 %)."
     )
     ten = {"base": [*np.linspace(0.0, 9.0, 10)], "other": [*np.linspace(0.5, 9.5, 10)], "third": [5.0] * 10}
     said = say(ten)
@@ -117,7 +118,7 @@ def test_a_range_where_the_variants_spread_differently() -> None:
         for own in ([0.0, 1.0, 2.0], [-30.0, 0.0, 33.0])
     ]
     low, high = ((interval.high - interval.low) / 2 for interval in halves)
-    assert f"only a difference of more than about {low:.2f} to {high:.1f} would have shown" in said
+    assert f"only a measured difference of more than about {low:.2f} to {high:.1f} would have shown" in said
     # t with 18 degrees of freedom instead of 4, and nearly with 9 instead of 2.
     first, second = (
         stats.t.ppf(1 - 0.025 / 2, many) / np.sqrt(10) / (stats.t.ppf(1 - 0.025 / 2, few) / np.sqrt(3))

@@ -11,6 +11,7 @@ from rich.console import Console
 from sb3_ppo_variants.experiments.stats import intervals
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, iqm_score
 from sb3_ppo_variants.experiments.stats.estimators import center_interval, difference_interval, improvement_interval
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 
 Draw = Callable[[np.random.Generator, Any], np.ndarray]
 Samples = list[np.ndarray]
@@ -96,6 +97,32 @@ def test_the_probability_of_improvement_is_seldom_taken_for_a_difference(environ
     assert covered(improvement, draw, (2 * environments, n), 0.5, 1000) >= 0.93
 
 
+#: What rows and reference are like, how large the first environment's returns are, and the true difference.
+UNLIKE: dict[str, tuple[Draw, Draw, float, float]] = {
+    "both normal": (lambda rng, size: rng.normal(1.0, 0.1, size), lambda rng, size: rng.normal(1.0, 0.1, size), 1, 0.0),
+    "rows fail 20 %": (failing, lambda rng, size: rng.normal(1.0, 0.1, size), 1, -0.2),
+    "rows fail 20 %, first environment × 10": (failing, lambda rng, size: rng.normal(1.0, 0.1, size), 10, -0.2),
+    "reference lognormal": (DRAWS["normal"], DRAWS["lognormal"], 1, -MEANS["lognormal"]),
+}
+ROWS = 12
+
+
+def covered_unlike(name: str, times: int) -> tuple[float, float]:
+    """Coverage of a difference of 7 × 3 runs at 95 %, and that of all :data:`ROWS` corrected ones together."""
+    draw, draw_reference, first, difference = UNLIKE[name]
+    scale = np.array([[first], *[[1.0]] * (SEVEN - 1)])
+    truth, rng, hits = difference * scale.mean(), np.random.default_rng(7), np.zeros(2)
+    for _ in range(times):
+        reference = list(scale * draw_reference(rng, (SEVEN, SEEDS)))
+        rows = [list(zip(scale * draw(rng, (SEVEN, SEEDS)), reference, strict=True)) for _ in range(ROWS)]
+        alone, *together = [
+            difference_interval(pairs, level)
+            for pairs, level in [(rows[0], 0.95), *((row, corrected_level(ROWS)) for row in rows)]
+        ]
+        hits += (alone.low <= truth <= alone.high, all(found.low <= truth <= found.high for found in together))
+    return hits[0] / times, hits[1] / times
+
+
 COLUMNS = (
     *("returns", "mean, n = 3", "mean, n = 5", "mean, n = 10", "IQM, n = 5", "IQM, n = 10", "mean, 7 × 3"),
     *("difference, 7 × 3", "IQM, 7 × 3"),
@@ -111,6 +138,10 @@ def show(console: Console, times: int = 4000) -> None:
         cells.append(covered(mean, draw, (SEVEN, SEEDS), MEANS[name], times))
         cells.append(covered(difference, draw, (2 * SEVEN, SEEDS), 0.0, times))
         cells.append(covered(pooled, draw, (SEVEN, SEEDS), true_iqm(draw, SEVEN * SEEDS), times // 4))
+        console.print(f"| {name} | {' | '.join(f'{100 * cell:.0f}' for cell in cells)} |")
+    console.print(f"| 7 × 3 | difference | {ROWS} corrected differences, all |")
+    for name in UNLIKE:
+        cells = covered_unlike(name, times)
         console.print(f"| {name} | {' | '.join(f'{100 * cell:.0f}' for cell in cells)} |")
     for environments, n in ((1, 3), (1, 5), (1, 10), (SEVEN, SEEDS)):
         found = 1 - covered(improvement, DRAWS["normal"], (2 * environments, n), 0.5, times)

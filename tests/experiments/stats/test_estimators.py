@@ -1,5 +1,9 @@
 """Statistics against cases worked by hand."""
 
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -93,11 +97,35 @@ def test_means_have_students_interval() -> None:
     assert intervals.t_interval([[1.0, 1.0], [3.0, 3.0]], [0.5, 0.5]) == (2.0, 2.0)  # nothing varies
 
 
-def test_five_runs_have_the_widened_bootstrap() -> None:
-    x = [1.0, 2.0, 4.0, 7.0, 20.0]
-    level = intervals.widened_level(0.95, 5)
-    expected = intervals.bootstrap([x], estimators.center, level).confidence_interval
-    assert estimators.center_interval(x) == pytest.approx(tuple(expected))
+def test_few_runs_have_the_widened_bootstrap_over_all_resamples() -> None:
+    x, y = np.array([1.0, 2.0, 4.0, 7.0, 20.0]), np.array([3.0, 0.0, 9.0, 5.0, 1.0])
+    drawn = np.array(list(itertools.product(range(5), repeat=5)))
+    iqm_x, iqm_y = (np.sort(sample[drawn], axis=1)[:, 1:4].mean(axis=1) for sample in (x, y))
+
+    def ends(values: np.ndarray, level: float) -> list[float]:
+        return list(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf"))
+
+    found = estimators.center_interval(x)
+    assert found == pytest.approx(ends(iqm_x, intervals.widened_level(0.95, 5)))
+    for confidence in (0.95, 0.99, 0.999):
+        level = intervals.widened_level(confidence, 5, intervals.freedom([x, y], [1, 1]))
+        found = estimators.difference_interval([(x, y)], confidence)
+        assert found == pytest.approx(ends(np.subtract.outer(iqm_x, iqm_y).ravel(), level))
+
+
+def test_the_more_is_wanted_the_more_resamples_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def draw(_: Any, __: Any, level: float, resamples: int) -> Any:
+        drawn.append(resamples)
+        assert resamples * (1 - level) / 2 >= 8.9
+        return SimpleNamespace(confidence_interval=(0.0, 1.0))
+
+    monkeypatch.setattr(intervals, "bootstrap", draw)
+    x, y = np.random.default_rng(4).normal(size=(2, 10))
+    for comparisons in (1, 10, 15, 45):
+        estimators.difference_interval([(x, y)], intervals.corrected_level(comparisons))
+    assert drawn[0] == intervals.RESAMPLES < drawn[1] < drawn[2] < drawn[3] < intervals.MOST_DRAWN
 
 
 def test_intervals_need_two_runs() -> None:

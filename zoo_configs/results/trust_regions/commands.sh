@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The runs of this folder: the ten variants of the preset that have SB3's network, in its five environments; and those of
-# deep/: the three with a deep policy network, in three of them so far. Writes to folders of runs/; interrupted, it goes on
-# where it stopped.
+# deep/: the three with a deep policy network. Writes to folders of runs/; interrupted, it goes on where it stopped.
 set -euo pipefail
 
 variants=()
@@ -11,5 +10,5 @@ done
 ppo-variants compare --preset trust_regions "${variants[@]}" --import zoo_configs/results/table1 --jobs 2 \
   --out runs/trust_regions
 
-ppo-variants compare --preset trust_regions --env HalfCheetah-v5 --env Hopper-v5 --env Walker2d-v5 \
-  --algo clip_0.2_deep --algo rollback_0.3_deep --algo spo_deep --jobs 2 --out runs/trust_regions-deep
+ppo-variants compare --preset trust_regions --algo clip_0.2_deep --algo rollback_0.3_deep --algo spo_deep --jobs 2 \
+  --out runs/trust_regions-deep
