@@ -97,12 +97,16 @@ def score_difference(results: Results, variant: str, other: str) -> str:
 def test_a_rate_that_follows_the_kl_is_compared_with_fixed_ones() -> None:
     results = committed(RATES)[0]
     assert len(results.environments) == 5
-    table = rows(ALGORITHMS, f"| environment | {' | '.join(CHOSEN.values())} |")
+    table = rows(ALGORITHMS, f"| environment | {' | '.join(CHOSEN.values())} | 3e-3 − 3e-4 | `kl_0.01` − 3e-4 |")
     for environment in results.environments:
         samples = [scores(results, variant, environment) for variant in CHOSEN]
         assert {len(sample) for sample in samples} == {10}
         digits = 0 if environment in ("Pendulum-v1", "HalfCheetah-v5") else 1
-        assert table[environment] == [environment, *(cell(sample, digits) for sample in samples)]
+        differences = [difference(sample, samples[-1], digits, 10) for sample in samples[:-1]]
+        assert table[environment] == [environment, *(cell(sample, digits) for sample in samples), *differences]
+    better = [e for e, row in table.items() if "(+" in row[4]]
+    assert better == ["Pendulum-v1", "InvertedPendulum-v5"]
+    assert [e for e, row in table.items() if "(+" in row[5] or row[5].count("−") == 3] == better
     compared = [("rate_kl_0.01", "rate_3e-3"), ("rate_kl_0.01", "rate_3e-4"), ("rate_3e-4", "rate_3e-3")]
     found = [score_difference(results, *pair) for pair in compared]
     says(
