@@ -57,6 +57,10 @@ def _n_constructors(cls: type) -> int:
     return sum("__init__" in vars(base) for base in cls.__mro__[: cls.__mro__.index(OnPolicyVariant) + 1])
 
 
+class UnboundedActionsError(ValueError, AssertionError):
+    """A Box without finite bounds, which SB3 refuses by an ``AssertionError``: who catches that catches this."""
+
+
 class OnPolicyVariant(
     ReferenceChoice,
     LoadableAlgorithm,
@@ -211,6 +215,8 @@ class OnPolicyVariant(
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
             **kwargs,
         )
+        if isinstance(policy, str) and env is not None:
+            self._check_policy_name(policy)
         self.reference_policy = reference_policy
         self.reference_kl_coef = reference_kl_coef
         self.reference_kl_direction = reference_kl_direction
@@ -237,6 +243,24 @@ class OnPolicyVariant(
                 self._allowed_backend()
 
     # ---- Settings ----
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        wrapped = OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        space = wrapped.action_space
+        # SB3 asserts it next, without a remedy.
+        if isinstance(space, spaces.Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise UnboundedActionsError(
+                f"The action space is {space}: continuous actions need finite bounds, to which samples are clipped or "
+                "scaled. Declare such a Box in the environment, or in a gymnasium.ActionWrapper around it."
+            )
+        return wrapped
+
+    def _check_policy_name(self, policy: str) -> None:
+        """Refuse a policy for arrays where observations are dictionaries. SB3 does so for two of the names."""
+        for_dicts = policy.replace("Mlp", "MultiInput").replace("Cnn", "MultiInput")
+        if isinstance(self.observation_space, spaces.Dict) and policy != for_dicts and for_dicts in self.policy_aliases:
+            raise ValueError(f'policy="{policy}" cannot read Dict observations: pass "{for_dicts}".')
 
     def _setup_model(self) -> None:
         if "critic_warmup" in vars(self).get("_given_to_load", ()):

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
@@ -89,7 +90,8 @@ class ClipPPO(ClipRangePPO, family_name="ClipPPO"):
         high = None if self.clip_range_high is None else self.current("clip_range_high")
         clipped = ClippedSurrogate(self.current("clip_range"), high)
         softness = self.current("clip_softness")
-        return clipped if softness == 0 else SoftClippedSurrogate(clipped, softness)
+        # Smaller ones are 0 in float32, and 0/0 at the edge of the band.
+        return clipped if softness < np.finfo(np.float32).tiny else SoftClippedSurrogate(clipped, softness)
 
     def _log_common(self) -> None:
         super()._log_common()

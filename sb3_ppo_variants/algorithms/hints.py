@@ -82,6 +82,20 @@ def argument_hint(cls: type, name: str, known: Collection[str], family: Mapping[
     return meant if near[0] in known else f"{meant} {_whose(cls, near[0], family, 'That')}"
 
 
+def policy_hint(name: str, known: Collection[str]) -> str:
+    """
+    :param name: A name that is no policy's
+    :param known: The names that are
+    :return: what to say of it, a sentence
+    """
+    if "beta" in name.lower() and "lstm" in name.lower():
+        reason = "Beta policies have no memory. "
+    else:
+        near = difflib.get_close_matches(name, known, n=1)
+        reason = f"did you mean {near[0]!r}? " if near else ""
+    return f"{reason}The names are {', '.join(known)}."
+
+
 def _whose(cls: type, name: str, family: Mapping[str, type], subject: str = "that") -> str:
     bases = {base for owner in family.values() for base in owner.__mro__[1:]}
     concrete = {other: owner for other, owner in family.items() if owner not in bases}

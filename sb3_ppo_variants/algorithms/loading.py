@@ -13,7 +13,7 @@ from typing import Any
 
 import torch as th
 from stable_baselines3 import PPO
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
@@ -120,12 +120,14 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :param force_reset: Reset the environment before training goes on
         :param kwargs: Settings to change; arguments of the constructor are checked as the constructor checks them
         :return: the model
-        :raises ValueError: a setting to change is out of its range, or ``use_masking`` contradicts the file's policy
+        :raises ValueError: a setting to change is out of its range, or ``policy`` or ``use_masking`` contradicts the
+            file's policy
         :raises TypeError: a setting to change is of the wrong type, or its name is a misspelt argument
         """
         if _is_of_unknown_origin(path):
             _say_that_zips_run_code()
         given = cls._checked_overrides(kwargs)
+        policy = given.pop("policy", None)
         model = super().load(
             path,
             env,
@@ -136,6 +138,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             **{attribute_of(name): value for name, value in given.items()},
             _given_to_load=frozenset(given),
         )
+        model._check_policy_of_file(policy)
         if model.use_masking and not given.get("use_masking", True):
             raise ValueError(
                 "load(use_masking=False): the file's policy takes masks. learn(use_masking=False) trains it without "
@@ -189,7 +192,20 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises TypeError: an argument that the constructor does not have
         """
         reject_unknown_arguments(cls, kwargs)
-        return load_safe(cls, path, env, device, policy_class, cls._checked_overrides(kwargs))
+        given = cls._checked_overrides(kwargs)
+        policy = given.pop("policy", None)
+        model = load_safe(cls, path, env, device, policy_class, given)
+        model._check_policy_of_file(policy)
+        return model
+
+    def _check_policy_of_file(self, policy: str | type[BasePolicy] | None) -> None:
+        """Refuse a policy that was given to load and is not the file's: weights fit only the policy that has them."""
+        wanted = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
+        if wanted not in (None, self.policy_class):
+            raise ValueError(
+                f"policy={policy!r}: the file's policy is a {self.policy_class.__name__}, which loading does not "
+                "change. Leave policy out, or make a new model with it."
+            )
 
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from sb3_ppo_variants.algorithms.checks import choice
+from sb3_ppo_variants.algorithms.hints import policy_hint
 from sb3_ppo_variants.policies import (
     MaskableRecurrentActorCriticCnnPolicy,
     MaskableRecurrentActorCriticPolicy,
@@ -44,8 +45,11 @@ class MaskingChoice(OnPolicyAlgorithm):
     _warned_of_no_masks: bool = False
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        if self.use_masking and policy_name in self.maskable_policy_aliases:
-            return self.maskable_policy_aliases[policy_name]
+        known = self.maskable_policy_aliases if self.use_masking else self.policy_aliases
+        if policy_name in known:
+            return known[policy_name]
+        if policy_name not in self.policy_aliases:
+            raise ValueError(f"policy={policy_name!r} is unknown: {policy_hint(policy_name, list(known))}")
         return super()._get_policy_from_name(policy_name)
 
     def _setup_model(self) -> None:

@@ -9,7 +9,7 @@ dimensions, one value per row; to a reference policy it is taken in either direc
 
 from sb3_ppo_variants.distributions.bernoulli import Bernoulli
 from sb3_ppo_variants.distributions.beta import Beta
-from sb3_ppo_variants.distributions.beta_distribution import BetaDistribution, DeterministicAction
+from sb3_ppo_variants.distributions.beta_distribution import BetaDistribution, DeterministicAction, NonFiniteOutputError
 from sb3_ppo_variants.distributions.categorical import Categorical
 from sb3_ppo_variants.distributions.gaussian import Gaussian
 from sb3_ppo_variants.distributions.head import Head, Parameters
@@ -27,6 +27,7 @@ __all__ = [
     "Gaussian",
     "Head",
     "MultiCategorical",
+    "NonFiniteOutputError",
     "Parameters",
     "head_and_parameters",
     "head_of",

@@ -11,6 +11,10 @@ from sb3_ppo_variants.distributions.beta import Beta, concentrations, sample_bet
 DeterministicAction = Literal["mean", "mode"]
 
 
+class NonFiniteOutputError(ValueError):
+    """What a policy raises that is to act by outputs that are not finite; in a rollout it is a ``NonFiniteError``."""
+
+
 class BetaDistribution(Distribution):
     """
     Independent Betas on [−1, 1], one per action dimension.
@@ -37,13 +41,16 @@ class BetaDistribution(Distribution):
         """
         :param outputs: Those of the layer, shape (B, 2A)
         :return: the distribution
-        :raises ValueError: an output is not finite
         """
-        # torch would look for a sample forever.
-        if not bool(outputs.isfinite().all()):
-            raise ValueError(f"The outputs that give a Beta its α and β must be finite; got {outputs}.")
         self.outputs = outputs
         return self
+
+    def _finite_outputs(self) -> th.Tensor:
+        if not bool(self.outputs.isfinite().all()):
+            raise NonFiniteOutputError(
+                f"The outputs that give a Beta its α and β must be finite, and are {self.outputs}"
+            )
+        return self.outputs
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """
@@ -63,15 +70,18 @@ class BetaDistribution(Distribution):
     def sample(self) -> th.Tensor:
         """
         :return: actions in (−1, 1), shape (B, A)
+        :raises NonFiniteOutputError: an output is not finite
         """
-        return sample_beta(self.outputs)
+        # Of such outputs torch would look for a sample forever.
+        return sample_beta(self._finite_outputs())
 
     def mode(self) -> th.Tensor:
         """
         :return: SB3's name for the deterministic action: the mean, or the mode, shape (B, A)
+        :raises NonFiniteOutputError: an output is not finite
         """
         # In float64, because both α − 1 may be tiny.
-        outputs = self.outputs.double()
+        outputs = self._finite_outputs().double()
         alpha, beta = softplus(outputs).chunk(2, -1) if self.deterministic_action == "mode" else concentrations(outputs)
         return (2 * alpha / (alpha + beta) - 1).to(self.outputs.dtype)
 

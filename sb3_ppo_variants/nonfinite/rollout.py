@@ -26,6 +26,7 @@ from stable_baselines3.common.policies import (
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ppo_variants.distributions import NonFiniteOutputError
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.policies import (
     BetaActorCriticCnnPolicy,
@@ -125,7 +126,7 @@ class RolloutScanner:
         """
         fault = _observation_fault(observations, place, self.normalizer) or self._parameter_fault(place)
         # "invalid value encountered in dot", say: numpy's own, where warnings are errors.
-        if fault is None and isinstance(reason, NonFiniteError | RuntimeWarning):
+        if fault is None and isinstance(reason, NonFiniteError | NonFiniteOutputError | RuntimeWarning):
             fault = self._output_fault(place, reason)
         return fault
 

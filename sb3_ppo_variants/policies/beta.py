@@ -72,11 +72,13 @@ def _check_space(space: spaces.Space) -> None:
         raise ValueError(f'The action space is {space}: Beta policies are for Box actions; pass "MlpPolicy".')
     if not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"The action space is {space}: Beta policies need floating-point actions; declare the Box so.")
-    bounded = np.isfinite(space.low).all() and np.isfinite(space.high).all()
+    # The width scales actions to the Box. It may overflow between finite bounds, and is NaN or Inf without them.
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounded = np.isfinite(space.high - space.low).all()
     if not (bounded and space.low.size > 0 and (space.low < space.high).all()):
         raise ValueError(
-            f"The action space is {space}: Beta policies need finite bounds with low < high in every dimension. "
-            'Give the environment such a Box, or pass "MlpPolicy", whose normal distribution is unbounded.'
+            f"The action space is {space}: Beta policies need finite bounds and a finite width, with low < high "
+            "in every dimension. Give the environment such a Box."
         )
 
 

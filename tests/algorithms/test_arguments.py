@@ -8,6 +8,7 @@ import re
 from typing import Any, get_args
 
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
@@ -25,6 +26,7 @@ from sb3_ppo_variants import (
 )
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from tests.algorithms.models import FAMILY
+from tests.environments import RandomWalk
 from tests.parity.comparing import make_env
 
 BAD: list[tuple[type, dict[str, Any], type[Exception]]] = [
@@ -155,6 +157,49 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         REINFORCE("MlpPolicy", make_env(), n_epochs=3)
     with pytest.raises(TypeError, match=r"^UnclippedPPO has no argument 'xyzzy': it takes policy, env"):
         UnclippedPPO("MlpPolicy", make_env(), xyzzy=3)
+
+
+@pytest.mark.parametrize(
+    ("policy", "use_masking", "message"),
+    [
+        (
+            "betamlppolicy",
+            False,
+            r"did you mean 'BetaMlpPolicy'\? The names are MlpPolicy, .*, BetaMultiInputPolicy\.$",
+        ),
+        ("BetaMlpLstmPolicy", False, "Beta policies have no memory. The names are MlpPolicy,"),
+        ("xyzzy", True, "^policy='xyzzy' is unknown: The names are MlpPolicy, .*, MultiInputLstmPolicy\\.$"),
+    ],
+)
+def test_unknown_policies_are_answered_with_the_names(policy, use_masking, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClipPPO(policy, make_env(actions="discrete"), use_masking=use_masking)
+
+
+@pytest.mark.parametrize(
+    ("policy", "instead"),
+    [
+        ("BetaMlpPolicy", "BetaMultiInputPolicy"),
+        ("BetaCnnPolicy", "BetaMultiInputPolicy"),
+        ("MlpLstmPolicy", "MultiInputLstmPolicy"),
+    ],
+)
+def test_policies_for_arrays_are_refused_with_dict_observations(policy, instead) -> None:
+    with pytest.raises(ValueError, match=f'^policy="{policy}" cannot read Dict observations: pass "{instead}"'):
+        TRPO(policy, make_env(observations="dict"))
+
+
+class Unbounded(RandomWalk):
+    def __init__(self):
+        super().__init__()
+        self.action_space = spaces.Box(-math.inf, 1.0, (2,))
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", "BetaMlpPolicy"])
+def test_actions_without_bounds_are_refused_with_the_remedy(policy) -> None:
+    with pytest.raises(ValueError, match=r"Box\(-inf, 1.0, .*need finite bounds.*Declare such a Box") as info:
+        ClipPPO(policy, Unbounded())
+    assert isinstance(info.value, AssertionError)  # as SB3's
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import pytest
 import torch as th
 from sb3_contrib import TRPO as ContribTRPO  # noqa: N811
 from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
+from sb3_ppo_variants.policies import BetaActorCriticPolicy
 from tests.algorithms.models import ALGORITHMS, make, parameters_of
 from tests.parity.comparing import make_env
 
@@ -74,6 +76,18 @@ def test_arguments_of_other_classes_are_refused(tmp_path) -> None:
     for loader, name, value in ((REINFORCE, "n_epochs", 10), (REINFORCE, "gae_lambda", 0.9), (TRPO, "clip_range", 0.2)):
         with pytest.raises(TypeError, match=f"{name}"):
             load_other(make(loader), loader, tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_policy_that_is_not_the_files_is_refused(safe, tmp_path) -> None:
+    model = make(ClipPPO, "BetaMlpPolicy")
+    model.save_safe(tmp_path / "model") if safe else model.save(tmp_path / "model")
+    load = ClipPPO.load_safe if safe else ClipPPO.load
+    for policy in ("MlpPolicy", ActorCriticPolicy):
+        with pytest.raises(ValueError, match=r"the file's policy is a BetaActorCriticPolicy.*Leave policy out"):
+            load(tmp_path / "model", policy=policy)
+    for policy in ("BetaMlpPolicy", BetaActorCriticPolicy):
+        assert isinstance(load(tmp_path / "model", policy=policy).policy, BetaActorCriticPolicy)
 
 
 def test_an_argument_that_sb3_keeps_under_another_name(tmp_path) -> None:

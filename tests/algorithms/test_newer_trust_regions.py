@@ -150,6 +150,10 @@ def test_a_clip_range_may_end_at_zero(algorithm, backend) -> None:
     assert np.isfinite(parameters_of(model)).all()
 
 
+def test_a_softness_that_is_zero_in_float32_is_the_clip() -> None:
+    np.testing.assert_array_equal(learned(ClipPPO, clip_softness=1e-46), learned(ClipPPO))
+
+
 def test_a_softness_may_fade_to_the_clip() -> None:
     model = make(ClipPPO, clip_softness="lin_0.2").learn(128)
     assert model.current("clip_softness") == 0.0

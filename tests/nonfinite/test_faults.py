@@ -1,6 +1,7 @@
 """Numbers that are not finite: named in the rollout in which they come up, and never learnt from."""
 
 import copy
+import itertools
 import pickle
 from typing import Any
 
@@ -20,7 +21,7 @@ from sb3_ppo_variants.backends import UpdateSettings
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from tests.algorithms.models import ALGORITHMS, OwnPolicy, make, parameters_of, settings_for
 from tests.environments import RandomWalk
-from tests.nonfinite.faulty import BAD_STEP, EVERY_BACKEND, Remember, faulty_env
+from tests.nonfinite.faulty import BACKENDS, BAD_STEP, EVERY_BACKEND, Remember, faulty_env
 from tests.parity.comparing import assert_same_tensors, make_env
 
 
@@ -121,6 +122,17 @@ def test_actions_that_are_not_finite_do_not_reach_the_environment(name, value, b
     assert caught.value.what == ("parameters" if not np.isfinite(value) else "output")
     assert name in str(caught.value)
     assert model.num_timesteps == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_outputs_that_overflow_are_named(backend) -> None:
+    model = model_on(make_env(n_envs=2), policy="BetaMlpPolicy", update_backend=backend)
+    with th.no_grad():
+        model.policy.mlp_extractor.policy_net[-2].bias.fill_(10.0)  # tanh is 1
+        model.policy.action_net.weight.fill_(3e38)
+    with pytest.raises(NonFiniteError, match="from finite observations and parameters") as caught:
+        model.learn(128)
+    assert caught.value.what == "output"
 
 
 @pytest.mark.parametrize("backend", EVERY_BACKEND)
@@ -277,6 +289,26 @@ def test_when_every_minibatch_is_skipped(backend) -> None:
     model.learn(64, Poison("advantages", np.nan))
     np.testing.assert_array_equal(parameters_of(model), before)
     assert model.logger.name_to_value["train/nonfinite_updates"] == 4  # 2 epochs of 2 minibatches
+
+
+class SpoilOutputs(BaseCallback):
+    """Makes the policy's outputs NaN once the rollout is complete."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        with th.no_grad():
+            self.model.policy.action_net.bias.fill_(np.nan)
+
+
+@pytest.mark.parametrize(("policy", "backend"), [*itertools.product(["MlpPolicy", "BetaMlpPolicy"], BACKENDS)])
+def test_outputs_that_are_not_finite_in_an_update(policy, backend) -> None:
+    with pytest.raises(NonFiniteError, match="This step was not taken"):
+        make(ClipPPO, policy, update_backend=backend).learn(64, SpoilOutputs())
+    model = make(ClipPPO, policy, update_backend=backend, nonfinite_update="skip").learn(64, SpoilOutputs())
+    assert model.logger.name_to_value["train/nonfinite_updates"] == 4  # 2 epochs of 2 minibatches
+    assert th.distributions.Distribution._validate_args  # torch's checks are only off in the update
 
 
 @pytest.mark.parametrize("backend", EVERY_BACKEND)

@@ -16,6 +16,7 @@ from tests.algorithms.models import make
 from tests.environments import RandomWalk
 
 OBSERVATIONS = spaces.Box(-1, 1, (4,))
+HUGE = np.finfo(np.float32).max
 LOPSIDED = spaces.Box(np.float32([[-3.0, 0.0]]), np.float32([[1.0, 10.0]]))
 
 
@@ -117,6 +118,7 @@ def test_small_kls_of_large_concentrations_are_not_negative() -> None:
         (spaces.Box(-np.inf, np.inf, (2,)), {}, "need finite bounds"),
         (spaces.Box(np.float32([-1, 0]), np.float32([1, 0])), {}, "low < high in every dimension"),
         (spaces.Box(-1, 1, (0,)), {}, "need finite bounds"),
+        (spaces.Box(-HUGE, HUGE, (2,)), {}, "a finite width"),
         (spaces.Box(0, 5, (2,), np.int64), {}, "floating-point actions"),
         (LOPSIDED, {"use_sde": True}, "gSDE needs a normal distribution"),
         (LOPSIDED, {"deterministic_action": "median"}, '"mean" or "mode"'),
@@ -132,9 +134,12 @@ def test_no_masks() -> None:
         make(ClipPPO, "BetaMlpPolicy", use_masking=True)
 
 
-def test_outputs_that_are_not_finite_are_named() -> None:
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_outputs_that_are_not_finite_are_not_acted_on(deterministic: bool) -> None:
+    distribution = BetaDistribution(1).proba_distribution(th.tensor([[0.0, th.nan]]))
     with pytest.raises(ValueError, match="must be finite"):
-        BetaDistribution(1).proba_distribution(th.tensor([[0.0, th.nan]]))
+        distribution.get_actions(deterministic)
+    assert distribution.log_prob(th.zeros(1, 1)).isnan().all()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """The backend that runs every SB3 policy."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import ClassVar
 
 import numpy as np
+import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -43,9 +44,17 @@ class AutogradBackend:
     def is_current(self, policy: ActorCriticPolicy) -> bool:
         return policy is self.policy
 
-    def context(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def context(self) -> Iterator[None]:
         # Overflowing ratios are what the diagnostics show, and what is not a number is found before a step is taken.
-        return np.errstate(over="ignore", invalid="ignore")
+        # Torch's distributions would raise a ValueError of their own before that, which could not be skipped.
+        validates = th.distributions.Distribution._validate_args
+        th.distributions.Distribution.set_default_validate_args(False)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        finally:
+            th.distributions.Distribution.set_default_validate_args(validates)
 
     def actor(self, memory: Memory | None = None) -> Actor:
         if memory is not None:

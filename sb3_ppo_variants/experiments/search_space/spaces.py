@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,6 +65,14 @@ RANGES: Mapping[str, Dimension] = {
     # batch_size: divisors of the rollout, see batch_sizes().
 }
 
+# What is searched only if it is asked for by name.
+ON_REQUEST: Mapping[str, Mapping[str, Dimension]] = {
+    # δ; 0 is the clip itself.
+    "clip_ppo": {"clip_softness": Real(0.0, 0.5)},
+    # ScopicPPO's default β, 0.1, is below the range of KLPenaltyPPO's.
+    "scopic_ppo": {"kl_coef": Real(0.01, 1.0, log=True)},
+}
+
 # The ranges of earlier releases: studies begun with them go on with them. Their winners lay at the upper ends.
 EARLIER_RANGES: Mapping[str, Dimension] = {"n_epochs": Integer(3, 10), "learning_rate": Real(3e-5, 3e-3, log=True)}
 
@@ -100,21 +108,24 @@ def batch_sizes(rollout: int, default: Any) -> Choice | None:
     return Choice(values) if len(values) > 1 else None
 
 
-def default_space(algorithm: str, settings: Settings, n_envs: int) -> dict[str, Dimension]:
+def default_space(algorithm: str, settings: Settings, n_envs: int, only: Iterable[str] = ()) -> dict[str, Dimension]:
     """The space of an algorithm: what its constructor takes and trial 0 has inside the range.
 
     :param algorithm: Name of the algorithm
     :param settings: What trial 0 passes to the constructor
     :param n_envs: Environments stepped together, for the batch sizes
+    :param only: The arguments that are asked for by name; none: all but those that have to be
     :return: Argument → dimension
     """
+    wanted = set(only)
+    on_request = {a: d for a, d in ON_REQUEST.get(algorithm, {}).items() if a in wanted}
     takes = constructor_parameters(algorithm)
     at_start = full_settings(algorithm, settings)
     space: dict[str, Dimension] = {}
-    for argument in SPACES.get(algorithm, (*RANGES, "batch_size")):
+    for argument in (*SPACES.get(algorithm, (*RANGES, "batch_size")), *on_request):
         if argument not in takes:
             continue
-        dimension: Dimension | None = RANGES.get(argument)
+        dimension: Dimension | None = on_request.get(argument, RANGES.get(argument))
         if argument == "batch_size" and is_number(at_start.get("n_steps")):
             dimension = batch_sizes(at_start["n_steps"] * n_envs, at_start.get("batch_size"))
         if dimension is not None and dimension.contains(dimension.from_setting(at_start.get(argument), at_start)):

@@ -166,6 +166,7 @@ def make_plan(
     own = read_space(space) if isinstance(space, str | Path) else space
     if own is not None:
         _check_space(name, own, fixed, full_settings(name, start))
+    asked = tuple(only)
     known = _references(wanted, references)
     plan = StudyPlan(
         algorithm=name,
@@ -173,7 +174,7 @@ def make_plan(
         timesteps=timesteps,
         n_envs=n_envs,
         seeds=seeds,
-        space=_searched(name, default_space(name, start, n_envs) if own is None else own, only, fixed),
+        space=_searched(name, default_space(name, start, n_envs, asked) if own is None else own, asked, fixed),
         fixed=fixed,
         sampler=check_sampler(sampler),
         sampler_seed=sampler_seed,

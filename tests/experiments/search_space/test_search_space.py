@@ -85,6 +85,14 @@ def test_every_algorithm_of_ours_has_a_space_with_its_own_parameters() -> None:
     assert RANGES["kl_coef"].contains(10.0)
 
 
+@pytest.mark.parametrize(("algorithm", "argument"), [("clip_ppo", "clip_softness"), ("scopic_ppo", "kl_coef")])
+def test_what_is_searched_only_on_request(algorithm: str, argument: str) -> None:
+    start = run_settings(algorithm, {})
+    assert argument not in default_space(algorithm, start, 1)
+    dimension = default_space(algorithm, start, 1, only=[argument])[argument]
+    assert dimension.contains(full_settings(algorithm, start)[argument])
+
+
 def test_users_class_gets_what_its_constructor_takes() -> None:
     space = default_space("tests.experiments.mine:MyPPO", {}, 1)
     assert set(space) >= {"clip_range", "n_epochs", "learning_rate", "batch_size"}
