@@ -203,8 +203,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         wanted = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
         if wanted not in (None, self.policy_class):
             raise ValueError(
-                f"policy={policy!r}: the file's policy is a {self.policy_class.__name__}, which loading does not "
-                "change. Leave policy out, or make a new model with it."
+                f"policy={policy!r}: the file has a policy of the class {self.policy_class.__name__}, which loading "
+                "does not change. Leave policy out, or make a new model with it."
             )
 
     @classmethod

@@ -165,13 +165,13 @@ def train(
     extended = earlier if resume and not newest_path(folder / CHECKPOINTS) else None
     checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume, needed=extended is None)
     start = _start(run, start_from if extended is None else folder / MODEL, extended)
-    if not (folder / MODEL).is_file():
-        write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
     models: list[BaseAlgorithm] = []
 
     def prepare(model: Any) -> None:
         if checkpoints and resume:
             checkpoints[0].check(model, timesteps)  # before the log is started again
+        if not (folder / MODEL).is_file():
+            write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
         model.set_logger(_logger(folder, tensorboard, keep_until=None if extended is None else extended.steps))
         models.append(model)
 

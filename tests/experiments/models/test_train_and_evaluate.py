@@ -307,6 +307,9 @@ def test_training_starts_from_a_model(trained: Path, tmp_path: Path) -> None:
         small(tmp_path / "b", seed=4, settings={"n_epochs": 1})
     with pytest.raises(ValueError, match="There is no model at"):
         small(tmp_path / "c", start_from=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="the file has a policy of the class ActorCriticPolicy"):
+        small(tmp_path / "c", start_from=trained, settings={"policy": "MlpLstmPolicy"})
+    assert not list((tmp_path / "c").iterdir())  # nothing was trained
 
 
 def test_training_starts_from_a_model_with_its_normalisation(tmp_path: Path) -> None:
