@@ -80,6 +80,13 @@ def test_what_the_study_of_the_penalty_shows_is_what_the_page_says(environment: 
         assert (f"{number(found, 0, '+')} ({between(*interval, 0, '+')})" in said) == shown, value
 
 
+def test_what_is_said_of_the_largest_target() -> None:
+    returns = sensitivity("InvertedPendulum-v5", "adaptive_kl").loc[("adaptive_kl_target", 0.1), "returns"]
+    low, *others = sorted(map(float, returns.split()))
+    assert others[0] > 400
+    says(TUNING, f"one ends at {low:.0f}")
+
+
 @pytest.mark.parametrize("study", [".", "adaptive_kl"])
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_sensitivity_tables_are_those_of_the_runs(environment: str, study: str) -> None:

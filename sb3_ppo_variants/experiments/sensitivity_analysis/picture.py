@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save, style_axes
-from sb3_ppo_variants.experiments.search_space.axis import SHADE, set_axis
+from sb3_ppo_variants.experiments.search_space.axis import SHADE, documented_parameter, set_axis
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point
 from sb3_ppo_variants.experiments.stats.estimators import center_name
@@ -88,9 +88,12 @@ def _legend(points: Sequence[Point]) -> list[Any]:
     handles: list[Any] = [
         Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{center_name(n)} over runs, 95 % intervals"),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
-        Patch(color=SHADE, alpha=0.16, label="documented range"),
-        Line2D([], [], color=SHADE, linestyle="--", label="documented default"),
     ]
+    if any(documented_parameter(p.argument) for p in points):
+        handles += [
+            Patch(color=SHADE, alpha=0.16, label="documented range"),
+            Line2D([], [], color=SHADE, linestyle="--", label="documented default"),
+        ]
     if any(p.failed for p in points):
         handles.append(Line2D([], [], color=RED, marker="x", linestyle="", label="some runs failed"))
     return handles
