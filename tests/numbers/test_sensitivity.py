@@ -20,8 +20,13 @@ SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "
 
 
 ENVIRONMENTS = ("CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1")
-#: Folder of a study → the parameters it moves, as the page names them. ClipPPO's study lies above the others.
-PENALTY = {"adaptive_kl_target": "d_targ", "kl_tolerance": "tolerance", "kl_coef": "β at the start"}
+#: Folder of a study and a parameter that it moves → its name on the page. ClipPPO's study lies above the others.
+PENALTY = {
+    ("adaptive_kl", "adaptive_kl_target"): "d_targ",
+    ("adaptive_kl", "kl_tolerance"): "tolerance",
+    ("adaptive_kl", "kl_coef"): "β at the start",
+    ("fixed_kl", "kl_coef"): "β, fixed",
+}
 
 
 @cache
@@ -72,10 +77,10 @@ def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("parameter", PENALTY)
-def test_what_the_study_of_the_penalty_shows_is_what_the_page_says(environment: str, parameter: str) -> None:
-    said = rows(TUNING, "| `KLPenaltyPPO` | what it says, in this budget |")[PENALTY[parameter]][1]
-    for value, (found, interval) in compared_with_the_default(environment, parameter, "adaptive_kl").items():
+@pytest.mark.parametrize(("study", "parameter"), PENALTY)
+def test_what_the_penaltys_studies_show_is_what_the_page_says(environment: str, study: str, parameter: str) -> None:
+    said = rows(TUNING, "| `KLPenaltyPPO` | what it says, in this budget |")[PENALTY[study, parameter]][1]
+    for value, (found, interval) in compared_with_the_default(environment, parameter, study).items():
         shown = interval.low > 0 or interval.high < 0
         assert (f"{number(found, 0, '+')} ({between(*interval, 0, '+')})" in said) == shown, value
 
@@ -87,16 +92,29 @@ def test_what_is_said_of_the_largest_target() -> None:
     says(TUNING, f"one ends at {low:.0f}")
 
 
-@pytest.mark.parametrize("study", [".", "adaptive_kl"])
+def test_what_is_said_of_a_beta_that_adapts_and_of_one_that_stays() -> None:
+    for environment, text in (
+        ("CartPole-v1", "ends at {:.0f} on CartPole where the fixed one ends at {:.0f}"),
+        ("InvertedPendulum-v5", "at {:.0f} on InvertedPendulum against {:.0f}"),
+    ):
+        ends = [
+            sensitivity(environment, study).loc[("kl_coef", 10.0), "return"] for study in ("adaptive_kl", "fixed_kl")
+        ]
+        says(TUNING, text.format(*ends))
+
+
+@pytest.mark.parametrize(
+    ("study", "given"), [(".", {}), ("adaptive_kl", {}), ("fixed_kl", {"adaptive_kl_target": None})]
+)
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_sensitivity_tables_are_those_of_the_runs(environment: str, study: str) -> None:
+def test_the_sensitivity_tables_are_those_of_the_runs(environment: str, study: str, given: dict[str, None]) -> None:
     runs = table_of(f"sensitivity/{study}/runs.csv.gz")
     found: dict[str, list[float]] = {}
     for _, run in runs[runs["environment"] == environment].sort_values("seed").iterrows():
         found.setdefault(run["settings"], []).append(run["final_return"])
     for (parameter, value), point in sensitivity(environment, study).iterrows():
         change = {} if point["default"] else {parameter: int(value) if parameter == "n_epochs" else value}
-        assert found[json.dumps(change)] == [float(x) for x in point["returns"].split()]
+        assert found[json.dumps(given | change)] == [float(x) for x in point["returns"].split()]
 
 
 def test_what_the_sensitivity_study_comes_to() -> None:

@@ -1,5 +1,6 @@
 """The picture of a sensitivity study: return over each parameter, with the documented range or default behind it."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sb3_ppo_variants.experiments.stats.estimators import center_name
 
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
 COLUMNS = 3
+LETTERS = 42  # of the title, over one panel
 
 
 def dimension_of(argument: str, values: Sequence[Any]) -> Dimension:
@@ -57,8 +59,8 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
         axes.set_ylabel("final return")
     counts = sorted({len(p.returns) for p in points})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    figure.suptitle(f"{title}; n = {n} per point")
-    figure.legend(handles=_legend(points), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(textwrap.fill(f"{title}; n = {n} per point", LETTERS * columns))
+    figure.legend(handles=_legend(points), loc="outside lower center", ncols=columns, frameon=False)
     return save(figure, path)
 
 

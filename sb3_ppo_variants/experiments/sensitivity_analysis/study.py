@@ -142,13 +142,14 @@ def _point(
 def _write(points: Sequence[Point], rows: Sequence[Record], algorithm: str, out: Path) -> list[Path]:
     write_runs(out / "runs.csv", rows)
     files = [out / "runs.csv"]
-    first = rows[0].run
+    first = rows[0].run  # with all defaults
+    given = "".join(f", {argument}={value}" for argument, value in first.settings.items())
     environments = list(dict.fromkeys(p.environment for p in points))
     for environment, name in zip(environments, safe_names(environments), strict=True):
         mine = [p for p in points if p.environment == environment]
         stem = f"sensitivity-{name}"
         write_csv(out / f"{stem}.csv", COLUMNS, [_cells(p) for p in mine])
-        title = f"{algorithm} on {environment}, {first.timesteps:,} timesteps, n_envs {first.n_envs}"
+        title = f"{algorithm} on {environment}, {first.timesteps:,} timesteps, n_envs {first.n_envs}{given}"
         files += [out / f"{stem}.csv", draw_sensitivity(mine, title, out / f"{stem}.png")]
     return files
 

@@ -1,4 +1,4 @@
-"""The runs of this folder: the five documented defaults, the penalty's own settings, and those of TRPO.
+"""The runs of this folder: the five documented defaults and the penalty's own settings; then TRPO's, not run yet.
 
     python zoo_configs/results/sensitivity/commands.py
 
