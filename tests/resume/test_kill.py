@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,16 @@ def ppo_variants(arguments: list[str]) -> None:
     app(arguments)
 
 
-def run(folder: Path, kill_after: float | None = None) -> int:
-    """:return: the process's exit code; −9 if it was killed"""
+def run(folder: Path, kill_after: float | None = None, with_checkpoint: bool = False) -> int:
+    """
+    :param kill_after: Seconds
+    :param with_checkpoint: From the first checkpoint on
+    :return: the process's exit code; −9 if it was killed
+    """
     process = multiprocessing.get_context("fork").Process(target=ppo_variants, args=([*COMMAND, str(folder)],))
     process.start()
+    while with_checkpoint and process.is_alive() and not checkpoint_paths(folder / "checkpoints"):
+        time.sleep(0.01)
     process.join(kill_after)
     if process.is_alive() and process.pid is not None:
         os.kill(process.pid, signal.SIGKILL)
@@ -77,7 +84,8 @@ def killed_run(folder: Path, moments: random.Random, kills: int, seconds: float)
     """:return: how often it was killed, at least once with a checkpoint to go on from"""
     could_resume = False
     for killed in range(kills):
-        code = run(folder, moments.uniform(0.0, seconds))
+        last = killed == kills - 1
+        code = run(folder, moments.uniform(0.0, seconds), with_checkpoint=last and not could_resume)
         if code == 0:
             return killed
         assert code == -signal.SIGKILL
