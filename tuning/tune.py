@@ -22,7 +22,7 @@ STUDY = {
     "seeds": 3,  # runs of a trial in each environment
     "sampler": "tpe",  # or "gp"; "random" shows what TPE gains
     "space": {  # the defaults must lie inside; leave "space" out to search everything that the algorithm has
-        "clip_range": Real(0.05, 0.4, log=True),
+        "clip_range": Real(0.05, 0.6, log=True),
         "gamma": Complement(0.9, 0.999),  # 1 - gamma on a logarithmic scale, likewise gae_lambda
         "gae_lambda": Complement(0.8, 0.995),
         "n_epochs": Integer(3, 20, log=True),

@@ -80,7 +80,9 @@ def test_every_algorithm_of_ours_has_a_space_with_its_own_parameters() -> None:
     assert all("gamma" in space for space in SPACES.values())
     for argument, earlier in EARLIER_RANGES.items():
         assert all(RANGES[argument].contains(end) for end in earlier.extremes())
-        assert 0 < RANGES[argument].place(earlier.extremes()[1]) < 1  # winners lay there
+        low, high = map(RANGES[argument].place, earlier.extremes())
+        assert (low > 0) == (argument == "kl_coef")  # what did best lay at this end, else at the other
+        assert (high < 1) == (argument != "kl_coef")
     assert RANGES["kl_coef"].contains(0.3)
     assert RANGES["kl_coef"].contains(10.0)
 
