@@ -10,6 +10,7 @@ from sb3_ppo_variants.experiments.reporting.curves import COLOURS, Subplot, shor
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile
 
 POINTS = 101  # of a performance profile
+LOWEST, HIGHEST = -1.0, 1.5  # of its scores
 
 
 def interval_figure(results: Results) -> Figure:
@@ -56,17 +57,19 @@ def profile_figure(results: Results, divided: Sequence[Subplot]) -> Figure:
     samples = {name: results.samples(name) for name in results.scored}
     scores = np.concatenate([sample for own in samples.values() for sample in own])
     # A single collapsed run would squeeze the interesting part into a corner.
-    thresholds = np.linspace(max(scores.min(), -0.5), min(scores.max(), 1.5), POINTS)
+    low, high = max(scores.min(), LOWEST), min(scores.max(), HIGHEST)
+    thresholds = np.linspace(low, high, POINTS)
+    beyond = [f"{one:.2f}".replace("-", "−") for one in (scores.min(), scores.max()) if not low <= one <= high]
     grid = figure.subplots(1, len(divided), sharey=True, sharex=True, squeeze=False)[0]
     for axes, subplot in zip(grid, divided, strict=True):
         for name, (colour, style) in subplot.styles.items():
             if name not in samples:
                 continue
-            share, low, high = performance_profile(samples[name], thresholds)
+            share, *band = performance_profile(samples[name], thresholds)
             axes.step(thresholds, share, color=colour, linestyle=style, linewidth=1.6, label=short(name))
-            axes.fill_between(thresholds, low, high, step="pre", color=colour, alpha=0.12, linewidth=0)
+            axes.fill_between(thresholds, *band, step="pre", color=colour, alpha=0.12, linewidth=0)
         axes.set_title(subplot.title, loc="left", fontsize=11)
-        axes.set_xlabel("score τ")
+        axes.set_xlabel("score τ" + (f" (cut off; scores reach {' and '.join(beyond)})" if beyond else ""))
         style_axes(axes)
         axes.legend(frameon=False, fontsize=8.5, loc="best")
     grid[0].set_ylabel("share of runs with a score above τ")

@@ -17,7 +17,7 @@ from sb3_ppo_variants.experiments.search_space.dimensions import (
 )
 
 SHADE = "#009E73"
-MOST_TICKS = 7
+FEWEST_TICKS, MOST_TICKS = 3, 7
 MOST_INTEGERS = 12
 MARGIN = 0.04
 
@@ -83,7 +83,7 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
     if isinstance(dimension, Complement):
         values = [1 - x for x in reversed(_round_on_log_scale(1 - high, 1 - low))]
     elif dimension.distribution.log:
-        values = _round_on_log_scale(low, high)
+        values = [v for v in _round_on_log_scale(low, high) if not whole or v == round(v)]
     elif whole and high - low < MOST_INTEGERS:
         values = [float(v) for v in range(int(low), int(high) + 1)]
     else:
@@ -121,9 +121,12 @@ def set_axis(axes: Axes, argument: str, dimension: Dimension) -> None:
 
 
 def _round_on_log_scale(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten; powers alone, or every second or third, where those would be too many."""
+    """1, 2 and 5 times powers of ten; powers alone, or every second or third, where those would be too many; more
+    multiples where they would be too few."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     candidates = [[m * 10.0**e for e in exponents for m in (1, 2, 5)]]
     candidates += [[10.0**e for e in exponents if e % step == 0] for step in (1, 2, 3)]
+    candidates += [[m * 10.0**e for e in exponents for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]]
     inside = [[v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)] for values in candidates]
-    return next((values for values in inside if len(values) <= MOST_TICKS), inside[-1])
+    few = [values for values in inside if len(values) <= MOST_TICKS]
+    return next((values for values in few if len(values) >= FEWEST_TICKS), max(few, key=len))

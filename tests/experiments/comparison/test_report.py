@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import write_files
-from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure
+from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure, profile_figure
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
@@ -51,6 +51,17 @@ def test_the_picture_of_scores_says_their_budgets() -> None:
     assert figure.legends[0].get_texts()[-1].get_text() == "published, after 2,000,000 steps"
     unpublished = interval_figure(Results(records, "sb3:ppo"))
     assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["mean, 95 %", "IQM, 95 %"]
+
+
+@pytest.mark.parametrize(("lowest", "said"), [(-600.0, ""), (-1000.0, " (cut off; scores reach −1.26)")])
+def test_the_picture_of_profiles_says_where_it_is_cut_off(lowest: float, said: str) -> None:
+    algorithms = ("clip_ppo", "sb3:ppo")
+    records = [record(a, "CartPole-v1", seed, 50.0 + seed) for a in algorithms for seed in range(3)]
+    # On Acrobot uniform actions have −499.85 and the reference −100.
+    records += [record(a, "Acrobot-v1", seed, lowest - seed) for a in algorithms for seed in range(3)]
+    results = Results(records, "sb3:ppo")
+    figure = profile_figure(results, subplots(results.variants, None, "sb3:ppo"))
+    assert figure.axes[0].get_xlabel() == f"score τ{said}"
 
 
 def test_table_of_an_environment(records: list[Record]) -> None:

@@ -129,7 +129,11 @@ def test_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    "dimension", [Real(1e-6, 3.0, log=True), Complement(0.5, 0.9995), Integer(1, 1000), Real(0, 7)]
+    "dimension",
+    [
+        *(Real(1e-6, 3.0, log=True), Real(1.0, 3.0, log=True), Integer(1, 4, log=True)),
+        *(Complement(0.5, 0.9995), Integer(1, 1000), Real(0, 7)),
+    ],
 )
 def test_ticks_are_few_and_lie_where_their_labels_say(dimension: Any) -> None:
     found = ticks(dimension)
