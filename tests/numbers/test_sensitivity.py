@@ -20,13 +20,17 @@ SYMBOLS = {"clip_range": "ε", "n_epochs": "K", "gae_lambda": "λ", "vf_coef": "
 
 
 ENVIRONMENTS = ("CartPole-v1", "Acrobot-v1", "InvertedPendulum-v5", "Pendulum-v1")
-#: Folder of a study and a parameter that it moves → its name on the page. ClipPPO's study lies above the others.
-PENALTY = {
-    ("adaptive_kl", "adaptive_kl_target"): "d_targ",
-    ("adaptive_kl", "kl_tolerance"): "tolerance",
-    ("adaptive_kl", "kl_coef"): "β at the start",
-    ("fixed_kl", "kl_coef"): "β, fixed",
+#: Folder of a study and a parameter that it moves → the page's table and line. ClipPPO's study lies above the others.
+OWN_PARAMETERS = {
+    ("adaptive_kl", "adaptive_kl_target"): ("KLPenaltyPPO", "d_targ"),
+    ("adaptive_kl", "kl_tolerance"): ("KLPenaltyPPO", "tolerance"),
+    ("adaptive_kl", "kl_coef"): ("KLPenaltyPPO", "β at the start"),
+    ("fixed_kl", "kl_coef"): ("KLPenaltyPPO", "β, fixed"),
+    ("trpo", "target_kl"): ("TRPO", "δ"),
+    ("trpo", "cg_damping"): ("TRPO", "damping"),
+    ("trpo", "cg_max_steps"): ("TRPO", "CG steps"),
 }
+WHOLE_NUMBERS = ("n_epochs", "cg_max_steps")
 
 
 @cache
@@ -77,9 +81,10 @@ def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize(("study", "parameter"), PENALTY)
-def test_what_the_penaltys_studies_show_is_what_the_page_says(environment: str, study: str, parameter: str) -> None:
-    said = rows(TUNING, "| `KLPenaltyPPO` | what it says, in this budget |")[PENALTY[study, parameter]][1]
+@pytest.mark.parametrize(("study", "parameter"), OWN_PARAMETERS)
+def test_what_the_other_studies_show_is_what_the_page_says(environment: str, study: str, parameter: str) -> None:
+    algorithm, line = OWN_PARAMETERS[study, parameter]
+    said = rows(TUNING, f"| `{algorithm}` | what it says, in this budget |")[line][1]
     for value, (found, interval) in compared_with_the_default(environment, parameter, study).items():
         shown = interval.low > 0 or interval.high < 0
         assert (f"{number(found, 0, '+')} ({between(*interval, 0, '+')})" in said) == shown, value
@@ -104,7 +109,7 @@ def test_what_is_said_of_a_beta_that_adapts_and_of_one_that_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "given"), [(".", {}), ("adaptive_kl", {}), ("fixed_kl", {"adaptive_kl_target": None})]
+    ("study", "given"), [(".", {}), ("adaptive_kl", {}), ("fixed_kl", {"adaptive_kl_target": None}), ("trpo", {})]
 )
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_sensitivity_tables_are_those_of_the_runs(environment: str, study: str, given: dict[str, None]) -> None:
@@ -113,7 +118,8 @@ def test_the_sensitivity_tables_are_those_of_the_runs(environment: str, study: s
     for _, run in runs[runs["environment"] == environment].sort_values("seed").iterrows():
         found.setdefault(run["settings"], []).append(run["final_return"])
     for (parameter, value), point in sensitivity(environment, study).iterrows():
-        change = {} if point["default"] else {parameter: int(value) if parameter == "n_epochs" else value}
+        set_to = int(value) if parameter in WHOLE_NUMBERS else value
+        change = {} if point["default"] else {parameter: set_to}
         assert found[json.dumps(given | change)] == [float(x) for x in point["returns"].split()]
 
 
@@ -143,3 +149,20 @@ def test_the_sweep_of_epochs_is_the_measured_one() -> None:
     said = rows(TUNING, "| | what it says, in this budget |")["K"][1].replace("*", "")
     assert ", ".join(f"{value:.0f}" for value in cartpole) in said
     assert ", ".join(f"{k:.0f}" for k in cartpole.index) in said
+
+
+def test_what_is_said_of_trpo_beyond_its_differences() -> None:
+    shown: dict[tuple[str, float], set[str]] = {}
+    for environment in ENVIRONMENTS:
+        for parameter in ("target_kl", "cg_damping", "cg_max_steps"):
+            for value, (_, interval) in compared_with_the_default(environment, parameter, "trpo").items():
+                if interval.high < 0:
+                    shown.setdefault((parameter, value), set()).add(environment)
+    assert shown["target_kl", 0.001] == shown["target_kl", 0.003] == set(ENVIRONMENTS)
+    assert (len(shown["cg_damping", 0.01]), len(shown["cg_damping", 1.0]), len(shown["cg_max_steps", 2])) == (2, 3, 3)
+    returns = {e: sensitivity(e, "trpo")["returns"] for e in ENVIRONMENTS}
+    low, *others = sorted(map(float, returns["Acrobot-v1"]["cg_damping", 1.0].split()))
+    assert others[0] > -100
+    says(TUNING, f"one of the five runs at 1 ends at −{-low:.0f}")
+    same = [e for e in ENVIRONMENTS if returns[e]["cg_max_steps", 15] == returns[e]["cg_max_steps", 30]]
+    assert same == ["CartPole-v1", "InvertedPendulum-v5"]

@@ -1,4 +1,4 @@
-"""The runs of this folder: the five documented defaults and the penalty's own settings; then TRPO's, not run yet.
+"""The runs of this folder: the five documented defaults and the own settings of the penalty and of TRPO.
 
     python zoo_configs/results/sensitivity/commands.py
 
