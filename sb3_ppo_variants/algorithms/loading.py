@@ -13,6 +13,7 @@ from typing import Any
 
 import torch as th
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
@@ -49,6 +50,21 @@ def _is_of_unknown_origin(path: str | pathlib.Path | io.BufferedIOBase) -> bool:
     given = pathlib.Path(path)
     file = next((p for p in (given, given.with_name(f"{given.name}.zip")) if p.is_file()), None)
     return file is not None and file not in announced_zips and not (file.parent / "run.json").is_file()
+
+
+def refuse_another_policy(model: BaseAlgorithm, policy: str | type[BasePolicy] | None) -> None:
+    """Refuse a policy that was given to load and is not the file's: weights fit only the policy that has them.
+
+    :param model: The model from the file
+    :param policy: The policy that was given; ``None``: none was
+    :raises ValueError: it is another one
+    """
+    wanted = model._get_policy_from_name(policy) if isinstance(policy, str) else policy
+    if wanted not in (None, model.policy_class):
+        raise ValueError(
+            f"policy={policy!r}: the file has a policy of the class {model.policy_class.__name__}, which loading "
+            "does not change. Leave policy out, or make a new model with it."
+        )
 
 
 def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
@@ -138,7 +154,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             **{attribute_of(name): value for name, value in given.items()},
             _given_to_load=frozenset(given),
         )
-        model._check_policy_of_file(policy)
+        refuse_another_policy(model, policy)
         if model.use_masking and not given.get("use_masking", True):
             raise ValueError(
                 "load(use_masking=False): the file's policy takes masks. learn(use_masking=False) trains it without "
@@ -195,17 +211,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         given = cls._checked_overrides(kwargs)
         policy = given.pop("policy", None)
         model = load_safe(cls, path, env, device, policy_class, given)
-        model._check_policy_of_file(policy)
+        refuse_another_policy(model, policy)
         return model
-
-    def _check_policy_of_file(self, policy: str | type[BasePolicy] | None) -> None:
-        """Refuse a policy that was given to load and is not the file's: weights fit only the policy that has them."""
-        wanted = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
-        if wanted not in (None, self.policy_class):
-            raise ValueError(
-                f"policy={policy!r}: the file has a policy of the class {self.policy_class.__name__}, which loading "
-                "does not change. Leave policy out, or make a new model with it."
-            )
 
     @classmethod
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat, con
 from stable_baselines3.common.utils import get_latest_run_id
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_ppo_variants.algorithms.loading import refuse_another_policy
 from sb3_ppo_variants.experiments.models.run_folder import (
     BEST,
     CHECKPOINTS,
@@ -273,7 +274,9 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
 
     def load(env: VecEnv) -> BaseAlgorithm:
         changed = {} if extended is not None else {**with_classes(run.settings), "seed": run.seed}
+        policy = changed.pop("policy", None)  # SB3's load ignores it
         loaded = load_model(run.algorithm, path, env, **changed)
+        refuse_another_policy(loaded, policy)
         loaded._stats_window_size = SCORE_EPISODES
         return loaded
 

@@ -309,6 +309,11 @@ def test_training_starts_from_a_model(trained: Path, tmp_path: Path) -> None:
         small(tmp_path / "c", start_from=tmp_path / "nowhere")
     with pytest.raises(ValueError, match="the file has a policy of the class ActorCriticPolicy"):
         small(tmp_path / "c", start_from=trained, settings={"policy": "MlpLstmPolicy"})
+    peers = {"timesteps": 64, "settings": {"n_steps": 64, "policy": "MlpPolicy"}}
+    peer = train("sb3:ppo", out=tmp_path / "peer", **peers)
+    assert train("sb3:ppo", out=tmp_path / "same", start_from=peer.out, **peers).result.steps == 64
+    with pytest.raises(ValueError, match="the file has a policy of the class ActorCriticPolicy"):
+        train("sb3:ppo", out=tmp_path / "c", start_from=peer.out, settings={"policy": "CnnPolicy"})
     assert not list((tmp_path / "c").iterdir())  # nothing was trained
 
 
