@@ -48,7 +48,11 @@ RolloutWorkers = Annotated[
     ),
 ]
 Executor = Annotated[
-    str, typer.Option(help="Where runs are done: local, dask:tcp://HOST:PORT, submitit or submitit:slurm")
+    str,
+    typer.Option(
+        help="Where runs are done: local, dask:tcp://HOST:PORT, submitit:slurm, submitit:local, or submitit (SLURM "
+        "where it is installed, else this machine)"
+    ),
 ]
 Storage = Annotated[
     str | None,

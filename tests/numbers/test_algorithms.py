@@ -155,3 +155,7 @@ def test_what_is_said_of_fine_tuning() -> None:
     warm, cold = (pendulum[pendulum["variant"] == name]["lowest"].to_numpy() for name in ("warm-up", "neither"))
     assert difference(warm, cold, 0, 3) == "+162 (+14 to +509)"
     assert difference_interval([(warm, cold)], corrected_level(9))[0] < 0
+    hopper = runs[runs["environment"] == "Hopper-v5"]
+    finals = {name: own["final"].to_numpy() for name, own in hopper.groupby("variant")}
+    above = [difference(finals[name], finals["warm-up"], 0, 18) for name in ("reference", "both")]
+    says(page, f"the reference ends above the warm-up, {above[0]}, and so do both together, {above[1]}")

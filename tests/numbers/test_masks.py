@@ -51,6 +51,7 @@ def test_what_is_said_about_masks() -> None:
     says(MASKING, f"none of the fifteen masked ones did ({min(masked):.2f} and more)")
     assert len(penalised) == len(masked) == 15
     assert penalised[2] > 0.7
+    assert results.scores("clip_ppo", packing) == results.scores("sb3:ppo", packing)
     for penalised_name, masked_name in MASKED_VARIANT.items():
         assert max(results.scores(penalised_name, packing)) < min(results.scores(masked_name, packing))
         assert max(results.scores(penalised_name, packing)) < 0  # only penalties take a return below 0

@@ -159,7 +159,7 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     (none, its_interval), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
     says(
         README,
-        f"mean score {first:.2f}) and the row without clipping or penalty last ({last:.2f})",
+        f"highest mean score ({first:.2f}) and the row without clipping or penalty the lowest ({last:.2f})",
         f"The difference is {none} (95 % interval, corrected for twelve comparisons: {its_interval})",
         f"({strongest}, {its_own})",
     )

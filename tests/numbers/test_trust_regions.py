@@ -115,7 +115,7 @@ def test_what_is_shown_within_one_environment() -> None:
     hopper, none, adaptive, fixed = shown.values()
     says(
         COMPARE,
-        "four intervals leave out zero",
+        "four intervals exclude zero",
         f"no restraint on Hopper, {hopper}",
         f"Humanoid no restraint, {none}, adaptive KL, {adaptive}, and fixed KL, {fixed}",
     )

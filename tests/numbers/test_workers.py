@@ -52,7 +52,7 @@ def test_the_tables_of_another_machine_are_the_measured_ones() -> None:
     measured = read("speed/workers_xeon.json")["measurements"]
     assert list(rows(WORKERS, XEON).values()) == [speed_row(one) for one in measured]
     medians = [f"{np.median(one['ratios']['clip_ppo compiled, 2 workers']):.1f}" for one in measured]
-    says(README, "{}, {} and {} times on an Intel Xeon".format(*medians))
+    says(README, "On an Intel Xeon it was {}, {} and {} times".format(*medians))
     (eight,) = read("speed/workers_8_xeon.json")["measurements"]
     expected = [growth_row(line) for line in eight["growth"] if line["backend"] == "compiled"]
     (shown,) = tables(WORKERS, GROWTH)

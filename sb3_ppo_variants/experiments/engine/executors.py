@@ -14,7 +14,7 @@ from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, ends_with
 
 LOCAL = "local"
-FORMS = "local, dask:tcp://HOST:PORT, submitit or submitit:slurm"
+FORMS = "local, dask:tcp://HOST:PORT, submitit, submitit:slurm or submitit:local"
 
 
 class FutureOutcome(Protocol):
@@ -150,7 +150,7 @@ def task_executor(executor: Any, jobs: int | None, folder: Path, rollout_workers
     """The executor of a command.
 
     :param executor: ``"local"``, ``"dask:tcp://host:port"``, ``"submitit"`` (jobs on this machine or, where SLURM is
-        installed, SLURM's), ``"submitit:slurm"``, or any object with ``submit``
+        installed, SLURM's), ``"submitit:slurm"``, ``"submitit:local"``, or any object with ``submit``
     :param jobs: How many runs may be under way at once; ``None``: as many as there are cores here or threads in the
         Dask cluster, 100 SLURM jobs; with rollout workers fewer
     :param folder: Folder for logs
