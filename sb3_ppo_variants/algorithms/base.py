@@ -263,9 +263,12 @@ class OnPolicyVariant(
             raise ValueError(f'policy="{policy}" cannot read Dict observations: pass "{for_dicts}".')
 
     def _setup_model(self) -> None:
-        if "critic_warmup" in vars(self).get("_given_to_load", ()):
+        given = vars(self).get("_given_to_load", frozenset())
+        if "critic_warmup" in given:
             self._n_warmup_updates = 0
         super()._setup_model()
+        if given & {"n_steps", "batch_size", "sequence_length", "normalize_advantage"}:
+            self._check_minibatches()
         if self.learning_rate_vf is not None:
             separate_critic_rate(self.policy, self.current("learning_rate_vf"))
         if self._n_warmup_updates < self.critic_warmup:

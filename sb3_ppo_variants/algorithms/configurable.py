@@ -133,6 +133,10 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
             value = plain_number(getattr(self, attribute))
             check(name, value)
             setattr(self, attribute, value)
+        self._check_minibatches()
+
+    def _check_minibatches(self) -> None:
+        """Reject sizes that contradict each other, or the normalisation of advantages."""
         if self.normalize_advantage and self.n_steps * self.n_envs < 2:
             raise ValueError(
                 f"n_steps={self.n_steps} with {self.n_envs} environment gives a rollout of one row, whose advantage "

@@ -94,8 +94,11 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
         if isinstance(given, str | PathLike):
             path = self._reference_path(given)
             load = type(self).load if zipfile.is_zipfile(path) else type(self).load_safe  # type: ignore[attr-defined]
+            # Loading seeds the generators with the file's seed and draws weights: this model's draws stay its own.
+            on_gpu = [self.device] if self.device.type == "cuda" else []
             try:
-                given = load(path, device=self.device)
+                with th.random.fork_rng(on_gpu):
+                    given = load(path, device=self.device, seed=None)
             except (AssertionError, KeyError) as error:  # how SB3 says that a zip holds no model
                 raise ValueError(
                     f"reference_policy={fspath(given)!r} holds no model ({error}): pass a file that save or save_safe "
@@ -165,7 +168,7 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
             return ()
         if not isinstance(self.reference_policy, ReferencePolicy):
             self._freeze_reference()  # it has been assigned
-        reference: ReferencePolicy = self.reference_policy
+        reference: ReferencePolicy = self.reference_policy.to(self.device)  # a copied model's is on the CPU
         parameters = reference_parameters(reference, self.rollout_buffer)
         if reference.kl_at_start is None:
             reference.kl_at_start = backend.reference_kl(self.rollout_buffer, parameters, "ref_new")

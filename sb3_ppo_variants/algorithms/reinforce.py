@@ -36,7 +36,8 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
 
     :param ent_coef: c₂ ≥ 0, weight of the entropy bonus, a coefficient; 0 by default, as the algorithm has no
         entropy term
-    :param baseline: Whether to learn V and subtract it; ``vf_coef`` has no effect without it
+    :param baseline: Whether to learn V and subtract it; ``vf_coef`` and ``bootstrap_truncated`` have no effect
+        without it
     """
 
     checks: ClassVar[dict[str, Check]] = OnPolicyVariant.checks | {"baseline": choice(True, False)}
@@ -66,6 +67,14 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
             ent_coef=ent_coef,
             **kwargs,
         )
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.learning_rate_vf is not None and not self.baseline:
+            raise ValueError(
+                f"learning_rate_vf={self.learning_rate_vf!r} with baseline=False, where there is no critic: pass None, "
+                "or baseline=True."
+            )
 
     def _check_critic_warmup(self) -> None:
         super()._check_critic_warmup()

@@ -25,7 +25,7 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
     :param clip_range_vf: c > 0, how far the critic's values may move in an update, in units of the return; ``None``:
         unlimited
     :param clip_range_vf_mode: ``"sb3"``: the loss of the clipped value; ``"max"``: the larger of the clipped and the
-        plain loss, as in OpenAI Baselines
+        plain loss, as in OpenAI Baselines; no effect without ``clip_range_vf``
     :param ent_coef: c₂ ≥ 0; the documented 0.01, where SB3's ``PPO`` has 0
     :param target_kl: End the update, with all its epochs, before the step of a minibatch whose approximate KL exceeds
         1.5 times this (SB3's rule); ``None``: never

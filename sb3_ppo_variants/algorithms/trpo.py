@@ -52,7 +52,7 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         always use all
     :param ent_coef: c₂ ≥ 0, weight of the entropy bonus, a coefficient; the paper has no entropy term
     :param line_search: ``False`` takes the full step without testing it: the natural policy gradient (Kakade 2001),
-        whose KL only approximates δ
+        whose KL only approximates δ; the other two arguments of the search have no effect then
     :param kl_direction: ``"old_new"``: KL(old‖new), the paper's; ``"new_old"``: KL(new‖old), sb3-contrib's
     :param kl_reduction: ``"sum"`` over action dimensions; ``"mean"`` over those of Box and MultiBinary actions,
         sb3-contrib's

@@ -15,8 +15,8 @@ class MultiCategorical:
     """
     Independent choices; parameters (log p,), shape (B, ΣD), one block per choice, side by side.
 
-    As for ``Categorical``, each block is normalised (``log_softmax`` of its logits); only ``kl`` and ``kl_slope`` also
-    take logits that are not. Slopes are with respect to the logits.
+    As for ``Categorical``, each block is normalised (``log_softmax`` of its logits); only ``kl`` and ``kl_slope``,
+    and ``reverse_kl_slope`` as its reference, also take logits that are not. Slopes are with respect to the logits.
 
     :param sizes: D of each choice, in order
     """

@@ -2,7 +2,7 @@
 
 import inspect
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -17,13 +17,15 @@ from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
 from sb3_ppo_variants.resume.environments import describe_environments, describe_wrappers
+from sb3_ppo_variants.resume.random_states import capture_random_states, restore_random_states
 from sb3_ppo_variants.workers import WorkerVecEnv
 from sb3_ppo_variants.workers.collecting import why_not_by_workers
 
 # Arguments that change nothing about the run, or are compared in another way.
 _ASIDE = {"policy", "env", "device", "verbose", "tensorboard_log", "_init_setup_model"}
 _PACKAGES = (sb3, th, np, gym)
-# Values of the remaining progress at which two schedules are compared, in addition to 1, 0.5 and 0.
+# Values of the remaining progress at which two schedules are compared.
+_FIRST = (1.0, 0.5, 0.0)
 _IN_BETWEEN = [i / 32 for i in range(31, 0, -1) if i != 16]
 
 
@@ -41,6 +43,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
     schedules = {
         name: value for name, value in settings.items() if callable(value) and not isinstance(value, no_schedules)
     }
+    values = {name: _values(schedule) for name, schedule in schedules.items()}
     env = model.get_env()
     return {
         "class": type(model).__name__,
@@ -54,9 +57,18 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
         **_described_backend(model),
         "workers_collect": _workers_collect(model),
         **{name: described(value) for name, value in settings.items() if name not in schedules},
-        **{name: [described(value(at)) for at in (1.0, 0.5, 0.0)] for name, value in schedules.items()},
-        "schedules": {name: {str(at): described(value(at)) for at in _IN_BETWEEN} for name, value in schedules.items()},
+        **{name: [found[at] for at in _FIRST] for name, found in values.items()},
+        "schedules": {name: {str(at): found[at] for at in _IN_BETWEEN} for name, found in values.items()},
     }
+
+
+def _values(schedule: Callable[[float], Any]) -> dict[float, Any]:
+    """A schedule's values by remaining progress. What it draws for them does not shift the training's draws."""
+    random_states = capture_random_states()
+    try:
+        return {at: described(schedule(at)) for at in (*_FIRST, *_IN_BETWEEN)}
+    finally:
+        restore_random_states(random_states)
 
 
 def check_same_run(before: dict[str, Any], now: dict[str, Any], where: str) -> None:

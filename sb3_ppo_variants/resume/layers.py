@@ -105,10 +105,10 @@ def restore_layer(thing: Any, layer: Layer) -> None:
 def written(file: Any) -> str:
     """
     :param file: An open text file
-    :return: its contents
+    :return: its contents, with the line ends that it has
     """
     file.flush()
-    return Path(file.name).read_text()
+    return Path(file.name).read_bytes().decode(file.encoding)
 
 
 def rewrite(file: Any, text: str) -> None:
@@ -118,7 +118,8 @@ def rewrite(file: Any, text: str) -> None:
     """
     file.seek(0)
     file.truncate()
-    file.write(text)
+    file.flush()
+    file.buffer.write(text.encode(file.encoding))
     file.flush()
 
 

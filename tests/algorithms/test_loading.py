@@ -33,6 +33,25 @@ def load_other(saved, loader, tmp_path, **overrides):
     return loader.load(tmp_path / "model", env=make_env(), **overrides)
 
 
+@pytest.mark.parametrize("safe", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1}, "batch_size=1 leaves no advantages to normalise with"),
+        ({"batch_size": 60}, "batch_size=60 is not a multiple of sequence_length=16"),
+        ({"sequence_length": 24}, "batch_size=32 is not a multiple of sequence_length=24"),
+    ],
+)
+def test_settings_that_contradict_those_of_the_file_are_refused(changes, message, safe, tmp_path) -> None:
+    model = make(ClipPPO, "MlpLstmPolicy", sequence_length=16)
+    path = model.save_safe(tmp_path / "model") if safe else tmp_path / "model.zip"
+    model.save(tmp_path / "model")
+    load = ClipPPO.load_safe if safe else ClipPPO.load
+    with pytest.raises(ValueError, match=message):
+        load(path, env=make_env(), **changes)
+    assert load(path, env=make_env(), batch_size=16).batch_size == 16
+
+
 def test_an_adapted_kl_coefficient_does_not_reach_another_algorithm(tmp_path) -> None:
     adapted = make(KLPenaltyPPO, adaptive_kl_target=1e-9)
     assert load_other(adapted, UnclippedPPO, tmp_path)._objective().kl_coef == 0.0

@@ -10,6 +10,7 @@ from stable_baselines3 import PPO
 from sb3_ppo_variants import REINFORCE, SPO, TRPO, ClipPPO, DiscoveredPPO, RollbackPPO, ScopicPPO, UnclippedPPO
 from sb3_ppo_variants.objectives import ClippedSurrogate, DualClippedSurrogate, SoftClippedSurrogate
 from tests.algorithms.models import FAMILY, NEWER, make, parameters_of
+from tests.backends.closed_form.networks import needs_numba
 from tests.nonfinite.faulty import BACKENDS
 from tests.parity.comparing import assert_same_tensors, make_env
 
@@ -52,6 +53,18 @@ OWN: dict[type, dict[str, Any]] = {
     DiscoveredPPO: {"drift_alpha": 1.0, "drift_beta": 0.3},
     ScopicPPO: {"temperature": 2.0, "kl_coef": "lin_0.5"},
 }
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, pytest.param("compiled", marks=needs_numba)])
+@every_newer
+def test_settings_may_be_numbers_of_numpy(algorithm, backend) -> None:
+    own = {name: value for name, value in OWN[algorithm].items() if not isinstance(value, str)}
+    plain, numpys, zero_dimensional = (
+        learned(algorithm, update_backend=backend, **{name: kind(value) for name, value in own.items()})
+        for kind in (float, np.float64, np.array)
+    )
+    np.testing.assert_allclose(numpys, plain, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(numpys, zero_dimensional)
 
 
 @every_newer

@@ -292,6 +292,20 @@ def test_models_of_sb3_and_paths_are_taken(tmp_path) -> None:
         make(ClipPPO, reference_policy=named, reference_kl_coef=0.1)
 
 
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_reference_from_a_file_does_not_touch_the_models_draws(safe: bool, tmp_path) -> None:
+    model = another()
+    model.save_safe(tmp_path / "file") if safe else model.save(tmp_path / "file")
+    weights = [
+        trained(make(ClipPPO, reference_policy=reference, reference_kl_coef=0.1, seed=seed))
+        for seed in (1, 2)
+        for reference in (model, tmp_path / "file")
+    ]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    np.testing.assert_array_equal(weights[2], weights[3])
+    assert (weights[0] != weights[2]).any()
+
+
 @pytest.mark.parametrize(
     ("make_reference", "settings", "message"),
     [
@@ -561,6 +575,8 @@ NO_BASELINE = "critic_warmup=2 with baseline=False"
 def test_no_critic_no_warm_up(tmp_path) -> None:
     with pytest.raises(ValueError, match=NO_BASELINE):
         make(REINFORCE, baseline=False, critic_warmup=2)
+    with pytest.raises(ValueError, match=r"learning_rate_vf=0\.001 with baseline=False"):
+        make(REINFORCE, baseline=False, learning_rate_vf=1e-3)
     with pytest.raises(ValueError, match="critic_warmup=2 with n_critic_updates=0"):
         make(TRPO, n_critic_updates=0, critic_warmup=2)
     model = make(REINFORCE, critic_warmup=2)

@@ -39,6 +39,15 @@ from tests.resume.runs import (
 )
 
 
+def test_a_schedule_that_draws_draws_the_same_with_checkpoints(tmp_path: Path) -> None:
+    def trained(*callbacks: BaseCallback) -> np.ndarray:
+        learner = MAKE(CARTPOLE(), learning_rate=lambda _: 1e-3 * np.random.random())
+        return learner.learn(128, callback=list(callbacks)).policy.parameters_to_vector()
+
+    checkpoints = ResumableCheckpointCallback(tmp_path, 64)
+    np.testing.assert_array_equal(trained(checkpoints), trained())
+
+
 class Masked(FlattenExtractor):
     """A user's features extractor with a buffer that is infinite on purpose."""
 

@@ -1,6 +1,7 @@
 """A training that is interrupted and resumed equals the undisturbed one to the bit."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from tests.backends.closed_form.networks import needs_numba
 from tests.environments import MaskedWalk, RandomWalk
 from tests.forms import long
 from tests.resume.environments import Dice, Simulator
-from tests.resume.runs import ALGORITHMS, PPO_SETTINGS, assert_resumes_exactly, envs, model, needs_box2d, needs_mujoco
+from tests.resume.runs import (
+    ALGORITHMS,
+    PPO_SETTINGS,
+    InterruptAt,
+    Interrupted,
+    assert_resumes_exactly,
+    envs,
+    model,
+    needs_box2d,
+    needs_mujoco,
+)
 
 #: The PPO paper's, beside Hopper.
 OTHER_MUJOCO = (
@@ -177,6 +188,26 @@ def test_vec_monitor(tmp_path: Path) -> None:
         return VecMonitor(DummyVecEnv([partial(gym.make, "CartPole-v1") for _ in range(2)]))
 
     assert_resumes_exactly(ALGORITHMS["ClipPPO"], make_env, tmp_path)
+
+
+def test_a_monitors_file_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(folder: Path) -> None:
+        checkpoints = ResumableCheckpointCallback(folder / "checkpoints", 64, resume=True)
+        with closing(envs("CartPole-v1", monitor_dir=str(folder))) as env:
+            ALGORITHMS["ClipPPO"](env).learn(320, callback=[InterruptAt(), checkpoints])
+
+    def rows(folder: Path) -> list[bytes]:
+        _, *lines = (folder / "1.monitor.csv").read_bytes().splitlines(keepends=True)  # the first has the start time
+        return [line.rpartition(b",")[0] + line[len(line.rstrip()) :] for line in lines]  # the last column too
+
+    trained(tmp_path / "whole")
+    monkeypatch.setattr(InterruptAt, "at", 200)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "parts")
+    monkeypatch.setattr(InterruptAt, "at", 0)
+    trained(tmp_path / "parts")
+    assert len(rows(tmp_path / "parts")) > 3
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
 
 
 def test_an_environment_of_ones_own(tmp_path: Path) -> None:

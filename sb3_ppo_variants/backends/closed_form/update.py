@@ -123,7 +123,9 @@ class ClosedFormUpdate:
         objective, batch, evaluated = self.objective, evaluation.minibatch, evaluation.evaluated
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
-        of_log_prob = objective.surrogate.slope(evaluation.log_ratio, batch.advantages) * scale
+        slope = objective.surrogate.slope(evaluation.log_ratio, batch.advantages)
+        # A setting that is a numpy float64 turns float32 into float64.
+        of_log_prob = np.asarray(slope, evaluation.log_ratio.dtype) * scale
         others = []
         if objective.kl_coef > 0:
             of_kl = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
