@@ -323,7 +323,8 @@ def tune(
         (values) and band_ratio (a multiple of clip_range)
     :param reference: ENV=RANDOM,REFERENCE: the returns that count as 0 and 1; repeatable
     :param pruning: After each run, end a trial that scores below most of the earlier ones
-    :param trial_timeout: Seconds that a trial's runs may take together; after that it fails
+    :param trial_timeout: Seconds that a trial's runs may take together, and each run of the confirmation; after that it
+        fails
     :param confirm: Number of best settings to run again; 0 for none
     :param test_seeds: Seeds of the confirmation, at least 10
     :param zoo_configs: Folder for ALGO.yml of a confirmed winner (default: OUT/zoo_configs)

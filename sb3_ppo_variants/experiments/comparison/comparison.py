@@ -21,8 +21,8 @@ from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, che
 from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import exists, storage_url, study_name, study_names
-from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.store import is_free, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
@@ -133,10 +133,11 @@ def compare(
     :raises ValueError: for wrong arguments, or if ``out`` holds another comparison, before anything runs
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
+    imports = [imports] if isinstance(imports, str) else list(imports)
     check_jobs(jobs)
     check_timeout("timeout", timeout)
     vec_env = vec_env_name(rollout_workers)
-    if report_only and list(imports):
+    if report_only and imports:
         raise ValueError("report_only runs nothing and writes no ledger: give imports without it")
     if preset is None and reading != "paper":
         raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
@@ -161,7 +162,7 @@ def compare(
     default = Path("runs") / (preset or "compare")
 
     def held_by(folder: Path) -> str | None:
-        return None if overwrite or _is_free(folder, storage, runs) else "another comparison"
+        return None if overwrite or is_free(folder, storage, runs) else "another comparison"
 
     replaced = "its report; its finished runs stay in the ledger"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
@@ -174,6 +175,7 @@ def compare(
             records = store.records(runs)
     else:
         with open_store(url, study) as store:
+            store.check_is_of_runs()  # before anything is put into it
             for note in [*import_runs(store, imports), *untrained(runs), *notes_on_workers(runs)]:
                 say(console, note)
             records = do_runs(
@@ -190,28 +192,6 @@ def compare(
         with open_store(url, study, write=False) as store:
             comparison.files.extend(export_runs([store], Path(export)))
     return dataclasses.replace(comparison, models=[] if models is None else models.kept(records))
-
-
-def _is_free(folder: Path, storage: str | None, runs: Sequence[Run]) -> bool:
-    """Whether a folder holds no other comparison.
-
-    A comparison that shares a variant in an environment with the one in the folder, whatever the seed, extends it.
-
-    :param folder: The folder
-    :param storage: See :func:`compare`
-    :param runs: The runs of the comparison
-    """
-    url, study = storage_url(storage, folder), study_name(folder)
-    if not exists(url) or study not in study_names(url):
-        return True
-    with open_store(url, study, write=False) as store:
-        store.check_is_of_runs()
-        kept = {_but_for_the_seed(record.run) for record in store.all_records()}
-    return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
-
-
-def _but_for_the_seed(run: Run) -> str:
-    return dataclasses.replace(run, seed=0).key()
 
 
 def _preset_variants(

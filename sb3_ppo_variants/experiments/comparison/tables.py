@@ -25,6 +25,7 @@ from sb3_ppo_variants.experiments.runs.run import SCORE_EPISODES, Result
 from sb3_ppo_variants.experiments.runs.settings import ABSENT, differing_settings, full_settings
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
+from sb3_ppo_variants.experiments.stats.references import reference_returns
 
 MANY_VARIANTS = 6
 
@@ -220,9 +221,11 @@ def _left_out(results: Results) -> list[str]:
     if len(results.environments) == 1 or (not results.scales and len(scaled) < 2):
         return []  # there is no aggregate
     rest = [environment for environment in results.environments if environment not in scaled]
+    in_all = [environment for environment in rest if environment in results.complete]
     reasons = {
         "a row has no finished run there": [e for e in rest if e not in results.complete],
-        "no return of a random policy is known there": [e for e in rest if e in results.complete],
+        "no return of a random policy is known there": [e for e in in_all if reference_returns(e) is None],
+        "no row is better than the random policy there": [e for e in in_all if reference_returns(e) is not None],
         "they have no finished run in one of its environments": [
             results.labels[v] for v in results.variants if results.scales and v not in results.scored
         ],

@@ -12,6 +12,7 @@ from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.experiments.runs.settings import (
     EVERY,
     full_settings,
+    merged,
     run_settings,
     settings_of_variant,
     without_update,
@@ -81,7 +82,7 @@ def with_settings(chosen: Iterable[Variant], settings: Mapping[str, Mapping[str,
     kept = list(chosen)
     _refuse_unknown(settings, [v.name for v in kept])
     return [
-        dataclasses.replace(v, settings={**v.settings, **settings_of_variant(v.name, v.algorithm, settings)})
+        dataclasses.replace(v, settings=merged(v.settings, settings_of_variant(v.name, v.algorithm, settings)))
         for v in kept
     ]
 

@@ -117,15 +117,19 @@ class UnderWay:
         """Key → progress of each run, where it is known."""
         return {a.task.run.key(): read_progress(Path(a.task.folder)) for a in self._attempts.values()}
 
-    def wait(self) -> list[Record]:
+    def wait(self) -> Iterator[Record]:
         """Wait a moment for runs to end, and start those again whose processes have died.
 
-        :return: The runs that have ended, done or failed
+        :return: The runs that have ended, done or failed. The checkpoint of each is removed once the next is asked for:
+            whoever takes the record has kept it by then
         """
         self.ended.wait(LOOK_SECONDS)
         self.ended.clear()
-        attempts = {future: self._attempts.pop(future) for future in list(self._attempts) if future.done()}
-        return [record for future, attempt in attempts.items() if (record := self._end(future, attempt)) is not None]
+        for future in [future for future in self._attempts if future.done()]:
+            attempt = self._attempts.pop(future)
+            if (record := self._end(future, attempt)) is not None:
+                yield record
+                shutil.rmtree(attempt.task.folder, ignore_errors=True)
 
     def close(self) -> None:
         """End what is still under way. Checkpoints stay for the next command."""
@@ -155,7 +159,6 @@ class UnderWay:
                 self._submit(attempt)
                 return None
             outcome = found
-        shutil.rmtree(attempt.task.folder, ignore_errors=True)
         state: State = "failed" if outcome.result is None else "done"
         return Record(attempt.task.run, state, outcome.result, outcome.reason)
 
@@ -235,9 +238,9 @@ class RunsToDo:
         return None if run is None else (run, self.timeout)
 
     def take(self, record: Record) -> None:
+        self.store.add(record)
         self.records[record.run.key()] = record
         self._ended.add(record.run.key())
-        self.store.add(record)
         if self.models is not None:
             # Not the failed runs of an earlier command that are being tried again.
             self.models.prune(r for key, r in self.records.items() if r.state == "done" or key in self._ended)

@@ -5,8 +5,10 @@ its key, description and result in the user attributes. Ledgers of earlier versi
 same attributes, so that their finished runs are read like any others.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,11 +20,14 @@ from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import (
     cannot_open,
     close_storage,
+    exists,
     locked,
     lost_database,
     open_storage,
     patiently,
     quiet,
+    storage_url,
+    study_name,
     study_names,
     without_password,
 )
@@ -128,6 +133,29 @@ def _record(run: Run, trial: FrozenTrial | None) -> Record:
     if trial is not None and (why := reason(trial)) is not None:
         return Record(run, "failed", reason=why)
     return Record(run, "missing")
+
+
+def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
+    """Whether a folder's ledger holds no runs of something else.
+
+    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them.
+
+    :param folder: The folder
+    :param storage: URL of its ledger, if that lies elsewhere
+    :param runs: The runs that are to be done
+    :raises ValueError: if it is the ledger of a tuning study
+    """
+    url, study = storage_url(storage, folder), study_name(folder)
+    if not exists(url) or study not in study_names(url):
+        return True
+    with open_store(url, study, write=False) as store:
+        store.check_is_of_runs()
+        kept = {_but_for_the_seed(record.run) for record in store.all_records()}
+    return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
+
+
+def _but_for_the_seed(run: Run) -> str:
+    return dataclasses.replace(run, seed=0).key()
 
 
 @contextmanager

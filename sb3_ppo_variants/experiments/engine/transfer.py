@@ -42,7 +42,7 @@ def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], boo
         what this machine would make
     :raises ValueError: if a source is not readable
     """
-    have = {record.run.key(): record for record in store.all_records()}
+    have = {record.run.key(): record for record in store.all_records() if record.state == "done"}
     notes = []
     for source in sources:
         found = [record for record in read_runs(source) if record.state == "done" and wants(record.run.seed)]
@@ -163,13 +163,15 @@ def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _curves(table: pd.DataFrame) -> dict[tuple[str, ...], list[list[CurvePoint]]]:
-    """(row, algorithm, environment, seed) → its curves in the order of the file: a new one begins where steps fall."""
+    """(row, algorithm, environment, seed) → its curves in the order of the file; where steps or seconds fall, a new one
+    begins."""
     found: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
     for line in table.to_dict("records"):
         number = lambda name: float(line[name]) if line[name] else None  # noqa: B023, E731 (used at once)
         point = CurvePoint(int(line["timesteps"]), float(line["seconds"]), number("mean_return"), number("mean_length"))
         curves = found.setdefault(tuple(str(line[column]) for column in _IDENTITY), [])
-        if not curves or point.timesteps <= curves[-1][-1].timesteps:
+        last = curves[-1][-1] if curves else point
+        if point.timesteps <= last.timesteps or point.seconds < last.seconds:
             curves.append([])
         curves[-1].append(point)
     return found
@@ -185,7 +187,7 @@ def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str
         json.loads(line["settings"]),
         None if line["row"] in ("", line["algorithm"]) else line["row"],
         json.loads(line["normalize"]) if line["normalize"] else None,
-        float(line["wall_time"]) if line["wall_time"] else None,
+        json.loads(line["wall_time"]) if line["wall_time"] else None,  # 60 stays 60: it is part of the run's key
         line["vec_env"] or None,
     )
     if line["state"] != "done":

@@ -180,15 +180,19 @@ def settings_of_variant(variant: str, algorithm: str, settings: Mapping[str, Map
         raise ValueError(
             f"{error}. A setting without a variant's name is for all of them: write VARIANT.ARGUMENT=VALUE for one"
         ) from error
-    return _merged(check_settings(algorithm, shared), check_settings(algorithm, settings.get(variant, {})))
+    return merged(check_settings(algorithm, shared), check_settings(algorithm, settings.get(variant, {})))
 
 
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where the second takes precedence; so in dictionaries within."""
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where the second takes precedence; so in dictionaries within.
+
+    :param first: Settings
+    :param second: More settings
+    """
     both = dict(first)
     for key, value in second.items():
         known = both.get(key)
-        both[key] = _merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+        both[key] = merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
     return both
 
 

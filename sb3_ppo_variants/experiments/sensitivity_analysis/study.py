@@ -16,8 +16,9 @@ from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, tas
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.store import is_free, open_store
 from sb3_ppo_variants.experiments.runs.environments import check_environment, vec_env_name
+from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building, notes_on_workers
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
@@ -62,7 +63,8 @@ def sensitivity(
     rollout_workers: int | None = None,
     executor: Any = LOCAL,
     storage: str | None = None,
-    out: str | Path = "runs/sensitivity",
+    out: str | Path | None = None,
+    overwrite: bool = False,
     console: Console | None = None,
 ) -> Sensitivity:
     """Train with one parameter moved at a time, and draw the return over it.
@@ -83,12 +85,14 @@ def sensitivity(
     :param rollout_workers: See :func:`.comparison.compare`
     :param executor: Where runs are done, by default on this machine; see :func:`.executors.task_executor`
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
-    :param out: Folder for the ledger and the results
+    :param out: Folder for the ledger and the results, by default ``runs/sensitivity``, numbered if that holds others
+    :param overwrite: Replace other results in ``out``; their finished runs stay in the ledger
     :param console: Where to show progress; ``None`` shows nothing
     :return: The points, and the files written: for each environment a picture and a CSV, and ``runs.csv``
+    :raises ValueError: for a mistake in the arguments, or if ``out`` holds other runs
     :raises Interrupted: on Ctrl-C; what has finished is kept
     """
-    out, name = Path(out), algorithm_name(algorithm)
+    name = algorithm_name(algorithm)
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names:
         raise ValueError("A sensitivity study needs an environment, got none")
@@ -97,7 +101,7 @@ def sensitivity(
     vec_env = vec_env_name(rollout_workers)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     passed = run_settings(name, settings or {})
-    values = grid(name, passed, parameters, points or {})
+    values = grid(name, passed, [parameters] if isinstance(parameters, str) else parameters, points or {})
     defaults = full_settings(name, passed)
     wanted = tuning_seeds(seeds)
     for environment in names:
@@ -113,6 +117,12 @@ def sensitivity(
         check_by_building(runs[names[0], wanted[0], i])
     for note in notes_on_workers(list(runs.values())):
         say(console or Console(quiet=True), note)
+    out = choose_folder(
+        None if out is None else Path(out),
+        Path("runs/sensitivity"),
+        lambda folder: None if overwrite or is_free(folder, storage, runs.values()) else "other runs",
+        "their results; their finished runs stay in the ledger",
+    )
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
     with open_store(storage_url(storage, out), study_name(out)) as store:
         rows = do_runs(runs.values(), store, lambda: task_executor(executor, jobs, out, workers), out, console, labels)

@@ -56,10 +56,12 @@ def shipped_scale(environments: Sequence[str]) -> Scale | None:
 
 def paper_scales(variants: Sequence[Scores], environments: Sequence[str]) -> list[Scale]:
     """The scale of the PPO paper's Table 1, in its four readings: 0 is "the random policy" (uniform actions, or the
-    network before training), 1 is "the best result" (the best run, or the best row's mean).
+    network before training), 1 is "the best result" (the best run, or the best row's mean). Environments are left out
+    in which the latter is not above the former in each reading: nothing has been learnt there.
 
     :param variants: Scores of the variants among which the best is sought; each has a run in each environment
     :param environments: Gymnasium ids that have reference returns
+    :return: The scales; empty if no environment is left
     """
     tops: dict[str, dict[str, float]] = {"best run": {}, "best row's mean": {}}
     bottoms: dict[str, dict[str, float]] = {"uniform actions": {}, "untrained networks": {}}
@@ -71,8 +73,10 @@ def paper_scales(variants: Sequence[Scores], environments: Sequence[str]) -> lis
         assert reference is not None
         bottoms["uniform actions"][environment] = reference.random
         bottoms["untrained networks"][environment] = reference.untrained
+    sound = [e for e in environments if max(low[e] for low in bottoms.values()) < tops["best row's mean"][e]]
     return [
-        Scale(zero, one, {e: (bottoms[zero][e], tops[one][e]) for e in environments}, conditional=True)
+        Scale(zero, one, {e: (bottoms[zero][e], tops[one][e]) for e in sound}, conditional=True)
         for zero in bottoms
         for one in tops
+        if sound
     ]

@@ -11,18 +11,20 @@ again, one more setting each time, and stops at the first winner errs up to 5 % 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import TaskExecutor
 from sb3_ppo_variants.experiments.engine.records import Record
-from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, Store
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, IMPORTED, RUN, Store
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked
 from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, LEAST_SEEDS
 
 SUFFIX = "-confirmation"  # of the second study's name
+TEST_SEEDS = "test seeds"  # its user attribute: how many this study has been confirmed on
 
 
 def check_confirmation(confirm: int, seeds: int) -> None:
@@ -65,21 +67,23 @@ def best_settings(
 
 
 def check_test_seeds(store: Store, seeds: int) -> None:
-    """Raise when a study has been confirmed on another number of test seeds.
+    """Raise when a study has been confirmed on another number of test seeds, or a confirmation on them has begun.
 
     :param store: The confirmation's
     :param seeds: Test seeds asked for
     """
-    before = len(_confirmed_seeds(store))
-    if before not in (0, seeds):
+    # Ledgers of earlier versions do not have the number; there, fewer runs are of a confirmation that was interrupted.
+    own = _confirmed_seeds([trial for trial in store.trials() if IMPORTED not in trial.user_attrs])
+    before = store.attributes.get(TEST_SEEDS, len(own) if len(own) >= LEAST_SEEDS else seeds)
+    if before != seeds:
         raise ValueError(
             f"This study has been confirmed on {before} test seeds, and {seeds} are asked for: to choose their number "
             f"after looking would make the intervals wrong. Give --test-seeds {before}, or another --out"
         )
 
 
-def _confirmed_seeds(store: Store) -> list[int]:
-    described = [t.user_attrs[DESCRIPTION] for t in store.trials() if DESCRIPTION in t.user_attrs]
+def _confirmed_seeds(trials: Sequence[FrozenTrial]) -> list[int]:
+    described = [t.user_attrs[DESCRIPTION] for t in trials if DESCRIPTION in t.user_attrs]
     return sorted({description["seed"] for description in described})
 
 
@@ -90,8 +94,8 @@ def confirmed_before(store: Store, plan: StudyPlan, trials: Sequence[TrialRecord
     :param plan: The study
     :param trials: Its trials
     """
-    seeds = _confirmed_seeds(store)
-    known = {t.user_attrs.get(RUN) for t in store.trials()}
+    kept = store.trials()
+    seeds, known = _confirmed_seeds(kept), {t.user_attrs.get(RUN) for t in kept}
     return [t.number for t in trials if any(run.key() in known for run in plan.runs(t.settings, seeds[:1]))]
 
 
@@ -105,6 +109,7 @@ def confirm_candidates(
     executor: Callable[[], TaskExecutor],
     folder: Path,
     console: Console,
+    timeout: float | None = None,
 ) -> list[Candidate]:
     """Run the best settings and the defaults on the test seeds.
 
@@ -116,6 +121,7 @@ def confirm_candidates(
     :param executor: Makes what does the runs
     :param folder: The study's folder
     :param console: Where to show progress
+    :param timeout: Seconds after which a run fails; ``None`` for any time
     :return: The defaults, then the best and whatever was confirmed before; empty if there is nothing but the defaults
     """
     chosen = best_settings(plan, trials, count, confirmed_before(store, plan, trials))
@@ -127,8 +133,9 @@ def confirm_candidates(
     # Seeds outside settings: an unfinished confirmation has all settings alike.
     runs = [run for group in zip(*wanted.values(), strict=True) for run in group]
     labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
+    store.keep(TEST_SEEDS, seeds)
     what = "runs of the confirmation"
-    by_key = {r.run.key(): r for r in do_runs(runs, store, executor, folder, console, labels, what)}
+    by_key = {r.run.key(): r for r in do_runs(runs, store, executor, folder, console, labels, what, timeout)}
     return [_candidate(name, passed[name], values[name], [by_key[r.key()] for r in wanted[name]]) for name in passed]
 
 

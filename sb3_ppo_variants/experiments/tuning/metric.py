@@ -151,8 +151,8 @@ class RankMetric(Metric):
 
     The score is the mean over environments of the fraction of the other trials whose center is lower, ties counting
     half. It depends on which others there are: the ledger keeps the score among the trials that had finished when the
-    trial began; the sampler and the report see the scores among all that have finished by then. The difference is the
-    probability of improvement minus ½.
+    trial itself had; the sampler and the report see the scores among all that have finished by then. The difference is
+    the probability of improvement minus ½.
     """
 
     name = "ranks"

@@ -22,7 +22,7 @@ from sb3_ppo_variants.experiments.runs.settings import (
     parse_value,
     run_settings,
 )
-from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Dimension, dimension_from_json
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Dimension, dimension_from_json, is_number
 from sb3_ppo_variants.experiments.search_space.spaces import Space, default_space, read_space, settings_of, values_of
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
 from sb3_ppo_variants.experiments.tuning.metric import METRICS, Metric, choose_metric
@@ -255,6 +255,12 @@ def _check_space(name: str, space: Space, fixed: Mapping[str, Any], at_start: Ma
             )
         if isinstance(dimension, BandRatio) and "clip_range" not in takes:
             raise ValueError(f"band_ratio is a multiple of clip_range, which {name} does not take: use real")
+        choices = getattr(space.get("clip_range"), "values", ())
+        if isinstance(dimension, BandRatio) and not all(map(is_number, choices)):
+            raise ValueError(
+                f"band_ratio is a multiple of clip_range, which the space lets be one of {choices}, and a schedule has "
+                "no multiple: leave the schedules out, or search clip_range_high as real"
+            )
         value = dimension.from_setting(at_start.get(argument), at_start)
         if not dimension.contains(value):
             raise ValueError(

@@ -121,7 +121,8 @@ def tune(
     :param references: Environment → (random policy's return, reference return), for environments that
         :mod:`.references` does not know; without one for each, several environments are compared by ranks
     :param pruning: End trials early that fall behind the earlier ones (see :mod:`.pruning`)
-    :param trial_timeout: Seconds that the runs of a trial may take together; after that it fails
+    :param trial_timeout: Seconds that the runs of a trial may take together, and each run of the confirmation; after
+        that it fails
     :param confirm: How many of the best settings to confirm; 0 leaves the confirmation out
     :param test_seeds: Test seeds of the confirmation, at least 10
     :param storage: Database URL of the ledger, by default an SQLite file in ``out``
@@ -139,6 +140,7 @@ def tune(
     """
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
+    imports = [imports] if isinstance(imports, str) else list(imports)
     _check(trials, trial_timeout)
     check_jobs(jobs)
     check_confirmation(confirm, test_seeds)
@@ -149,7 +151,7 @@ def tune(
         n_envs=n_envs,
         seeds=seeds,
         space=space,
-        only=only,
+        only=[only] if isinstance(only, str) else only,
         settings=settings or {},
         sampler=sampler,
         sampler_seed=sampler_seed,
@@ -187,11 +189,20 @@ def tune(
         records, candidates = read_trials(store, plan), list[Candidate]()
         if confirm:
             candidates = confirm_candidates(
-                plan, records, confirm, test_seeds, store=test_runs, executor=make, folder=out, console=console
+                plan,
+                records,
+                confirm,
+                test_seeds,
+                store=test_runs,
+                executor=make,
+                folder=out,
+                console=console,
+                timeout=trial_timeout,
             )
+        folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
+        tuned = _conclude(plan, records, candidates if confirm else None, out, folder, command)
+        # After the report: the folder may hold other runs.
         exported = [] if export is None else export_runs([tuning_runs, test_runs], Path(export))
-    folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
-    tuned = _conclude(plan, records, candidates if confirm else None, out, folder, command)
     return dataclasses.replace(tuned, files=[*tuned.files, *exported])
 
 

@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sb3_ppo_variants.experiments.engine.records import Record
-from sb3_ppo_variants.experiments.engine.storage import patiently
+from sb3_ppo_variants.experiments.engine.storage import patiently, quiet
 from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, Store
 from sb3_ppo_variants.experiments.engine.task import Progress
 from sb3_ppo_variants.experiments.runs.guard import TOO_LONG
@@ -255,12 +255,16 @@ class TrialsToDo:
 
     def _rescored(self, study: optuna.Study) -> optuna.Study:
         """The study with scores against all finished trials; the ledger has those against the trials before."""
-        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        trials = study.get_trials(deepcopy=False)
         done = [t for t in trials if t.state == TrialState.COMPLETE]
         scores = self.plan.metric.scores([t.user_attrs[RESULT]["returns"] for t in done])
-        seen = optuna.create_study(direction="maximize")
-        for trial in (t for t in trials if t.state == TrialState.PRUNED and t.params):
-            seen.add_trial(_bare(trial))
+        with quiet():
+            seen = optuna.create_study(direction="maximize")
+        for trial in trials:
+            # Those under way too, so that samplers propose others; the one that is asked for has no value yet.
+            is_open = trial.state == TrialState.RUNNING and len(trial.params) == len(self.plan.space)
+            if is_open or (trial.state == TrialState.PRUNED and trial.params):
+                seen.add_trial(_bare(trial))
         for trial, score in zip(done, scores, strict=True):
             rescored = _bare(trial)
             rescored.value = score

@@ -53,6 +53,24 @@ def test_the_picture_of_scores_says_their_budgets() -> None:
     assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["mean, 95 %", "IQM, 95 %"]
 
 
+def test_an_environment_in_which_nothing_is_learnt_is_not_on_the_papers_scale() -> None:
+    # Uniform actions have 21.61 on CartPole and −499.85 on Acrobot.
+    returns = {"CartPole-v1": (100.0, 50.0), "Acrobot-v1": (-500.0, -500.0)}
+    records = [
+        record(algorithm, environment, seed, score + seed / 10)
+        for environment, both in returns.items()
+        for algorithm, score in zip(("clip_ppo", "sb3:ppo"), both, strict=True)
+        for seed in range(2)
+    ]
+    results = Results(records, "sb3:ppo", {"clip_ppo": 0.5, "sb3:ppo": 0.4})
+    assert [list(scale.ends) for scale in results.scales] == [["CartPole-v1"]] * 4
+    notes = comparison_tables(results).notes
+    assert any("no row is better than the random policy there: Acrobot-v1" in note for note in notes)
+    (nothing,) = {r.run.environment for r in records[4:]}
+    assert Results(records[4:], "sb3:ppo", results.published).scales == []
+    assert nothing == "Acrobot-v1"
+
+
 @pytest.mark.parametrize(("lowest", "said"), [(-600.0, ""), (-1000.0, " (cut off; scores reach −1.26)")])
 def test_the_picture_of_profiles_says_where_it_is_cut_off(lowest: float, said: str) -> None:
     algorithms = ("clip_ppo", "sb3:ppo")

@@ -45,6 +45,12 @@ def test_changed_settings() -> None:
         with_settings(chosen, {"a": {"clip_rnge": 1}})
 
 
+def test_a_setting_within_a_dictionary_leaves_the_others() -> None:
+    deep = Variant("deep", "clip_ppo", {"policy_kwargs": {"net_arch": [8]}})
+    (changed,) = with_settings([deep], {"*": {"policy_kwargs": {"ortho_init": False}}})
+    assert changed.settings == {"policy_kwargs": {"net_arch": [8], "ortho_init": False}}
+
+
 def test_settings_of_all_variants() -> None:
     settings = {"*": {"n_steps": 64}, "narrow": {"clip_range": 0.1, "n_steps": 32}}
     compared = variants(["clip_ppo", "narrow=clip_ppo", "sb3:ppo"], settings)

@@ -18,7 +18,7 @@ from sb3_ppo_variants.experiments.engine.executors import LocalExecutor
 from sb3_ppo_variants.experiments.engine.progress import Display
 from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Task, do_run
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from tests.experiments import fakes
@@ -78,6 +78,30 @@ def test_what_failed_is_tried_again_by_the_next_command_and_nothing_else(tmp_pat
 def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"9 runs died in a row; see .*workers\.log"):
         do(tmp_path, [make_run(name) for name in "abcdef"], fakes.CannotStart(), jobs=1)
+
+
+def test_a_run_that_cannot_be_kept_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_checkpoint(task: Task) -> Outcome:
+        (Path(task.folder) / "1.checkpoint").write_text("")
+        return fakes.quick(task)
+
+    def full(store: Store, record: Record) -> None:
+        raise OSError("disk full")
+
+    def folders() -> int:
+        return len(list(tmp_path.glob("under_way/*/1.checkpoint")))
+
+    def do_here() -> list[Record]:
+        with open_store(storage_url(None, tmp_path), "study") as store:
+            return do_runs([make_run("a")], store, lambda: InProcess(with_checkpoint), tmp_path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", full)
+        with pytest.raises(OSError, match="disk full"):
+            do_here()
+    assert folders() == 1
+    assert [r.state for r in do_here()] == ["done"]
+    assert folders() == 0
 
 
 class Hangs:

@@ -10,10 +10,11 @@ from sb3_ppo_variants.experiments.engine.records import Record, import_note, ver
 from sb3_ppo_variants.experiments.engine.storage import storage_url
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs, read_runs
-from sb3_ppo_variants.experiments.runs.run import Run
+from sb3_ppo_variants.experiments.runs.run import CurvePoint, Run
 from tests.experiments.fakes import make_result
 from tests.forms import long
 
+EDGES = ((0, 1024), (1024, 9216))
 STORED = Path(__file__).parents[2] / "stored"
 RESULTS = Path(__file__).parents[3] / "zoo_configs/results"
 
@@ -101,6 +102,36 @@ def test_of_equal_keys_the_first_is_kept_and_another_result_is_reported(records:
         assert "2 finished runs, 1 of them new; other returns than those in the store" in note
         assert "narrow CartPole-v1 seed 0" in note
         assert results(store)[records[0].run.key()] == records[0].result
+
+
+def test_a_run_that_has_failed_here_is_taken_over(records: list[Record], tmp_path: Path) -> None:
+    filled(tmp_path / "there", records[:1])
+    with open_store(storage_url(None, tmp_path / "here"), "study") as store:
+        store.add(Record(records[0].run, "failed", reason="timeout: too long"))
+        (note,) = import_runs(store, [str(tmp_path / "there/ledger.db")])
+        assert "1 finished runs, 1 of them new" in note
+        assert results(store) == {records[0].run.key(): records[0].result}
+
+
+def test_runs_alike_but_for_their_budget_keep_their_curves(tmp_path: Path) -> None:
+    """Beyond one another, too: the second begins where the first has ended."""
+    runs = [Run("clip_ppo", "A-v1", 0, steps) for steps in (1000, 9000)]
+    curves = [[CurvePoint(s, 0.001 * (s - first), 1.0, 5.0) for s in (first + 1, last)] for first, last in EDGES]
+    made = [
+        Record(run, "done", make_result(1.0, curve=curve, steps=curve[-1].timesteps))
+        for run, curve in zip(runs, curves, strict=True)
+    ]
+    write_runs(tmp_path / "runs.csv", made)
+    write_curves(tmp_path / "curves.csv", made)
+    assert [r.result and r.result.curve for r in read_runs(str(tmp_path))] == curves
+
+
+def test_a_budget_of_seconds_is_the_same_run_again(tmp_path: Path) -> None:
+    made = [
+        Record(Run("clip_ppo", "A-v1", 0, 1, wall_time=seconds), "done", make_result(1.0)) for seconds in (60, 60.0)
+    ]
+    write_runs(tmp_path / "runs.csv", made)
+    assert [r.run.key() for r in read_runs(str(tmp_path))] == [r.run.key() for r in made]
 
 
 def test_other_versions_are_named(records: list[Record], tmp_path: Path) -> None:

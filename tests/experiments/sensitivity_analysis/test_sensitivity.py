@@ -51,6 +51,22 @@ def test_from_end_to_end_and_again(tmp_path: Path, executor: InProcess) -> None:
     assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
 
 
+def test_another_study_is_not_replaced(
+    tmp_path: Path, executor: InProcess, monkeypatch: pytest.MonkeyPatch, blank_pictures: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments: dict[str, Any] = {"parameters": "ent_coef", "points": {"ent_coef": [0.1]}, "seeds": 1} | TINY
+    first = sensitivity("clip_ppo", **arguments)
+    table = first.files[0].read_bytes()
+    assert first.files[0] == Path("runs/sensitivity/runs.csv")
+    with pytest.raises(ValueError, match="runs/sensitivity holds other runs: give another folder"):
+        sensitivity("unclipped_ppo", out="runs/sensitivity", **arguments)
+    assert sensitivity("unclipped_ppo", **arguments).files[0] == Path("runs/sensitivity_2/runs.csv")
+    assert first.files[0].read_bytes() == table
+    assert sensitivity("clip_ppo", **arguments).files == first.files
+    assert len(sensitivity("unclipped_ppo", out="runs/sensitivity", overwrite=True, **arguments).rows) == 2
+
+
 @pytest.mark.parametrize(
     ("algorithm", "parameters", "settings"),
     [

@@ -1,9 +1,11 @@
 """Tuning studies in this process: what a trial is, how it fails, and how a study is resumed."""
 
 import csv
+import dataclasses
 import io
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,13 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import compare
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, RUN, open_store
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, PLAN, RUN, open_store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.runs.seeds import test_seeds, tuning_seeds
-from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Integer, Real
+from sb3_ppo_variants.experiments.search_space.dimensions import BandRatio, Choice, Integer, Real
 from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES
-from sb3_ppo_variants.experiments.tuning.confirmation_runs import best_settings
+from sb3_ppo_variants.experiments.tuning.confirmation_runs import best_settings, check_test_seeds
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
@@ -234,6 +236,75 @@ def test_settings_that_have_been_confirmed_stay_candidates(tmp_path: Path, cheap
     with pytest.raises(ValueError, match=message):
         small(tmp_path, trials=20, confirm=3, test_seeds=12, timesteps=1)
     assert states(tmp_path, tmp_path.name) == {"COMPLETE": 9}  # said before any of the eleven others ran
+
+
+def test_a_confirmation_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    executor, arguments = without_workers(monkeypatch), {"trials": 3, "confirm": 1, "timesteps": 1}
+    executor.function = cheap
+    whole = small(tmp_path / "whole", **arguments)
+
+    def killed(task: Task) -> Outcome:
+        if task.run.seed == test_seeds(10)[2]:
+            raise Killed
+        return cheap(task)
+
+    executor.function = killed
+    with pytest.raises(Killed):
+        small(tmp_path / "parts", **arguments)
+    with pytest.raises(ValueError, match="has been confirmed on 10 test seeds, and 12 are asked for"):
+        small(tmp_path / "parts", test_seeds=12, **arguments)
+    executor.function = cheap
+    assert small(tmp_path / "parts", **arguments).candidates == whole.candidates
+
+
+@pytest.mark.parametrize(("own", "imported", "refused"), [(2, 0, False), (2, 10, False), (0, 10, False), (10, 0, True)])
+def test_seeds_in_ledgers_that_do_not_have_their_number(own: int, imported: int, refused: bool, tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path / 'ledger.db'}", "study") as store:
+        for number, seed in enumerate(test_seeds(own + imported)):
+            record = make_record(Run("clip_ppo", "CartPole-v1", seed, 1))
+            store.add(record if number < own else dataclasses.replace(record, imported_from="elsewhere"))
+        with pytest.raises(ValueError, match="on 10 test seeds, and 12") if refused else nullcontext():
+            check_test_seeds(store, 12)
+
+
+def test_the_report_is_written_before_an_export_that_fails(tmp_path: Path, cheap_runs: None, no_report: None) -> None:
+    small(tmp_path / "a", trials=2, timesteps=1, export=tmp_path / "exported")
+    with pytest.raises(ValueError, match="holds other runs"):
+        small(tmp_path / "b", trials=2, timesteps=2, export=tmp_path / "exported")
+    assert (tmp_path / "b/trials.csv").is_file()
+
+
+def test_a_study_scored_by_ranks_shows_samplers_the_trials_under_way(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = cheap_plan(environments=("CartPole-v1", "Acrobot-v1"), aggregation="ranks")
+    with open_store(f"sqlite:///{tmp_path / 'ledger.db'}", "a") as store, open_store(store.url, "b") as runs:
+        store.keep(PLAN, plan.to_json())
+        work = TrialsToDo(store, runs, plan, 3, None, StudyDisplay(3, Console(quiet=True)))
+        for _ in range(9):  # four runs each: two trials are under way, and a third has begun
+            assert work.next() is not None
+        states = [trial.state for trial in work._rescored(store.study).trials]
+        assert states == [TrialState.RUNNING] * 3
+    assert "A new study created" not in capfd.readouterr().err
+
+
+def test_a_multiple_of_a_schedule_is_refused(tmp_path: Path) -> None:
+    space = {"clip_range": Choice((0.1, 0.2, "lin_0.2")), "clip_range_high": BandRatio(0.5, 2.0)}
+    with pytest.raises(ValueError, match=r"band_ratio is a multiple of clip_range.*a schedule has no multiple"):
+        small(tmp_path, space=space, only=[])
+
+
+def test_a_comparison_puts_nothing_into_a_study(tmp_path: Path, cheap_runs: None, no_report: None) -> None:
+    small(tmp_path / "a", trials=1, timesteps=1, export=tmp_path / "exported")
+    before = states(tmp_path / "a", "a")
+    with pytest.raises(ValueError, match="is a tuning study: give another --out"):
+        compare(
+            "CartPole-v1", ["clip_ppo"], seeds=1, timesteps=1, out=tmp_path / "a", overwrite=True,
+            imports=str(tmp_path / "exported"),
+        )  # fmt: skip
+    assert states(tmp_path / "a", "a") == before
 
 
 def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, no_report: None) -> None:
