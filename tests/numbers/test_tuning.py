@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from sb3_ppo_variants.experiments.search_space.spaces import RANGES
 from sb3_ppo_variants.experiments.stats.estimators import difference_interval, mean_difference
 from sb3_ppo_variants.experiments.tuning.pictures import importances
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
@@ -105,6 +106,54 @@ def test_what_is_said_about_the_clip_study() -> None:
     )
     assert {v["n_epochs"] for v in best} == {9, 10}
     assert max(t["score"] for t in trials if 3 <= t["values"]["n_epochs"] <= 6) < 0.36
+
+
+def test_what_is_said_about_the_study_with_wider_ranges() -> None:
+    study, found = read("tuning/wider/clip_ppo/study.json"), confirmation("wider/clip_ppo")
+    plan, earlier = StudyPlan.from_json(study["plan"]), read("tuning/clip_ppo/study.json")
+    assert plan.environments == StudyPlan.from_json(earlier["plan"]).environments
+    assert {a: d for a, d in plan.space.items() if a in RANGES} == {a: RANGES[a] for a in plan.space if a in RANGES}
+    trials = sorted(study["trials"], key=lambda trial: -trial["score"])
+    defaults, winner = (study["candidates"][i]["returns"] for i in (0, 1))
+    assert (trials[0]["number"], study["candidates"][1]["name"]) == (23, "trial 23")
+    on_test = [normalised(study, returns) for returns in (defaults, winner)]
+    says(
+        TUNING,
+        f"went from {study['trials'][0]['score']:.3f} to {trials[0]['score']:.3f} on tuning seeds and from "
+        f"{on_test[0]:.3f} to {on_test[1]:.3f} on the same test seeds",
+    )
+    shown = rows(TUNING, "| environment | `ClipPPO`, trial 23 | 99.7 % |")
+    assert shown.pop("all, normalised (98.3 %)")[1:] == found["trial 23", "all, normalised"]
+    assert {name: row[1:] for name, row in shown.items()} == {e: found["trial 23", e] for e in plan.environments}
+    assert [e for e in plan.environments if found["trial 23", e][1].startswith("+")] == [
+        "Pendulum-v1",
+        "InvertedPendulum-v5",
+    ]
+    share = normalised(study, defaults | {"Pendulum-v1": winner["Pendulum-v1"]}) - on_test[0]
+    percent = f"{share / (on_test[1] - on_test[0]):.0%}".replace("%", " %")
+    says(TUNING, f"Pendulum is {percent} of it")
+    gain, interval = found["trial 23", "all, normalised"]
+    says(README, f"found {gain} (98.3 %: {interval}), {percent} of it on Pendulum, with K of 17 to 20 among the best")
+    before = next(c["returns"] for c in earlier["candidates"] if c["name"] == "trial 13")
+    pairs = [
+        tuple((np.array(returns[e]) - zero) / (one - zero) for returns in (winner, before))
+        for e, (zero, one) in plan.references.items()
+    ]
+    more = between(*difference_interval(pairs), 3)
+    says(TUNING, f"larger than the earlier winner's, by {number(mean_difference(pairs), 3)} ({more})")
+    best = [trial["values"] for trial in trials[:5]]
+    short = max(t["score"] for t in trials if t["values"]["n_epochs"] <= 10)
+    says(
+        TUNING,
+        f"the five best trials have {ends(best, lambda v: v['n_epochs'], 'd')}, and none with at most 10 scores above "
+        f"{short:.3f}",
+        f"learning rates of {ends(best, lambda v: v['learning_rate'], '.4f')}",
+        f"γ of {ends(best, lambda v: v['gamma'], '.3f')}, λ of {ends(best, lambda v: v['gae_lambda'])}",
+        f"ε of {ends(best, lambda v: v['clip_range'])} below 1, and "
+        f"{ends(best, lambda v: v['clip_range'] * v['clip_range_high'])} above it",
+    )
+    assert {v["batch_size"] for v in best} == {128}
+    assert max(v["clip_range_high"] for v in best) < 0.62
 
 
 def ends(settings: list[dict[str, Any]], value: Callable[[dict[str, Any]], float], form: str = ".2f") -> str:
