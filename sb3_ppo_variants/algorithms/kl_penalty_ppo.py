@@ -33,8 +33,8 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     :param adaptive_kl_target: d_targ > 0 in nats (the paper tries 0.003, 0.01, 0.03); ``None``: β stays fixed, or
         follows its schedule
     :param kl_tolerance: ≥ 1; β changes once the KL is off the target by more than this factor
-    :param kl_coef_factor: > 1; the factor by which β then changes. Neither has an effect without a target, and with one
-        the KL is measured whatever ``measure_kl`` says
+    :param kl_coef_factor: > 1; the factor by which β then changes. It and ``kl_tolerance`` have no effect without a
+        target; with one, the KL is measured even if ``measure_kl=False``
     """
 
     checks: ClassVar[dict[str, Check]] = SurrogatePPO.checks | {

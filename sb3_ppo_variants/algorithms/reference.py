@@ -94,7 +94,7 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
         if isinstance(given, str | PathLike):
             path = self._reference_path(given)
             load = type(self).load if zipfile.is_zipfile(path) else type(self).load_safe  # type: ignore[attr-defined]
-            # Loading seeds the generators with the file's seed and draws weights: this model's draws stay its own.
+            # Loading draws weights and would take over the seed of the file: the draws of this model stay its own.
             on_gpu = [self.device] if self.device.type == "cuda" else []
             try:
                 with th.random.fork_rng(on_gpu):

@@ -141,9 +141,7 @@ def tune(
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
     imports = [imports] if isinstance(imports, str) else list(imports)
-    _check(trials, trial_timeout)
-    check_jobs(jobs)
-    check_confirmation(confirm, test_seeds)
+    _check(trials, trial_timeout, jobs, confirm, test_seeds)
     plan = make_plan(
         algorithm,
         environments,
@@ -159,10 +157,7 @@ def tune(
         pruning=pruning,
         vec_env=vec_env_name(rollout_workers),
     )
-    n_steps = None if "n_steps" in plan.space else plan.defaults.get("n_steps")
-    if (note := without_update(n_steps, n_envs, timesteps)) is not None:
-        say(console, note)
-    for note in notes_on_workers(plan.runs(plan.passed(0, {}), tuning_seeds(1))):
+    for note in _notes(plan):
         say(console, note)
     url, study = storage_url(storage, out), study_name(out)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
@@ -199,8 +194,8 @@ def tune(
                 console=console,
                 timeout=trial_timeout,
             )
-        folder = Path(zoo_configs) if zoo_configs else out / "zoo_configs"
-        tuned = _conclude(plan, records, candidates if confirm else None, out, folder, command)
+        entries = Path(zoo_configs or out / "zoo_configs")
+        tuned = _conclude(plan, records, candidates if confirm else None, out, entries, command)
         # After the report: the folder may hold other runs.
         exported = [] if export is None else export_runs([tuning_runs, test_runs], Path(export))
     return dataclasses.replace(tuned, files=[*tuned.files, *exported])
@@ -235,10 +230,20 @@ def _as_begun(argument: str, begun: Space, asked: Dimension) -> Dimension:
     return earlier if earlier is not None and begun.get(argument) == earlier and asked == RANGES[argument] else asked
 
 
-def _check(trials: int, trial_timeout: float | None) -> None:
+def _notes(plan: StudyPlan) -> list[str]:
+    """What a study would do that its user may not want."""
+    n_steps = None if "n_steps" in plan.space else plan.defaults.get("n_steps")
+    untrained = without_update(n_steps, plan.n_envs, plan.timesteps)
+    by_workers = notes_on_workers(plan.runs(plan.passed(0, {}), tuning_seeds(1)))
+    return [*([] if untrained is None else [untrained]), *by_workers]
+
+
+def _check(trials: int, trial_timeout: float | None, jobs: int | None, confirm: int, test_seeds: int) -> None:
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ValueError(f"trials must be a positive integer, got {trials!r}: the first is the defaults")
     check_timeout("trial timeout", trial_timeout)
+    check_jobs(jobs)
+    check_confirmation(confirm, test_seeds)
 
 
 def _run_trials(work: TrialsToDo, executor: Callable[[], TaskExecutor], out: Path) -> None:

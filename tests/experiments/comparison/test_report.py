@@ -66,9 +66,8 @@ def test_an_environment_in_which_nothing_is_learnt_is_not_on_the_papers_scale() 
     assert [list(scale.ends) for scale in results.scales] == [["CartPole-v1"]] * 4
     notes = comparison_tables(results).notes
     assert any("no row is better than the random policy there: Acrobot-v1" in note for note in notes)
-    (nothing,) = {r.run.environment for r in records[4:]}
-    assert Results(records[4:], "sb3:ppo", results.published).scales == []
-    assert nothing == "Acrobot-v1"
+    nothing_learnt = [r for r in records if r.run.environment == "Acrobot-v1"]
+    assert Results(nothing_learnt, "sb3:ppo", results.published).scales == []
 
 
 @pytest.mark.parametrize(("lowest", "said"), [(-600.0, ""), (-1000.0, " (cut off; scores reach −1.26)")])
