@@ -3,12 +3,12 @@
 import numpy as np
 import torch as th
 
-from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
+from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic, Evaluated, Slopes
 from sb3_ppo_variants.backends.closed_form.rollout import FlatRollout
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import Product
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
-from sb3_ppo_variants.distributions import Parameters, reference_kl, reference_kl_slope
+from sb3_ppo_variants.distributions import reference_kl, reference_kl_slope
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
 from sb3_ppo_variants.rollouts.minibatches import drawing_order
 
@@ -38,21 +38,16 @@ class ClosedFormConstrainedUpdate:
             rollout.rows.reference_parameters = rollout.as_arrays(settings.reference_parameters)
         self.rows = rows = rollout.take(drawing_order(len(rollout), kept=None))
         rows.advantages = AdvantageNormalizer(settings.normalize_advantage, rows.advantages)(rows.advantages)
-        self._passed, self._at_old, self._log_ratio = self._forward()
+        at_old = network.evaluate(rows.observations, rows.actions, rows.action_masks, with_values=False)
         # Copies: later passes overwrite the network's output, and log σ moves.
-        self.old = tuple(np.broadcast_to(p, self._at_old[0].shape).copy() for p in self._at_old)
+        self.old = tuple(np.broadcast_to(p, at_old.parameters[0].shape).copy() for p in at_old.parameters)
+        self.gradient = self._gradient(at_old)
         self.before = self.evaluate()
-        self.gradient = self._gradient()
-
-    def _forward(self) -> tuple[list[np.ndarray], Parameters, np.ndarray]:
-        passed = self.network.pi.forward(self.rows.observations)
-        parameters = self.network.parameters(passed[-1], self.rows.action_masks)
-        log_ratio = self.network.head.log_prob(parameters, self.rows.actions) - self.rows.old_log_prob
-        return passed, parameters, log_ratio
 
     def evaluate(self) -> PolicyEvaluation:
-        _, parameters, log_ratio = self._forward()
-        head = self.network.head
+        head, output = self.network.head, self.network.pi.forward(self.rows.observations)[-1]
+        parameters = self.network.parameters(output, self.rows.action_masks)
+        log_ratio = head.log_prob(parameters, self.rows.actions) - self.rows.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.rows.advantages).mean()
         if self.settings.ent_coef != 0:
             objective = objective + self.settings.ent_coef * head.entropy(parameters).mean()
@@ -72,22 +67,17 @@ class ClosedFormConstrainedUpdate:
     def _averaged_dims(self) -> int:
         return self.network.head.averaged_dims(self.old) if self.settings.kl_reduction == "mean" else 1
 
-    def _gradient(self) -> th.Tensor:
-        head, scale = self.network.head, 1 / len(self.rows)
-        weight = UnclippedSurrogate().slope(self._log_ratio, self.rows.advantages) * scale
-        _, slopes_of_log_prob = head.log_prob_and_slope(self._at_old, self.rows.actions)
-        slopes = [slope * weight[:, None] for slope in slopes_of_log_prob]
-        if self.settings.ent_coef != 0:
-            for slope, of_entropy in zip(slopes, head.entropy_slope(self._at_old), strict=True):
-                slope += (scale * self.settings.ent_coef) * of_entropy
-        if self.rows.reference_parameters:
-            of = head, self.rows.reference_parameters, self._at_old, self.settings.reference_kl_direction
-            for slope, of_kl in zip(slopes, reference_kl_slope(*of), strict=True):
-                slope -= (scale * self.settings.reference_kl_coef) * of_kl
-        return self._actor_gradient(self._passed, tuple(slopes))
+    def _gradient(self, at_old: Evaluated) -> th.Tensor:
+        rows, settings, scale = self.rows, self.settings, 1 / len(self.rows)
+        of_log_prob = UnclippedSurrogate().slope(at_old.log_prob - rows.old_log_prob, rows.advantages) * scale
+        others = []
+        if rows.reference_parameters:
+            of = self.network.head, rows.reference_parameters, at_old.parameters, settings.reference_kl_direction
+            others.append(tuple(-(scale * settings.reference_kl_coef) * slope for slope in reference_kl_slope(*of)))
+        self.network.backward(at_old, Slopes(of_log_prob, scale * settings.ent_coef, others, values=None))
+        return self._actor_gradient()
 
-    def _actor_gradient(self, passed: list[np.ndarray], slopes: Parameters) -> th.Tensor:
-        self.network.actor_backward(passed, slopes)
+    def _actor_gradient(self) -> th.Tensor:
         return th.from_numpy(self.network.bound.gradient[self.network.actor_span].copy())
 
     def fisher_product(self, sub_sampling_factor: int) -> Product:
@@ -100,7 +90,8 @@ class ClosedFormConstrainedUpdate:
         def product(vector: th.Tensor) -> th.Tensor:
             tangent = network.actor_tangent(passed, vector.numpy())
             moved = network.head.fisher_product(parameters, tangent)
-            return self._actor_gradient(passed, tuple(part * scale for part in moved))
+            network.actor_backward(passed, tuple(part * scale for part in moved))
+            return self._actor_gradient()
 
         return product
 
