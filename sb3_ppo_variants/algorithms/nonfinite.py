@@ -5,6 +5,7 @@ from typing import Literal
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.nonfinite.rollout import has_spoilt_statistics
 from sb3_ppo_variants.nonfinite.update import update_fault
 
 NonFiniteUpdate = Literal["raise", "skip"]
@@ -16,7 +17,8 @@ class NonFiniteChoice(OnPolicyAlgorithm):
 
     ``nonfinite_update="raise"`` stops with a ``NonFiniteError`` in the rollout in which it came up. ``"skip"`` leaves
     out the minibatch whose loss or gradient is not finite, or the whole update where the rollout is not, counts it in
-    ``train/nonfinite_updates`` and continues; an observation that the policy cannot act on stops in either case.
+    ``train/nonfinite_updates`` and continues. In either case it stops at an observation that the policy cannot act on,
+    and where the number has spoilt the running statistics of a ``VecNormalize``: no later rollout would be finite.
     """
 
     nonfinite_update: NonFiniteUpdate = "raise"
@@ -29,11 +31,11 @@ class NonFiniteChoice(OnPolicyAlgorithm):
         Stop because of a fault in the rollout, or mark the rollout as one not to learn from.
 
         :param fault: What was found; ``None``: nothing
-        :raises NonFiniteError: it, unless such updates are to be skipped
+        :raises NonFiniteError: it, unless such updates are to be skipped and later ones can be learnt from
         """
         if fault is None:
             return
-        if self.nonfinite_update != "skip":
+        if self.nonfinite_update != "skip" or has_spoilt_statistics(self.get_vec_normalize_env()):
             raise fault
         self._rollout_fault = self._rollout_fault or fault
 

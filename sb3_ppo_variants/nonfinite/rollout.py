@@ -95,6 +95,19 @@ def is_finite(observation: Any) -> bool:
     return not any(True for _ in _nonfinite_parts(observation))
 
 
+def has_spoilt_statistics(normalizer: VecNormalize | None) -> bool:
+    """
+    :param normalizer: The ``VecNormalize`` around the environments, if there is one
+    :return: whether it would make NaN or Inf of every later observation or reward
+    """
+    if normalizer is None:
+        return False
+    of_observations = normalizer.obs_rms if normalizer.norm_obs else {}
+    used = list(of_observations.values()) if isinstance(of_observations, dict) else [of_observations]
+    used += [normalizer.ret_rms] if normalizer.norm_reward else []
+    return not all(is_finite(statistics.mean) and is_finite(statistics.var) for statistics in used)
+
+
 def needs_finite_observations(policy: BasePolicy) -> bool:
     """
     :param policy: Any actor-critic policy

@@ -174,7 +174,7 @@ class ResumableCheckpointCallback(BaseCallback):
         for lost in environments.lost():
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
         steps = self.model.num_timesteps
-        about = {"steps": steps, "iterations": self._iterations, "finished": finished, "run": self._run}
+        about = {"steps": int(steps), "iterations": self._iterations, "finished": finished, "run": self._run}
         write_checkpoint(self.path, steps, {**about, "surroundings": surroundings(self.model)}, snapshot)
         remove_old(self.path, self.keep)
         self._last = steps

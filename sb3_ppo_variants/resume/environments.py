@@ -75,7 +75,9 @@ def describe_environments(env: VecEnv) -> dict[str, Any] | None:
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
         return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
-    return {str(i): one for i, one in enumerate(inner.env_method("describe"))} if _is_reached(inner) else None
+    return (
+        {str(i): one for i, one in enumerate(inner.env_method("describe_checkpoint"))} if _is_reached(inner) else None
+    )
 
 
 #: VecNormalize's settings; its other attributes are statistics.
@@ -104,7 +106,7 @@ def begin_check(env: VecEnv) -> None:
     """
     inner = env.unwrapped
     if _is_reached(inner):
-        inner.env_method("begin_check")
+        inner.env_method("begin_checkpoint_check")
 
 
 def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | None:

@@ -47,7 +47,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
     env = model.get_env()
     return {
         "class": type(model).__name__,
-        "total_timesteps": total_timesteps,
+        "total_timesteps": described(total_timesteps),
         "n_envs": model.n_envs,
         "environment": None if env is None else describe_environments(env),
         "wrappers": None if env is None else describe_wrappers(env),

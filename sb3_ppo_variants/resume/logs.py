@@ -1,5 +1,6 @@
 """The state of a logger: what its files hold, and what it has yet to write."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from sb3_ppo_variants.resume.layers import rewrite, written
 from sb3_ppo_variants.resume.pickles import can_be_kept
 
 _ITERATIONS = "time/iterations"
+# In the name of an event file, before the run that a resume goes on with in it.
+_RESUMED = ".resumed-"
 
 
 class LogState(NamedTuple):
@@ -92,8 +95,9 @@ def _writers(logger: Logger) -> list[KVWriter]:
 def _written(writer: Any) -> Any:
     if isinstance(writer, TensorBoardOutputFormat):
         writer.writer.flush()
-        folder = Path(writer.writer.log_dir)
-        return folder, {file.name: file.stat().st_size for file in _event_files(folder)}
+        opened = _event_file(writer)
+        own = [file for file in _event_files(opened.parent) if _run_of(file) == _run_of(opened)]
+        return opened.parent, {file.name: file.stat().st_size for file in own}
     if not _has_file(writer):
         return None
     return written(writer.file), list(writer.keys) if isinstance(writer, CSVOutputFormat) else None
@@ -112,23 +116,34 @@ def _has_file(writer: Any) -> bool:
     return isinstance(writer, CSVOutputFormat | JSONOutputFormat) or getattr(writer, "own_file", False)
 
 
+def _event_file(writer: TensorBoardOutputFormat) -> Path:
+    """The file that it has opened: its folder may hold those of other runs."""
+    summary: Any = writer.writer
+    return Path(summary.file_writer.event_writer._file_name)
+
+
+def _run_of(file: Path) -> str:
+    """Which run an event file is of: files that a resume has opened end with it."""
+    _, _, run = file.name.partition(_RESUMED)
+    return run or hashlib.sha256(file.name.encode()).hexdigest()[:16]
+
+
 def _event_files(folder: Path) -> list[Path]:
     return list(folder.glob("events.out.tfevents.*"))
 
 
 def _rewind_events(writer: TensorBoardOutputFormat, folder: Path, sizes: dict[str, int]) -> None:
-    """Cut off what was written after the checkpoint, and continue in a new file in the same folder."""
-    opened = Path(writer.writer.log_dir)
+    """Cut off what this run wrote after the checkpoint, and continue in a new file in the same folder."""
+    # Where SB3 has increased the folder's number, or taken that of another run.
+    opened = _event_file(writer)
     writer.writer.close()
-    for file in _event_files(opened):
-        # The file that this run has just opened, in a folder whose number SB3 has increased.
-        if opened != folder or file.name not in sizes:
-            file.unlink()
-    if opened != folder and not any(opened.iterdir()):
-        opened.rmdir()
+    opened.unlink()
+    if opened.parent != folder and not any(opened.parent.iterdir()):
+        opened.parent.rmdir()
+    run = _run_of(Path(next(iter(sizes), opened.name)))
     for file in _event_files(folder):
         if file.name in sizes:
             os.truncate(file, min(sizes[file.name], file.stat().st_size))
-        else:
+        elif _run_of(file) == run:
             file.unlink()
-    writer.writer = type(writer.writer)(log_dir=str(folder))
+    writer.writer = type(writer.writer)(log_dir=str(folder), filename_suffix=_RESUMED + run)

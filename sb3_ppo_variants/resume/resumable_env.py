@@ -1,6 +1,7 @@
 """One environment whose state can be captured and restored, in whatever process it lives."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -105,13 +106,26 @@ class ResumableEnv(gym.Wrapper):
         self._check: _Check | None = None
         self._beginning: _Beginning | None = None
         self._observation: Any = None
+        self._is_made = True
+
+    #: Whether ``__init__`` has ended.
+    _is_made = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # VecEnv.set_attr means the environment inside: without this wrapper, its outermost one would have got it.
+        if self._is_made and name not in vars(self) and not hasattr(type(self), name):
+            setattr(self.env, name, value)
+        else:
+            super().__setattr__(name, value)
 
     # ---- The environment's interface ----
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         self._beginning = None
         if self._means == "replay" or (self._means == "copy" and not self._is_checked):
-            self._beginning = _Beginning(capture(self.env), deepcopy(kwargs), [])
+            # An environment of one's own may have no state before its first reset.
+            with suppress(Exception):
+                self._beginning = _Beginning(capture(self.env), deepcopy(kwargs), [])
         random = self._random_if_checking()
         observation, info = self.env.reset(**kwargs)
         self._note("reset", kwargs, observation, random)
@@ -120,9 +134,9 @@ class ResumableEnv(gym.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         if self._wait >= 0:
             self._wait -= 1
-            if self._wait < 0:
+            if self._wait < 0 and (layers := self._captured()) is not None:
                 begun = self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
-                self._check = _Check(capture(self.env), begun, [])
+                self._check = _Check(layers, begun, [])
         if self._beginning is not None:
             self._beginning.actions.append(deepcopy(action))
         random = self._random_if_checking()
@@ -142,13 +156,13 @@ class ResumableEnv(gym.Wrapper):
 
     # ---- What the callback calls, through env_method ----
 
-    def describe(self) -> dict[str, Any]:
+    def describe_checkpoint(self) -> dict[str, Any]:
         """
         :return: see ``describe_env``
         """
         return describe_env(self)
 
-    def begin_check(self) -> None:
+    def begin_checkpoint_check(self) -> None:
         """Check in the coming steps that the environment's state can be kept, unless a check is under way."""
         if self._means is not None and self._check is None and self._wait < 0:
             self._wait = STEPS_BEFORE_CHECK
@@ -167,7 +181,10 @@ class ResumableEnv(gym.Wrapper):
         if not (self._is_checked or unchecked) or (self._means == "replay" and self._beginning is None):
             return None
         if self._means == "copy":
-            return EnvState(True, layers=capture(self.env), random=capture_random_states())
+            now = self._captured()
+            if now is None:
+                return EnvState(False, self._why_not)
+            return EnvState(True, layers=now, random=capture_random_states())
         layers, reset, actions = self._beginning  # type: ignore[misc]
         return EnvState(True, "", layers, capture_random_states(), reset, tuple(actions), deepcopy(self._observation))
 
@@ -200,6 +217,14 @@ class ResumableEnv(gym.Wrapper):
 
     # ---- The check ----
 
+    def _captured(self) -> bytes | None:
+        """The layers; ``None``, from now on, if what they return cannot be kept."""
+        try:
+            return capture(self.env)
+        except Exception as error:  # a user's environment may raise anything
+            self._means, self._why_not = None, f"its state cannot be captured ({_named(error)})"
+            return None
+
     def _judge(self) -> None:
         check, self._check = self._check, None
         if check is None or self._means is None:
@@ -221,6 +246,8 @@ class ResumableEnv(gym.Wrapper):
         finally:
             restore_random_states(here)
         self._is_checked = not failures[-1]
+        if self._means == "copy":
+            self._beginning = None  # an endless episode would keep all its actions
         if failures[-1]:
             self._means = None
             self._why_not = "; ".join(dict.fromkeys(failures))

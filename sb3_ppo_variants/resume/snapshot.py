@@ -89,7 +89,8 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
     :raises ValueError: the environments, the policy or the callbacks differ from the captured ones
     """
     snapshot: Snapshot = loads(pickled)
-    tensors = th.load(io.BytesIO(snapshot.tensors), map_location=model.device, weights_only=True)
+    # The snapshot is a pickle, so these may be one too: an optimiser's settings can be numpy's numbers.
+    tensors = th.load(io.BytesIO(snapshot.tensors), map_location=model.device, weights_only=False)
     model.set_parameters(tensors, exact_match=True, device=model.device)
     put_attributes(model, snapshot.attributes)
     reference = getattr(model, "reference_policy", None)

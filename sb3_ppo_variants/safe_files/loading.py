@@ -88,8 +88,9 @@ def load_safe(
             env = cls._wrap_env(env, state["verbose"])
             check_for_correct_spaces(env, state["observation_space"], state["action_space"])
             state["n_envs"] = env.num_envs
-        if "n_steps" not in given:
-            check_rollout_size(state, weights, MAX_ROLLOUT, MAX_MASKS)
+        # Whoever gives both knows how much memory the rollouts take.
+        if env is None or "n_steps" not in given:
+            check_rollout_size({**state, **given}, weights, MAX_ROLLOUT, MAX_MASKS)
         # From here on as SB3's load.
         model = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
         vars(model).update(state)

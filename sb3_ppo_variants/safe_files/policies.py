@@ -82,7 +82,7 @@ def check_rollout_size(state: dict[str, Any], tensors: dict[str, th.Tensor], at_
         if n_bytes > limit:
             raise SafeFileError(
                 f"n_steps={n_steps} with {n_envs} environments asks for {what} of {n_bytes:.3g} bytes, more than "
-                f"{limit}: if that is meant, pass n_steps to load_safe()."
+                f"{limit}: if that is meant, pass n_steps and env to load_safe()."
             )
 
 

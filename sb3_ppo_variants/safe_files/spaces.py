@@ -34,7 +34,9 @@ def space_as_data(space: spaces.Space) -> dict[str, Any]:
     if type(space) is spaces.MultiBinary:
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(map(int, space.n))}
     if type(space) is spaces.Dict:
-        return {"type": "Dict", "spaces": {key: space_as_data(part) for key, part in space.spaces.items()}}
+        # The order of the keys is that in which features are put together; JSON objects have none.
+        keys = list(space.spaces)
+        return {"type": "Dict", "keys": keys, "spaces": {key: space_as_data(space.spaces[key]) for key in keys}}
     raise ValueError(
         f"A {type(space).__name__} space cannot be written to a safe file: it takes Box, Discrete, MultiDiscrete, "
         "MultiBinary, and a Dict of these. Use save()."
@@ -50,7 +52,7 @@ def space_from_data(data: Any, where: str) -> spaces.Space:
     """
     kind = text(data.get("type") if isinstance(data, dict) else data, f"{where}'s type", _READERS)
     read, keys = _READERS[kind]
-    mapping(data, where, ("type", *keys))
+    mapping(data, where, ("type", *keys), ("keys",) if kind == "Dict" else ())
     try:
         return read(data, where)
     except SafeFileError:
@@ -131,9 +133,14 @@ def _multi_binary(data: Any, where: str) -> spaces.MultiBinary:
 
 def _dict(data: Any, where: str) -> spaces.Dict:
     parts = mapping(data["spaces"], f"{where}'s spaces", optional=data["spaces"])
+    # Files of earlier versions have no order.
+    order = sequence(data.get("keys", sorted(parts)), f"{where}'s keys", len(parts))
+    if sorted(order) != sorted(parts):
+        raise SafeFileError(f"{where}'s keys are not those of its spaces.")
     found: dict[str, spaces.Space] = {}
     n_bytes = 0
-    for key, part in parts.items():
+    for key in order:
+        part = parts[key]
         if not isinstance(part, dict) or part.get("type") == "Dict":
             raise SafeFileError(f"{where} has a Dict within a Dict, which SB3 does not take, or no space at all.")
         found[key] = space_from_data(part, f"{where}[{key[:80]!r}]")
@@ -142,7 +149,7 @@ def _dict(data: Any, where: str) -> spaces.Dict:
             raise SafeFileError(f"{where} is larger than {MAX_BYTES} bytes.")
     if not found:
         raise SafeFileError(f"{where} is empty.")
-    return spaces.Dict(found)
+    return spaces.Dict(list(found.items()))  # of a dictionary it would sort the keys
 
 
 #: Per type: what makes the space, and the keys that its data has.

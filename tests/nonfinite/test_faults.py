@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.backends import UpdateSettings
@@ -251,6 +251,18 @@ def test_a_bad_rollout_is_skipped_and_counted(algorithm, backend, tmp_path) -> N
     model.save(tmp_path / "model")
     assert type(model).load(tmp_path / "model")._n_nonfinite_updates == 1
     assert type(model).load_safe(model.save_safe(tmp_path / "model"))._n_nonfinite_updates == 1
+
+
+@pytest.mark.parametrize("norm_reward", [True, False])
+def test_statistics_that_are_spoilt_for_good_are_not_skipped(norm_reward) -> None:
+    env = VecNormalize(faulty_env("reward", np.nan), norm_reward=norm_reward)
+    model = model_on(env, ClipPPO, nonfinite_update="skip")
+    if norm_reward:
+        with pytest.raises(NonFiniteError, match="VecNormalize's running statistics are spoilt"):
+            model.learn(128 * 3)
+    else:
+        model.learn(128 * 3)
+        assert model.logger.name_to_value["train/nonfinite_updates"] == 1
 
 
 @pytest.mark.parametrize("backend", EVERY_BACKEND)

@@ -85,6 +85,26 @@ class OwnProtocol(Simulator):
         self.hidden.value, self.np_random = state
 
 
+class BegunByReset(Counter):
+    """Has no state before its first reset, and none that can be pickled if ``handle`` is set."""
+
+    handle: Any = None
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.episodes = getattr(self, "episodes", 0) + 1
+        return super().reset(**kwargs)
+
+    def get_checkpoint_state(self) -> Any:
+        return self.episodes, self.hidden[0], self.np_random, self.handle
+
+    def set_checkpoint_state(self, state: Any) -> None:
+        self.episodes, self.hidden[0], self.np_random, self.handle = state
+
+
+class BegunWithAHandle(BegunByReset):
+    handle = Handle()
+
+
 class Noisy(Simulator):
     """Can be neither copied nor replayed: it draws from a generator outside of it."""
 

@@ -115,6 +115,31 @@ def test_tensorboard_folder_of_sb3(tmp_path: Path) -> None:
     assert events(tmp_path / "resumed/ClipPPO_1") == events(tmp_path / "undisturbed/ClipPPO_1")
 
 
+def test_the_events_of_another_run_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    def make_model(env: Any) -> Any:
+        model = MAKE(env)
+        model.set_logger(configure(str(tmp_path / "shared"), ["tensorboard"]))
+        return model
+
+    train(make_model, CARTPOLE, tmp_path / "kept", 640, 200, resume=True)
+    ours = set((tmp_path / "shared").iterdir())
+    make_model(CARTPOLE()).learn(64).logger.close()
+    (theirs,) = set((tmp_path / "shared").iterdir()) - ours
+    before = theirs.read_bytes()
+    for at in (500, 0):
+        train(make_model, CARTPOLE, tmp_path / "kept", 640, at, resume=True)
+    assert theirs.read_bytes() == before
+
+
+def test_numpys_numbers_are_as_good_as_pythons(tmp_path: Path) -> None:
+    kwargs = {"net_arch": [8], "optimizer_kwargs": {"weight_decay": np.float64(1e-4)}}
+    make_model = partial(MAKE, policy_kwargs=kwargs)
+    total: Any = np.int64(256)
+    train(make_model, CARTPOLE, tmp_path / "resumed", total, 150)
+    resumed = train(make_model, CARTPOLE, tmp_path / "resumed", total, resume=True)
+    assert_equal(resumed, train(make_model, CARTPOLE, tmp_path / "undisturbed", total))
+
+
 def test_log_interval(tmp_path: Path) -> None:
     def run(folder: str, at: int) -> None:
         def make_model(env: Any) -> Any:

@@ -273,7 +273,7 @@ def test_a_walker_without_it_is_told_of_it() -> None:
     env.reset(seed=3)
     # What an earlier episode has left shows in some later one.
     while (state is None or state.kept) and steps < 5000:
-        env.begin_check()
+        env.begin_checkpoint_check()
         steps += 1
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
         if terminated or truncated:

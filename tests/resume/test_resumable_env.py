@@ -3,12 +3,15 @@
 import random
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+from sb3_ppo_variants.resume.environments import make_resumable
 from sb3_ppo_variants.resume.resumable_env import STEPS_BEFORE_CHECK, STEPS_OF_CHECK, EnvState, ResumableEnv
-from tests.resume.environments import Counter, Dice, Noisy, OwnProtocol, Simulator
+from tests.resume.environments import BegunByReset, BegunWithAHandle, Counter, Dice, Noisy, OwnProtocol, Simulator
 
 
 def stepped(env: ResumableEnv, n_steps: int) -> None:
@@ -20,7 +23,7 @@ def stepped(env: ResumableEnv, n_steps: int) -> None:
 def checked(make: Any) -> ResumableEnv:
     env = ResumableEnv(Monitor(make()), make=lambda: Monitor(make()))
     env.reset(seed=4)
-    env.begin_check()
+    env.begin_checkpoint_check()
     stepped(env, STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4)
     return env
 
@@ -35,7 +38,9 @@ def assert_goes_on_alike(env: ResumableEnv, other: ResumableEnv) -> None:
             assert one[4]["episode"]["r"] == two[4]["episode"]["r"]
 
 
-@pytest.mark.parametrize(("make", "replayed"), [(Counter, False), (Simulator, True), (OwnProtocol, False)])
+@pytest.mark.parametrize(
+    ("make", "replayed"), [(Counter, False), (Simulator, True), (OwnProtocol, False), (BegunByReset, False)]
+)
 def test_kept(make: Any, replayed: bool) -> None:
     env = checked(make)
     state = env.capture_checkpoint()
@@ -48,11 +53,44 @@ def test_kept(make: Any, replayed: bool) -> None:
     assert_goes_on_alike(env, other)
 
 
+def test_a_state_that_cannot_be_pickled_is_named() -> None:
+    state = checked(BegunWithAHandle).capture_checkpoint()
+    assert state is not None
+    assert not state.kept
+    assert "cannot be captured (TypeError: cannot pickle a handle)" in state.why_not
+
+
+def test_actions_are_not_kept_once_a_copy_will_do() -> None:
+    env = ResumableEnv(Counter())
+    env.reset(seed=4)
+    env.begin_checkpoint_check()
+    for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 100):
+        env.step(0)
+    assert env._beginning is None
+
+
+class Curriculum(gym.Wrapper):
+    level = 1
+
+    def describe(self) -> str:
+        return f"level {self.level}"
+
+
+def test_set_attr_reaches_the_environment_inside() -> None:
+    plain, resumable = (DummyVecEnv([lambda: Curriculum(Counter())]) for _ in range(2))
+    make_resumable(resumable)
+    assert resumable.env_is_wrapped(ResumableEnv) == [True]
+    for env in (plain, resumable):
+        env.set_attr("level", 3)
+        assert env.env_method("describe") == ["level 3"]
+        assert env.get_attr("level") == [3]
+
+
 def test_draws_from_the_process_between_those_of_others() -> None:
     envs = [ResumableEnv(Dice()) for _ in range(2)]
     for number, env in enumerate(envs):
         env.reset(seed=number)
-        env.begin_check()
+        env.begin_checkpoint_check()
     for i in range(STEPS_BEFORE_CHECK + 8):
         for env in envs:
             np.random.random()  # a policy's
@@ -76,7 +114,7 @@ def test_the_random_state_of_the_process_is_left_alone() -> None:
         np.random.seed(3)
         one.reset(seed=4)
         if one is env:
-            env.begin_check()
+            env.begin_checkpoint_check()
         seen = [one.step(0)[0][0] for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 4)]
         if one is env:
             expected = seen
@@ -87,7 +125,7 @@ def test_an_episode_whose_beginning_was_not_seen() -> None:
     inner = Simulator()
     inner.reset(seed=4)
     env = ResumableEnv(inner, make=Simulator)
-    env.begin_check()
+    env.begin_checkpoint_check()
     for _ in range(STEPS_BEFORE_CHECK + 2):
         env.step(0)
     state = env.capture_checkpoint()
@@ -96,7 +134,7 @@ def test_an_episode_whose_beginning_was_not_seen() -> None:
     assert "Simulator.hidden cannot be copied" in state.why_not or "a copy of its attributes" in state.why_not
     assert "wrapper_class=ResumableEnv" in state.why_not
     env.reset()
-    env.begin_check()
+    env.begin_checkpoint_check()
     stepped(env, STEPS_BEFORE_CHECK + 2)
     state = env.capture_checkpoint()
     assert state is not None
@@ -112,7 +150,7 @@ def test_where_a_second_one_cannot_be_made(make: Any, kept: bool) -> None:
 
     env = ResumableEnv(make(), make=refuse)
     env.reset(seed=4)
-    env.begin_check()
+    env.begin_checkpoint_check()
     stepped(env, STEPS_BEFORE_CHECK + 4)
     state = env.capture_checkpoint()
     assert state is not None
@@ -131,7 +169,7 @@ def test_neither_copied_nor_replayed() -> None:
 def test_without_a_way_to_make_another() -> None:
     env = ResumableEnv(Simulator())
     env.reset(seed=4)
-    env.begin_check()
+    env.begin_checkpoint_check()
     stepped(env, STEPS_BEFORE_CHECK + 4)
     state = env.capture_checkpoint()
     assert state is not None
@@ -143,7 +181,7 @@ def test_too_early() -> None:
     env = ResumableEnv(Counter())
     env.reset(seed=4)
     assert env.capture_checkpoint() is None
-    env.begin_check()
+    env.begin_checkpoint_check()
     stepped(env, STEPS_BEFORE_CHECK + 1)
     assert env.capture_checkpoint() is not None
 

@@ -243,6 +243,16 @@ def test_malicious_documents_with_masks_are_refused(name: str, tmp_path: Path) -
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
 
 
+def test_steps_of_the_callers_own_do_not_let_any_number_of_environments_pass(tmp_path: Path) -> None:
+    env = {"actions": "multi_binary", "allowed": 0.5}
+    made = make(ClipPPO, env=env, use_masking=True, n_steps=32, policy_kwargs={"net_arch": [8]})
+    document, tensors = read_safe(made.save_safe(tmp_path / "good"))
+    forged = forge(tmp_path / "m.safetensors", {**document, "n_envs": 2**20}, tensors)
+    with pytest.raises(SafeFileError, match="with 1048576 environments asks for"):
+        ClipPPO.load_safe(forged, n_steps=64)
+    assert ClipPPO.load_safe(forged, env=made.env, n_steps=64).n_envs == 1
+
+
 MEMORY_CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a huge state": (["policy_kwargs", "lstm_hidden_size"], 2**40, "has shape|can be made"),
     "a state of no size": (["policy_kwargs", "lstm_hidden_size"], -1, "can be made"),

@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 import cloudpickle
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -15,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.algorithms import loading
 from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.safe_files.format import read_safe
+from sb3_ppo_variants.safe_files.schema import SafeFileError
 from sb3_ppo_variants.safe_files.settings import attribute_of
 from sb3_ppo_variants.safe_files.spaces import space_as_data, space_from_data
 from tests.algorithms.models import ALGORITHMS, OwnBuffer, OwnPolicy, make, settings_for
@@ -321,6 +324,35 @@ def test_spaces_come_back_equal(space) -> None:
     back = space_from_data(data, "space")
     assert back == space
     assert back.dtype == space.dtype
+
+
+class Parts(gym.Env):
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self, space: spaces.Dict) -> None:
+        self.observation_space = space
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+
+def test_the_parts_of_a_dict_keep_their_order(tmp_path) -> None:
+    space = spaces.Dict([(key, spaces.Box(-1, 1, (n,))) for key, n in (("velocity", 2), ("goal", 2))])
+    env = DummyVecEnv([lambda: Parts(space)])
+    model = ClipPPO("MultiInputPolicy", env, n_steps=8, batch_size=8, seed=0)
+    path = model.save_safe(tmp_path / "model")
+    observation = {"velocity": np.array([0.1, -0.2], np.float32), "goal": np.array([0.7, 0.4], np.float32)}
+    expected = model.predict(observation, deterministic=True)[0]
+    for arguments in ({}, {"env": env}):
+        loaded = ClipPPO.load_safe(path, **arguments)
+        np.testing.assert_array_equal(loaded.predict(observation, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("keys", [["a"], ["a", "c"], ["a", 1], ["a", "b", "b"], "ab"])
+def test_an_order_of_other_parts_is_refused(keys) -> None:
+    data = space_as_data(spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Discrete(3)}))
+    with pytest.raises(SafeFileError, match="space"):
+        space_from_data({**data, "keys": keys}, "space")
 
 
 def test_an_infinite_setting_is_refused_with_what_means_the_same(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """``WorkerVecEnv`` as a ``VecEnv``: equal to ``DummyVecEnv``, and what it says of a worker that fails."""
 
+import itertools
 import os
 import random
 import signal
@@ -149,6 +150,9 @@ def test_environments_are_asked_and_changed(opened: list[VecEnv]) -> None:
         ours.get_attr("nonsense")
     with pytest.raises(AttributeError, match="nonsense"):
         ours.env_method("nonsense", indices=3)
+    for env, index in itertools.product((ours, theirs), (5, -6)):
+        with pytest.raises(IndexError):
+            env.get_attr("time_limit", indices=index)
     # They go on all the same.
     assert_equal(ours.reset(), theirs.reset())
 
