@@ -178,7 +178,9 @@ def _use_one_thread() -> None:
 
 def _command_line() -> str:
     """The command as it was given, for reports: people show them to others, so the database's password is left out."""
-    return shlex.join(["ppo-variants", *(re.sub(r"(://[^:/@]*):.*@", r"\1:***@", given) for given in sys.argv[1:])])
+    from sb3_ppo_variants.experiments.engine.storage import without_passwords
+
+    return shlex.join(["ppo-variants", *map(without_passwords, sys.argv[1:])])
 
 
 @app.command()

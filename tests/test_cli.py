@@ -78,10 +78,11 @@ def test_version() -> None:
 
 def test_a_report_shows_the_command_without_the_databases_password(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["compare", "--storage", "postgresql://me:S3CR@T@db:1/x", "--storage=postgresql://me:S3CRET@db/y"]
+    given += ["--import", "postgresql://me@db/z?password=S3CRET&sslmode=require"]
     monkeypatch.setattr(sys, "argv", ["ppo-variants", *given, "--executor", "dask:tcp://host:8786"])
     assert _command_line() == (
         "ppo-variants compare --storage 'postgresql://me:***@db:1/x' '--storage=postgresql://me:***@db/y' "
-        "--executor dask:tcp://host:8786"
+        "--import 'postgresql://me@db/z?password=***&sslmode=require' --executor dask:tcp://host:8786"
     )
 
 

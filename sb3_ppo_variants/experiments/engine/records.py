@@ -195,12 +195,12 @@ def write_curves(path: Path, records: Sequence[Record]) -> None:
     """Write ``curves.csv``: one line per point of a learning curve.
 
     :param path: The file
-    :param records: The runs
+    :param records: The runs, in the order of ``runs.csv``: the column ``run`` is a run's number in it, from 1
     """
     lines = [
-        [record.run.variant, record.run.algorithm, record.run.environment, record.run.seed, *point]
-        for record in records
+        [record.run.variant, record.run.algorithm, record.run.environment, record.run.seed, number, *point]
+        for number, record in enumerate(records, 1)
         if record.result is not None
         for point in record.result.curve
     ]
-    write_csv(path, ["row", "algorithm", "environment", "seed", *CurvePoint._fields], lines)
+    write_csv(path, ["row", "algorithm", "environment", "seed", "run", *CurvePoint._fields], lines)

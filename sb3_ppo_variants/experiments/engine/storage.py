@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
+import re
 import socket
 import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from optuna.storages import RDBStorage
 from sb3_ppo_variants.files import safe_name
 
 T = TypeVar("T")
+# Drivers take passwords among a URL's options too.
+_IN_QUERY = re.compile(r"([?&]\w*pass\w*=)[^&\s]*", re.IGNORECASE)
 
 
 def storage_url(storage: str | None, out: Path) -> str:
@@ -54,6 +57,11 @@ def storage_url(storage: str | None, out: Path) -> str:
     return storage
 
 
+def without_passwords(text: str) -> str:
+    """A text, say an argument of a command, without the passwords of the database URLs in it."""
+    return _IN_QUERY.sub(r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text))
+
+
 def study_name(out: Path) -> str:
     """Name of the study that holds the runs of a command: the name of its output folder.
 
@@ -63,11 +71,11 @@ def study_name(out: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database URL without its password, for messages; a path stays as it is."""
+    """A database URL without its passwords, for messages; a path stays as it is."""
     if "://" not in url:
         return url
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        return _IN_QUERY.sub(r"\1***", sqlalchemy.make_url(url).render_as_string(hide_password=True))
     except sqlalchemy.exc.ArgumentError:
         return url.partition("://")[0] + "://…"
 
@@ -160,6 +168,8 @@ def study_names(url: str) -> list[str]:
     """
     if not exists(url):
         raise ValueError(f"There is no ledger at {_file(url)}")
+    if url.startswith("sqlite") and not _has_studies(_file(url)):
+        raise ValueError(f"{_file(url)} is no ledger: give a file that compare, tune or sensitivity has written")
     try:
         storage = open_storage(url)
         names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
@@ -167,6 +177,16 @@ def study_names(url: str) -> list[str]:
     except (sqlalchemy.exc.DatabaseError, StorageInternalError) as error:
         raise cannot_open(url, error) from error
     return names
+
+
+def _has_studies(file: Path) -> bool:
+    """Whether an SQLite file has Optuna's tables, which opening it as a storage would otherwise put in."""
+    with (
+        suppress(sqlite3.DatabaseError),
+        closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
+    return False
 
 
 def close_storage(storage: RDBStorage) -> None:

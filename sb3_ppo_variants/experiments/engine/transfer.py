@@ -28,7 +28,7 @@ from sb3_ppo_variants.files import atomic
 RUNS, CURVES = "runs.csv", "curves.csv"
 MADE_WITH = "made_with.json"  # written by hand beside files of releases that recorded less
 _LATER = ("row", "normalize", "wall_time", "vec_env")  # columns that the first versions did not write
-_IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files
+_IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files; newer curves have the run's number
 
 
 def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], bool] = lambda _seed: True) -> list[str]:
@@ -131,13 +131,17 @@ def _read_files(path: Path) -> list[Record]:
     # Newer files have further columns; text, because pandas would guess types and round.
     table = _table(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "versions"])
     beside = path.with_name(path.name.replace("runs", "curves", 1))
+    table = table.assign(run=[str(number) for number in range(1, len(table) + 1)])
     curves: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
+    identity = _IDENTITY
     if beside != path and beside.is_file():
-        curves = _curves(_table(beside, [*_IDENTITY, *CurvePoint._fields]))
+        points = _table(beside, [*_IDENTITY, *CurvePoint._fields])
+        identity = [*_IDENTITY, "run"] if "run" in points.columns else _IDENTITY
+        curves = _curves(points, identity)
     noted, records = _noted(path.with_name(MADE_WITH)), []
     for number, line in enumerate(table.to_dict("records"), 2):
         try:
-            of_run = curves.get(tuple(str(line[column]) for column in _IDENTITY), [])
+            of_run = curves.get(tuple(str(line[column]) for column in identity), [])
             records.append(_record(line, of_run, str(path), noted))
         except (ValueError, TypeError, KeyError) as error:  # noqa: PERF203 (it names the line)
             raise ValueError(f"{path}, line {number}, is not a run: {error}") from error
@@ -162,14 +166,14 @@ def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _curves(table: pd.DataFrame) -> dict[tuple[str, ...], list[list[CurvePoint]]]:
-    """(row, algorithm, environment, seed) → its curves in the order of the file; where steps or seconds fall, a new one
-    begins."""
+def _curves(table: pd.DataFrame, identity: Sequence[str]) -> dict[tuple[str, ...], list[list[CurvePoint]]]:
+    """Identity → its curves in the order of the file. Earlier versions did not write which run's a point is: there a
+    new curve begins where steps or seconds fall."""
     found: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
     for line in table.to_dict("records"):
         number = lambda name: float(line[name]) if line[name] else None  # noqa: B023, E731 (used at once)
         point = CurvePoint(int(line["timesteps"]), float(line["seconds"]), number("mean_return"), number("mean_length"))
-        curves = found.setdefault(tuple(str(line[column]) for column in _IDENTITY), [])
+        curves = found.setdefault(tuple(str(line[column]) for column in identity), [])
         last = curves[-1][-1] if curves else point
         if point.timesteps <= last.timesteps or point.seconds < last.seconds:
             curves.append([])

@@ -1,9 +1,11 @@
 import importlib.util
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,22 @@ def test_other_urls_are_rejected_without_showing_a_password(url: str) -> None:
         storage_url(url, Path())
     assert "secret" not in str(caught.value)
     assert "secret" not in without_password("postgresql://user:secret@host/db")
+    assert (
+        without_password("postgresql://u@h/db?password=secret&sslmode=require&sslpassword=secret")
+        == "postgresql://u@h/db?password=***&sslmode=require&sslpassword=***"
+    )
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "photos.db")) as database, database:
+        database.execute("CREATE TABLE photos (name TEXT)")
+    (tmp_path / "text.db").write_text("no database")
+    for name in ("photos.db", "text.db"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=f"{name} is no ledger: give a file"):
+            study_names(storage_url(str(tmp_path / name), tmp_path))
+        assert (tmp_path / name).read_bytes() == before
+        assert {path.name for path in tmp_path.iterdir()} == {"photos.db", "text.db"}
 
 
 def test_what_is_no_database_is_rejected(tmp_path: Path) -> None:

@@ -126,6 +126,22 @@ def test_runs_alike_but_for_their_budget_keep_their_curves(tmp_path: Path) -> No
     assert [r.result and r.result.curve for r in read_runs(str(tmp_path))] == curves
 
 
+def test_runs_alike_but_for_a_setting_keep_their_curves(tmp_path: Path) -> None:
+    """Nothing in the points says where one curve ends."""
+    curves = [[CurvePoint(n_steps, n_steps / 1000, 1.0, 5.0)] for n_steps in (2048, 4096)]
+    made = [
+        Record(
+            Run("clip_ppo", "A-v1", 0, 4096, settings={"n_steps": curve[0].timesteps}),
+            "done",
+            make_result(1.0, curve=curve, steps=4096),
+        )
+        for curve in curves
+    ]
+    for name, write in (("runs.csv", write_runs), ("curves.csv", write_curves)):
+        write(tmp_path / name, [Record(Run("clip_ppo", "A-v1", 0, 1), "failed", reason="timeout"), *made])
+    assert [r.result and r.result.curve for r in read_runs(str(tmp_path))] == [None, *curves]
+
+
 def test_a_budget_of_seconds_is_the_same_run_again(tmp_path: Path) -> None:
     made = [
         Record(Run("clip_ppo", "A-v1", 0, 1, wall_time=seconds), "done", make_result(1.0)) for seconds in (60, 60.0)
