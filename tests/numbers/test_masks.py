@@ -13,7 +13,7 @@ from sb3_ppo_variants.experiments.stats.estimators import (
     mean_difference,
 )
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
-from tests.numbers.reading import between, committed, difference, number, ratio, read, rows, says
+from tests.numbers.reading import between, committed, difference, number, ratio, read, rows, says, table_of
 
 MASKING = Path("sb3_ppo_variants/MASKING.md")
 MASKED_ROWS = ("clip_ppo", "kl_penalty_ppo", "unclipped_ppo", "reinforce", "paper_trpo")
@@ -55,6 +55,27 @@ def test_what_is_said_about_masks() -> None:
     for penalised_name, masked_name in MASKED_VARIANT.items():
         assert max(results.scores(penalised_name, packing)) < min(results.scores(masked_name, packing))
         assert max(results.scores(penalised_name, packing)) < 0  # only penalties take a return below 0
+
+
+def test_what_the_masks_are_worth_before_the_first_update() -> None:
+    results, curves = committed("masks")[0], table_of("masks/curves.csv")
+    first, said = curves[curves["timesteps"] == 2048], []
+    for environment in results.environments:
+        here = first[first["environment"] == environment].groupby("row")["mean_return"]
+        assert set(here.count()) == {5}
+        masked, penalised = (here.mean()[name] for name in ("masked_clip_ppo", "clip_ppo"))
+        assert here.mean()["masked_reinforce"] == masked
+        said.append((masked - penalised, number(masked, 2), number(penalised, 2)))
+        gains = [center(results.scores(f"{prefix}clip_ppo", environment)) for prefix in ("masked_", "")]
+    (maze, *in_maze), (packing, *in_packing) = said
+    says(
+        MASKING,
+        "{:.1f} higher in the maze ({} against {})".format(maze, *in_maze),
+        "{:.2f} in packing ({} against {})".format(packing, *in_packing),
+        f"`ClipPPO` gains {gains[0] - masked:.2f} with masks and {gains[1] - penalised:.2f} without in packing",
+    )
+    maze_scores = results.scores("masked_unclipped_ppo", results.environments[0])
+    assert sum(score < -1.99 for score in maze_scores) == 3
 
 
 def test_what_is_said_about_the_two_with_masks() -> None:

@@ -123,6 +123,19 @@ def covered_unlike(name: str, times: int) -> tuple[float, float]:
     return hits[0] / times, hits[1] / times
 
 
+#: Numbers of comparisons of five runs against five: with seven, no test by ranks could show a difference.
+COMPARISONS = (1, 6, 7, 18)
+
+
+def excluded(name: str, comparisons: int, times: int) -> float:
+    """Expected number of intervals, of so many corrected ones of five runs against five, that miss the truth."""
+
+    def corrected(samples: Samples) -> intervals.Interval | None:
+        return difference_interval([(samples[0], samples[1])], corrected_level(comparisons))
+
+    return comparisons * (1 - covered(corrected, DRAWS[name], (2, 5), 0.0, times))
+
+
 COLUMNS = (
     *("returns", "mean, n = 3", "mean, n = 5", "mean, n = 10", "IQM, n = 5", "IQM, n = 10", "mean, 7 × 3"),
     *("difference, 7 × 3", "IQM, 7 × 3"),
@@ -143,6 +156,10 @@ def show(console: Console, times: int = 4000) -> None:
     for name in UNLIKE:
         cells = covered_unlike(name, times)
         console.print(f"| {name} | {' | '.join(f'{100 * cell:.0f}' for cell in cells)} |")
+    console.print(f"| 5 against 5 | {' | '.join(map(str, COMPARISONS))} |")
+    for name in DRAWS:
+        cells = [excluded(name, comparisons, times // 2) for comparisons in COMPARISONS]
+        console.print(f"| {name} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
     for environments, n in ((1, 3), (1, 5), (1, 10), (SEVEN, SEEDS)):
         found = 1 - covered(improvement, DRAWS["normal"], (2 * environments, n), 0.5, times)
         console.print(f"P(better) excludes ½ in {100 * found:.1f} % with {environments} × {n} runs against as many")

@@ -107,10 +107,29 @@ def test_few_runs_have_the_widened_bootstrap_over_all_resamples() -> None:
 
     found = estimators.center_interval(x)
     assert found == pytest.approx(ends(iqm_x, intervals.widened_level(0.95, 5)))
-    for confidence in (0.95, 0.99, 0.999):
+    for confidence in (0.95, 0.99):
         level = intervals.widened_level(confidence, 5, intervals.freedom([x, y], [1, 1]))
         found = estimators.difference_interval([(x, y)], confidence)
         assert found == pytest.approx(ends(np.subtract.outer(iqm_x, iqm_y).ravel(), level))
+
+
+def test_runs_that_do_not_overlap_are_not_told_apart_at_every_level() -> None:
+    x, y = np.array([6.0, 6.4, 7.1, 7.5, 9.0]), np.array([1.0, 2.1, 2.5, 4.0, 5.5])
+    drawn = np.array(list(itertools.product(range(5), repeat=5)))
+    variances = [np.sort(sample[drawn], axis=1)[:, 1:4].mean(axis=1).var() for sample in (x, y)]
+    error = np.sqrt(5 / 4 * sum(variances))
+    assert estimators.least_p([(x, y)]) == pytest.approx(1 / 126)  # 0.05/6 > 1/126 > 0.05/7
+    found = [estimators.difference_interval([(x, y)], intervals.corrected_level(k)) for k in (1, 6, 7, 36, 10_000)]
+    assert all(narrow is not None and narrow.low > 0 for narrow in found[:2])
+    degrees = intervals.freedom([x, y], [1, 1])
+    for comparisons, interval in zip((36, 10_000), found[3:], strict=True):
+        half = stats.t.ppf(1 - 0.025 / comparisons, degrees) * error
+        difference = x[1:4].mean() - y[1:4].mean()
+        assert interval == pytest.approx((difference - half, difference + half), rel=0.02)  # 9999 resamples
+    assert found[-1] is not None
+    assert found[-1].low < 0
+    lows = [interval.low for interval in found if interval is not None]
+    assert lows == sorted(lows, reverse=True)  # the more comparisons, the wider
 
 
 def test_the_more_is_wanted_the_more_resamples_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
