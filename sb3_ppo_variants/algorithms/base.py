@@ -58,7 +58,7 @@ def _n_constructors(cls: type) -> int:
 
 
 class UnboundedActionsError(ValueError, AssertionError):
-    """A Box without finite bounds, which SB3 refuses by an ``AssertionError``: who catches that catches this."""
+    """A Box without finite bounds; also an ``AssertionError``, so code that catches SB3's keeps working."""
 
 
 class OnPolicyVariant(
@@ -102,16 +102,16 @@ class OnPolicyVariant(
         sequences begin anew; otherwise they are those that the rollout was collected with
     :param reference_policy: What to stay near: a model of ours or SB3's, a policy, or the path of a saved model. It is
         copied and frozen, and saved with the model
-    :param reference_kl_coef: c ≥ 0, weight of the KL to the reference policy, which the objective loses; a coefficient.
-        0 only measures it
+    :param reference_kl_coef: c ≥ 0, weight of the KL to the reference policy, subtracted from the objective; a
+        coefficient. 0 only measures it
     :param reference_kl_direction: ``"ref_new"``: KL(ref‖π), which keeps π probable where the reference is;
         ``"new_ref"``: KL(π‖ref), as in RLHF
     :param adaptive_reference_kl_target: In nats, > 0: after each update c is halved if the KL to the reference over the
         rollout is below target/1.5 and doubled if it is above 1.5·target; ``None``: c stays fixed, or follows its
         schedule
     :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved, by the value
-        loss without ``vf_coef``. The count is saved with the model, and not begun again by the next ``learn``, but by
-        ``load(path, critic_warmup=n)``
+        loss without ``vf_coef``. The count is saved with the model; a further ``learn`` does not restart it,
+        ``load(path, critic_warmup=n)`` does
     :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
     :param stats_window_size: Episodes over which ``rollout/ep_rew_mean`` averages

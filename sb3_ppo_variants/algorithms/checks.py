@@ -167,3 +167,23 @@ def optional(check: Check) -> Check:
             check(name, value)
 
     return check_optional
+
+
+def check_adapts(name: str, coef: Any, target_name: str, target: float) -> None:
+    """
+    :param name: Name of a KL coefficient
+    :param coef: Its value
+    :param target_name: Name of the KL target that adapts it
+    :param target: That target
+    :raises ValueError: it is a schedule, or begins at 0
+    """
+    if callable(coef):
+        raise ValueError(
+            f"{name}={coef!r} is a schedule while {target_name}={target!r} adapts it: pass a number as start value, or "
+            f"{target_name}=None."
+        )
+    if coef == 0:
+        raise ValueError(
+            f"{name}=0 would be adapted from 1e-10 on, which takes dozens of updates: pass a start value > 0, or "
+            f"{target_name}=None."
+        )

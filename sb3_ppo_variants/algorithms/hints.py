@@ -6,57 +6,36 @@ from collections.abc import Collection, Mapping
 
 from stable_baselines3 import A2C
 
-_BAND = "clip_range_high dual_clip clip_softness"
-_CLIPPING = f"clip_range {_BAND}"
-_PENALTY = "kl_coef adaptive_kl_target kl_tolerance kl_coef_factor"
-_VALUE_CLIPPING = "clip_range_vf clip_range_vf_mode"
-_NATURAL_STEP = (
-    "cg_max_steps cg_damping cg_start line_search line_search_shrinking_factor line_search_max_iter "
-    "sub_sampling_factor kl_direction kl_reduction"
+#: What restrains the step of one class or another.
+_RESTRAINTS = (
+    "clip_range clip_range_high dual_clip clip_softness kl_coef adaptive_kl_target kl_tolerance kl_coef_factor "
+    "rollback drift_alpha drift_beta temperature cg_max_steps cg_damping cg_start line_search "
+    "line_search_shrinking_factor line_search_max_iter sub_sampling_factor kl_direction kl_reduction"
 )
-#: What the newer surrogates have, and the others have not.
-_SHAPE = "rollback drift_alpha drift_beta temperature"
-_EPOCHS = {"n_critic_updates": "n_epochs is its number of epochs"}
 _ONE_STEP = "it makes one step per rollout, on all rows"
-#: Class → arguments of other classes → what it has in their place.
+#: Class → what restrains its steps, for those that look for another class's restraint.
+_RESTRAINED_BY: Mapping[str, str] = {
+    "ClipPPO": "clip_range restrains its steps, and kl_coef adds a penalty that does not adapt",
+    "KLPenaltyPPO": "kl_coef and adaptive_kl_target restrain its steps",
+    "UnclippedPPO": "nothing restrains its steps, but target_kl can end an update",
+    "SPO": "clip_range restrains its steps",
+    "RollbackPPO": "clip_range and rollback restrain its steps",
+    "DiscoveredPPO": "drift_alpha and drift_beta restrain its steps",
+    "ScopicPPO": "temperature and kl_coef restrain its steps; kl_coef does not adapt",
+    "REINFORCE": _ONE_STEP,
+    "TRPO": "target_kl bounds its steps",
+}
+_NO_VALUE_CLIPPING = dict.fromkeys(("clip_range_vf", "clip_range_vf_mode"), "its value loss is not clipped")
+#: Class → other arguments that it does not take → what it has in their place.
 _INSTEAD: Mapping[str, Mapping[str, str]] = {
-    "ClipPPO": {
-        _PENALTY: "clip_range restrains its steps, and kl_coef adds a penalty that does not adapt",
-        f"{_SHAPE} {_NATURAL_STEP}": "clip_range restrains its steps",
-        **_EPOCHS,
-    },
-    "KLPenaltyPPO": {
-        f"{_CLIPPING} {_SHAPE} {_NATURAL_STEP}": "kl_coef and adaptive_kl_target restrain its steps",
-        **_EPOCHS,
-    },
-    "UnclippedPPO": {
-        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "nothing restrains its steps, but target_kl can end an "
-        "update",
-        **_EPOCHS,
-    },
-    "SPO": {f"{_BAND} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "clip_range restrains its steps", **_EPOCHS},
-    "RollbackPPO": {
-        f"{_BAND} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "clip_range and rollback restrain its steps",
-        **_EPOCHS,
-    },
-    "DiscoveredPPO": {
-        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "drift_alpha and drift_beta restrain its steps",
-        **_EPOCHS,
-    },
-    "ScopicPPO": {
-        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP}": "temperature and kl_coef restrain its steps; kl_coef does "
-        "not adapt",
-        **_EPOCHS,
-    },
     "REINFORCE": {
-        f"{_CLIPPING} {_PENALTY} {_SHAPE} {_NATURAL_STEP} n_epochs batch_size target_kl n_critic_updates": _ONE_STEP,
+        **dict.fromkeys(("n_epochs", "batch_size", "target_kl", "n_critic_updates"), _ONE_STEP),
         "gae_lambda": "its advantages are returns minus the baseline, as with gae_lambda=1",
-        _VALUE_CLIPPING: "its value loss is not clipped",
+        **_NO_VALUE_CLIPPING,
     },
     "TRPO": {
-        f"{_CLIPPING} {_PENALTY} {_SHAPE}": "target_kl bounds its steps",
         "n_epochs": "n_critic_updates is the number of epochs of its critic; its policy makes one step per rollout",
-        _VALUE_CLIPPING: "its value loss is not clipped",
+        **_NO_VALUE_CLIPPING,
         "vf_coef": "its critic is trained separately, with learning_rate",
         "measure_kl": "it always measures the KL",
     },
@@ -106,5 +85,7 @@ def _whose(cls: type, name: str, family: Mapping[str, type], subject: str = "tha
 
 
 def _instead(class_name: str, name: str) -> str:
-    found = _INSTEAD.get(class_name, {})
-    return next((text for arguments, text in found.items() if name in arguments.split()), "")
+    if name in _RESTRAINTS.split():
+        return _RESTRAINED_BY.get(class_name, "")
+    no_other = {"n_critic_updates": "n_epochs is its number of epochs"} if class_name in _RESTRAINED_BY else {}
+    return _INSTEAD.get(class_name, no_other).get(name, "")

@@ -7,7 +7,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
-from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
+from sb3_ppo_variants.algorithms.checks import Check, check_adapts, coefficient, number, optional
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, kl_adaptive_rate
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.backends import Backend
@@ -78,16 +78,7 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
                 f"{self.adaptive_kl_target!r} makes kl_coef follow it: pass adaptive_kl_target=None, or a number or a "
                 "schedule as learning_rate."
             )
-        if callable(self.kl_coef):
-            raise ValueError(
-                f"kl_coef={self.kl_coef!r} is a schedule while adaptive_kl_target={self.adaptive_kl_target!r} adapts "
-                "it: pass a number as start value, or adaptive_kl_target=None."
-            )
-        if self.kl_coef == 0:
-            raise ValueError(
-                "kl_coef=0 would be adapted from 1e-10 on, which takes dozens of updates: pass a start value > 0, or "
-                "adaptive_kl_target=None."
-            )
+        check_adapts("kl_coef", self.kl_coef, "adaptive_kl_target", self.adaptive_kl_target)
 
     def _read_coefficients(self) -> float:
         rate = super()._read_coefficients()

@@ -44,12 +44,12 @@ announced_zips: set[pathlib.Path] = set()
 
 
 def _is_of_unknown_origin(path: str | pathlib.Path | io.BufferedIOBase) -> bool:
-    """Whether a zip exists, and does not lie in a run folder of ``ppo-variants train``."""
+    """Whether a zip exists, and nobody has said that it is to be trusted."""
     if not isinstance(path, str | pathlib.Path):
         return True
     given = pathlib.Path(path)
     file = next((p for p in (given, given.with_name(f"{given.name}.zip")) if p.is_file()), None)
-    return file is not None and file not in announced_zips and not (file.parent / "run.json").is_file()
+    return file is not None and file not in announced_zips
 
 
 def refuse_another_policy(model: BaseAlgorithm, policy: str | type[BasePolicy] | None) -> None:

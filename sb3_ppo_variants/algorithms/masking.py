@@ -58,8 +58,8 @@ class MaskingChoice(OnPolicyAlgorithm):
             self._check_spaces()
         if self.use_masking and not is_maskable:
             raise ValueError(
-                f"use_masking=True needs a policy with masks, and {self.policy_class.__name__} is none: derive it "
-                "from sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy, or pass a name, such as "
+                f"use_masking=True needs a policy that takes masks, and {self.policy_class.__name__} does not: derive "
+                "it from sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy, or pass a name, such as "
                 '"MlpPolicy". A model trained without masks gives its weights to one with them by set_parameters.'
             )
         self.use_masking = self.masks_rollouts = is_maskable

@@ -38,8 +38,8 @@ class MemoryChoice(OnPolicyAlgorithm):
         if not is_recurrent(self.policy_class):
             if self.sequence_length is not None:
                 raise ValueError(
-                    f"sequence_length={self.sequence_length} is for policies with memory, which "
-                    f'{self.policy_class.__name__} has not: pass "MlpLstmPolicy", or leave it out.'
+                    f"sequence_length={self.sequence_length} is for policies with memory, and "
+                    f'{self.policy_class.__name__} has none: pass "MlpLstmPolicy", or leave it out.'
                 )
             self.memory = None
             super()._setup_model()

@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.algorithms.backend import BackendChoice
+from sb3_ppo_variants.algorithms.checks import check_adapts
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice
@@ -60,16 +61,8 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
                 f"reference_kl_coef={coef!r} and adaptive_reference_kl_target={target!r} without a reference_policy: "
                 "pass a model, a policy or a file as reference_policy, or leave them out."
             )
-        if target is not None and callable(coef):
-            raise ValueError(
-                f"reference_kl_coef={coef!r} is a schedule while adaptive_reference_kl_target={target!r} adapts it: "
-                "pass a number as start value, or adaptive_reference_kl_target=None."
-            )
-        if target is not None and coef == 0:
-            raise ValueError(
-                "reference_kl_coef=0 would be adapted from 1e-10 on, which takes dozens of updates: pass a start value "
-                "> 0, or adaptive_reference_kl_target=None."
-            )
+        if target is not None:
+            check_adapts("reference_kl_coef", coef, "adaptive_reference_kl_target", target)
 
     # ---- The reference ----
 

@@ -19,6 +19,10 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
     """
     Uses each rollout for K epochs of gradient steps on minibatches, whose samples are weighted by r = π/π_old.
 
+    Maximises E[L(r, A)] − β·E[KL(old‖new)] − c₁·E[(V − V_target)²] + c₂·E[entropy]; the subclass says what L is
+    (``_surrogate``), and β is ``kl_coef`` where it has one, else 0. Source: Schulman et al. 2017, arXiv:1707.06347,
+    Algorithm 1 and equation 9. Deviations from it are SB3's, listed in the subclasses.
+
     :param batch_size: Rows of a minibatch, ≥ 2 if advantages are normalised in it; ``None``: the whole rollout, the K
         full-batch steps of the pseudo-code
     :param n_epochs: K ≥ 1, passes over the rollout

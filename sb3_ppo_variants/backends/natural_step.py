@@ -92,15 +92,15 @@ class FlatParameters:
             for parameter, part in zip(self.parameters, vector.split(self._sizes), strict=True):
                 parameter.copy_(part.view_as(parameter))
 
-    def gradient(self, scalar: th.Tensor, create_graph: bool = False, retain_graph: bool = True) -> th.Tensor:
+    def gradient(self, scalar: th.Tensor, create_graph: bool = False) -> th.Tensor:
         """
         :param scalar: What to differentiate
         :param create_graph: Whether the gradient is to be differentiated again
-        :param retain_graph: Whether the scalar is to be differentiated again
         :return: ∂ scalar / ∂ parameters, shape (P,); zero where it does not depend on one
         """
+        # Other gradients are taken of the same graph.
         gradients = th.autograd.grad(
-            scalar, self.parameters, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+            scalar, self.parameters, create_graph=create_graph, retain_graph=True, allow_unused=True
         )
         return th.cat(
             [

@@ -67,7 +67,7 @@ class ConstrainedSettings(NamedTuple):
     :param kl_direction: Which KL is constrained
     :param kl_reduction: Whether it is summed or averaged over action dimensions
     :param sequences: How the rollout of a policy with memory is cut
-    :param reference_kl_coef: Weight of the KL to the reference policy, which the objective loses
+    :param reference_kl_coef: Weight of the KL to the reference policy, subtracted from the objective
     :param reference_kl_direction: Which KL that is
     :param reference_parameters: The reference's distributions, N rows of the flattened rollout each; empty without one
     """

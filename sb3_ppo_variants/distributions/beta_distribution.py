@@ -12,7 +12,7 @@ DeterministicAction = Literal["mean", "mode"]
 
 
 class NonFiniteOutputError(ValueError):
-    """What a policy raises that is to act by outputs that are not finite; in a rollout it is a ``NonFiniteError``."""
+    """Raised when a Beta policy is to act on outputs that are not finite; in a rollout it is a ``NonFiniteError``."""
 
 
 class BetaDistribution(Distribution):

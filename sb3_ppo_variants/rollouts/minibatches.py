@@ -1,6 +1,5 @@
 """Minibatches of a rollout, together with the numbers of the rows drawn."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -243,9 +242,7 @@ def flatten(buffer: RolloutBuffer) -> None:
 def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
     # By name: a user's buffer may yield more. It may leave out old values, which only the clipped value loss reads.
     old_values: Any = getattr(samples, "old_values", None)
-    if hasattr(samples, "lstm_states"):
-        return _without_padding(samples)
-    return Rows(
+    rows = Rows(
         samples.observations,
         samples.actions,
         old_values,
@@ -254,23 +251,17 @@ def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
         samples.returns,
         getattr(samples, "action_masks", None),
     )
+    return _without_padding(rows, samples) if hasattr(samples, "lstm_states") else rows
 
 
-def _without_padding(samples: Any) -> Rows:
+def _without_padding(padded: Rows, samples: Any) -> Rows:
     """The rows of a user's own buffer with memory, which pads them as sb3-contrib's does."""
     is_row = samples.mask > 1e-8
     states, positions = samples.lstm_states, is_row.nonzero().flatten()
+    rows = padded.select(positions)
     longest = len(is_row) // int(states.pi[0].shape[1])
-    padded = (getattr(samples, field.name, None) for field in dataclasses.fields(Rows))
-    fields: list[Any] = [rows if rows is None else _cut(rows, positions) for rows in padded]
-    rows = Rows(*fields)
     rows.sequences = Sequences(states, samples.episode_starts[positions], positions, longest)
-    rows.old_parameters = ()
     return rows
-
-
-def _cut(rows: Any, positions: th.Tensor) -> Any:
-    return {key: part[positions] for key, part in rows.items()} if isinstance(rows, dict) else rows[positions]
 
 
 def _drawn_by(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[Minibatch]:

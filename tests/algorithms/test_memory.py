@@ -224,7 +224,7 @@ class OwnPolicy(RecurrentActorCriticPolicy):
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no memory": (
         {"policy": "MlpPolicy", "sequence_length": 8, "policy_kwargs": {}},
-        'sequence_length=8 is for policies with memory, which ActorCriticPolicy has not: pass "MlpLstmPolicy"',
+        'sequence_length=8 is for policies with memory, and ActorCriticPolicy has none: pass "MlpLstmPolicy"',
     ),
     "no multiple": ({"sequence_length": 7}, r"batch_size=16 is not a multiple of sequence_length=7: .* Pass 14,"),
     "zero": ({"sequence_length": 0}, "sequence_length=0"),
@@ -236,7 +236,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a policy without masks": (
         {"use_masking": True, "env": MASKED, "policy": RecurrentActorCriticPolicy},
-        "needs a policy with masks, and RecurrentActorCriticPolicy is none",
+        "needs a policy that takes masks, and RecurrentActorCriticPolicy does not",
     ),
     "the closed form": ({"update_backend": "closed_form"}, "update_backend='closed_form' cannot run"),
 }

@@ -77,7 +77,7 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     :param policy: The policy that collected the rollout, unchanged since
     :param rollout: All rows of the flattened rollout, in order
     :return: its distributions' parameters, N rows each, as tensors of their own, because ``policy.action_dist`` is one
-        object that every forward pass overwrites; empty where the distribution is not one of SB3's
+        object that every forward pass overwrites; empty where ``head_of`` knows no head
     """
     was_training = policy.training
     # Acting was done in evaluation mode: the old policy has no dropout.

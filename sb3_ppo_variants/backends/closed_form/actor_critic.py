@@ -283,4 +283,4 @@ class ClosedFormActorCritic:
         for group in self.policy.optimizer.param_groups:
             if any(parameter is wanted for parameter in group["params"]):
                 return group
-        raise ValueError("The policy's optimiser does not hold its parameters.")
+        raise ValueError("The policy's optimizer does not hold its parameters.")

@@ -64,7 +64,7 @@ class ClosedFormBackend:
         self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
     ) -> float:
         rollout = flat_rollout(buffer, self.network)
-        return rollout.reference_kl(rollout.as_arrays(reference_parameters), direction)
+        return rollout.mean_kl(rollout.as_arrays(reference_parameters), direction)
 
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]

@@ -70,9 +70,9 @@ class FlatRollout:
             output = self.network.pi.forward(features)[-1]
             yield rows, self.network.parameters(output, None if masks is None else masks[rows])
 
-    def reference_kl(self, reference: Parameters, direction: ReferenceKLDirection) -> float:
+    def mean_kl(self, reference: Parameters, direction: ReferenceKLDirection) -> float:
         """
-        :param reference: The reference policy's distributions, N rows each
+        :param reference: Another policy's distributions, the old or the reference policy's, N rows each
         :param direction: Which KL
         :return: the mean KL between it and the policy now, in nats
         """

@@ -142,13 +142,7 @@ class ClosedFormUpdate:
     # ---- After the loop ----
 
     def measured_kl(self) -> float:
-        if self.old is None:
-            return math.nan
-        total = 0.0
-        for rows, new in self.rollout.parameters_in_order():
-            old = tuple(part[rows] for part in self.old)
-            total += float(self.network.head.kl(old, new).sum(dtype=np.float64))
-        return total / len(self.rollout)
+        return math.nan if self.old is None else self.rollout.mean_kl(self.old, "ref_new")
 
     def statistics(self) -> UpdateStatistics:
         return self._records.statistics(self._epoch_starts, self._grad_norms)

@@ -187,11 +187,11 @@ def _how_it_is_computed(results: Results) -> list[str]:
         "permutation test stratified by environment.",
     ]
     if results.scales or len(results.complete) > 1:
-        notes.append("Rank and P(first): bootstrap over runs, spread as far as means of so few runs are.")
+        notes.append("Rank and P(first): bootstrap over runs, deviations multiplied by √(n/(n − 1)).")
     if any(scale.conditional for scale in results.scales):
         notes.append(
             "Conditional on the scale: the best run, or the best row, of each environment counts as 1, and its own "
-            "luck is in no interval. Scores on different scales cannot be compared."
+            "sampling error is in no interval. Scores on different scales cannot be compared."
         )
     return notes + _what_few_runs_mean(results)
 

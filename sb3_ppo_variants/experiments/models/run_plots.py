@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 from sb3_ppo_variants.experiments.engine.kept_models import MODELS
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.monitor_files import read_monitor
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save, style_axes
 from sb3_ppo_variants.experiments.runs.folders import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
@@ -270,7 +270,6 @@ def _draw_diagnostic(axes: Axes, diagnostic: Diagnostic, lines: Mapping[str, pd.
     axes.set_ylim(bottom, top)
     axes.set_title(diagnostic.title, loc="left", fontsize=10)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(alpha=0.3, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -165,15 +165,12 @@ def improvement_cells(pairs: estimators.Pairs, level: float = CONFIDENCE) -> lis
     return [f"{estimators.mean_improvement(pairs):.2f}", spread, f"{estimators.improvement_p(pairs):.2g}"]
 
 
-def difference_cells(pairs: estimators.Pairs, level: float, digits: int | None = None) -> list[str]:
+def difference_cells(pairs: estimators.Pairs, level: float) -> list[str]:
     """Difference and its interval as text, – where there is nothing to compare.
 
     :param pairs: See :func:`.estimators.mean_difference`
     :param level: Confidence level of the interval
-    :param digits: Digits after the point; by size when not given
     """
     if not pairs:
         return [NONE] * 2
-    found = estimators.mean_difference(pairs)
-    value = number(found) if digits is None else f"{found:.{digits}f}"
-    return [value, interval(estimators.difference_interval(pairs, level), digits)]
+    return [number(estimators.mean_difference(pairs)), interval(estimators.difference_interval(pairs, level))]

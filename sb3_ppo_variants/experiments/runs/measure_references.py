@@ -94,7 +94,8 @@ def _played(env: gymnasium.Env, act: Callable[[Any], Any], episodes: int, seed: 
 
 
 def main(path: Path = references.FILE, environments: Iterable[str] = ENVIRONMENTS) -> None:
-    """Measure the random returns and write ``references.json``.
+    """Measure the returns of random and of untrained policies and write them, with the references, to
+    ``references.json``.
 
     :param path: File to write
     :param environments: Gymnasium ids

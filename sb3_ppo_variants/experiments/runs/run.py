@@ -433,24 +433,14 @@ def _versions(run: Run, env: VecEnv) -> dict[str, str]:
         return versions(same)
 
 
-def train_run(
-    run: Run,
-    report: OnProgress | None = None,
-    on_point: OnPoint | None = None,
-    prepare: Callable[[BaseAlgorithm], None] | None = None,
-    callbacks: Sequence[BaseCallback] = (),
-) -> Result:
+def train_run(run: Run) -> Result:
     """Train one model for its curve and score.
 
     :param run: The run
-    :param report: See :class:`Recorder`
-    :param on_point: See :class:`Recorder`
-    :param prepare: See :func:`fit`
-    :param callbacks: See :func:`fit`
     :return: Curve and score; the model is discarded
     :raises ValueError: if the run has no score: no episode finished, or the score is not finite
     """
-    _, result = fit(run, report, on_point, prepare, callbacks)
+    _, result = fit(run)
     check_score(run, result)
     return result
 

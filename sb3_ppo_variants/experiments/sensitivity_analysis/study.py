@@ -74,8 +74,8 @@ def sensitivity(
 
     :param algorithm: A name (see :mod:`.registry`) or a class that other processes can import
     :param environments: Gymnasium ids
-    :param parameters: Constructor arguments; by default those of :data:`.POINTS` that the algorithm has, unless
-        their default is none, or 0 where no point is
+    :param parameters: Constructor arguments; by default those of :data:`.POINTS` that the algorithm has and
+        that are on by default (not ``None``, and not 0 unless 0 is one of the points)
     :param points: Parameter → values, instead of those of :data:`.POINTS`; the default is always added
     :param timesteps: Training steps of each run
     :param seeds: Runs of each point

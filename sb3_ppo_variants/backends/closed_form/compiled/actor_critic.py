@@ -13,7 +13,7 @@ from sb3_ppo_variants.backends.closed_form.compiled.loading import kernels
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP
 from sb3_ppo_variants.distributions import Parameters
 
-#: What a kernel is given in place of an array that there is not.
+#: What a kernel is given in place of an absent array.
 NO_VECTOR, NO_MATRIX = np.empty(0, np.float32), np.empty((0, 1), np.float32)
 NO_MASKS = np.empty((0, 0), np.bool_)
 

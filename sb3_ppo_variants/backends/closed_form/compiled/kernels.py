@@ -268,7 +268,7 @@ def backward(
 ):  # fmt: skip
     """
     ∂L/∂θ from the slopes of log π with respect to the head's parameters and those of L with respect to log π, to the
-    entropy and to V; ``other_…`` are what further terms of L add. Arrays without rows stand for what there is not.
+    entropy and to V; ``other_…`` are what further terms of L add. What is absent is passed as an array without rows.
     """
     d_output = np.empty_like(of_output)
     for i in range(len(x)):
