@@ -69,6 +69,7 @@ def config_file(algorithm: str) -> Path:
     """Our rl_zoo3 configuration of an algorithm: in the installed package, or in the repository beside it.
 
     :param algorithm: Zoo id
+    :raises ValueError: when there is none
     """
     package = Path(__file__).parent
     # In an installed wheel the folder lies inside the package, in a checkout beside it.
@@ -151,6 +152,7 @@ def convert(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     :param algorithm: Zoo id
     :param parameters: The trial's parameters
     :return: Constructor argument → value
+    :raises ValueError: when a parameter is not in the algorithm's search space
     """
     dimensions: Mapping[str, Dimension] = {**RANGES, "batch_size": Choice((parameters.get("batch_size"),))}
     argument_of = {d.parameter_name(argument): argument for argument, d in dimensions.items()}
@@ -211,7 +213,10 @@ class OurExperimentManager(ExperimentManager):
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
     ) -> dict[str, Any]:
-        """As in rl_zoo3, with errors that say what is missing."""
+        """As in rl_zoo3, with errors that say what is missing.
+
+        :raises ValueError: when there is no such study or trial
+        """
         try:
             return super().load_trial(storage, study_name, trial_id, convert)
         except (KeyError, IndexError) as error:

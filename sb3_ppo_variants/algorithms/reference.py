@@ -1,4 +1,4 @@
-"""A frozen reference policy to which the policy in training is kept near, by a KL that the objective loses."""
+"""A frozen reference policy to which the policy in training is kept near, by a KL subtracted from the objective."""
 
 import pathlib
 import warnings

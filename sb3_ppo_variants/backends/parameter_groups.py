@@ -90,6 +90,7 @@ def separate_critic_rate(policy: ActorCriticPolicy, learning_rate_vf: float) -> 
 
     :param policy: The policy, not yet trained (the optimiser's state starts anew)
     :param learning_rate_vf: The critic's initial learning rate
+    :raises ValueError: the policy has no parameter that only its critic uses
     """
     critic = critic_only_parameters(policy)
     critic_ids = {id(parameter) for parameter in critic}

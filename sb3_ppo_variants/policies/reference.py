@@ -58,6 +58,7 @@ class ReferencePolicy:
         :param episode_starts: 1 where an episode begins, shape (B,)
         :param n_envs: E
         :return: the parameters of its head (see ``head_and_parameters``), B rows each
+        :raises ValueError: the KL to its distribution has no closed form
         """
         with th.no_grad():
             if is_recurrent(type(self.policy)):

@@ -155,6 +155,7 @@ def begin_rollout(asked: RolloutRequest) -> None:
     What comes before the first step, as in SB3.
 
     :param asked: The rollout, whose buffer is emptied and whose callback is told
+    :raises ValueError: there is no observation to start from
     """
     learner, env = asked.learner, asked.env
     if learner._last_obs is None:

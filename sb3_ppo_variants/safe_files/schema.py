@@ -16,6 +16,7 @@ def mapping(value: Any, where: str, required: Collection[str] = (), optional: Co
     :param required: Keys that it must have
     :param optional: Further keys that it may have
     :return: the value, if it is an object with these keys
+    :raises SafeFileError: it is not
     """
     if not isinstance(value, dict):
         raise SafeFileError(f"{where} is {_shown(value)}: it must be an object.")
@@ -33,6 +34,7 @@ def sequence(value: Any, where: str, at_most: int) -> list[Any]:
     :param where: Its name, for the message
     :param at_most: Its largest length
     :return: the value, if it is an array
+    :raises SafeFileError: it is not, or is longer
     """
     if not isinstance(value, list) or len(value) > at_most:
         raise SafeFileError(f"{where} is {_shown(value)}: it must be an array of at most {at_most} entries.")
@@ -46,6 +48,7 @@ def whole(value: Any, where: str, at_least: int = 0, at_most: int = 2**63 - 1) -
     :param at_least: Its smallest value
     :param at_most: Its largest value
     :return: the value, if it is a whole number
+    :raises SafeFileError: it is not, or is out of this range
     """
     if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
         raise SafeFileError(f"{where} is {_shown(value)}: it must be a whole number from {at_least} to {at_most}.")
@@ -57,6 +60,7 @@ def real(value: Any, where: str) -> float:
     :param value: A JSON value
     :param where: Its name, for the message
     :return: the value, if it is a finite number
+    :raises SafeFileError: it is not
     """
     # A comparison and not isfinite(), which raises for an int too large for a float. It is false for a NaN.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
@@ -70,6 +74,7 @@ def text(value: Any, where: str, among: Collection[str] = ()) -> str:
     :param where: Its name, for the message
     :param among: The allowed strings; empty: any of at most 256 characters
     :return: the value, if it is a string
+    :raises SafeFileError: it is not, or is not allowed
     """
     if not isinstance(value, str) or len(value) > 256 or (among and value not in among):
         rule = f"one of {', '.join(sorted(among))}" if among else "a string of at most 256 characters"

@@ -114,6 +114,7 @@ def setting_from_data(name: str, data: Any, is_coefficient: bool) -> Any:
     :param data: A JSON value
     :param is_coefficient: Whether it may be a schedule
     :return: the argument's value
+    :raises SafeFileError: it is an object, but no valid schedule
     """
     if not (is_coefficient and isinstance(data, dict)):
         return data

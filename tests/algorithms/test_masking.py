@@ -145,7 +145,10 @@ class Matrix(MaskedWalk):
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a string": ({"use_masking": "yes"}, "use_masking='yes' is unknown: pass one of True, False"),
     "Box": ({"env": {"actions": "box", "allowed": None}}, r"with the action space Box\(.*: masks are for Discrete"),
-    "a plain policy": ({"policy": ActorCriticPolicy}, "needs a policy that takes masks, and ActorCriticPolicy does not"),
+    "a plain policy": (
+        {"policy": ActorCriticPolicy},
+        "needs a policy that takes masks, and ActorCriticPolicy does not",
+    ),
     "a plain buffer": ({"rollout_buffer_class": RolloutBuffer}, r"a rollout buffer that keeps the masks, and Rollout"),
 }
 

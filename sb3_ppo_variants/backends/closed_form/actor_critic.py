@@ -133,6 +133,7 @@ class ClosedFormActorCritic:
         """
         :param observations: B observations as the environment gives them
         :return: what the networks are given, shape (B, n_features)
+        :raises TypeError: the observations are no array
         """
         if not isinstance(observations, np.ndarray):
             raise TypeError(f"Unrecognized type of observation {type(observations)}")  # as SB3's obs_as_tensor

@@ -219,6 +219,7 @@ class MLP:
         :param passed: What ``forward`` returned
         :param direction: v, by layer
         :return: J·v, shape (B, n_out)
+        :raises ValueError: the network has no layers
         """
         moved: np.ndarray | None = None
         for index, (layer, v) in enumerate(zip(self.layers, direction, strict=True)):

@@ -223,6 +223,7 @@ def plan(
     :param compared: The variants
     :param vec_env: Class of the vectorised environment (see :class:`.run.Run`)
     :param to_build: Names of variants whose settings are the user's. They are checked by building a model
+    :raises ValueError: without environment, variant or seed, or for an environment or settings that cannot be used
     """
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names or not compared:

@@ -85,6 +85,7 @@ def preset(name: str, reading: str = "paper") -> Preset:
 
     :param name: ``"table1"`` or ``"trust_regions"``
     :param reading: ``"paper"``, or ``"sb3"`` for SB3's conventions where the paper says nothing
+    :raises ValueError: if there is no such preset or reading
     """
     if name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}: choose {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}")

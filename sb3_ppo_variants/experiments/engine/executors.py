@@ -157,6 +157,7 @@ def task_executor(executor: Any, jobs: int | None, folder: Path, rollout_workers
     :param rollout_workers: Rollout workers of each run; ``None``: its environments are stepped in its own process
     :raises ValueError: if there is no such executor, its package is missing, or there are fewer cores than
         ``jobs * rollout_workers``
+    :raises TypeError: if it is neither a name nor an object with ``submit``
     """
     check_jobs(jobs)
     if isinstance(executor, str):

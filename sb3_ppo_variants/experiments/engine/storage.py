@@ -30,6 +30,7 @@ def storage_url(storage: str | None, out: Path) -> str:
     :param storage: A URL, a path to an SQLite file, or ``None`` for ``out/ledger.db``
     :param out: The comparison's folder
     :return: The URL
+    :raises ValueError: for a path with ? or %, a database in memory, a missing driver, or a URL that cannot be used
     """
     if storage is None or "://" not in storage:
         path = str(Path(storage or out / "ledger.db").resolve())

@@ -227,6 +227,7 @@ def load_model(algorithm: str, path: Path, env: VecEnv | None = None, **settings
     :param path: The file
     :param env: The environment; ``None``: the model is loaded without one
     :param settings: Arguments of the constructor that replace those in the file
+    :raises ValueError: for a file in the safe format that is damaged or that the algorithm does not read
     """
     cls = algorithm_class(algorithm)
     if not _is_safe(path):

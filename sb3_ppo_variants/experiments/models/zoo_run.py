@@ -48,7 +48,10 @@ class ZooRun:
 
     @property
     def statistics(self) -> Path | None:
-        """The saved statistics of ``VecNormalize``; ``None`` if the environment was not normalised."""
+        """The saved statistics of ``VecNormalize``; ``None`` if the environment was not normalised.
+
+        :raises ValueError: if it was normalised and they are missing
+        """
         path = self.settings / VEC_NORMALIZE
         if not path.is_file() and self.config.get("normalize"):
             raise ValueError(

@@ -43,6 +43,7 @@ def normalization(chosen: str | Mapping[str, Any] | None) -> dict[str, Any] | No
     """Arguments of ``VecNormalize``.
 
     :param chosen: A key of :data:`NORMALIZE`, the arguments themselves, or ``None`` for no normalisation
+    :raises ValueError: for any other key
     """
     if isinstance(chosen, str):
         if chosen not in NORMALIZE:
@@ -58,6 +59,7 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
     Gymnasium's form: an id that is registered when the module is imported.
 
     :param environment: Name of the environment
+    :raises ValueError: if what is at the import path is no class or function
     """
     module, colon, attribute = environment.partition(":")
     if not colon:

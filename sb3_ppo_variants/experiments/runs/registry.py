@@ -137,6 +137,7 @@ def algorithm_name(algorithm: str | type[BaseAlgorithm]) -> str:
     :param algorithm: A name, which is checked, or a class that other processes can import
     :return: The name
     :raises ValueError: if worker processes cannot import the class
+    :raises TypeError: if it is neither a name nor a subclass of ``BaseAlgorithm``
     """
     if isinstance(algorithm, str):
         algorithm_class(algorithm)

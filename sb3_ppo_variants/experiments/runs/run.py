@@ -450,7 +450,8 @@ def check_score(run: Run, result: Result) -> None:
 
     :param run: The run
     :param result: Its result
-    :raises ValueError: if no episode finished, or the score is not finite
+    :raises ValueError: if no episode finished
+    :raises NonFiniteScoreError: (a ``ValueError``) if the score is not finite
     """
     if result.final_return is None:
         raise ValueError(

@@ -113,6 +113,7 @@ def parse_assignments(texts: Iterable[str], algorithm: str | None = None) -> dic
         variants (:data:`EVERY`), or for ``algorithm`` if it is given
     :param algorithm: The algorithm of a command that has only one
     :return: Variant → argument → value; the last of several assignments to one argument counts
+    :raises ValueError: for a text of another form
     """
     result: dict[str, dict[str, Any]] = {}
     form = "argument=value" if algorithm else "argument=value or variant.argument=value"

@@ -74,6 +74,7 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
 
     :param dimension: The axis
     :return: (place, label), from the low end to the high end
+    :raises TypeError: if it is neither a range nor a choice
     """
     if isinstance(dimension, Choice):
         return [(dimension.place(v), "none" if v is None else str(v)) for v in dimension.values]

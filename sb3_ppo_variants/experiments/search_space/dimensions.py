@@ -50,6 +50,7 @@ class Dimension:
         :param trial: The trial
         :param argument: The constructor's argument
         :return: The value
+        :raises TypeError: if the dimension's distribution is not of floats, integers or choices
         """
         name, found = self.parameter_name(argument), self.distribution
         if isinstance(found, FloatDistribution):

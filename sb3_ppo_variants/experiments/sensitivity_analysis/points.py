@@ -67,6 +67,7 @@ def grid(
     :param parameters: See :func:`.sensitivity`
     :param points: See :func:`.sensitivity`
     :return: Parameter → values
+    :raises ValueError: without parameters, for one that the algorithm does not take, or for points that are no numbers
     """
     takes, defaults = constructor_parameters(algorithm), full_settings(algorithm, settings)
     own = [p for p in POINTS if p in takes and _is_on(p, defaults.get(p))]

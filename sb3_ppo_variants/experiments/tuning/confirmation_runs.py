@@ -32,6 +32,7 @@ def check_confirmation(confirm: int, seeds: int) -> None:
 
     :param confirm: How many of the best settings; 0 for no confirmation
     :param seeds: Test seeds
+    :raises ValueError: for a number that is negative or not whole, or for too few or too many test seeds
     """
     for name, value in (("confirm", confirm), ("test_seeds", seeds)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -71,6 +72,7 @@ def check_test_seeds(store: Store, seeds: int) -> None:
 
     :param store: The confirmation's
     :param seeds: Test seeds asked for
+    :raises ValueError: if it has been confirmed on another number, or such a confirmation has begun
     """
     # Ledgers of earlier versions do not have the number; there, fewer runs are of a confirmation that was interrupted.
     own = _confirmed_seeds([trial for trial in store.trials() if IMPORTED not in trial.user_attrs])

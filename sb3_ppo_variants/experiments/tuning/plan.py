@@ -148,7 +148,10 @@ def make_plan(
     pruning: bool,
     vec_env: str | None = None,
 ) -> StudyPlan:
-    """A study's plan, or a clear error; see :func:`.study.tune` for the arguments."""
+    """A study's plan, or a clear error; see :func:`.study.tune` for the arguments.
+
+    :raises ValueError: for a mistake in the arguments
+    """
     name = algorithm_name(algorithm)
     wanted = tuple(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not wanted:
@@ -213,6 +216,7 @@ def parse_references(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
 
     :param texts: ``ENV=RANDOM,REFERENCE`` each
     :return: Environment → (random, reference)
+    :raises ValueError: for a text of another form
     """
     found = {}
     for text in texts:

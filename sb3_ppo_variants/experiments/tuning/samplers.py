@@ -32,6 +32,7 @@ def check_sampler(name: str) -> str:
     """The name, or a clear error.
 
     :param name: ``"tpe"``, ``"random"`` or ``"gp"``
+    :raises ValueError: for any other name
     """
     if name not in SAMPLERS:
         raise ValueError(f"The sampler is one of {', '.join(SAMPLERS)}, got {name!r}.{did_you_mean(name, SAMPLERS)}")

@@ -137,6 +137,7 @@ def tune(
     :return: Trials, candidates and verdict
     :raises ValueError: for a mistake in the arguments, or when ``out`` holds a study with another plan
     :raises Interrupted: on Ctrl-C; what has finished is kept
+    :raises RepeatedError: (a ``ValueError``) when three trials in a row fail with the same config error
     """
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
@@ -207,6 +208,7 @@ def keep_plan(store: Store, plan: StudyPlan) -> StudyPlan:
     :param store: The study
     :param plan: The plan
     :return: The plan; a study begun with the default ranges of an earlier release keeps them
+    :raises ValueError: when the study has another plan, or is a comparison
     """
     kept = store.attributes.get(PLAN)
     remedy = "give another --out (and another folder name, if the storage is shared), or the command as it was"
