@@ -43,13 +43,13 @@ UNBOUNDED = 10**9  # timesteps of a run that ends by the clock
 class Comparison:
     """The outcome of a comparison.
 
-    :param rows: One record per run
+    :param records: One record per run
     :param report: The tables and notes
     :param files: The files written
     :param models: The run folders of the models that are kept
     """
 
-    rows: list[Record]
+    records: list[Record]
     report: "ComparisonTables"
     files: list[Path]
     models: list[Path] = dataclasses.field(default_factory=list)
@@ -57,7 +57,7 @@ class Comparison:
     @property
     def failed(self) -> list[Record]:
         """The runs that failed, with their reasons."""
-        return [r for r in self.rows if r.state == "failed"]
+        return [r for r in self.records if r.state == "failed"]
 
 
 def compare(

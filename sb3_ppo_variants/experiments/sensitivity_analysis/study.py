@@ -35,18 +35,18 @@ class Sensitivity:
     """What a sensitivity study gave.
 
     :param points: Environment by environment, parameter by parameter, from the lowest value to the highest
-    :param rows: Its runs
+    :param records: Its runs
     :param files: The files written
     """
 
     points: list[Point]
-    rows: list[Record]
+    records: list[Record]
     files: list[Path]
 
     @property
     def failed(self) -> list[Record]:
         """The runs that failed, with their reasons."""
-        return [r for r in self.rows if r.state == "failed"]
+        return [r for r in self.records if r.state == "failed"]
 
 
 def sensitivity(
@@ -125,14 +125,16 @@ def sensitivity(
     )
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
     with open_store(storage_url(storage, out), study_name(out)) as store:
-        rows = do_runs(runs.values(), store, lambda: task_executor(executor, jobs, out, workers), out, console, labels)
+        records = do_runs(
+            runs.values(), store, lambda: task_executor(executor, jobs, out, workers), out, console, labels
+        )
     found = [
-        _point(rows, environment, argument, value, passed, value == defaults.get(argument))
+        _point(records, environment, argument, value, passed, value == defaults.get(argument))
         for environment in names
         for argument, vs in values.items()
         for value in vs
     ]
-    return Sensitivity(found, rows, _write(found, rows, name, out))
+    return Sensitivity(found, records, _write(found, records, name, out))
 
 
 def _text(change: Mapping[str, Any]) -> str:
@@ -140,19 +142,19 @@ def _text(change: Mapping[str, Any]) -> str:
 
 
 def _point(
-    rows: Sequence[Record], environment: str, argument: str, value: Any, settings: Mapping[str, Any], default: bool
+    records: Sequence[Record], environment: str, argument: str, value: Any, settings: Mapping[str, Any], default: bool
 ) -> Point:
     passed = dict(settings) if default else dict(settings) | {argument: value}
-    mine = [r for r in rows if r.run.environment == environment and r.run.settings == passed]
+    mine = [r for r in records if r.run.environment == environment and r.run.settings == passed]
     returns = [r.result.final_return for r in mine if r.result is not None and r.result.final_return is not None]
     failed = [r.reason or "no reason given" for r in mine if r.state == "failed"]
     return Point(environment, argument, value, default, tuple(returns), tuple(failed))
 
 
-def _write(points: Sequence[Point], rows: Sequence[Record], algorithm: str, out: Path) -> list[Path]:
-    write_runs(out / "runs.csv", rows)
+def _write(points: Sequence[Point], records: Sequence[Record], algorithm: str, out: Path) -> list[Path]:
+    write_runs(out / "runs.csv", records)
     files = [out / "runs.csv"]
-    first = rows[0].run  # with all defaults
+    first = records[0].run  # with all defaults
     given = "".join(f", {argument}={value}" for argument, value in first.settings.items())
     environments = list(dict.fromkeys(p.environment for p in points))
     for environment, name in zip(environments, safe_names(environments), strict=True):

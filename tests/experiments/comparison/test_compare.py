@@ -34,7 +34,7 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return comparison, console.file.getvalue()  # type: ignore[attr-defined]
 
     first, shown = call()
-    assert [(r.run.algorithm, r.run.seed, r.state) for r in first.rows] == [
+    assert [(r.run.algorithm, r.run.seed, r.state) for r in first.records] == [
         ("clip_ppo", 0, "done"),
         ("sb3:ppo", 0, "done"),
         ("clip_ppo", 1, "done"),
@@ -44,10 +44,10 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names = {"ledger.db", "runs.csv", "curves.csv", "table.md", "curves-CartPole-v1.png", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == names
     second, shown = call()
-    assert second.rows == first.rows
+    assert second.records == first.records
     assert "4 of 4 runs were done before" in shown
     third, shown = call(seeds=1)
-    assert third.rows == first.rows[:2]
+    assert third.records == first.records[:2]
     with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:
         assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
 
@@ -66,15 +66,15 @@ def test_results_do_not_depend_on_the_number_of_rollout_workers(
 
     def numbers(comparison: Comparison) -> list[Any]:
         assert not comparison.failed, comparison.failed
-        results = [record.result for record in comparison.rows if record.result is not None]
+        results = [record.result for record in comparison.records if record.result is not None]
         return [(r.final_return, r.episodes, [(p.mean_return, p.mean_length) for p in r.curve]) for r in results]
 
     assert numbers(one) == numbers(two)
-    assert [r.run for r in one.rows] == [r.run for r in two.rows]
+    assert [r.run for r in one.records] == [r.run for r in two.records]
     assert numbers(one)[0] != numbers(none)[0]
     assert numbers(one)[1] == numbers(none)[1]  # SB3's loop draws the same actions
-    assert {r.run.key() for r in one.rows}.isdisjoint(r.run.key() for r in none.rows)
-    assert {r.run.key() for r in read_runs(str(tmp_path / "one"))} == {r.run.key() for r in one.rows}
+    assert {r.run.key() for r in one.records}.isdisjoint(r.run.key() for r in none.records)
+    assert {r.run.key() for r in read_runs(str(tmp_path / "one"))} == {r.run.key() for r in one.records}
     assert "n_envs 2 (WorkerVecEnv)" in (tmp_path / "one" / "table.md").read_text()
 
 
@@ -85,7 +85,7 @@ def test_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         algorithms=["sb3:ppo"], timesteps=128, seeds=2, settings={"sb3:ppo": {"n_steps": 128, "n_epochs": 1}},
         storage=postgresql, out=tmp_path / "elsewhere",
     )  # fmt: skip
-    assert [r.state for r in comparison.rows] == ["done", "done"]
+    assert [r.state for r in comparison.records] == ["done", "done"]
     assert not (tmp_path / "elsewhere" / "ledger.db").exists()
 
 
@@ -146,7 +146,7 @@ def test_rows_of_one_algorithm_and_what_is_missing(tmp_path: Path, monkeypatch: 
     common: dict[str, Any] = {"timesteps": 256, "settings": settings, "normalize": "observations", "out": tmp_path}
     compare(["CartPole-v1"], rows, seeds=1, **common)
     partial = compare(["CartPole-v1", "Acrobot-v1"], rows, seeds=2, report_only=True, command="a command", **common)
-    assert sorted((r.run.variant, r.run.environment, r.state) for r in partial.rows if r.state == "done") == [
+    assert sorted((r.run.variant, r.run.environment, r.state) for r in partial.records if r.state == "done") == [
         ("narrow", "CartPole-v1", "done"),
         ("wide", "CartPole-v1", "done"),
     ]
@@ -175,7 +175,7 @@ def test_a_part_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ["InvertedPendulum-v5", "Reacher-v5"], rows, preset="table1", timesteps=512, seeds=2,
         settings=dict.fromkeys(rows, small), out=tmp_path,
     )  # fmt: skip
-    assert {r.run.settings["max_grad_norm"] for r in found.rows} == {None}
+    assert {r.run.settings["max_grad_norm"] for r in found.records} == {None}
     titles = [t.title for t in found.report.overall]
     assert (
         titles[0]
@@ -211,7 +211,7 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     small(tmp_path / "out", seeds=[7])
     small(tmp_path / "out", environments=["CartPole-v1", "Acrobot-v1"])
     small(tmp_path / "out", timesteps=384, overwrite=True)
-    assert small(tmp_path / "out", report_only=True, seeds=[0, 7]).rows[1].state == "done"  # nothing is lost
+    assert small(tmp_path / "out", report_only=True, seeds=[0, 7]).records[1].state == "done"  # nothing is lost
     exported = small(tmp_path / "out", report_only=True, export=tmp_path / "exported").files[-2:]
     assert [path.name for path in exported] == ["runs.csv.gz", "curves.csv.gz"]
     with pytest.raises(ValueError, match="report_only runs nothing and writes no ledger: give imports without it"):
@@ -223,7 +223,7 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
     assert small(None).files[0].parent == Path("runs/compare")
     # A report alone is written where the comparison is, too.
     again = small(None, timesteps=384, report_only=True)
-    assert (again.files[0].parent, again.rows[0].state) == (Path("runs/compare_2"), "done")
+    assert (again.files[0].parent, again.records[0].state) == (Path("runs/compare_2"), "done")
     with pytest.raises(ValueError, match="runs/compare holds another comparison"):
         small("runs/compare", timesteps=384, report_only=True)
 
@@ -232,7 +232,7 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
 def test_an_sqlite_storage_is_made_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     for storage in (str(tmp_path / "first.db"), f"sqlite:///{tmp_path}/new/second.db"):
-        assert small(tmp_path / "out", storage=storage).rows[0].state == "done"
+        assert small(tmp_path / "out", storage=storage).records[0].state == "done"
     assert (tmp_path / "first.db").is_file()
     assert (tmp_path / "new/second.db").is_file()
 

@@ -83,11 +83,11 @@ def numbers(found: Comparison | Tuned) -> list[Any]:
     """Everything but the clocks."""
     if isinstance(found, Tuned):
         return [(t.number, t.state, t.values, t.returns, t.score) for t in found.trials]
-    results = [r.result for r in found.rows]
+    results = [r.result for r in found.records]
     curves = [[(p.timesteps, p.mean_return, p.mean_length) for p in r.curve] if r else None for r in results]
     return [
         (r.run, r.state, r.reason, r.result and (r.result.final_return, r.result.episodes, r.result.steps), curve)
-        for r, curve in zip(found.rows, curves, strict=True)
+        for r, curve in zip(found.records, curves, strict=True)
     ]
 
 
@@ -102,7 +102,7 @@ def here_alone(tmp_path: Path) -> list[Any]:
 @pytest.mark.long
 def test_dask(dask: str, tmp_path: Path, here_alone: list[Any]) -> None:
     found = comparison(f"dask:{dask}", tmp_path / "dask", seeds=1)
-    assert [r.state for r in found.rows] == ["done", "done"]
+    assert [r.state for r in found.records] == ["done", "done"]
     assert numbers(found) == here_alone
 
 

@@ -190,7 +190,7 @@ def test_kept_models_are_run_folders_like_those_of_train(here: None, tmp_path: P
     )
     names = ["own-CartPole-v1-seed0", "sb3-ppo-CartPole-v1-seed0", "own-CartPole-v1-seed1", "sb3-ppo-CartPole-v1-seed1"]
     assert [folder.name for folder in comparison.models] == names
-    settings = comparison.rows[0].run.settings
+    settings = comparison.records[0].run.settings
     alone = train("clip_ppo", timesteps=128, settings=settings, normalize="both", out=tmp_path / "alone")
     for name in ("model.zip", "vecnormalize.pkl", "curve.csv", "run.json"):
         assert all((folder / name).is_file() for folder in (alone.out, *comparison.models))

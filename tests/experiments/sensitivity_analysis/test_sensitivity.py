@@ -48,7 +48,7 @@ def test_from_end_to_end_and_again(tmp_path: Path, executor: InProcess) -> None:
     assert float(rows[0]["return"]) == pytest.approx(np.mean([float(x) for x in rows[0]["returns"].split()]))
     again = sensitivity("clip_ppo", "CartPole-v1", **arguments)
     assert again.points == found.points
-    assert [r.result for r in again.rows] == [r.result for r in found.rows]  # the seconds too: nothing ran again
+    assert [r.result for r in again.records] == [r.result for r in found.records]  # the seconds too: nothing ran again
 
 
 def test_another_study_is_not_replaced(
@@ -64,7 +64,7 @@ def test_another_study_is_not_replaced(
     assert sensitivity("unclipped_ppo", **arguments).files[0] == Path("runs/sensitivity_2/runs.csv")
     assert first.files[0].read_bytes() == table
     assert sensitivity("clip_ppo", **arguments).files == first.files
-    assert len(sensitivity("unclipped_ppo", out="runs/sensitivity", overwrite=True, **arguments).rows) == 2
+    assert len(sensitivity("unclipped_ppo", out="runs/sensitivity", overwrite=True, **arguments).records) == 2
 
 
 @pytest.mark.parametrize(
