@@ -200,7 +200,7 @@ def test_reinforce_steps_along_the_gradient_of_the_unrolled_policy() -> None:
     objective = (th.stack(log_probs) * th.as_tensor(buffer.advantages[:, 0]))[finished].mean()
     parameters = list(model.policy.parameters())
     gradients = th.autograd.grad(objective, parameters, allow_unused=True, materialize_grads=True)
-    expected = th.nn.utils.parameters_to_vector(gradients).numpy()
+    expected = th.nn.utils.parameters_to_vector(gradients).detach().numpy()
     assert np.abs(expected).max() > 1e-2
     np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
