@@ -193,7 +193,7 @@ def test_some_entries_stand_for_all(algorithm: str) -> None:
 PAPERS_STAY = {"InvertedPendulum-v5"}
 
 
-@pytest.mark.parametrize("study", sorted(path.parent.name for path in FOLDER.glob("results/tuning/*/study.json")))
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in FOLDER.glob("results/tuning/*-tpe/study.json")))
 def test_confirmed_settings_are_entries_where_they_are_better(study: str) -> None:
     kept = json.loads((FOLDER / f"results/tuning/{study}/study.json").read_text(encoding="utf-8"))
     plan = StudyPlan.from_json(kept["plan"])
@@ -202,8 +202,8 @@ def test_confirmed_settings_are_entries_where_they_are_better(study: str) -> Non
     settings = next(c.settings for c in candidates if c.name == found.winner)
     better = {line.environment for line in found.winner_lines if line.better}
     assert better >= PAPERS_STAY
-    written = entries(study)
+    written = entries(plan.algorithm)
     for environment in plan.environments:
-        tuned = origin(study, environment).startswith(f"tuned: {found.winner} of the study tune-{study}")
+        tuned = origin(plan.algorithm, environment).startswith(f"tuned: {found.winner} of the study {study}")
         assert tuned == (environment in better - PAPERS_STAY)
         assert not tuned or settings.items() <= written[environment].items()

@@ -28,7 +28,7 @@ from rich.console import Console
 from scipy import stats
 
 RESULTS = Path(__file__).parents[3] / "zoo_configs/results/tuning"
-STUDIES = ("clip_ppo", "kl_penalty_ppo")
+STUDIES = ("clip_ppo-tpe", "kl_penalty_ppo-tpe")
 NEIGHBOURS, CONFIRMED, TEST_SEEDS, REPETITIONS, FAILURES = 10, 3, 10, 2000, 0.1
 
 #: Returns (trials, environments, seeds) → the score of each trial.
