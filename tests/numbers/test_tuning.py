@@ -191,6 +191,8 @@ def test_what_is_said_about_winners_and_runners_up() -> None:
         assert shown == ["Pendulum-v1", "InvertedPendulum-v5"]
     better = {key for f in TUNED for key, found in confirmation(f).items() if found[1].startswith("+")}
     assert [key for key in better if key[1] == "HalfCheetah-v5"] == [("trial 36", "HalfCheetah-v5")]
+    scores = {trial["number"]: trial["score"] for trial in study_of(penalty)["trials"]}
+    assert min(sorted(scores, key=lambda number: -scores[number])[:BEST]) >= len(scores) - 12
     failed = study_of(clip)["trials"][0]["returns"]["Acrobot-v1"]
     assert sum(value < -490 for value in failed) == 1
     assert min(returns(clip, "defaults")["Acrobot-v1"]) > -130
