@@ -137,7 +137,8 @@ def _rewind_events(writer: TensorBoardOutputFormat, folder: Path, sizes: dict[st
     # Where SB3 has increased the folder's number, or taken that of another run.
     opened = _event_file(writer)
     writer.writer.close()
-    opened.unlink()
+    if opened.parent != folder or opened.name not in sizes:  # a logger that is used again is in the checkpoint's file
+        opened.unlink()
     if opened.parent != folder and not any(opened.parent.iterdir()):
         opened.parent.rmdir()
     run = _run_of(Path(next(iter(sizes), opened.name)))

@@ -113,10 +113,11 @@ class ResumableEnv(gym.Wrapper):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # VecEnv.set_attr means the environment inside: without this wrapper, its outermost one would have got it.
-        if self._is_made and name not in vars(self) and not hasattr(type(self), name):
-            setattr(self.env, name, value)
-        else:
+        is_own = name in vars(self) or callable(getattr(type(self), name, None))
+        if is_own or not self._is_made or type(self) is not ResumableEnv:
             super().__setattr__(name, value)
+        else:
+            setattr(self.env, name, value)
 
     # ---- The environment's interface ----
 
@@ -134,9 +135,8 @@ class ResumableEnv(gym.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         if self._wait >= 0:
             self._wait -= 1
-            if self._wait < 0 and (layers := self._captured()) is not None:
-                begun = self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
-                self._check = _Check(layers, begun, [])
+            if self._wait < 0:
+                self._start_check()
         if self._beginning is not None:
             self._beginning.actions.append(deepcopy(action))
         random = self._random_if_checking()
@@ -181,10 +181,10 @@ class ResumableEnv(gym.Wrapper):
         if not (self._is_checked or unchecked) or (self._means == "replay" and self._beginning is None):
             return None
         if self._means == "copy":
-            now = self._captured()
-            if now is None:
-                return EnvState(False, self._why_not)
-            return EnvState(True, layers=now, random=capture_random_states())
+            try:
+                return EnvState(True, layers=capture(self.env), random=capture_random_states())
+            except Exception as error:  # a user's environment may raise anything, before its first reset, say
+                return EnvState(False, _not_captured(error))
         layers, reset, actions = self._beginning  # type: ignore[misc]
         return EnvState(True, "", layers, capture_random_states(), reset, tuple(actions), deepcopy(self._observation))
 
@@ -217,13 +217,14 @@ class ResumableEnv(gym.Wrapper):
 
     # ---- The check ----
 
-    def _captured(self) -> bytes | None:
-        """The layers; ``None``, from now on, if what they return cannot be kept."""
+    def _start_check(self) -> None:
         try:
-            return capture(self.env)
-        except Exception as error:  # a user's environment may raise anything
-            self._means, self._why_not = None, f"its state cannot be captured ({_named(error)})"
-            return None
+            layers = capture(self.env)
+        except Exception as error:
+            self._means, self._why_not = None, _not_captured(error)
+            return
+        begun = self._beginning and self._beginning._replace(actions=list(self._beginning.actions))
+        self._check = _Check(layers, begun, [])
 
     def _judge(self) -> None:
         check, self._check = self._check, None
@@ -238,6 +239,7 @@ class ResumableEnv(gym.Wrapper):
                 if failures[-1] and check.beginning is None:
                     # The episode began unseen: check again in the next one.
                     self._awaits_episode = f"{failures[-1]}; {_UNSEEN}"
+                    self._is_checked = False
                     return
             if self._means == "replay" or failures[-1]:
                 self._means = "replay"
@@ -284,6 +286,10 @@ class ResumableEnv(gym.Wrapper):
                 return second_of(self.env, layers)
             except CannotCheck as unmade:
                 raise CannotCheck(f"{unmade} ({_named(error)})", unmade.trusted) from error
+
+
+def _not_captured(error: Exception) -> str:
+    return f"its state cannot be captured ({_named(error)})"
 
 
 def _named(error: Exception) -> str:

@@ -34,9 +34,10 @@ def space_as_data(space: spaces.Space) -> dict[str, Any]:
     if type(space) is spaces.MultiBinary:
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(map(int, space.n))}
     if type(space) is spaces.Dict:
-        # The order of the keys is that in which features are put together; JSON objects have none.
-        keys = list(space.spaces)
-        return {"type": "Dict", "keys": keys, "spaces": {key: space_as_data(space.spaces[key]) for key in keys}}
+        data: dict[str, Any] = {key: space_as_data(part) for key, part in space.spaces.items()}
+        # Features are put together in the order of the keys, which a JSON object has not.
+        order = {} if list(data) == sorted(data) else {"keys": list(data)}
+        return {"type": "Dict", **order, "spaces": data}
     raise ValueError(
         f"A {type(space).__name__} space cannot be written to a safe file: it takes Box, Discrete, MultiDiscrete, "
         "MultiBinary, and a Dict of these. Use save()."
@@ -133,7 +134,6 @@ def _multi_binary(data: Any, where: str) -> spaces.MultiBinary:
 
 def _dict(data: Any, where: str) -> spaces.Dict:
     parts = mapping(data["spaces"], f"{where}'s spaces", optional=data["spaces"])
-    # Files of earlier versions have no order.
     order = sequence(data.get("keys", sorted(parts)), f"{where}'s keys", len(parts))
     if sorted(order) != sorted(parts):
         raise SafeFileError(f"{where}'s keys are not those of its spaces.")

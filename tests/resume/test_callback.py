@@ -131,6 +131,24 @@ def test_the_events_of_another_run_in_the_folder_are_left_alone(tmp_path: Path) 
     assert theirs.read_bytes() == before
 
 
+def test_a_logger_that_is_used_again_loses_nothing(tmp_path: Path) -> None:
+    logger = configure(str(tmp_path / "log"), ["tensorboard"])
+
+    def make_model(env: Any) -> Any:
+        model = MAKE(env)
+        model.set_logger(logger)
+        return model
+
+    for at in (300, 0):
+        InterruptAt.at = at
+        callbacks = [ResumableCheckpointCallback(tmp_path / "kept", 64, resume=True), InterruptAt()]
+        with contextlib.suppress(Interrupted):
+            make_model(CARTPOLE()).learn(640, callback=callbacks)
+    logger.close()
+    steps = [step for step, _ in events(tmp_path / "log")["train/loss"]]
+    assert steps == list(range(64, 641, 32))
+
+
 def test_numpys_numbers_are_as_good_as_pythons(tmp_path: Path) -> None:
     kwargs = {"net_arch": [8], "optimizer_kwargs": {"weight_decay": np.float64(1e-4)}}
     make_model = partial(MAKE, policy_kwargs=kwargs)

@@ -6,12 +6,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ppo_variants.resume.environments import make_resumable
 from sb3_ppo_variants.resume.resumable_env import STEPS_BEFORE_CHECK, STEPS_OF_CHECK, EnvState, ResumableEnv
-from tests.resume.environments import BegunByReset, BegunWithAHandle, Counter, Dice, Noisy, OwnProtocol, Simulator
+from tests.resume.environments import (
+    BegunByReset,
+    BegunWithAHandle,
+    Counter,
+    Dice,
+    Handle,
+    Noisy,
+    OwnProtocol,
+    Simulator,
+)
 
 
 def stepped(env: ResumableEnv, n_steps: int) -> None:
@@ -69,6 +79,65 @@ def test_actions_are_not_kept_once_a_copy_will_do() -> None:
     assert env._beginning is None
 
 
+def test_what_cannot_be_captured_before_its_first_reset_can_be_afterwards() -> None:
+    env = ResumableEnv(BegunByReset())
+    state = env.capture_checkpoint(unchecked=True)
+    assert state is not None
+    assert not state.kept
+    env.reset(seed=4)
+    state = env.capture_checkpoint(unchecked=True)
+    assert state is not None
+    assert state.kept
+
+
+class LateHandle(Counter):
+    """In its first episode its state moves to where it cannot be copied, at step 40."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 40:
+            value = self.hidden[0]
+            self.hidden = Handle()
+            self.hidden[0] = value
+        if isinstance(self.hidden, list):
+            return super().step(action)
+        self.hidden.value += float(action)
+        return np.array([self.hidden.value]), self.hidden.value, self.steps % 60 == 0, False, {}
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.hidden[0] = 0.0
+        return np.array([0.0]), {}
+
+
+def test_a_copy_that_no_longer_does_is_followed_by_a_replay_of_the_next_episode() -> None:
+    env = ResumableEnv(LateHandle(), make=LateHandle)
+    env.reset(seed=4)
+    for _ in range(3):
+        env.begin_checkpoint_check()
+        for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 5):
+            env.step(1)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert state.later
+    env.reset()
+    env.begin_checkpoint_check()
+    for _ in range(STEPS_BEFORE_CHECK + STEPS_OF_CHECK + 5):
+        env.step(1)
+    state = env.capture_checkpoint()
+    assert state is not None
+    assert (state.kept, state.reset is not None) == (True, True)
+
+
+class Counting(ResumableEnv):
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        self.counter = 0
+
+
+def test_a_subclass_keeps_its_own_attributes() -> None:
+    assert Counting(Counter()).counter == 0
+
+
 class Curriculum(gym.Wrapper):
     level = 1
 
@@ -82,6 +151,9 @@ def test_set_attr_reaches_the_environment_inside() -> None:
     assert resumable.env_is_wrapped(ResumableEnv) == [True]
     for env in (plain, resumable):
         env.set_attr("level", 3)
+        env.set_attr("action_space", spaces.Discrete(7))
+        curriculum = env.envs[0].env if isinstance(env.envs[0], ResumableEnv) else env.envs[0]
+        assert curriculum.action_space == spaces.Discrete(7)
         assert env.env_method("describe") == ["level 3"]
         assert env.get_attr("level") == [3]
 

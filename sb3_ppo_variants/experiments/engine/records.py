@@ -169,13 +169,13 @@ RESULT_COLUMNS = ("final_return", "episodes", "steps_trained", "steps_per_second
 
 
 def write_runs(path: Path, records: Sequence[Record]) -> None:
-    """Write ``runs.csv``: one line per run.
+    """Write ``runs.csv``: one line per run. The column ``run`` has its number, by which ``curves.csv`` refers to it.
 
     :param path: The file
     :param records: The runs
     """
     lines = []
-    for record in records:
+    for number, record in enumerate(records, 1):
         run, result = record.run, record.result
         settings = json.dumps(dict(run.settings), sort_keys=True)
         normalize = None if run.normalize is None else json.dumps(dict(run.normalize), sort_keys=True)
@@ -187,15 +187,15 @@ def write_runs(path: Path, records: Sequence[Record]) -> None:
             values = [result.final_return, result.episodes, result.steps, speed, seconds]
             versions = json.dumps(result.versions)
         ended = [record.state, record.reason, versions, record.imported_from]
-        lines.append([*identity, settings, normalize, run.wall_time, run.vec_env, *values, *ended])
-    write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions", "imported_from"], lines)
+        lines.append([*identity, settings, normalize, run.wall_time, run.vec_env, *values, *ended, number])
+    write_csv(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "reason", "versions", "imported_from", "run"], lines)
 
 
 def write_curves(path: Path, records: Sequence[Record]) -> None:
     """Write ``curves.csv``: one line per point of a learning curve.
 
     :param path: The file
-    :param records: The runs, in the order of ``runs.csv``: the column ``run`` is a run's number in it, from 1
+    :param records: The runs, in the order of ``runs.csv``
     """
     lines = [
         [record.run.variant, record.run.algorithm, record.run.environment, record.run.seed, number, *point]

@@ -20,8 +20,9 @@ from optuna.storages import RDBStorage
 from sb3_ppo_variants.files import safe_name
 
 T = TypeVar("T")
+BUSY_SECONDS = 60.0  # how long to wait for an SQLite file that another process has locked
 # Drivers take passwords among a URL's options too.
-_IN_QUERY = re.compile(r"([?&]\w*pass\w*=)[^&\s]*", re.IGNORECASE)
+_IN_QUERY = re.compile(r"([?&](?:[\w.-]*pass[\w.-]*|odbc_connect)=)[^&\s]*", re.IGNORECASE)
 
 
 def storage_url(storage: str | None, out: Path) -> str:
@@ -130,7 +131,7 @@ def open_storage(url: str) -> RDBStorage:
         _file(url).parent.mkdir(parents=True, exist_ok=True)
     # Check before each use of a connection that the server still answers; wait long for SQLite's lock, which
     # optuna-dashboard may hold.
-    options = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+    options = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
     with quiet():
         storage = RDBStorage(url, engine_kwargs=options)
     if sqlite:
@@ -169,25 +170,26 @@ def study_names(url: str) -> list[str]:
     """
     if not exists(url):
         raise ValueError(f"There is no ledger at {_file(url)}")
-    if url.startswith("sqlite") and not _has_studies(_file(url)):
-        raise ValueError(f"{_file(url)} is no ledger: give a file that compare, tune or sensitivity has written")
     try:
+        if url.startswith("sqlite") and not _has_studies(_file(url)):
+            raise ValueError(f"{_file(url)} is no ledger: give a file that compare, tune or sensitivity has written")
         storage = open_storage(url)
         names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
         close_storage(storage)
-    except (sqlalchemy.exc.DatabaseError, StorageInternalError) as error:
+    except (sqlalchemy.exc.DatabaseError, sqlite3.OperationalError, StorageInternalError) as error:
         raise cannot_open(url, error) from error
     return names
 
 
 def _has_studies(file: Path) -> bool:
     """Whether an SQLite file has Optuna's tables, which opening it as a storage would otherwise put in."""
-    with (
-        suppress(sqlite3.DatabaseError),
-        closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db,
-    ):
-        return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
-    return False
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, uri=True)) as database:
+        try:
+            return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
+        except sqlite3.OperationalError:  # busy, say
+            raise
+        except sqlite3.DatabaseError:  # no database at all
+            return False
 
 
 def close_storage(storage: RDBStorage) -> None:

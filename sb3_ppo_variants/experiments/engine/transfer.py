@@ -131,12 +131,11 @@ def _read_files(path: Path) -> list[Record]:
     # Newer files have further columns; text, because pandas would guess types and round.
     table = _table(path, [*RUN_COLUMNS, *RESULT_COLUMNS, "state", "versions"])
     beside = path.with_name(path.name.replace("runs", "curves", 1))
-    table = table.assign(run=[str(number) for number in range(1, len(table) + 1)])
     curves: dict[tuple[str, ...], list[list[CurvePoint]]] = {}
     identity = _IDENTITY
     if beside != path and beside.is_file():
         points = _table(beside, [*_IDENTITY, *CurvePoint._fields])
-        identity = [*_IDENTITY, "run"] if "run" in points.columns else _IDENTITY
+        identity = [*_IDENTITY, "run"] if "run" in table.columns and "run" in points.columns else _IDENTITY
         curves = _curves(points, identity)
     noted, records = _noted(path.with_name(MADE_WITH)), []
     for number, line in enumerate(table.to_dict("records"), 2):

@@ -186,7 +186,7 @@ def _stratified_p(pairs: Pairs, resamples: int = 9999) -> float:
 
 
 def least_p(pairs: Pairs) -> float:
-    """The smallest p-value that :func:`improvement_p` can give, 2/Π C(n + m, n): 0.10 for 3 runs against 3.
+    """The smallest p-value that an exact test by ranks can give, 2/Π C(n + m, n): 0.10 for 3 runs against 3.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     """
@@ -209,6 +209,7 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
     Where two samples do not overlap, no resample reaches zero, so the bootstrap's interval excludes it at any level.
     Beyond the level 1 − :func:`least_p`, that is from seven comparisons of five runs against five on, the interval
     also holds all within t·:func:`difference_error` of the difference, with the degrees of freedom of :func:`.freedom`.
+    Of samples whose runs are all equal it is a point.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level, for example that of :func:`.corrected_level` for k intervals

@@ -6,8 +6,8 @@ compared, so a pruned trial counts up to its last run. The scores are the study'
 With one seed, a trial is complete before it can be pruned.
 
 :data:`LEAST_SHARE` was chosen on two earlier studies. Replayed on the two in ``zoo_configs/results/tuning`` (five
-environments, three seeds), which had no part in that, the rule would have pruned 12 of 40 and 20 of 40 trials and saved
-18 % and 27 % of the runs, and neither study's best trial.
+environments, three seeds), which had no part in that, the rule would have saved 18 % and 27 % of the runs: it
+would have pruned 12 of 40 and 20 of 40 trials, the best of neither study among them.
 
 Optuna's ``WilcoxonPruner`` needs at least four runs to reach p < 0.1, so it could not prune a default trial, which has
 three.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from sb3_ppo_variants.experiments.engine import storage
 from sb3_ppo_variants.experiments.engine.storage import (
     locked,
     lost_database,
@@ -83,6 +84,19 @@ def test_other_urls_are_rejected_without_showing_a_password(url: str) -> None:
         without_password("postgresql://u@h/db?password=secret&sslmode=require&sslpassword=secret")
         == "postgresql://u@h/db?password=***&sslmode=require&sslpassword=***"
     )
+    assert "S3C" not in without_password("mssql+pyodbc:///?odbc_connect=UID%3Du%3BPWD%3DS3C&ssl.password=S3C")
+
+
+def test_a_busy_ledger_is_not_taken_for_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = storage_url(None, tmp_path)
+    with open_store(url, "study"):
+        pass
+    monkeypatch.setattr(storage, "BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ValueError, match=r"Cannot open the storage .*locked"):
+            study_names(url)
 
 
 def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:

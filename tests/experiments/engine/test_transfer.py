@@ -140,6 +140,9 @@ def test_runs_alike_but_for_a_setting_keep_their_curves(tmp_path: Path) -> None:
     for name, write in (("runs.csv", write_runs), ("curves.csv", write_curves)):
         write(tmp_path / name, [Record(Run("clip_ppo", "A-v1", 0, 1), "failed", reason="timeout"), *made])
     assert [r.result and r.result.curve for r in read_runs(str(tmp_path))] == [None, *curves]
+    header, _, *lines = (tmp_path / "runs.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "runs.csv").write_text("".join([header, *reversed(lines)]))  # as a spreadsheet sorts and filters them
+    assert [r.result and r.result.curve for r in read_runs(str(tmp_path))] == curves[::-1]
 
 
 def test_a_budget_of_seconds_is_the_same_run_again(tmp_path: Path) -> None:
