@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from sb3_ppo_variants.experiments.search_space.spaces import RANGES
@@ -15,7 +16,19 @@ from sb3_ppo_variants.experiments.tuning.pictures import importances
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.pruning import audit
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
-from tests.numbers.reading import README, RESULTS, TUNING, between, number, read, rows, says
+from tests.numbers.reading import (
+    README,
+    RESULTS,
+    TUNING,
+    between,
+    cell,
+    committed,
+    difference,
+    number,
+    read,
+    rows,
+    says,
+)
 from tests.pages import ROOT
 
 STUDIES = (
@@ -245,3 +258,24 @@ def test_the_readme_has_the_confirmed_gains() -> None:
         f"Pendulum accounts for {pendulums_share('clip_ppo-tpe', 'trial 23')} of the first",
     )
     assert int(pendulums_share("kl_penalty_ppo-tpe", "trial 38").split()[0]) > 100
+
+
+@pytest.mark.parametrize("environment", ["Pendulum-v1", "HalfCheetah-v5"])
+def test_the_winner_in_longer_runs(environment: str) -> None:
+    results = committed("tuning/longer/clip_ppo")[0]
+    tuned = next(r.run for r in results.records if r.run.variant == "tuned")
+    assert dict(tuned.settings) == next(
+        c["settings"] for c in study_of("clip_ppo-tpe")["candidates"] if c["name"] == TUNED["clip_ppo-tpe"][1]
+    )
+    winner, defaults = (np.array(results.scores(name, environment)) for name in ("tuned", "clip_ppo"))
+    assert (len(winner), len(defaults), tuned.timesteps) == (10, 10, 200_000)
+    gain = difference(winner, defaults, 0, 4)
+    shown = rows(TUNING, "| 200,000 steps | defaults | winner | winner − defaults, 98.75 % |")
+    assert shown[environment][1:] == [cell(defaults, 0), cell(winner, 0), gain]
+    if environment == "Pendulum-v1":
+        says(README, f"still better on Pendulum, {gain.replace('(', '(98.75 %: ')}")
+    else:
+        says(README, f"where the defaults do: {gain}")
+        random, _ = study_of("clip_ppo-tpe")["plan"]["references"][environment]
+        says(TUNING, f"below the random policy's {number(random, 0)}")
+        assert winner.max() < min(defaults.min(), random)
