@@ -29,7 +29,7 @@ def test_simulated_studies_are_like_the_measured_one(study: str) -> None:
 
 
 def test_no_rule_names_a_winner_above_the_best_trial() -> None:
-    model = Model(read_returns("kl_penalty_ppo"))
+    model = Model(read_returns("kl_penalty_ppo-tpe"))
     found = simulate(model, 5)
     assert [row[0] for row in found] == [rule.name for rule in RULES]
     assert all(max(first, confirmed) <= model.truth.mean(1).max() for _, _, first, confirmed, _ in found)
