@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +163,7 @@ def tune(
         say(console, note)
     url, study = storage_url(storage, out), study_name(out)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
-
-    def make() -> TaskExecutor:
-        return task_executor(executor, jobs, out, workers)
-
+    make = partial(task_executor, executor, jobs, out, workers)
     with ExitStack() as stores:
         store, tuning_runs, test_runs = (
             stores.enter_context(open_store(url, study + suffix)) for suffix in ("", RUNS_SUFFIX, SUFFIX)
