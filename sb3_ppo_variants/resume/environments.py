@@ -75,9 +75,9 @@ def describe_environments(env: VecEnv) -> dict[str, Any] | None:
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
         return {str(number): describe_env(one) for number, one in enumerate(inner.envs)}
-    return (
-        {str(i): one for i, one in enumerate(inner.env_method("describe_checkpoint"))} if _is_reached(inner) else None
-    )
+    if not _is_reached(inner):
+        return None
+    return {str(number): one for number, one in enumerate(inner.env_method("describe_checkpoint"))}
 
 
 #: VecNormalize's settings; its other attributes are statistics.

@@ -123,9 +123,7 @@ class WorkerVecEnv(VecEnv):
         wanted = list(self._get_indices(indices))
         for index in wanted:
             if not -self.num_envs <= index < self.num_envs:
-                raise IndexError(
-                    f"There is no environment {index}: there are {self.num_envs}, 0 to {self.num_envs - 1}."
-                )
+                raise IndexError(f"There is no environment {index}: give indices from 0 to {self.num_envs - 1}.")
         by_worker: dict[int, list[int]] = {}
         for index in wanted:
             by_worker.setdefault(self.team.worker_of(index % self.num_envs), []).append(index % self.num_envs)

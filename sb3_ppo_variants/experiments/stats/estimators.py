@@ -219,10 +219,10 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
     if _least(pairs) < IQM_LEAST:
         return t_interval(samples, signs, confidence)
     low, high = map(float, bootstrap_interval(samples, _difference(pairs), confidence))
-    error = difference_error(pairs)
-    if error is not None and 1 - confidence < least_p(pairs):
-        value, t = mean_difference(pairs), float(stats.t.ppf((1 + confidence) / 2, freedom(samples, signs)))
-        low, high = min(low, value - t * error), max(high, value + t * error)
+    if 1 - confidence < least_p(pairs):
+        t = float(stats.t.ppf((1 + confidence) / 2, freedom(samples, signs)))
+        value, half = mean_difference(pairs), t * (difference_error(pairs) or 0.0)
+        low, high = min(low, value - half), max(high, value + half)
     return Interval(low, high)
 
 
