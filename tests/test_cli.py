@@ -101,7 +101,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["compare", "--algo", "sb3:ppo", "--env", "CartPol-v1"], "Cannot make the environment 'CartPol-v1'"),
         (["compare", "--algo", "sb3:ppo", "--set", "sb3:ppo.n_step=1"], "Did you mean 'n_steps'"),
         (["compare", "--algo", "sb3:ppo", "--set", "n-steps=1"], "written argument=value or variant.argument=value"),
-        (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs must be a positive integer, got 0"),
+        (["compare", "--algo", "sb3:ppo", "--jobs", "0"], "jobs=0 is out of range: it must be >= 1. Leave it out"),
         (["compare", "--algo", "sb3:ppo", "--storage", "mysql://x"], "--storage 'mysql://x' cannot be used"),
         (["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--set", "a=1"], "takes no argument 'a'"),
         (

@@ -30,9 +30,9 @@ from sb3_ppo_variants import (
 )
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.algorithms.checks import number
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array
+from sb3_ppo_variants.checks import number
 from sb3_ppo_variants.cli import app
 from sb3_ppo_variants.objectives import Surrogate
 from tests.experiments.in_process import without_workers

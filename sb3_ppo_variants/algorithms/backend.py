@@ -6,8 +6,8 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.backends import BACKENDS, CHOICES, Backend, why_not_installed
+from sb3_ppo_variants.checks import choice
 from sb3_ppo_variants.rollouts import Actor
 from sb3_ppo_variants.rollouts.memory import Memory
 

@@ -23,7 +23,6 @@ from typing_extensions import Self, Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SB3Arguments, UpdateBackend, reject_unknown_arguments
 from sb3_ppo_variants.algorithms.backend import BackendChoice
-from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm
 from sb3_ppo_variants.algorithms.masking import MaskingChoice
@@ -39,6 +38,7 @@ from sb3_ppo_variants.backends import (
     critic_only_parameters,
     separate_critic_rate,
 )
+from sb3_ppo_variants.checks import plain_number
 from sb3_ppo_variants.objectives import Objective, ReferenceKLDirection, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.policies import (

@@ -9,9 +9,10 @@ from typing_extensions import Unpack
 
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import ObjectiveArguments
-from sb3_ppo_variants.algorithms.checks import Check, coefficient, number, optional
 from sb3_ppo_variants.algorithms.clip_range_ppo import ClipRangePPO
+from sb3_ppo_variants.algorithms.coefficient_checks import coefficient
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.checks import Check, number, optional
 from sb3_ppo_variants.objectives import ClippedSurrogate, DualClippedSurrogate, SoftClippedSurrogate, Surrogate
 
 

@@ -9,9 +9,10 @@ from typing_extensions import Unpack
 
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
-from sb3_ppo_variants.algorithms.checks import Check, coefficient
+from sb3_ppo_variants.algorithms.coefficient_checks import coefficient
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
+from sb3_ppo_variants.checks import Check
 
 
 class ClipRangePPO(SurrogatePPO):

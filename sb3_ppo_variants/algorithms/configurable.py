@@ -20,17 +20,9 @@ from sb3_ppo_variants.algorithms.arguments import (
     reject_unknown_arguments,
     visible_signature,
 )
-from sb3_ppo_variants.algorithms.checks import (
-    Check,
-    choice,
-    coefficient,
-    instance,
-    integer,
-    number,
-    optional,
-    plain_number,
-)
+from sb3_ppo_variants.algorithms.coefficient_checks import coefficient
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, Reading, kl_adaptive_rate, parse_coefficient
+from sb3_ppo_variants.checks import Check, choice, instance, integer, number, optional, plain_number
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.objectives.adaptive_kl import AdaptEvery
 from sb3_ppo_variants.policies import ReferencePolicy

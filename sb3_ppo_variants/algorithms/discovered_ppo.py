@@ -7,9 +7,9 @@ from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
-from sb3_ppo_variants.algorithms.checks import Check, number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
+from sb3_ppo_variants.checks import Check, number
 from sb3_ppo_variants.objectives import DiscoveredSurrogate, Surrogate
 
 

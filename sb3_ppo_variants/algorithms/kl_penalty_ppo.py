@@ -7,10 +7,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
-from sb3_ppo_variants.algorithms.checks import Check, check_adapts, coefficient, number, optional
+from sb3_ppo_variants.algorithms.coefficient_checks import check_adapts, coefficient
 from sb3_ppo_variants.algorithms.coefficients import Coefficient, kl_adaptive_rate
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.backends import Backend
+from sb3_ppo_variants.checks import Check, number, optional
 from sb3_ppo_variants.objectives import Surrogate, UnclippedSurrogate, adapt_kl_coef
 
 

@@ -19,9 +19,9 @@ from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
 from sb3_ppo_variants.algorithms.arguments import reject_unknown_arguments
-from sb3_ppo_variants.algorithms.checks import plain_number
 from sb3_ppo_variants.algorithms.coefficients import parse_coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
+from sb3_ppo_variants.checks import plain_number
 from sb3_ppo_variants.safe_files.loading import load_safe
 from sb3_ppo_variants.safe_files.saving import save_safe
 from sb3_ppo_variants.safe_files.settings import SafeAlgorithm, attribute_of

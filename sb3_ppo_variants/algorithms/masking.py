@@ -10,8 +10,8 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from sb3_ppo_variants.algorithms.checks import choice
 from sb3_ppo_variants.algorithms.hints import policy_hint
+from sb3_ppo_variants.checks import choice
 from sb3_ppo_variants.policies import (
     MaskableRecurrentActorCriticCnnPolicy,
     MaskableRecurrentActorCriticPolicy,

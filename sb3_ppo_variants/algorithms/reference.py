@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ppo_variants.algorithms.backend import BackendChoice
-from sb3_ppo_variants.algorithms.checks import check_adapts
+from sb3_ppo_variants.algorithms.coefficient_checks import check_adapts
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice

@@ -13,8 +13,8 @@ from typing_extensions import Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SharedArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.algorithms.checks import Check, choice
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.checks import Check, choice
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
 from sb3_ppo_variants.rollouts import finished_episodes, returns_to_go
 

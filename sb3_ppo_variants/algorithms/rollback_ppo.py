@@ -7,9 +7,9 @@ from stable_baselines3.common.type_aliases import GymEnv
 from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import ClipRangeArguments
-from sb3_ppo_variants.algorithms.checks import Check, number
 from sb3_ppo_variants.algorithms.clip_range_ppo import ClipRangePPO
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.checks import Check, number
 from sb3_ppo_variants.objectives import RollbackSurrogate, Surrogate
 
 

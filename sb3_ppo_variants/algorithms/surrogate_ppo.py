@@ -10,8 +10,9 @@ from typing_extensions import Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import SharedArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.algorithms.checks import Check, choice, coefficient, integer, number, optional
+from sb3_ppo_variants.algorithms.coefficient_checks import coefficient
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
+from sb3_ppo_variants.checks import Check, choice, integer, number, optional
 from sb3_ppo_variants.objectives import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
 
 

@@ -10,7 +10,6 @@ from typing_extensions import Unpack
 from sb3_ppo_variants import defaults
 from sb3_ppo_variants.algorithms.arguments import RolloutArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.algorithms.checks import Check, choice, integer, number
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.backends import (
     ConstrainedSettings,
@@ -20,6 +19,7 @@ from sb3_ppo_variants.backends import (
     search_step,
     take_step,
 )
+from sb3_ppo_variants.checks import Check, choice, integer, number
 from sb3_ppo_variants.objectives import SquaredError
 
 

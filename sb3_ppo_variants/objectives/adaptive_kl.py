@@ -1,9 +1,9 @@
 """The rules by which a KL coefficient, or the learning rate, follows the measured KL."""
 
-import math
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Literal, get_args
+
+from sb3_ppo_variants.checks import choice, number, optional
 
 AdaptEvery = Literal["update", "minibatch"]
 
@@ -96,25 +96,15 @@ class KLAdaptiveRate:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            optional = name == "every" or (name == "rate" and value is None)
-            if not optional and (isinstance(value, bool) or not isinstance(value, Real)):
-                raise TypeError(f"{name}={value!r} of KLAdaptiveRate is a {type(value).__name__}: pass a number.")
-        rules = {
-            "target": (self.target > 0, "> 0. The usual range is 0.003 to 0.03."),
-            "tolerance": (self.tolerance >= 1, ">= 1. rsl_rl uses 2."),
-            "factor": (self.factor > 1, "> 1. rsl_rl uses 1.5."),
-            "low": (self.low > 0, "> 0. rsl_rl uses 1e-5."),
-            "high": (self.low <= self.high <= 1, f">= low={self.low!r} and <= 1. rsl_rl uses 1e-2."),
-            "initial": (self.low <= self.initial <= self.high, f"in [low, high] = [{self.low!r}, {self.high!r}]."),
-            "rate": (self.low <= self() <= self.high, f"in [low, high] = [{self.low!r}, {self.high!r}]."),
-        }
-        for name, (holds, rule) in rules.items():
-            value = getattr(self, name)
-            if not holds or (value is not None and not math.isfinite(value)):
-                raise ValueError(f"{name}={value!r} of KLAdaptiveRate is out of range: it must be finite and {rule}")
-        if self.every not in get_args(AdaptEvery):
-            raise ValueError(f'every={self.every!r} of KLAdaptiveRate is unknown: pass "update" or "minibatch".')
+        number(above=0, hint="The usual range is 0.003 to 0.03.")("KLAdaptiveRate's target", self.target)
+        number(at_least=1, hint="rsl_rl uses 2.")("KLAdaptiveRate's tolerance", self.tolerance)
+        number(above=1, hint="rsl_rl uses 1.5.")("KLAdaptiveRate's factor", self.factor)
+        number(above=0, hint="rsl_rl uses 1e-5.")("KLAdaptiveRate's low", self.low)
+        number(at_least=self.low, at_most=1, hint="rsl_rl uses 1e-2.")("KLAdaptiveRate's high", self.high)
+        between = number(at_least=self.low, at_most=self.high, hint="That is low to high.")
+        between("KLAdaptiveRate's initial", self.initial)
+        optional(between)("KLAdaptiveRate's rate", self.rate)
+        choice(*get_args(AdaptEvery))("KLAdaptiveRate's every", self.every)
 
     def __call__(self, progress_remaining: float = 1.0) -> float:
         """

@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ppo_variants.algorithms.checks import integer
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.files import remove_unfinished
 from sb3_ppo_variants.resume.callback_states import environments_of_callbacks
 from sb3_ppo_variants.resume.environments import VecEnvState, begin_check, capture_environments, make_resumable

@@ -1,6 +1,5 @@
 """Environments in worker processes, several to a worker."""
 
-import math
 import multiprocessing
 import os
 import warnings
@@ -12,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 from stable_baselines3.common.vec_env.util import dict_to_obs, obs_space_info
 
+from sb3_ppo_variants.checks import integer, number, optional
 from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 from sb3_ppo_variants.workers.team import Team
@@ -128,11 +128,11 @@ class WorkerVecEnv(VecEnv):
         for index in wanted:
             by_worker.setdefault(self.team.worker_of(index % self.num_envs), []).append(index % self.num_envs)
         messages = {}
-        for number, envs in by_worker.items():
-            own = [index - self.team.members[number].envs.start for index in envs]
-            messages[number] = method, arguments, {"indices": own, **keywords}
+        for worker, envs in by_worker.items():
+            own = [index - self.team.members[worker].envs.start for index in envs]
+            messages[worker] = method, arguments, {"indices": own, **keywords}
         self.team.begin("call", messages)
-        answers = {number: iter(answer or ()) for number, answer in self.team.finish().items()}
+        answers = {worker: iter(answer or ()) for worker, answer in self.team.finish().items()}
         return [next(answers[self.team.worker_of(index % self.num_envs)], None) for index in wanted]
 
     # ---- SB3's interface ----
@@ -209,16 +209,10 @@ def _check(env_fns: Any, n_workers: Any, start_method: Any, timeout: Any) -> Non
                 f"env_fns must be functions that make environments; got {make!r} at index {index}: pass functions "
                 'such as lambda: gym.make("CartPole-v1"), or use SB3\'s make_vec_env(..., vec_env_cls=WorkerVecEnv).'
             )
-    if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int | np.integer)):
-        raise TypeError(f"n_workers must be an integer or None, got {n_workers!r}.")
-    if n_workers is not None and n_workers < 1:
-        raise ValueError(f"n_workers must be at least 1, got {n_workers}; None is one per usable core.")
+    optional(integer(at_least=1, hint="None is one per usable core."))("n_workers", n_workers)
     if start_method not in (None, "spawn", "forkserver"):
         raise ValueError(
             f'start_method must be "spawn" or "forkserver", got {start_method!r}: a forked worker would not notice the '
             "death of the main process."
         )
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout must be a number of seconds, got {timeout!r}.")
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout}.")
+    number(above=0, hint="It is in seconds.")("timeout", timeout)

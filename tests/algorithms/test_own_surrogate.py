@@ -8,9 +8,9 @@ import pytest
 from typing_extensions import Unpack
 
 from sb3_ppo_variants.algorithms.arguments import SurrogateArguments
-from sb3_ppo_variants.algorithms.checks import number
 from sb3_ppo_variants.algorithms.surrogate_ppo import SurrogatePPO
 from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.checks import number
 from sb3_ppo_variants.objectives import Surrogate
 from tests.algorithms.models import make, parameters_of
 

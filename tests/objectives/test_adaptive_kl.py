@@ -161,5 +161,5 @@ def test_the_rate_stays_within_its_bounds(rate: float, kl: float, target: float)
 )
 def test_arguments_out_of_range_are_named(arguments, error) -> None:
     ((name, value),) = arguments.items()
-    with pytest.raises(error, match=rf"^{name}={value!r} of KLAdaptiveRate is"):
+    with pytest.raises(error, match=rf"^KLAdaptiveRate's {name}={value!r} is"):
         KLAdaptiveRate(**{"target": 0.01} | arguments)

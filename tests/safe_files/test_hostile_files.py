@@ -127,17 +127,17 @@ CHANGES: dict[str, tuple[list[Any], Any, str]] = {
     "a rate that follows a KL of no size": (
         ["settings", "learning_rate"],
         {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "target": -1},
-        "learning_rate: target=-1 of KLAdaptiveRate is out of range",
+        "learning_rate: KLAdaptiveRate's target=-1 is out of range",
     ),
     "a rate that follows a list": (
         ["settings", "learning_rate"],
         {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "every": ["update"]},
-        "learning_rate: every=.* of KLAdaptiveRate is unknown",
+        "learning_rate: KLAdaptiveRate's every=.* is unknown",
     ),
     "a rate with nothing to follow": (
         ["settings", "learning_rate"],
         {"schedule": "kl", **asdict(KLAdaptiveRate(0.01)), "target": None},
-        "learning_rate: target=None of KLAdaptiveRate is a NoneType",
+        "learning_rate: KLAdaptiveRate's target=None is a NoneType",
     ),
     "a clip range that follows the KL": (
         ["settings", "clip_range"],

@@ -188,11 +188,11 @@ def test_workers_and_their_shares() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"n_workers": 0}, ValueError, "at least 1, got 0"),
-        ({"n_workers": 1.5}, TypeError, r"got 1\.5"),
+        ({"n_workers": 0}, ValueError, "n_workers=0 is out of range: it must be >= 1"),
+        ({"n_workers": 1.5}, TypeError, r"n_workers=1\.5 is a float"),
         ({"start_method": "fork"}, ValueError, "got 'fork'"),
-        ({"timeout": -1}, ValueError, "got -1"),
-        ({"timeout": "long"}, TypeError, "got 'long'"),
+        ({"timeout": -1}, ValueError, "timeout=-1 is out of range: it must be finite and > 0"),
+        ({"timeout": "long"}, TypeError, "timeout='long' is a str: pass a number"),
         ({"env_fns": []}, ValueError, "at least one environment"),
         ({"env_fns": ["CartPole-v1"]}, TypeError, "got 'CartPole-v1' at index 0: pass functions"),
         ({"env_fns": [RandomWalk, RandomWalk()]}, TypeError, r"got <.*RandomWalk.*> at index 1"),

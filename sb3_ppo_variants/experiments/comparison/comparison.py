@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.comparison import presets
 from sb3_ppo_variants.experiments.comparison.variants import (
     Variant,
@@ -134,7 +135,7 @@ def compare(
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
     imports = [imports] if isinstance(imports, str) else list(imports)
-    check_jobs(jobs)
+    check_jobs("jobs", jobs)
     check_timeout("timeout", timeout)
     vec_env = vec_env_name(rollout_workers)
     if report_only and imports:
@@ -255,9 +256,10 @@ def plan(
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:
-    if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
-        raise ValueError(f"seeds must be at least 1, got {seeds!r}")
-    found = list(range(seeds) if isinstance(seeds, int) else dict.fromkeys(seeds))
+    if not isinstance(seeds, Iterable):
+        integer(at_least=1)("seeds", seeds)
+        return list(range(seeds))
+    found = list(dict.fromkeys(seeds))
     if not found:
         raise ValueError("seeds is empty: give how many, or which")
     return found

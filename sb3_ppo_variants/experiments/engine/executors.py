@@ -1,7 +1,6 @@
 """Where runs are done: on this machine (loky), on a Dask cluster, as SLURM jobs (submitit), or by any ``submit``."""
 
 import importlib.util
-import math
 import os
 import signal
 import sys
@@ -10,10 +9,13 @@ from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from sb3_ppo_variants.checks import integer, number, optional
 from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.experiments.engine.task import ONE_THREAD, Outcome, Task, do_run, do_run_in_subprocess, ends_with
 
 LOCAL = "local"
+check_jobs = optional(integer(at_least=1, hint="Leave it out to use every available core."))
+check_timeout = optional(number(above=0, hint="It is in seconds."))
 FORMS = "local, dask:tcp://HOST:PORT, submitit, submitit:slurm or submitit:local"
 
 
@@ -159,7 +161,7 @@ def task_executor(executor: Any, jobs: int | None, folder: Path, rollout_workers
         ``jobs * rollout_workers``
     :raises TypeError: if it is neither a name nor an object with ``submit``
     """
-    check_jobs(jobs)
+    check_jobs("jobs", jobs)
     if isinstance(executor, str):
         kind, _, where = executor.partition(":")
         if executor == LOCAL:
@@ -243,22 +245,3 @@ def _submitit(cluster: str, jobs: int | None, folder: Path, rollout_workers: int
 def _needs(module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ValueError(f"--executor {extra} needs {module}: pip install 'sb3_ppo_variants[{extra}]'")
-
-
-def check_timeout(name: str, seconds: float | None) -> None:
-    """
-    :param name: What it limits, for the message
-    :param seconds: The time; ``None``: any
-    :raises ValueError: unless it is a positive number
-    """
-    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"The {name} is a positive number of seconds, got {seconds!r}")
-
-
-def check_jobs(jobs: int | None) -> None:
-    """
-    :param jobs: How many runs may be under way at once; ``None``: the executor's own number
-    :raises ValueError: unless it is a positive integer
-    """
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs must be a positive integer, got {jobs!r}; leave it out to use every available core")

@@ -8,7 +8,8 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
+from sb3_ppo_variants.checks import integer
+from sb3_ppo_variants.experiments.models.saved_models import SEED, find_model, opened
 from sb3_ppo_variants.experiments.runs.playing import with_masks
 
 #: Steps after which an episode counts as one that never ends: more than Atari's longest, 27,000.
@@ -72,8 +73,8 @@ def evaluate(
     :return: The scores
     :raises ValueError: if there is no such model or environment, or an episode does not end
     """
-    check_positive("episodes", episodes)
-    check_positive("max_steps", max_steps)
+    integer(at_least=1)("episodes", episodes)
+    integer(at_least=1)("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
     with opened(model_path, environment, name, seed, normalization, max_steps) as found:
         returns: Any

@@ -15,7 +15,8 @@ from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_ppo_variants.experiments.models.saved_models import SEED, check_positive, find_model, opened
+from sb3_ppo_variants.checks import integer
+from sb3_ppo_variants.experiments.models.saved_models import SEED, find_model, opened
 from sb3_ppo_variants.experiments.runs.environments import check_environment, maker
 from sb3_ppo_variants.experiments.runs.playing import with_masks
 from sb3_ppo_variants.files import atomic
@@ -78,8 +79,8 @@ def record(
     :raises ValueError: if there is no such model or environment, or the environment cannot be drawn
     :raises ModuleNotFoundError: for an mp4 without the ``video`` extra
     """
-    check_positive("episodes", episodes)
-    check_positive("max_steps", max_steps)
+    integer(at_least=1)("episodes", episodes)
+    integer(at_least=1)("max_steps", max_steps)
     model_path, environment, name = find_model(path, environment, algorithm)
     target = Path(out).expanduser() if out is not None else model_path.parent / "agent.gif"
     if target.suffix not in MOST_PER_SECOND:

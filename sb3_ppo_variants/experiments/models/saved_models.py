@@ -20,6 +20,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize, unwrap_vec_normalize
 
 from sb3_ppo_variants.algorithms.loading import LoadableAlgorithm, announced_zips
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.engine.kept_models import MODELS
 from sb3_ppo_variants.experiments.models.run_folder import BEST_MODEL
 from sb3_ppo_variants.experiments.models.zoo_run import ZooRun, zoo_run
@@ -44,17 +45,6 @@ NO_STATISTICS = "none"
 
 
 # ---- Find ----
-
-
-def check_positive(name: str, value: int) -> None:
-    """Check that an argument is a positive integer.
-
-    :param name: The argument
-    :param value: Its value
-    :raises ValueError: if it is not
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
 def find_model(
@@ -207,8 +197,10 @@ def opened(
     :param longest_episode: Steps after which an episode that does not end is an error; ``None``: no limit
     :param env_kwargs: Arguments of the environment's constructor
     :raises ValueError: if there is no such environment, the algorithm does not read the safe format, statistics lie
-        beside a file of ``save_safe``, or those of the training are missing
+        beside a file of ``save_safe``, those of the training are missing, or the seed is out of range
     """
+    integer(at_least=0, at_most=2**32 - 1)("seed", seed)
+    seed = int(seed)  # Python's random takes no integer of numpy's
     check_environment(environment)
     statistics, unused = find_statistics(model_path, normalization)
     env = _trained_environment(model_path, environment, seed, statistics, longest_episode, env_kwargs)

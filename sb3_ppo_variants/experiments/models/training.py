@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import get_latest_run_id
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ppo_variants.algorithms.loading import refuse_another_policy
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.models.run_folder import (
     BEST,
     CHECKPOINTS,
@@ -25,7 +26,6 @@ from sb3_ppo_variants.experiments.models.run_folder import (
     is_same_run,
 )
 from sb3_ppo_variants.experiments.models.saved_models import (
-    check_positive,
     find_model,
     find_statistics,
     load_model,
@@ -207,8 +207,8 @@ def _check_options(
     if resume and overwrite:
         raise ValueError("resume goes on with a run and overwrite replaces it: give one of the two")
     if eval_every is not None:
-        check_positive("eval_every", eval_every)
-        check_positive("eval_episodes", eval_episodes)
+        integer(at_least=1)("eval_every", eval_every)
+        integer(at_least=1)("eval_episodes", eval_episodes)
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard is not installed: pip install 'sb3_ppo_variants[tensorboard]'")
 
@@ -219,7 +219,7 @@ def _described(run: Run, start_from: str | Path | None, eval_every: int | None, 
     if start_from is not None:
         described["from"] = str(find_model(start_from, run.environment, run.algorithm)[0])
     if eval_every is not None:
-        described["evaluation"] = {"every": eval_every, "episodes": eval_episodes}
+        described["evaluation"] = {"every": int(eval_every), "episodes": int(eval_episodes)}
     return described
 
 

@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 import sb3_ppo_variants.environments  # noqa: F401
+from sb3_ppo_variants.checks import integer, optional
 from sb3_ppo_variants.experiments.runs.registry import import_user_module
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker
@@ -158,15 +159,8 @@ def vec_env_name(rollout_workers: int | None) -> str | None:
     :raises TypeError: if the number is not an integer
     :raises ValueError: if it is not positive
     """
-    if rollout_workers is None:
-        return None
-    if isinstance(rollout_workers, bool) or not isinstance(rollout_workers, int):
-        raise TypeError(f"rollout_workers must be an integer or None, got {rollout_workers!r}")
-    if rollout_workers < 1:
-        raise ValueError(
-            f"rollout_workers must be at least 1, got {rollout_workers}; leave it out to collect without workers"
-        )
-    return WorkerVecEnv.__name__
+    optional(integer(at_least=1, hint="Leave it out to collect without workers."))("rollout_workers", rollout_workers)
+    return None if rollout_workers is None else WorkerVecEnv.__name__
 
 
 def is_atari(environment: str) -> bool:

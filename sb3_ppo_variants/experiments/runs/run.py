@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.backends import kernel_versions
+from sb3_ppo_variants.checks import integer, number, optional, plain_number
 from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
@@ -99,13 +100,10 @@ class Run:
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("timesteps", 1), ("n_envs", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        if self.wall_time is not None and not 0 < self.wall_time < math.inf:
-            raise ValueError(f"wall_time must be a positive number of seconds, got {self.wall_time}")
+            value = plain_number(getattr(self, name))  # numpy's integers are no JSON
+            integer(least)(name, value)
+            object.__setattr__(self, name, value)
+        optional(number(above=0, hint="It is in seconds."))("wall_time", self.wall_time)
         if self.vec_env not in (None, WorkerVecEnv.__name__):
             raise ValueError(f"vec_env is {self.vec_env!r}: give {WorkerVecEnv.__name__!r}, or None for DummyVecEnv")
 

@@ -4,6 +4,8 @@ Environment i of a run gets the run's seed + i (:func:`.environments.make_enviro
 apart, so no two runs share the seed of an environment, with at most that many environments per run.
 """
 
+from sb3_ppo_variants.checks import integer
+
 SPACING = 1000
 FIRST_TEST_SEED = SPACING * SPACING
 
@@ -43,8 +45,5 @@ def check_n_envs(n_envs: int) -> None:
 
 
 def _checked(name: str, count: int, least: int) -> int:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"{name} must be an integer, got {count!r}")
-    if not least <= count <= SPACING:
-        raise ValueError(f"{name} must be {least} to {SPACING}, so that no two runs share a seed; got {count}")
+    integer(least, hint="More would give two runs the same seed.", at_most=SPACING)(name, count)
     return count

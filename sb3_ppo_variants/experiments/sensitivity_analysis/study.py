@@ -96,7 +96,7 @@ def sensitivity(
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names:
         raise ValueError("A sensitivity study needs an environment, got none")
-    check_jobs(jobs)
+    check_jobs("jobs", jobs)
     check_n_envs(n_envs)
     vec_env = vec_env_name(rollout_workers)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)

@@ -13,7 +13,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
-from sb3_ppo_variants.algorithms.checks import integer
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.run import policy_name

@@ -14,6 +14,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import TaskExecutor
 from sb3_ppo_variants.experiments.engine.records import Record
@@ -35,8 +36,7 @@ def check_confirmation(confirm: int, seeds: int) -> None:
     :raises ValueError: for a number that is negative or not whole, or for too few or too many test seeds
     """
     for name, value in (("confirm", confirm), ("test_seeds", seeds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
+        integer(at_least=0)(name, value)
     if confirm and seeds < LEAST_SEEDS:
         raise ValueError(
             f"A confirmation takes at least {LEAST_SEEDS} test seeds, got {seeds}: raise --test-seeds, or leave the "
@@ -135,7 +135,7 @@ def confirm_candidates(
     # Seeds outside settings: an unfinished confirmation has all settings alike.
     runs = [run for group in zip(*wanted.values(), strict=True) for run in group]
     labels = {r.key(): f"{name} {r.environment} seed {r.seed}" for name, group in wanted.items() for r in group}
-    store.keep(TEST_SEEDS, seeds)
+    store.keep(TEST_SEEDS, int(seeds))
     what = "runs of the confirmation"
     by_key = {r.run.key(): r for r in do_runs(runs, store, executor, folder, console, labels, what, timeout)}
     return [_candidate(name, passed[name], values[name], [by_key[r.key()] for r in wanted[name]]) for name in passed]

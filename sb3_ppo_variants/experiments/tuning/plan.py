@@ -11,6 +11,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name, did_you_mean
 from sb3_ppo_variants.experiments.runs.run import Run, check_by_building
@@ -160,8 +161,7 @@ def make_plan(
         check_environment(environment)
     check_n_envs(n_envs)
     tuning_seeds(seeds)
-    if isinstance(sampler_seed, bool) or not isinstance(sampler_seed, int) or sampler_seed < 0:
-        raise ValueError(f"The sampler's seed is a whole number from 0, got {sampler_seed!r}")
+    integer(at_least=0)("sampler_seed", sampler_seed)
     fixed = check_settings(name, settings)
     start = run_settings(name, fixed)
     # A mistake in the fixed settings is reported here, not by the first trial.
@@ -174,13 +174,14 @@ def make_plan(
     plan = StudyPlan(
         algorithm=name,
         environments=wanted,
-        timesteps=timesteps,
-        n_envs=n_envs,
-        seeds=seeds,
+        # numpy's integers are no JSON
+        timesteps=int(timesteps),
+        n_envs=int(n_envs),
+        seeds=int(seeds),
         space=_searched(name, default_space(name, start, n_envs, asked) if own is None else own, asked, fixed),
         fixed=fixed,
         sampler=check_sampler(sampler),
-        sampler_seed=sampler_seed,
+        sampler_seed=int(sampler_seed),
         aggregation=choose_metric(wanted, known).name,
         pruning=pruning,
         references=known,

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
@@ -239,10 +240,9 @@ def _notes(plan: StudyPlan) -> list[str]:
 
 
 def _check(trials: int, trial_timeout: float | None, jobs: int | None, confirm: int, test_seeds: int) -> None:
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise ValueError(f"trials must be a positive integer, got {trials!r}: the first is the defaults")
-    check_timeout("trial timeout", trial_timeout)
-    check_jobs(jobs)
+    integer(at_least=1, hint="The first is the defaults.")("trials", trials)
+    check_timeout("trial_timeout", trial_timeout)
+    check_jobs("jobs", jobs)
     check_confirmation(confirm, test_seeds)
 
 

@@ -112,12 +112,12 @@ def test_plan() -> None:
         ({"environments": []}, "needs an environment and an algorithm"),
         ({"algorithms": []}, "needs an environment and an algorithm"),
         ({"algorithms": ["sb3:pp"]}, "Unknown algorithm 'sb3:pp'"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"seeds": 0}, "seeds=0 is out of range: it must be >= 1"),
         ({"seeds": []}, "seeds is empty"),
-        ({"seeds": [-1]}, "seed must be at least 0, got -1"),
-        ({"timesteps": 0}, "timesteps must be at least 1, got 0"),
-        ({"wall_time": 0.0}, "wall_time must be a positive number of seconds, got 0.0"),
-        ({"wall_time": float("nan")}, "wall_time must be a positive number of seconds, got nan"),
+        ({"seeds": [-1]}, "seed=-1 is out of range: it must be >= 0"),
+        ({"timesteps": 0}, "timesteps=0 is out of range: it must be >= 1"),
+        ({"wall_time": 0.0}, "wall_time=0.0 is out of range: it must be finite and > 0"),
+        ({"wall_time": float("nan")}, "wall_time=nan is out of range: it must be finite and > 0"),
         ({"normalize": "obs"}, "normalize is 'obs': choose observations"),
         ({"preset": "table2"}, "no preset 'table2'"),
         ({"reading": "sb3"}, "reading='sb3' is how a preset is read"),
@@ -250,7 +250,7 @@ def test_runs_without_an_update_are_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("jobs", [0, -1, True, 1.5])
 def test_wrong_jobs(jobs: object, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="jobs must be a positive integer"):
+    with pytest.raises((TypeError, ValueError), match=f"jobs={jobs!r} is .* >= 1"):
         compare(algorithms=["sb3:ppo"], jobs=jobs, out=tmp_path)  # type: ignore[arg-type]
 
 

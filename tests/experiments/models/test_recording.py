@@ -114,14 +114,15 @@ def test_environments_that_do_not_draw(trained: Path, tmp_path: Path, broken: bo
     ("arguments", "message"),
     [
         ({"out": "agent.avi"}, "A recording is a .gif or .mp4 file, got 'agent.avi'"),
-        ({"episodes": 0}, "episodes must be a positive integer, got 0"),
-        ({"max_steps": 1.5}, "max_steps must be a positive integer, got 1.5"),
+        ({"episodes": 0}, "episodes=0 is out of range: it must be >= 1"),
         ({"environment": "CartPol-v1"}, "Cannot make the environment"),
     ],
 )
 def test_mistakes(trained: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         record(trained, **arguments)
+    with pytest.raises(TypeError, match=r"max_steps=1\.5 is a float: pass a whole number >= 1"):
+        record(trained, max_steps=1.5)  # type: ignore[arg-type]
 
 
 class NoRender(gym.Env):

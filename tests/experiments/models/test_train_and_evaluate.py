@@ -125,7 +125,7 @@ def test_wrong_models(trained: Path, tmp_path: Path) -> None:
         evaluate(tmp_path)
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         evaluate(trained, "Acrobot-v1")
-    with pytest.raises(ValueError, match="episodes must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="episodes=0 is out of range: it must be >= 1"):
         evaluate(trained, episodes=0)
 
 

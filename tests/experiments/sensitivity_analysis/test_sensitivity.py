@@ -126,8 +126,8 @@ def test_grid() -> None:
         ({"points": {"clip_range": [-0.1]}}, "clip_ppo does not take the settings.*clip_range"),
         ({"environments": []}, "needs an environment, got none"),
         ({"environments": "CartPol-v1"}, "Cannot make the environment 'CartPol-v1'"),
-        ({"seeds": 0}, "seeds must be"),
-        ({"jobs": 0}, "jobs must be a positive integer, got 0"),
+        ({"seeds": 0}, "seeds=0 is out of range"),
+        ({"jobs": 0}, "jobs=0 is out of range: it must be >= 1"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:

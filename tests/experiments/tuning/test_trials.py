@@ -76,11 +76,15 @@ def test_tuning_and_test_seeds_never_meet_not_even_in_their_environments() -> No
     used = [seed + i for seed in [*tuning_seeds(1000), *test_seeds(1000)] for i in range(n_envs)]
     assert len(set(used)) == len(used)
     for make, value, message in (
-        (tuning_seeds, 0, "seeds must be 1 to 1000"),
-        (test_seeds, 1001, "test_seeds must be 0 to 1000"),
-        (check_n_envs, 1001, "so that no two runs share a seed; got 1001"),
+        (tuning_seeds, 0, "seeds=0 is out of range: it must be >= 1 and <= 1000"),
+        (test_seeds, 1001, "test_seeds=1001 is out of range: it must be >= 0 and <= 1000"),
+        (
+            check_n_envs,
+            1001,
+            "n_envs=1001 is out of range: it must be >= 1 and <= 1000. More would give two runs the same seed",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make(value)
-    with pytest.raises(TypeError, match=r"seeds must be an integer, got 1\.5"):
+    with pytest.raises(TypeError, match=r"seeds=1\.5 is a float: pass a whole number"):
         tuning_seeds(1.5)  # type: ignore[arg-type]
