@@ -80,7 +80,15 @@ READINGS: dict[str, tuple[str, str] | None] = {
     "trust_regions": ("trust_regions", "paper"),
     "trust_regions/deep": ("trust_regions", "paper"),
 }
-STUDIES = ("tuning/longer/clip_ppo", "masks", "beta/corners", "beta/mujoco", "learning_rate", "learning_rate/confirm")
+STUDIES = (
+    "tuning/longer/clip_ppo",
+    "tuning/longer/kl_penalty_ppo",
+    "masks",
+    "beta/corners",
+    "beta/mujoco",
+    "learning_rate",
+    "learning_rate/confirm",
+)
 READINGS |= dict.fromkeys(("cartpole", *STUDIES, *MEMORY_FOLDERS))
 
 

@@ -260,22 +260,40 @@ def test_the_readme_has_the_confirmed_gains() -> None:
     assert int(pendulums_share("kl_penalty_ppo-tpe", "trial 38").split()[0]) > 100
 
 
-@pytest.mark.parametrize("environment", ["Pendulum-v1", "HalfCheetah-v5"])
-def test_the_winner_in_longer_runs(environment: str) -> None:
-    results = committed("tuning/longer/clip_ppo")[0]
+LONGER = {"clip_ppo": "`ClipPPO`", "kl_penalty_ppo": "`KLPenaltyPPO`"}
+
+
+def longer(algorithm: str, environment: str) -> tuple[np.ndarray, np.ndarray]:
+    """Final returns of the winner and of the defaults."""
+    results = committed(f"tuning/longer/{algorithm}")[0]
+    winner, defaults = (np.array(results.scores(name, environment)) for name in ("tuned", algorithm))
+    return winner, defaults
+
+
+@pytest.mark.parametrize("algorithm", LONGER)
+def test_longer_runs_are_of_the_winner_and_as_the_table_says(algorithm: str) -> None:
+    folder = f"{algorithm}-tpe"
+    results = committed(f"tuning/longer/{algorithm}")[0]
     tuned = next(r.run for r in results.records if r.run.variant == "tuned")
     assert dict(tuned.settings) == next(
-        c["settings"] for c in study_of("clip_ppo-tpe")["candidates"] if c["name"] == TUNED["clip_ppo-tpe"][1]
+        c["settings"] for c in study_of(folder)["candidates"] if c["name"] == TUNED[folder][1]
     )
-    winner, defaults = (np.array(results.scores(name, environment)) for name in ("tuned", "clip_ppo"))
-    assert (len(winner), len(defaults), tuned.timesteps) == (10, 10, 200_000)
-    gain = difference(winner, defaults, 0, 4)
+    assert tuned.timesteps == 200_000
     shown = rows(TUNING, "| 200,000 steps | defaults | winner | winner − defaults, 98.75 % |")
-    assert shown[environment][1:] == [cell(defaults, 0), cell(winner, 0), gain]
-    if environment == "Pendulum-v1":
-        says(README, f"still better on Pendulum, {gain.replace('(', '(98.75 %: ')}")
-    else:
-        says(README, f"where the defaults do: {gain}")
-        random, _ = study_of("clip_ppo-tpe")["plan"]["references"][environment]
-        says(TUNING, f"below the random policy's {number(random, 0)}")
-        assert winner.max() < min(defaults.min(), random)
+    for environment in ("Pendulum-v1", "HalfCheetah-v5"):
+        winner, defaults = longer(algorithm, environment)
+        assert (len(winner), len(defaults)) == (10, 10)
+        found = [cell(defaults, 0), cell(winner, 0), difference(winner, defaults, 0, 4)]
+        assert shown[f"{LONGER[algorithm]}, {environment}"][1:] == found
+
+
+def test_what_is_said_about_longer_runs() -> None:
+    clip, penalty = (difference(*longer(name, "Pendulum-v1"), 0, 4) for name in LONGER)
+    says(README, f"`ClipPPO`'s by {clip.replace('(', '(98.75 %: ')}, `KLPenaltyPPO`'s by {penalty}")
+    winner, defaults = longer("clip_ppo", "HalfCheetah-v5")
+    says(README, f"where the defaults do: {difference(winner, defaults, 0, 4)}")
+    random, _ = study_of("clip_ppo-tpe")["plan"]["references"]["HalfCheetah-v5"]
+    says(TUNING, f"below the random policy's {number(random, 0)}")
+    assert winner.max() < min(defaults.min(), random)
+    ends = [number(end(sample), 0) for sample in longer("kl_penalty_ppo", "HalfCheetah-v5") for end in (min, max)]
+    says(TUNING, "from {} to {} where those of the defaults are from {} to {}".format(*ends))
