@@ -5,8 +5,9 @@ import hashlib
 import io
 import os
 import re
+import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,49 @@ def remove_unfinished(folder: Path) -> None:
     """
     for temporary in folder.glob(f"{_MARK}*"):
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
+    """
+    A context that one process at a time can be in. The lock is the operating system's and dies with its holder; Windows
+    has none.
+
+    :param path: The file that is locked, and removed at the end; its folder is made
+    :param refuse: Makes the error from the holder's name
+    :raises refuse: another process holds it
+    :raises OSError: the file system has no locks, or the file cannot be written
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise refuse(file.read()) from None
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # its holder has just removed it
+            file.truncate(0)
+            file.write(this_process())
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def this_process() -> str:
+    """
+    :return: the name of this process, for people who look for what is at work
+    """
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,9 +1,7 @@
 """The databases that keep finished work: SQLite, PostgreSQL or another one that Optuna's RDBStorage can use."""
 
 import importlib.util
-import os
 import re
-import socket
 import sqlite3
 import time
 import warnings
@@ -17,7 +15,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from sb3_ppo_variants.files import safe_name
+from sb3_ppo_variants.files import exclusive, safe_name, this_process
 
 T = TypeVar("T")
 BUSY_SECONDS = 60.0  # how long to wait for an SQLite file that another process has locked
@@ -215,12 +213,11 @@ def locked(url: str, study: str) -> Iterator[None]:
     :param study: Name of the study
     :raises ValueError: if another command holds it; the message says which
     """
-    me = f"process {os.getpid()} on {socket.gethostname()}"
     if url.startswith("sqlite"):
-        with _locked_file(_file(url).with_name(f"{_file(url).name}.{study}.lock"), study, me):
+        with exclusive(_file(url).with_name(f"{_file(url).name}.{study}.lock"), lambda holder: _refuse(study, holder)):
             yield
     elif url.startswith("postgresql"):
-        with _advisory_lock(url, study, me):
+        with _advisory_lock(url, study):
             yield
     else:
         yield
@@ -234,35 +231,8 @@ def _refuse(study: str, holder: str) -> ValueError:
 
 
 @contextmanager
-def _locked_file(path: Path, study: str, me: str) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise _refuse(study, file.read()) from None
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                continue  # its holder has just removed it
-            file.truncate(0)
-            file.write(me)
-            file.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-@contextmanager
-def _advisory_lock(url: str, study: str, me: str) -> Iterator[None]:
-    engine = sqlalchemy.create_engine(url, connect_args={"application_name": f"ppo-variants {me}"[:63]})
+def _advisory_lock(url: str, study: str) -> Iterator[None]:
+    engine = sqlalchemy.create_engine(url, connect_args={"application_name": f"ppo-variants {this_process()}"[:63]})
     key = {"key": f"ppo-variants {study}"}
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
