@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import threadpoolctl
@@ -27,46 +27,62 @@ from sb3_ppo_variants.experiments.speed.timed_model import PARTS, OwnCallback, S
 
 WARM_UP_ROUNDS = 1
 
+#: Name in the report → an algorithm of ours and its settings.
+Ours: TypeAlias = dict[str, tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """
+    :param module: The package that it is in
+    :param algorithm: Its name
+    :param ours: Our models that are compared with it
+    :param on_request: Whether both are measured only if the peer is asked for: not every environment suits them
+    """
+
+    module: str
+    algorithm: str
+    ours: Ours
+    on_request: bool = False
+
+
+# A user's callback may read the values of every step, which are then computed step by step.
 OWN_CALLBACK = "clip_ppo, own callback"
-#: Name in the report → our algorithm and its settings.
-OURS: dict[str, tuple[str, dict[str, Any]]] = {
+COMPILED = "clip_ppo compiled"
+CLIP: Ours = {
     "clip_ppo": ("clip_ppo", {}),
-    # A user's callback may read the values of every step, which are then computed step by step.
     OWN_CALLBACK: ("clip_ppo", {}),
     "clip_ppo autograd": ("clip_ppo", {"update_backend": "autograd"}),
-    "paper_trpo": ("paper_trpo", {}),
 }
-COMPILED = "clip_ppo compiled"
 if why_not_installed() is None:
-    OURS[COMPILED] = ("clip_ppo", {"update_backend": "compiled"})
-#: The same for environments with action masks, measured beside sb3-contrib's MaskablePPO.
-MASKABLE_PPO = "contrib:maskable_ppo"
-OURS_WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "clip_ppo, masks": ("clip_ppo", {"use_masking": True}),
-    "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
-}
-#: The same with memory, measured beside sb3-contrib's RecurrentPPO: with its minibatches, and in sequences of 16 rows.
-#: What an update costs depends on the size of minibatches and on how long episodes are, so the size is RecurrentPPO's,
-#: and so is the entropy coefficient, with which policies learn.
-RECURRENT_PPO = "contrib:recurrent_ppo"
-OURS_WITH_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
-    "clip_ppo, memory": ("clip_ppo", {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0}),
-    "clip_ppo, memory, sequence_length=16": (
-        "clip_ppo",
-        {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0, "sequence_length": 16},
+    CLIP[COMPILED] = ("clip_ppo", {"update_backend": "compiled"})
+TRUST_REGION: Ours = {"paper_trpo": ("paper_trpo", {})}
+#: What an update costs with memory depends on the size of minibatches and on how long episodes are, so the size is
+#: RecurrentPPO's, and so is the entropy coefficient, with which policies learn.
+MEMORY = {"policy": "MlpLstmPolicy", "batch_size": 128, "ent_coef": 0.0}
+PEERS = {
+    "sb3": Peer("stable_baselines3", "sb3:ppo", CLIP),
+    "contrib": Peer("sb3_contrib", "contrib:trpo", TRUST_REGION),
+    "sbx": Peer("sbx", "sbx:PPO", {"clip_ppo": CLIP["clip_ppo"]}),
+    "contrib:maskable_ppo": Peer(
+        "sb3_contrib",
+        "contrib:maskable_ppo",
+        {
+            "clip_ppo, masks": ("clip_ppo", {"use_masking": True}),
+            "clip_ppo, masks, autograd": ("clip_ppo", {"use_masking": True, "update_backend": "autograd"}),
+        },
+        on_request=True,
     ),
-}
-#: Library, or a peer that only some environments suit → its module, its algorithm, and ours that are compared with it.
-MODULES = {"sb3": "stable_baselines3", "contrib": "sb3_contrib", "sbx": "sbx", MASKABLE_PPO: "sb3_contrib"}
-MODULES[RECURRENT_PPO] = "sb3_contrib"
-PEER_OF = {"sb3": "sb3:ppo", "contrib": "contrib:trpo", "sbx": "sbx:PPO", MASKABLE_PPO: MASKABLE_PPO}
-PEER_OF[RECURRENT_PPO] = RECURRENT_PPO
-COMPARED_WITH = {
-    "sb3": ("clip_ppo", OWN_CALLBACK, "clip_ppo autograd", COMPILED),
-    "contrib": ("paper_trpo",),
-    "sbx": ("clip_ppo",),
-    MASKABLE_PPO: tuple(OURS_WITH_MASKS),
-    RECURRENT_PPO: tuple(OURS_WITH_MEMORY),
+    # With its own minibatches, and in sequences of 16 rows.
+    "contrib:recurrent_ppo": Peer(
+        "sb3_contrib",
+        "contrib:recurrent_ppo",
+        {
+            "clip_ppo, memory": ("clip_ppo", MEMORY),
+            "clip_ppo, memory, sequence_length=16": ("clip_ppo", MEMORY | {"sequence_length": 16}),
+        },
+        on_request=True,
+    ),
 }
 
 
@@ -133,10 +149,10 @@ def measure(
     :param progress_bar: Whether every model trains with SB3's progress bar
     :return: The measurement
     """
-    asked = {MASKABLE_PPO: OURS_WITH_MASKS, RECURRENT_PPO: OURS_WITH_MEMORY}
-    ours = [*OURS, *(name for peer, names in asked.items() if peer in peers for name in names)]
-    names = [*ours, *(PEER_OF[library] for library in peers)]
-    models = {name: _model(name, environment, n_envs, width, progress_bar) for name in names}
+    compared = [PEERS[peer] for peer in peers]
+    of_all = CLIP | TRUST_REGION | {name: one for peer in compared for name, one in peer.ours.items()}
+    of_all |= {peer.algorithm: (peer.algorithm, {}) for peer in compared}
+    models = {name: _model(name, *one, environment, n_envs, width, progress_bar) for name, one in of_all.items()}
     bare = make_environment(environment, n_envs, seed=0)
     floor: list[float] = []
     for _ in range(WARM_UP_ROUNDS + rounds):
@@ -148,13 +164,19 @@ def measure(
         name: {part: times[WARM_UP_ROUNDS:] for part, times in model.split.items()} for name, model in models.items()
     }
     floor = floor[WARM_UP_ROUNDS:]
-    pairs = [(ours, PEER_OF[library]) for library in peers for ours in COMPARED_WITH[library] if ours in splits]
-    ratios = [_ratio(splits, floor, *pair) for pair in pairs]
+    ratios = [_ratio(splits, floor, ours, peer.algorithm) for peer in compared for ours in peer.ours]
     return Measurement(environment, n_envs, width, floor, splits, ratios, progress_bar)
 
 
-def _model(name: str, environment: str, n_envs: int, width: int, progress_bar: bool) -> TimedModel:
-    algorithm, settings = (OURS | OURS_WITH_MASKS | OURS_WITH_MEMORY).get(name, (name, {}))
+def _model(
+    name: str,
+    algorithm: str,
+    settings: dict[str, Any],
+    environment: str,
+    n_envs: int,
+    width: int,
+    progress_bar: bool,
+) -> TimedModel:
     env = make_environment(environment, n_envs, seed=0)
     callback = OwnCallback() if name == OWN_CALLBACK else None
     return TimedModel(algorithm, settings, env, width, callback, progress_bar)
@@ -184,12 +206,12 @@ def _totals(split: Split) -> np.ndarray:
 
 
 def installed_peers() -> list[str]:
-    """The peer libraries that are installed, without those of sb3-contrib that are only measured on request."""
-    return [library for library in MODULES if _is_installed(library) and ":" not in library]
+    """The peers that are installed, without those that are only measured on request."""
+    return [name for name, peer in PEERS.items() if _is_installed(peer) and not peer.on_request]
 
 
-def _is_installed(library: str) -> bool:
-    return importlib.util.find_spec(MODULES[library]) is not None
+def _is_installed(peer: Peer) -> bool:
+    return importlib.util.find_spec(peer.module) is not None
 
 
 def speed(
@@ -215,11 +237,11 @@ def speed(
         below 1
     """
     check_configurations(environments, rounds, n_envs=n_envs, width=widths)
-    for library in peers or ():
-        if library not in MODULES:
-            raise ValueError(f"--peers {library!r} is unknown: pass some of {', '.join(MODULES)}")
-        if not _is_installed(library):
-            raise ValueError(f"--peers {library!r} is not installed (it would be imported as {MODULES[library]!r})")
+    for peer in peers or ():
+        if peer not in PEERS:
+            raise ValueError(f"--peers {peer!r} is unknown: pass some of {', '.join(PEERS)}")
+        if not _is_installed(PEERS[peer]):
+            raise ValueError(f"--peers {peer!r} is not installed (it would be imported as {PEERS[peer].module!r})")
     compared = installed_peers() if peers is None else peers
     with threadpoolctl.threadpool_limits(limits=1):
         for environment, count, width in itertools.product(environments, n_envs, widths):
@@ -232,9 +254,9 @@ def as_json(measurements: Sequence[Any]) -> dict[str, Any]:
     :param measurements: The measurements, of one core or of several
     """
     machine = {"processor": processor(), "python": platform.python_version(), "threads": 1}
-    made_by = versions() | kernel_versions("compiled" if COMPILED in OURS else None)
+    made_by = versions() | kernel_versions("compiled" if COMPILED in CLIP else None)
     on_one_core = [measurement for measurement in measurements if isinstance(measurement, Measurement)]
-    if any(ratio.peer == PEER_OF["sbx"] for measurement in on_one_core for ratio in measurement.ratios):
+    if any(ratio.peer == PEERS["sbx"].algorithm for measurement in on_one_core for ratio in measurement.ratios):
         made_by |= {name: importlib.metadata.version(name) for name in ("sbx-rl", "jax")}
     return {"machine": machine, "versions": made_by, "measurements": [asdict(m) for m in measurements]}
 

@@ -31,7 +31,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         "CartPole-v1", 2, 8, ["sb3", "contrib"], rounds=2, tick=lambda: ticks.append(1), progress_bar=True
     )
     assert len(ticks) == 3
-    assert set(measurement.splits) == {*module.OURS, "sb3:ppo", "contrib:trpo"}
+    assert set(measurement.splits) == {*module.CLIP, *module.TRUST_REGION, "sb3:ppo", "contrib:trpo"}
     assert len(measurement.floor) == 2
     for split in measurement.splits.values():
         assert set(split) == set(PARTS)
@@ -41,7 +41,7 @@ def test_a_measurement_adds_up_and_can_be_shown_and_kept() -> None:
         ("clip_ppo", "sb3:ppo"),
         ("clip_ppo, own callback", "sb3:ppo"),
         ("clip_ppo autograd", "sb3:ppo"),
-        *[(name, "sb3:ppo") for name in module.OURS if name == module.COMPILED],
+        *[(name, "sb3:ppo") for name in module.CLIP if name == module.COMPILED],
         ("paper_trpo", "contrib:trpo"),
     ]
     console = Console(record=True, width=200, file=StringIO())
