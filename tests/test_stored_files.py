@@ -28,6 +28,7 @@ from tests.experiments.in_process import without_workers
 from tests.resume.runs import needs_box2d
 from tests.stored import make
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 STORED = Path(__file__).parent / "stored"
 EXPECTED = json.loads((STORED / "EXPECTED.json").read_text(encoding="utf-8"))
 MODELS = [name for name in EXPECTED if name.startswith(("models/", "safe/"))]
@@ -164,7 +165,7 @@ def test_an_interrupted_study_resumes(tmp_path: Path, monkeypatch: pytest.Monkey
     expected, _ = EXPECTED["tune_interrupted"], copied("tune_interrupted", tmp_path, monkeypatch)
     before, wanted = expected["states"]["tune_interrupted"], expected["resumed"]["trials"]
     executor = without_workers(monkeypatch)
-    run(expected["command"])
+    run(expected["command"].replace("--confirm 1", "--confirm 0"))
     found = make.study_of("tune_interrupted")["trials"]
     assert [t["number"] for t in found] == [t["number"] for t in wanted]
     scores = [t["score"] for t in found]

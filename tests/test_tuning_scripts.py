@@ -15,6 +15,7 @@ from tests.tuning_scripts import FOLDER, load
 TINY: dict[str, Any] = {"timesteps": 128, "settings": {"n_steps": 64}, "seeds": 1}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     without_workers(monkeypatch)
     script = load("tune")

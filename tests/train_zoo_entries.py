@@ -5,6 +5,7 @@ A script for a process of its own: ``python train_zoo_entries.py clip_ppo reinfo
 """
 
 import contextlib
+import functools
 import inspect
 import io
 import json
@@ -26,6 +27,7 @@ def environment_of(entry: str) -> str:
     return {"default": "CartPole-v1", "atari": ATARI}.get(entry, entry)
 
 
+@functools.cache
 def cannot_make(environment: str) -> str | None:
     try:
         gym.make(environment).close()

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import torch as th
 
+from sb3_ppo_variants.backends.closed_form import actor  # noqa: F401
 from sb3_ppo_variants.workers import process  # noqa: F401
 
 

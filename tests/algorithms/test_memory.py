@@ -21,6 +21,7 @@ from sb3_ppo_variants.policies import MaskableRecurrentActorCriticPolicy
 from sb3_ppo_variants.rollouts.buffers import MaskableRecurrentDictRolloutBuffer, MaskableRecurrentRolloutBuffer
 from tests.algorithms.models import ALGORITHMS, parameters_of
 from tests.environments import MaskedWalk, RandomWalk
+from tests.forms import long
 from tests.parity.comparing import assert_same_tensors, make_env
 
 SMALL: dict[str, Any] = {"lstm_hidden_size": 8, "net_arch": [8]}
@@ -427,7 +428,7 @@ class NamedDoors(gym.Env):
 
 @pytest.mark.parametrize(
     ("policy", "use_masking", "at_least", "at_most"),
-    [("MlpLstmPolicy", True, 0.9, 1.0), ("MlpPolicy", True, 0.3, 0.7), ("MlpLstmPolicy", False, 0.0, 0.5)],
+    [("MlpLstmPolicy", True, 0.9, 1.0), long("MlpPolicy", True, 0.3, 0.7), long("MlpLstmPolicy", False, 0.0, 0.5)],
 )
 def test_some_tasks_need_memory_and_masks(policy: str, use_masking: bool, at_least: float, at_most: float) -> None:
     is_recurrent = policy == "MlpLstmPolicy"

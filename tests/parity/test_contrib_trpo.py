@@ -1,5 +1,6 @@
 """TRPO with sb3-contrib's conventions gives sb3-contrib's numbers; with ours, the paper's constraint holds."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ class ParametersAfterEachUpdate(BaseCallback):
         self.parameters.append(vector.detach().numpy().copy())
         if "train/kl_divergence_loss" in self.logger.name_to_value:
             self.kls.append(self.logger.name_to_value["train/kl_divergence_loss"])
+
+
+@functools.cache
+def contribs_in_box() -> ParametersAfterEachUpdate:
+    return trajectory(ContribTRPO, {"actions": "box"})
 
 
 def trajectory(algorithm: type, env: dict[str, Any], n_updates: int = 3, **settings: Any) -> ParametersAfterEachUpdate:
@@ -75,7 +81,7 @@ def test_contrib_conventions_reproduce_contrib_step_by_step(env: dict[str, Any],
 @pytest.mark.parametrize("switch", ["kl_direction", "kl_reduction", "cg_start"])
 def test_each_convention_matters(switch: str) -> None:
     """Without any one of the switches the numbers are no longer contrib's: the test above can fail."""
-    theirs = trajectory(ContribTRPO, {"actions": "box"})
+    theirs = contribs_in_box()
     conventions = {key: value for key, value in TRPO.CONTRIB_CONVENTIONS.items() if key != switch}
     ours = trajectory(TRPO, {"actions": "box"}, **conventions)
     if switch == "kl_direction":

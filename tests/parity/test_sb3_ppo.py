@@ -12,7 +12,7 @@ from sb3_ppo_variants import ClipPPO
 from tests.parity.comparing import assert_same_log, assert_same_tensors, make_env
 
 SETTINGS: dict[str, Any] = {"n_steps": 64, "batch_size": 32, "n_epochs": 3, "seed": 5, "ent_coef": 0.0}
-N_UPDATES = 4
+N_UPDATES = 2
 
 
 def assert_same(ours: ClipPPO, theirs: PPO) -> None:
@@ -87,8 +87,12 @@ def test_string_schedule_is_the_linear_schedule() -> None:
     assert_same(ours, theirs)
 
 
-def test_save_load_continue(tmp_path) -> None:
-    trained = train_both("MlpPolicy", {})
+@pytest.fixture(scope="module")
+def trained() -> tuple[ClipPPO, PPO]:
+    return train_both("MlpPolicy", {})
+
+
+def test_save_load_continue(trained, tmp_path) -> None:
     continued = []
     for model, algorithm in zip(trained, (ClipPPO, PPO), strict=True):
         model.save(tmp_path / algorithm.__name__)
@@ -97,16 +101,16 @@ def test_save_load_continue(tmp_path) -> None:
     assert_same(*continued)
 
 
-def test_a_ppo_zip_loads_and_goes_on_alike(tmp_path) -> None:
-    _, theirs = train_both("MlpPolicy", {})
+def test_a_ppo_zip_loads_and_goes_on_alike(trained, tmp_path) -> None:
+    _, theirs = trained
     theirs.save(tmp_path / "ppo")
     ours = ClipPPO.load(tmp_path / "ppo", env=make_env(), update_backend="autograd")
     assert ours.ent_coef == 0.0
     assert_same(ours.learn(192), PPO.load(tmp_path / "ppo", env=make_env()).learn(192))
 
 
-def test_ppo_loads_our_zip_and_goes_on_alike(tmp_path) -> None:
-    ours, _ = train_both("MlpPolicy", {})
+def test_ppo_loads_our_zip_and_goes_on_alike(trained, tmp_path) -> None:
+    ours, _ = trained
     ours.save(tmp_path / "ours")
     theirs = PPO.load(tmp_path / "ours", env=make_env()).learn(192)
     assert_same(ClipPPO.load(tmp_path / "ours", env=make_env()).learn(192), theirs)

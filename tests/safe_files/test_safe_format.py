@@ -67,7 +67,7 @@ def loaded_both_ways(model, path, env: dict[str, Any], **given) -> list[Any]:
 @pytest.mark.parametrize("case", range(len(VARIANTS)), ids=lambda n: f"{n}-{VARIANTS[n][0].__name__}-{VARIANTS[n][1]}")
 def test_goes_on_as_after_save_and_load(case, tmp_path) -> None:
     algorithm, policy, env, extra = VARIANTS[case]
-    model = make(algorithm, policy, env, **extra).learn(128)
+    model = make(algorithm, policy, env, **({"n_steps": 32} | extra)).learn(64)
     safe, theirs = loaded_both_ways(model, tmp_path, env)
     assert_same_tensors(safe.get_parameters(), model.get_parameters(), "parameters")
     observation = model.env.reset()
@@ -84,7 +84,7 @@ def test_goes_on_as_after_save_and_load(case, tmp_path) -> None:
         th.manual_seed(7)
         np.random.seed(7)
         one.env.seed(7)
-        one.learn(128, reset_num_timesteps=False)
+        one.learn(64, reset_num_timesteps=False)
     assert_same_tensors(safe.get_parameters(), theirs.get_parameters(), "after more training")
     assert_same_log(safe.logger.name_to_value, theirs.logger.name_to_value)
     assert (safe.num_timesteps, safe._n_updates) == (theirs.num_timesteps, theirs._n_updates)

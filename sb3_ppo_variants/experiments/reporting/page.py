@@ -7,6 +7,7 @@ supplies its data, which the templates escape.
 """
 
 import base64
+import functools
 import io
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 
 
+@functools.cache
 def templates() -> jinja2.Environment:
     """The templates of this package, named by their paths in ``experiments``."""
     environment = jinja2.Environment(

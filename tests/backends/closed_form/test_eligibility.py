@@ -162,7 +162,7 @@ def test_what_it_does_not_cover_falls_back_and_says_why_once(case: str, capsys) 
     model = make(ClipPPO, env=env, verbose=1, **settings)
     if disturb:
         disturb(model)
-    model.learn(192)
+    model.learn(128)
     assert model.active_backend == "autograd"
     said = [line for line in capsys.readouterr().out.splitlines() if "by autograd, not in closed form" in line]
     assert len(said) == 1

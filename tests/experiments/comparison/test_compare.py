@@ -22,6 +22,7 @@ from tests.experiments.mine import MyPPO
 SETTINGS = {"clip_ppo": {"n_steps": 128, "n_epochs": 2}, "sb3:ppo": {"n_steps": 128, "n_epochs": 2}}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
 

@@ -215,7 +215,7 @@ def test_a_run_that_hangs_ends_with_its_process(tmp_path: Path, monkeypatch: pyt
 
 def test_a_comparisons_runs_equal_those_in_this_process(tmp_path: Path) -> None:
     runs = [Run("clip_ppo", "CartPole-v1", seed, 256, settings={"n_steps": 64}) for seed in (0, 1)]
-    for record in do(tmp_path, runs, do_run):
+    for record in do(tmp_path, runs, do_run, jobs=1):
         alone = train_run(record.run)
         assert record.result is not None
         assert (record.result.final_return, record.result.episodes) == (alone.final_return, alone.episodes)

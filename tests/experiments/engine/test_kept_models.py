@@ -176,6 +176,7 @@ def test_a_model_that_cannot_be_saved_does_not_cost_the_run(tmp_path: Path, capf
     assert "Error" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.filterwarnings("ignore")
 def test_kept_models_are_run_folders_like_those_of_train(here: None, tmp_path: Path) -> None:
     comparison = compare(
@@ -207,6 +208,7 @@ def test_kept_models_are_run_folders_like_those_of_train(here: None, tmp_path: P
         evaluate(tmp_path / "compared")
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_without_the_argument_no_model_is_saved(here: None, tmp_path: Path) -> None:
     comparison = compare("CartPole-v1", ["clip_ppo"], timesteps=64, seeds=1, settings={"*": SETTINGS}, out=tmp_path)
     assert comparison.models == []

@@ -55,7 +55,8 @@ def test_default_file_and_limits(trained: Path) -> None:
     assert (made.steps, made.returns) == (7, [])
 
 
-def test_several_episodes(trained: Path, tmp_path: Path) -> None:
+def test_several_episodes(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CartPoleEnv, "render", lambda self: np.zeros((20, 30, 3), np.uint8))  # the steps count here
     made = record(trained, tmp_path / "a.gif", episodes=3)
     assert made.returns == evaluate(trained, episodes=3).returns
     assert made.steps == sum(made.returns)  # CartPole pays 1 a step

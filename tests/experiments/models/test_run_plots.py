@@ -45,8 +45,9 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-def test_a_run_of_ours(ours: Path, tmp_path: Path) -> None:
+def test_a_run_of_ours(ours: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert plot_runs([ours / "b"]) == [ours / "b/curves-CartPole-v1.png", ours / "b/diagnostics.png"]
+    request.getfixturevalue("blank_pictures")  # from here on only their names count
     files = plot_runs([ours / "a0", ours / "b"], tmp_path)
     assert [path.name for path in files] == ["curves-CartPole-v1.png", "diagnostics-a0.png", "diagnostics-b.png"]
     assert all(map(is_png, files))

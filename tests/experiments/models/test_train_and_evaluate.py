@@ -411,7 +411,7 @@ def scored(model: ClipPPO, env: VecNormalize | None) -> list[float]:
     if env is not None:
         played = VecNormalize(played, norm_reward=False, training=False, clip_obs=2.0)
         played.obs_rms = env.obs_rms
-    returns: Any = evaluate_policy(model, played, 2, return_episode_rewards=True)
+    returns: Any = evaluate_policy(model, played, 1, return_episode_rewards=True)
     return returns[0]
 
 
@@ -437,11 +437,11 @@ def test_statistics_are_found_where_people_leave_them(
     model.save(model_path)
     Path(statistics).parent.mkdir(parents=True, exist_ok=True)
     env.save(statistics)
-    found = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
+    found = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=1, seed=5)
     assert found.returns == pytest.approx(scored(model, env))
     assert "observations normalised by" in found.normalization
     assert Path(statistics).name in found.normalization
-    without = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5, normalization="none")
+    without = evaluate(model_path, "Pendulum-v1", "clip_ppo", episodes=1, seed=5, normalization="none")
     assert without.returns == pytest.approx(scored(model, None))
     assert without.normalization == "observations not normalised"
 
@@ -451,11 +451,11 @@ def test_statistics_that_are_not_clearly_the_models_are_named_and_not_used(norma
     (tmp_path / "models").mkdir()
     model.save(tmp_path / "models/final.zip")
     env.save(str(tmp_path / "vecnormalize.pkl"))
-    found = evaluate(tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
+    found = evaluate(tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=1, seed=5)
     assert found.returns == pytest.approx(scored(model, None))
     assert found.normalization.startswith(f"observations not normalised ({tmp_path}/vecnormalize.pkl: --normalization")
     given = evaluate(
-        tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=2, seed=5,
+        tmp_path / "models/final", "Pendulum-v1", "clip_ppo", episodes=1, seed=5,
         normalization=tmp_path / "vecnormalize.pkl",
     )  # fmt: skip
     assert given.returns == pytest.approx(scored(model, env))
@@ -475,7 +475,7 @@ def test_statistics_that_are_missing_or_wrong_are_errors(normalised: Any, tmp_pa
         evaluate(tmp_path)
     safe = model.save_safe(tmp_path / "m.safetensors")
     env.save(str(tmp_path / "vecnormalize.pkl"))
-    given = evaluate(safe, episodes=2, seed=5, normalization=tmp_path / "vecnormalize.pkl")
+    given = evaluate(safe, episodes=1, seed=5, normalization=tmp_path / "vecnormalize.pkl")
     assert given.returns == pytest.approx(scored(model, env))
 
 
@@ -507,11 +507,11 @@ def test_a_model_that_was_trained_on_normalised_observations(layout: str, tmp_pa
     path = folder / ("rl_model_1024_steps.zip" if layout == "SB3's checkpoints" else "Pendulum-v1.zip")
     model.save(path)
     env.save(str(folder / STATISTICS[layout]))
-    found = evaluate(path, "Pendulum-v1", "clip_ppo", episodes=2, seed=5)
+    found = evaluate(path, "Pendulum-v1", "clip_ppo", episodes=1, seed=5)
     assert (found.algorithm, found.environment) == ("clip_ppo", "Pendulum-v1")
     normalized = VecNormalize(make_environment("Pendulum-v1", 1, 5), norm_reward=False, training=False, clip_obs=2.0)
     normalized.obs_rms = env.obs_rms
-    expected, _ = evaluate_policy(model, normalized, 2, return_episode_rewards=True)
+    expected, _ = evaluate_policy(model, normalized, 1, return_episode_rewards=True)
     assert found.returns == pytest.approx(expected)
 
 

@@ -9,7 +9,6 @@ from gymnasium import spaces
 
 from sb3_ppo_variants.experiments.runs.environments import vec_env_name
 from sb3_ppo_variants.experiments.runs.run import (
-    CURVE_POINTS,
     Result,
     Run,
     check_by_building,
@@ -45,12 +44,12 @@ gymnasium.register("SB3PPOVariantsTestEndless-v0", Endless)
 @pytest.mark.parametrize("algorithm", ["sb3:ppo", "clip_ppo"])
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_same_inputs_same_outputs(algorithm: str, n_envs: int) -> None:
-    run = Run(algorithm, "CartPole-v1", 3, 1000, n_envs, SMALL)
+    run = Run(algorithm, "CartPole-v1", 3, 500, n_envs, SMALL)
     first, second = train_run(run), train_run(run)
     assert first.final_return == second.final_return
     strip = [[(p.timesteps, p.mean_return, p.mean_length) for p in r.curve] for r in (first, second)]
     assert strip[0] == strip[1]
-    other = train_run(Run(algorithm, "CartPole-v1", 4, 1000, n_envs, SMALL))
+    other = train_run(Run(algorithm, "CartPole-v1", 4, 500, n_envs, SMALL))
     assert other.final_return != first.final_return
 
 
@@ -67,12 +66,12 @@ def test_result_is_what_the_monitor_saw() -> None:
     assert "torch" in result.versions
 
 
-def test_curve_is_thinned() -> None:
-    _, result = fit(Run("sb3:a2c", "CartPole-v1", 0, 3000))
+def test_curve_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.CURVE_POINTS", 50)
+    _, result = fit(Run("sb3:a2c", "CartPole-v1", 0, 300))
     steps = [p.timesteps for p in result.curve]
-    assert len(steps) <= CURVE_POINTS  # of 600 rollouts
-    assert len(steps) > CURVE_POINTS / 2
-    assert steps[-1] == 3000
+    assert 25 < len(steps) <= 50  # of 60 rollouts
+    assert steps[-1] == 300
     assert steps == sorted(set(steps))
 
 

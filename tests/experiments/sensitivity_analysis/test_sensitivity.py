@@ -67,6 +67,7 @@ def test_another_study_is_not_replaced(
     assert len(sensitivity("unclipped_ppo", out="runs/sensitivity", overwrite=True, **arguments).records) == 2
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(
     ("algorithm", "parameters", "settings"),
     [
@@ -85,6 +86,7 @@ def test_the_penalty_and_the_constraint_too(
     assert len(executor.tasks) == 1 + sum(not p.default for p in found.points)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_failed_point_is_reported(tmp_path: Path, executor: InProcess) -> None:
     tiny = TINY | {"timesteps": 8, "settings": {"n_steps": 8, "n_epochs": 1, "batch_size": 8}}
     points = {"n_epochs": [2]}

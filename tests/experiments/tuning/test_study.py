@@ -52,6 +52,7 @@ def cheap_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch).function = cheap
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_whole_study(tmp_path: Path, here: None) -> None:
     tuned = small(tmp_path, confirm=2)
     assert [t.number for t in tuned.trials] == [0, 1, 2]

@@ -105,6 +105,7 @@ def test_finite_models_are_finite() -> None:
     assert not_finite(model) == "the policy's parameters"
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_same_config_error_three_times_running_stops_the_study(tmp_path: Path, here: None) -> None:
     def study() -> Tuned:
         picky = "tests.experiments.tuning.fake_trials:Picky"  # builds with the defaults and with nothing else
@@ -135,6 +136,7 @@ def test_a_space_that_reaches_what_the_constructor_refuses_is_named_before_anyth
     assert not (tmp_path / "ledger.db").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_numbers_in_an_error_do_not_make_it_another(tmp_path: Path, here: None) -> None:
     with pytest.raises(
         ValueError, match=r"3 trials failed with the same error.*learning_rate must be 0\.0003, got 0\.000"
