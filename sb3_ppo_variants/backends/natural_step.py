@@ -137,7 +137,8 @@ def largest_step(
     :param delta: δ in nats
     :param cg_max_steps: conjugate-gradient steps at most
     :param cg_damping: Added to F's diagonal
-    :return: the step, shape (P,); ``None`` where no finite step exists
+    :return: the step, shape (P,); zero where conjugate gradients find no direction with curvature; ``None`` where it is
+        not finite
     """
 
     def damped(vector: th.Tensor) -> th.Tensor:
@@ -145,7 +146,9 @@ def largest_step(
 
     direction = conjugate_gradient(damped, gradient, start, cg_max_steps)
     curvature = direction.dot(damped(direction))
-    if not (th.isfinite(curvature) and curvature > 0):
+    if not th.isfinite(curvature):
         return None
+    if curvature <= 0:
+        return th.zeros_like(direction)
     step = th.sqrt(2 * delta / curvature) * direction
     return step if bool(th.isfinite(step).all()) else None

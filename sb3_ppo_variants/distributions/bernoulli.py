@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch as th
+
 from sb3_ppo_variants.arrays import Array, namespace_of, row_sums
 from sb3_ppo_variants.distributions.head import Parameters
 
@@ -11,9 +14,10 @@ def log_sigmoid(logits: Array) -> Array:
     :param logits: any shape
     :return: log σ(l) = −log(1 + e^−l), without overflow for either sign, same shape
     """
-    xp = namespace_of(logits)
-    # min(l, 0) − log(1 + e^−|l|) has a kink at zero, which would spoil the second derivative that TRPO takes.
-    return -xp.logaddexp(xp.zeros_like(logits), -logits)
+    if isinstance(logits, th.Tensor):
+        # TRPO differentiates twice, and logaddexp's second derivative is NaN where e^|l| overflows.
+        return th.nn.functional.logsigmoid(logits)
+    return -np.logaddexp(np.zeros_like(logits), -logits)
 
 
 @dataclass(frozen=True)

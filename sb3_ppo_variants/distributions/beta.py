@@ -18,8 +18,8 @@ def softplus(outputs: th.Tensor) -> th.Tensor:
     :param outputs: any shape
     :return: log(1 + e^o), same shape
     """
-    # torch's own is not exact above 20.
-    return th.logaddexp(th.zeros_like(outputs), outputs)
+    # torch's own softplus is not exact above 20, and logaddexp's second derivative is NaN where e^|o| overflows.
+    return -th.nn.functional.logsigmoid(-outputs)
 
 
 def concentrations(outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

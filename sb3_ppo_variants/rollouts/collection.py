@@ -181,7 +181,7 @@ def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_lo
     """
     buffer, callback = step_locals["rollout_buffer"], step_locals["callback"]
     # Overflow and NaN are checked next.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         step_locals["values"] = actor.finish(buffer, step_locals["new_obs"], step_locals["dones"])
     learner.handle_fault(scanner.rollout_fault(buffer, step_locals["new_obs"], learner.num_timesteps))
     if isinstance(learner.action_space, spaces.Discrete):
@@ -201,7 +201,8 @@ def _act(
 ) -> Acted:
     observations = learner._last_obs
     try:
-        return actor.act(observations, with_values, action_masks, learner._last_episode_starts)
+        with np.errstate(under="ignore"):  # what underflows is 0, as in torch
+            return actor.act(observations, with_values, action_masks, learner._last_episode_starts)
     except ACTING_FAILS as error:
         fault = scanner.acting_fault(observations, Place(learner.num_timesteps, rollout_step), error)
         if fault is not None:

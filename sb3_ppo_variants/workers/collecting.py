@@ -153,7 +153,7 @@ def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
         _check_rewards(learner, scanner, recorded, infos)
     rewards = follow(wrappers, recorded.rewards, recorded.dones, infos)
     _fill(rollout_buffer, recorded, rewards, learner._last_episode_starts)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         actor.complete(rollout_buffer)
     if bootstrap_truncated:
         _bootstrap(learner, actor, scanner, rollout_buffer, recorded, infos)

@@ -48,6 +48,28 @@ def test_subsampling_thins_only_the_fisher_product(env, monkeypatch) -> None:
     assert th.nn.functional.cosine_similarity(step, thin_step, dim=0) > 0.5
 
 
+@pytest.mark.parametrize("backend", ["closed_form", "autograd"])
+@pytest.mark.parametrize(("gap", "cg_damping"), [(60.0, 0.1), (40.0, 0.0), (120.0, 0.1)])
+def test_a_policy_that_is_all_but_certain_stays_as_it_is(gap: float, cg_damping: float, backend: str) -> None:
+    """Its gradient is finite, and so small that its square is 0: no step is found, which is no error."""
+    model = make(TRPO, env={"actions": "discrete"}, update_backend=backend, cg_damping=cg_damping)
+    with th.no_grad():
+        model.policy.action_net.weight.zero_()
+        model.policy.action_net.bias.copy_(th.tensor([gap, 0.0, 0.0])[: len(model.policy.action_net.bias)])
+    before = actor_parameters(model)
+    model.learn(128)
+    assert model.logger.name_to_value["train/nonfinite_step"] == 0
+    np.testing.assert_allclose(actor_parameters(model), before, atol=1.0)
+
+
+def test_a_saturated_multi_binary_policy_is_trained_by_autograd() -> None:
+    model = make(TRPO, env={"actions": "multi_binary"}, update_backend="autograd")
+    with th.no_grad():
+        model.policy.action_net.bias[0] = 95.0  # e^95 overflows in float32
+    model.learn(128)
+    assert model.logger.name_to_value["train/nonfinite_step"] == 0
+
+
 def test_entropy_bonus_enters_the_objective() -> None:
     entropies = []
     for ent_coef in (0.0, 10.0):

@@ -91,6 +91,14 @@ def test_the_largest_step_does_not_depend_on_the_size_of_the_gradient(scale: flo
     np.testing.assert_allclose(step(scale * gradient), step(gradient), rtol=0.02)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-24, 1e-30])
+def test_without_curvature_there_is_no_step(size: float) -> None:
+    """In float32 the square of 1e-24 is 0."""
+    gradient = th.full((4,), size)
+    np.testing.assert_array_equal(largest_step(lambda v: v, gradient, th.zeros(4), 0.01, 10, 0.1), np.zeros(4))
+    assert largest_step(lambda v: v * th.nan, th.ones(4), th.zeros(4), 0.01, 10, 0.1) is None
+
+
 def test_flat_parameters_read_write_and_differentiate() -> None:
     layer = th.nn.Linear(2, 1)
     unused = th.nn.Parameter(th.ones(2))

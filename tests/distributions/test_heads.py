@@ -460,6 +460,19 @@ def test_logits_mean_the_same_when_all_are_shifted(shift: float) -> None:
     np.testing.assert_allclose(shifted, Categorical().kl((old,), (new,)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("head", [Bernoulli(), Beta()], ids=["Bernoulli", "Beta"])
+def test_far_outputs_have_second_derivatives(head: Head) -> None:
+    """TRPO takes them: e^89 overflows in float32, e^1000 in float64."""
+    for dtype, size in ((th.float32, 89.0), (th.float32, 200.0), (th.float64, 1000.0)):
+        outputs = th.tensor([[size, -size, 0.5, -0.5]], dtype=dtype, requires_grad=True)
+        kl = head.kl((outputs.detach(),), (outputs,)).sum()
+        (slope,) = th.autograd.grad(kl, outputs, create_graph=True)
+        tangent = th.ones_like(outputs)
+        (product,) = th.autograd.grad(slope @ tangent[0], outputs)
+        (wanted,) = head.fisher_product((outputs.detach(),), (tangent,))
+        np.testing.assert_allclose(product.detach(), wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [np.array, th.tensor])
 def test_far_logits_do_not_overflow(kind: Any) -> None:
     # Bernoulli: p_old = 1 against p = e^−500: KL = 1·(0 − (−500)). Categorical: the same two-way choice.

@@ -51,7 +51,7 @@ class AutogradBackend:
         validates = th.distributions.Distribution._validate_args
         th.distributions.Distribution.set_default_validate_args(False)
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 yield
         finally:
             th.distributions.Distribution.set_default_validate_args(validates)

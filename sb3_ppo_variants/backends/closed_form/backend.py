@@ -79,5 +79,5 @@ class ClosedFormBackend:
 def _hot_loop() -> Iterator[None]:
     # Overflowing ratios are what the diagnostics show, as in torch, and what is not a number is found before a step
     # is taken.
-    with single_threaded(), np.errstate(over="ignore", invalid="ignore"):
+    with single_threaded(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
         yield

@@ -312,19 +312,26 @@ def find_statistics(model_path: Path, given: str | Path | None) -> tuple[Path | 
                 f"and so are not loaded with a file of the safe format. If you trust them, give --normalization "
                 f"{beside}; if the model was not trained with them, --normalization {NO_STATISTICS}"
             )
+        _refuse_without_statistics(model_path)
         return None, None
     run = _zoo_run_of(model_path)
     found = beside or (run.statistics if run is not None else None)
     above = None if found is not None or run is not None else _statistics_in(_above(model_path), [])
     if _is_of_a_callback(model_path):
         found = found or above
-    if found is None and described_run(model_path).get("normalize"):
+    if found is None:
+        _refuse_without_statistics(model_path)
+    return found, None if found else above
+
+
+def _refuse_without_statistics(model_path: Path) -> None:
+    run = zoo_run(model_path.parent)  # data alone, also beside a safe file
+    if described_run(model_path).get("normalize") or (run is not None and run.config.get("normalize")):
         raise ValueError(
             f"{model_path} was trained in a normalised environment, but no {VEC_NORMALIZE} lies beside it: without "
             f"these statistics the policy gets other observations than in its training. Give --normalization FILE, or "
             f"--normalization {NO_STATISTICS}"
         )
-    return found, None if found else above
 
 
 def _is_of_a_callback(model_path: Path) -> bool:
@@ -355,17 +362,39 @@ def with_statistics(env: VecEnv, statistics: Path, training: bool = False) -> Ve
     :param training: Whether the statistics go on changing, and rewards are normalised if they were; otherwise neither
     :raises ValueError: if the file holds none, or those of other observations
     """
+    normalized = _statistics(statistics)
     try:
-        normalized = VecNormalize.load(str(statistics), env)
+        normalized.set_venv(env)
     except (AssertionError, ValueError) as error:
         raise ValueError(f"The statistics in {statistics} are of other observations: {error}") from error
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
-        raise ValueError(
-            f"{statistics} does not hold the statistics of a VecNormalize ({type(error).__name__}: {error})"
-        ) from error
     normalized.training = training
     normalized.norm_reward = normalized.norm_reward and training
     return normalized
+
+
+def normalization_in(statistics: Path) -> dict[str, Any]:
+    """The arguments of the ``VecNormalize`` that has saved statistics.
+
+    :param statistics: File of ``VecNormalize.save``
+    :raises ValueError: if the file holds none
+    """
+    normalized = _statistics(statistics)
+    names = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
+    found = {name: getattr(normalized, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _statistics(path: Path) -> VecNormalize:
+    try:
+        with path.open("rb") as file:
+            normalized = pickle.load(file)
+        if not isinstance(normalized, VecNormalize):
+            raise TypeError(f"it is a {type(normalized).__name__}")
+        return normalized
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold the statistics of a VecNormalize ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _normalizes_observations(env: VecEnv) -> bool:

@@ -29,6 +29,7 @@ from sb3_ppo_variants.experiments.models.saved_models import (
     find_model,
     find_statistics,
     load_model,
+    normalization_in,
     with_statistics,
 )
 from sb3_ppo_variants.experiments.models.training_evaluations import best_evaluation, evaluation_callbacks
@@ -127,7 +128,8 @@ def train(
         ``reset_num_timesteps=False``
     :param overwrite: Replace another run in ``out``
     :param start_from: A trained model to start from (see :func:`.evaluation.evaluate`), with its policy, optimizer,
-        settings and statistics of ``VecNormalize``; ``settings`` replace its own. A zip can run code
+        settings and statistics of ``VecNormalize``; ``settings`` replace its own, and ``normalize`` may not contradict
+        these statistics. A zip can run code
     :param eval_every: Steps between evaluations in an environment of their own, by SB3's ``EvalCallback``; the best
         model is kept as ``<out>/best/best_model.zip``. ``None``: no evaluations
     :param eval_episodes: Episodes of an evaluation
@@ -137,7 +139,7 @@ def train(
     :raises KeyboardInterrupt: on Ctrl-C; the message says what is kept
     """
     name = algorithm_name(algorithm)
-    scaling = normalization(normalize)
+    scaling = _normalization(normalize, start_from, environment, name)
     run = Run(
         name,
         environment,
@@ -211,6 +213,26 @@ def _check_options(
         integer(at_least=1)("eval_episodes", eval_episodes)
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard is not installed: pip install 'sb3_ppo_variants[tensorboard]'")
+
+
+def _normalization(
+    asked: str | Mapping[str, Any] | None, start_from: str | Path | None, environment: str, algorithm: str
+) -> dict[str, Any] | None:
+    """What normalises a run: where the model that it starts from was normalised, that, which goes on."""
+    scaling = normalization(asked)
+    if start_from is None:
+        return scaling
+    statistics = find_statistics(find_model(start_from, environment, algorithm)[0], None)[0]
+    if statistics is None:
+        return scaling
+    kept = normalization_in(statistics)
+    changed = [f"{name}={value!r}" for name, value in (scaling or {}).items() if kept.get(name) != value]
+    if changed:
+        raise ValueError(
+            f"{start_from} was trained with the statistics in {statistics}, which the training goes on with: they do "
+            f"not have {', '.join(changed)}. Leave normalize (--normalize) out"
+        )
+    return kept
 
 
 def _described(run: Run, start_from: str | Path | None, eval_every: int | None, eval_episodes: int) -> dict[str, Any]:

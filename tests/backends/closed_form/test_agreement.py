@@ -173,6 +173,13 @@ def every_case() -> list[Any]:
     return [*closed_form_cases(CASES), *compiled]
 
 
+@pytest.mark.parametrize("env", [masked("discrete"), {"actions": "box"}], ids=["masked", "box"])
+def test_nothing_depends_on_what_numpy_does_about_underflow(env: dict[str, Any]) -> None:
+    """SB3 computes in torch, which has no such errors."""
+    with np.errstate(all="raise"):
+        make(ClipPPO, env=env, use_masking="allowed" in env, learning_rate=3e-2).learn(256)
+
+
 @pytest.mark.parametrize(("closed_form", "case"), every_case())
 @pytest.mark.filterwarnings("ignore:batch_size")
 def test_backends_agree_over_two_updates(closed_form: str, case: str) -> None:

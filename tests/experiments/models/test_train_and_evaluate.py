@@ -327,6 +327,16 @@ def test_training_starts_from_a_model_with_its_normalisation(tmp_path: Path) -> 
     assert after.obs_rms.count == pytest.approx(before.obs_rms.count + 129)  # type: ignore[union-attr]
     assert after.norm_reward
     assert evaluate(tmp_path / "b", episodes=1).normalization.endswith("b/vecnormalize.pkl")
+    kept = json.loads((tmp_path / "b/run.json").read_text())["run"]["normalize"]
+    assert kept.items() >= {"norm_obs": True, "norm_reward": True, "clip_obs": 10.0, "gamma": 0.99}.items()
+    for normalize, said in (("observations", "norm_reward=False"), ({"clip_obs": 5.0}, r"clip_obs=5\.0")):
+        with pytest.raises(ValueError, match=rf"vecnormalize\.pkl, .* they do not have {said}\. Leave normalize"):
+            train(
+                "clip_ppo", "Pendulum-v1", start_from=tmp_path / "a", out=tmp_path / "c", normalize=normalize, **options
+            )
+    assert not (tmp_path / "c").exists()
+    again = train("clip_ppo", "Pendulum-v1", start_from=tmp_path / "a", out=tmp_path / "d", normalize="both", **options)
+    assert again.model.get_vec_normalize_env() is not None
 
 
 @pytest.mark.parametrize("normalize", [None, "both"])
@@ -474,6 +484,10 @@ def test_statistics_that_are_missing_or_wrong_are_errors(normalised: Any, tmp_pa
     with pytest.raises(ValueError, match=r"vecnormalize\.pkl does not hold the statistics of a VecNormalize"):
         evaluate(tmp_path)
     safe = model.save_safe(tmp_path / "m.safetensors")
+    (tmp_path / "vecnormalize.pkl").unlink()
+    with pytest.raises(ValueError, match=r"m\.safetensors was trained in a normalised environment, but no vecnormal"):
+        evaluate(safe)
+    assert evaluate(safe, episodes=1, seed=5, normalization="none").returns == pytest.approx(scored(model, None))
     env.save(str(tmp_path / "vecnormalize.pkl"))
     given = evaluate(safe, episodes=1, seed=5, normalization=tmp_path / "vecnormalize.pkl")
     assert given.returns == pytest.approx(scored(model, env))

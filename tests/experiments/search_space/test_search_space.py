@@ -164,6 +164,8 @@ def test_the_band_is_a_multiple_of_the_clip_range_tuned_or_not() -> None:
     alone = {"clip_range_high": BandRatio(0.5, 2.0)}
     assert settings_of(alone, {"clip_range_high": 1.5}, settings) == {"clip_range_high": 1.5 * 0.2}
     assert values_of(alone, {"clip_range": 0.1, "clip_range_high": 0.2}) == {"clip_range_high": 2.0}
+    for scheduled in ({"clip_range": "lin_0.1"}, {"clip_range": 0.1, "clip_range_high": "lin_0.3"}):
+        assert "clip_range_high" not in default_space("clip_ppo", full_settings("clip_ppo", scheduled), 1)
 
 
 def test_size_of_a_finite_space_is_the_number_of_combinations() -> None:
