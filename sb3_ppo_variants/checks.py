@@ -50,7 +50,8 @@ def number(
     :return: a check for a number within the bounds
     """
     bounds = ((">", above), (">=", at_least), ("<=", at_most), ("<", below))
-    holds = ["finite"] * (not infinite) + [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
+    given = [f"{sign} {float(bound):.12g}" for sign, bound in bounds if math.isfinite(bound)]
+    holds = ["finite"] * (not infinite) + given
     rule = " and ".join(holds)
 
     def check(name: str, value: Any) -> None:

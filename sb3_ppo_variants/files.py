@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _MARK = ".unfinished-"
 
@@ -53,12 +53,11 @@ def remove_unfinished(folder: Path) -> None:
 def exclusive(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
     """
     A context that one process at a time can be in. The lock is the operating system's and dies with its holder; Windows
-    has none.
+    and some file systems have none, and nothing is refused there.
 
     :param path: The file that is locked, and removed at the end; its folder is made
     :param refuse: Makes the error from the holder's name
     :raises refuse: another process holds it
-    :raises OSError: the file system has no locks, or the file cannot be written
     """
     try:
         import fcntl
@@ -72,8 +71,11 @@ def exclusive(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise refuse(file.read()) from None
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise refuse(file.read() or "another process") from None
+            except OSError:
+                yield
+                return
+            if not _is_at(path, file):
                 continue  # its holder has just removed it
             file.truncate(0)
             file.write(this_process())
@@ -81,8 +83,17 @@ def exclusive(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                if _is_at(path, file):
+                    path.unlink(missing_ok=True)
             return
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still what is found at a path."""
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def this_process() -> str:

@@ -95,13 +95,13 @@ def natural_gradient_step(
     :param cg_damping: Added to the Fisher matrix's diagonal
     :param sub_sampling_factor: Use every n-th row for the Fisher product
     :param cg_start: Where the conjugate gradient starts; ``"noise"``: 1e-4 times a standard normal
-    :return: x, shape (P,); zero where the gradient is, or its square in floating point; ``None`` where it is not finite
+    :return: x, shape (P,); zero where the gradient is, or there is no curvature; ``None`` where it is not finite
     """
     gradient = update.gradient
     start = 1e-4 * th.randn_like(gradient) if cg_start == "noise" else th.zeros_like(gradient)
     if not th.isfinite(gradient).all():
         return None
-    if not gradient.dot(gradient):
+    if not gradient.any():
         return th.zeros_like(gradient)
     return largest_step(update.fisher_product(sub_sampling_factor), gradient, start, delta, cg_max_steps, cg_damping)
 

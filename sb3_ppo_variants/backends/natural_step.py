@@ -7,6 +7,8 @@ import torch as th
 
 #: v ↦ M·v for a symmetric matrix M, shape (P,) to (P,).
 Product: TypeAlias = Callable[[th.Tensor], th.Tensor]
+#: A gradient whose squared norm is less is scaled up: conjugate gradients divide by squares of its entries.
+SMALLEST_SQUARE = 1e-30
 
 
 def conjugate_gradient(
@@ -137,18 +139,21 @@ def largest_step(
     :param delta: δ in nats
     :param cg_max_steps: conjugate-gradient steps at most
     :param cg_damping: Added to F's diagonal
-    :return: the step, shape (P,); zero where conjugate gradients find no direction with curvature; ``None`` where it is
-        not finite
+    :return: the step, shape (P,); zero where there is no curvature in the gradient's direction; ``None`` where no
+        finite step exists
     """
 
     def damped(vector: th.Tensor) -> th.Tensor:
         return fisher_product(vector) + cg_damping * vector
 
+    # The step does not depend on the gradient's size, whose square must not underflow.
+    if gradient.dot(gradient) < SMALLEST_SQUARE:
+        gradient = gradient / gradient.abs().max()
     direction = conjugate_gradient(damped, gradient, start, cg_max_steps)
     curvature = direction.dot(damped(direction))
-    if not th.isfinite(curvature):
-        return None
-    if curvature <= 0:
+    if curvature == 0 and th.isfinite(gradient.dot(damped(gradient))):
         return th.zeros_like(direction)
+    if not (th.isfinite(curvature) and curvature > 0):
+        return None
     step = th.sqrt(2 * delta / curvature) * direction
     return step if bool(th.isfinite(step).all()) else None

@@ -43,8 +43,7 @@ checked too where a second environment can be made (``gymnasium.make``, or ``Res
 **Security**: a checkpoint holds pickles, and opening one runs code of whoever wrote it. Resume your own files only.
 
 Files are written under a temporary name, flushed to the disk, and renamed. The newest ``keep`` stay. A damaged one is
-named in a warning and skipped. One process at a time trains with a folder of checkpoints; where the system has file
-locks, a second is refused.
+named in a warning and skipped.
 """
 
 from sb3_ppo_variants.resume.box2d import NewWorldEachEpisode

@@ -14,10 +14,8 @@ from sb3_ppo_variants.resume.callback_states import environments_of_callbacks
 from sb3_ppo_variants.resume.environments import VecEnvState, begin_check, capture_environments, make_resumable
 from sb3_ppo_variants.resume.files import (
     Checkpoint,
-    claim,
     newest_checkpoint,
     refuse_earlier_run,
-    release,
     remove_old,
     write_checkpoint,
 )
@@ -41,7 +39,7 @@ class ResumableCheckpointCallback(BaseCallback):
         first time; it trains up to the total that was asked for then
     :param verbose: SB3's verbosity
     :param extend: Whether a finished run is extended by a larger total; otherwise that is refused
-    :raises ValueError: the folder holds checkpoints and ``resume`` is not set, or another process is training with it
+    :raises ValueError: the folder holds checkpoints and ``resume`` is not set
     """
 
     reads_step_values = False
@@ -76,7 +74,6 @@ class ResumableCheckpointCallback(BaseCallback):
             )
         if not self.resume:
             refuse_earlier_run(self.path)
-        self._claim()
         remove_unfinished(self.path)
         make_resumable(self.training_env)
 
@@ -113,7 +110,6 @@ class ResumableCheckpointCallback(BaseCallback):
         # Not finished if a callback has ended the training early: it will do so again after a resume.
         if self.model.num_timesteps >= self.model._total_timesteps and self.model.num_timesteps > self._last:
             self._write(finished=True)
-        release(self.path)
 
     def check(self, model: OnPolicyAlgorithm, total_timesteps: int) -> None:
         """
@@ -122,10 +118,9 @@ class ResumableCheckpointCallback(BaseCallback):
 
         :param model: The model that will be trained further; not trained yet
         :param total_timesteps: Argument of ``learn``
-        :raises ValueError: another process is training with these checkpoints; the newest is of another run, or of a
-            finished one whose schedules more timesteps would change; or there are checkpoints and none is readable
+        :raises ValueError: the checkpoint is of another run, or of a finished one whose schedules more timesteps would
+            change; or there are checkpoints and none is readable
         """
-        self._claim()
         self._found, faults = newest_checkpoint(self.path)
         for fault in faults:
             self._say(f"Passed over: {fault}")
@@ -155,9 +150,6 @@ class ResumableCheckpointCallback(BaseCallback):
         self.n_calls, self.num_timesteps = state
 
     # ---- Pieces ----
-
-    def _claim(self) -> None:
-        claim(self.path)
 
     def _root(self) -> BaseCallback:
         return self.locals["callback"]

@@ -4,11 +4,10 @@ import hashlib
 import json
 import re
 import zlib
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sb3_ppo_variants.files import atomic, exclusive
+from sb3_ppo_variants.files import atomic
 
 SUFFIX = ".checkpoint"
 _NAME = re.compile(r"step-(\d+)" + re.escape(SUFFIX))
@@ -113,37 +112,6 @@ def refuse_earlier_run(folder: Path) -> None:
             f"There are checkpoints of an earlier run in {folder}, the newest {newest.name}: pass resume=True "
             "(--resume) to go on with it, or another folder, or remove them."
         )
-
-
-_claims: dict[Path, ExitStack] = {}
-
-
-def claim(folder: Path) -> None:
-    """
-    Keep other processes from writing checkpoints into a folder until ``release``, or until this process ends.
-
-    :param folder: The folder of checkpoints; where its file system has no locks, nothing happens
-    :raises ValueError: another process has it
-    """
-
-    def refuse(holder: str) -> ValueError:
-        return ValueError(
-            f"The checkpoints in {folder} are those of a training that is under way: {holder}. Wait for it or stop it, "
-            "or pass another folder."
-        )
-
-    claimed = ExitStack()
-    if folder.resolve() not in _claims:  # an interrupted training of this process may be resumed in it
-        with suppress(OSError):
-            claimed.enter_context(exclusive(folder / ".lock", refuse))
-            _claims[folder.resolve()] = claimed
-
-
-def release(folder: Path) -> None:
-    """
-    :param folder: A folder that this process may have claimed
-    """
-    _claims.pop(folder.resolve(), ExitStack()).close()
 
 
 def remove_old(folder: Path, keep: int) -> None:

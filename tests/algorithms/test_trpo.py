@@ -49,9 +49,9 @@ def test_subsampling_thins_only_the_fisher_product(env, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("backend", ["closed_form", "autograd"])
-@pytest.mark.parametrize(("gap", "cg_damping"), [(60.0, 0.1), (40.0, 0.0), (120.0, 0.1)])
+@pytest.mark.parametrize(("gap", "cg_damping"), [(40.0, 0.0), (48.0, 0.1), (60.0, 0.1), (120.0, 0.0)])
 def test_a_policy_that_is_all_but_certain_stays_as_it_is(gap: float, cg_damping: float, backend: str) -> None:
-    """Its gradient is finite, and so small that its square is 0: no step is found, which is no error."""
+    """Its gradient is finite, though its square may underflow, and no step improves the objective: that is no error."""
     model = make(TRPO, env={"actions": "discrete"}, update_backend=backend, cg_damping=cg_damping)
     with th.no_grad():
         model.policy.action_net.weight.zero_()
@@ -59,7 +59,8 @@ def test_a_policy_that_is_all_but_certain_stays_as_it_is(gap: float, cg_damping:
     before = actor_parameters(model)
     model.learn(128)
     assert model.logger.name_to_value["train/nonfinite_step"] == 0
-    np.testing.assert_allclose(actor_parameters(model), before, atol=1.0)
+    assert model.logger.name_to_value["train/is_line_search_success"] == 0
+    np.testing.assert_array_equal(actor_parameters(model), before)
 
 
 def test_a_saturated_multi_binary_policy_is_trained_by_autograd() -> None:

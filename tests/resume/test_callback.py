@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import subprocess
-import sys
 import time
 import warnings
 from functools import partial
@@ -292,28 +290,6 @@ def test_other_software_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sb3_ppo_variants.resume.callback.surroundings", lambda model: {"torch": "another"})
     with pytest.warns(UserWarning, match=r"Resumed with other software, .* torch .* then, another now"):
         assert train(MAKE, CARTPOLE, tmp_path, 320, resume=True) is not None
-
-
-def test_two_processes_do_not_write_to_the_same_folder(tmp_path: Path) -> None:
-    script = (
-        "import sys, time, pathlib\n"
-        "from sb3_ppo_variants.resume.files import claim\n"
-        "claim(pathlib.Path(sys.argv[1]))\n"
-        "print('claimed', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    checkpoints = tmp_path / "kept"
-    train(MAKE, CARTPOLE, checkpoints, 192, interrupt_at=100)  # in this process, which may go on with it, too
-    command = [sys.executable, "-c", script, str(tmp_path / "another")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "claimed\n"
-        with pytest.raises(ValueError, match=rf"is under way: process {process.pid} on .*\. Wait for it or stop it"):
-            train(MAKE, CARTPOLE, tmp_path / "another", 64)
-        train(MAKE, CARTPOLE, checkpoints, 192, resume=True)
-        process.kill()  # -9: the claim dies with its holder
-    train(MAKE, CARTPOLE, tmp_path / "another", 64)
-    assert not [*checkpoints.glob(".*"), *(tmp_path / "another").glob(".*")]
 
 
 class Elapsed(BaseCallback):

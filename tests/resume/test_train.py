@@ -1,6 +1,8 @@
 """``ppo-variants train --checkpoint-every --resume`` in one process; ``test_kill`` has it killed."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,29 @@ def test_results_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 def test_resume_alone_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="resume needs checkpoint_every"):
         trained(tmp_path, resume=True)
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"timesteps": 64, "settings": {"n_steps": 32, "batch_size": 32, "n_epochs": 1}}
+    train("clip_ppo", out=tmp_path, **options)
+    script = (
+        "import sys, time, pathlib\n"
+        "from sb3_ppo_variants.files import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1]) / '.lock', ValueError):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        for how in ({"resume": True, "checkpoint_every": 32}, {"overwrite": True}):
+            with pytest.raises(ValueError, match=rf"A training is under way in .*: process {process.pid} on .*\. Wait"):
+                train("clip_ppo", out=tmp_path, **options | {"timesteps": 96} | how)
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+        process.kill()  # -9: the lock dies with its holder
+    assert train("clip_ppo", out=tmp_path, resume=True, **options | {"timesteps": 96}).result.steps == 96
+    assert not (tmp_path / ".lock").exists()
+    with pytest.raises(ValueError, match="NoPolicy"):
+        train("clip_ppo", out=tmp_path / "new", **options | {"settings": {"policy": "NoPolicy"}})
+    assert not (tmp_path / "new/.lock").exists()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from sb3_ppo_variants.checks import plain_number
 from sb3_ppo_variants.experiments.engine.executors import FutureOutcome, TaskExecutor
 from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import Display
@@ -111,7 +112,9 @@ class UnderWay:
         """
         folder = self.folder / hashlib.sha256(run.key().encode()).hexdigest()[:16]
         model = None if self.models is None else str(self.models.folder_of(run).resolve())
-        self._submit(_Attempt(Task(run, str(folder), timeout, model, self.executor.rollout_workers)))
+        # Tasks are passed on as JSON, which knows no numbers of numpy's.
+        workers = plain_number(self.executor.rollout_workers)
+        self._submit(_Attempt(Task(run, str(folder), plain_number(timeout), model, workers)))
 
     def progress(self) -> dict[str, Progress | None]:
         """Key → progress of each run, where it is known."""

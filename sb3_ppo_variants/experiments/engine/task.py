@@ -215,9 +215,6 @@ class RunCheckpoints(ResumableCheckpointCallback):
             write_text(self.path / MADE_WITH, json.dumps(here))
         super().check(model, total_timesteps)
 
-    def _claim(self) -> None:
-        pass  # one command at a time is at work on a ledger; what a killed one has left running ends by itself
-
     def _is_due(self, steps: int, iterations: int | None = None) -> bool:
         if iterations is None:
             # The environments have checked during the last rollout that their states can be kept.

@@ -13,6 +13,7 @@ PROGRESS = "progress.csv"
 BEST, BEST_MODEL = "best", "best_model.zip"
 INTERRUPTED = "interrupted"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 EVALUATIONS = "evaluations.npz"
 #: Files of other programs' runs, of a comparison and of a study, beside which nothing is trained.
 _FOREIGN = (MODEL, CURVE, PROGRESS, VEC_NORMALIZE, EVALUATIONS, "ledger.db", "runs.csv", "trials.csv")

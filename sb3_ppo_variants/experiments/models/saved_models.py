@@ -325,12 +325,12 @@ def find_statistics(model_path: Path, given: str | Path | None) -> tuple[Path | 
 
 
 def _refuse_without_statistics(model_path: Path) -> None:
-    run = zoo_run(model_path.parent)  # data alone, also beside a safe file
-    if described_run(model_path).get("normalize") or (run is not None and run.config.get("normalize")):
+    normalize = described_run(model_path).get("normalize")
+    if normalize and normalize.get("norm_obs", True):
         raise ValueError(
             f"{model_path} was trained in a normalised environment, but no {VEC_NORMALIZE} lies beside it: without "
-            f"these statistics the policy gets other observations than in its training. Give --normalization FILE, or "
-            f"--normalization {NO_STATISTICS}"
+            f"these statistics the policy gets other observations than in its training. Put them there; evaluate and "
+            f"record also take --normalization FILE, or --normalization {NO_STATISTICS}"
         )
 
 
@@ -380,7 +380,7 @@ def normalization_in(statistics: Path) -> dict[str, Any]:
     """
     normalized = _statistics(statistics)
     names = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
-    found = {name: getattr(normalized, name) for name in names}
+    found = {name: vars(normalized).get(name) for name in names}  # files of old versions do not have all
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -391,7 +391,7 @@ def _statistics(path: Path) -> VecNormalize:
         if not isinstance(normalized, VecNormalize):
             raise TypeError(f"it is a {type(normalized).__name__}")
         return normalized
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
+    except (ValueError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
         raise ValueError(
             f"{path} does not hold the statistics of a VecNormalize ({type(error).__name__}: {error})"
         ) from error

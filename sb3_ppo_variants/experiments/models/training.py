@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import importlib.util
+import inspect
 import itertools
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from sb3_ppo_variants.experiments.models.run_folder import (
     CHECKPOINTS,
     EVALUATIONS,
     INTERRUPTED,
+    LOCK,
     PROGRESS,
     choose_run_folder,
     is_same_run,
@@ -57,7 +60,7 @@ from sb3_ppo_variants.experiments.runs.run import (
     fit,
 )
 from sb3_ppo_variants.experiments.runs.settings import check_settings
-from sb3_ppo_variants.files import safe_name
+from sb3_ppo_variants.files import exclusive, safe_name
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
 
@@ -159,45 +162,46 @@ def train(
         return Trained(load_model(name, folder / MODEL), earlier, folder, earlier.steps, best_evaluation(folder))
     check_environment(environment)
     folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
-    if overwrite:
-        _refuse_start_inside(folder, described.get("from"))
-        check_by_building(run)  # a setting that is refused later would have cost the earlier run
-        _remove_earlier_run(folder, with_model=checkpoint_every is not None)
-    resume = resume or (checkpoint_every is not None and _is_of_this_run(folder, described))
-    # Without checkpoints, a finished run is extended from its model.
-    extended = earlier if resume and not newest_path(folder / CHECKPOINTS) else None
-    checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume, needed=extended is None)
-    start = _start(run, start_from if extended is None else folder / MODEL, extended)
-    models: list[BaseAlgorithm] = []
+    with exclusive(folder / LOCK, partial(_busy, folder)):
+        if overwrite:
+            _refuse_start_inside(folder, described.get("from"))
+            check_by_building(run)  # a setting that is refused later would have cost the earlier run
+            _remove_earlier_run(folder, with_model=checkpoint_every is not None)
+        resume = resume or (checkpoint_every is not None and _is_of_this_run(folder, described))
+        # Without checkpoints, a finished run is extended from its model.
+        extended = earlier if resume and not newest_path(folder / CHECKPOINTS) else None
+        checkpoints = _checkpoints(folder / CHECKPOINTS, checkpoint_every, resume, needed=extended is None)
+        start = _start(run, start_from if extended is None else folder / MODEL, extended)
+        models: list[BaseAlgorithm] = []
 
-    def prepare(model: Any) -> None:
-        if checkpoints and resume:
-            checkpoints[0].check(model, timesteps)  # before the log is started again
-        if not (folder / MODEL).is_file():
-            write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
-        model.set_logger(_logger(folder, tensorboard, keep_until=None if extended is None else extended.steps))
-        models.append(model)
+        def prepare(model: Any) -> None:
+            if checkpoints and resume:
+                checkpoints[0].check(model, timesteps)  # before the log is started again
+            if not (folder / MODEL).is_file():
+                write_run(folder, described)  # a run that is killed leaves a folder that says whose it is
+            model.set_logger(_logger(folder, tensorboard, keep_until=None if extended is None else extended.steps))
+            models.append(model)
 
-    with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, earlier) as evaluations:
-        try:
-            model, result = fit(
-                run,
-                report,
-                prepare=prepare,
-                callbacks=[*evaluations, *checkpoints],
-                start=start,
-                rollout_workers=rollout_workers,
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_keep_what_is_left(folder, described, bool(checkpoints), models)) from None
-        finally:
-            for trained in models:
-                trained.logger.close()
-    _save(folder, described, model, result)
-    resumed_at = checkpoints[0].resumed_at if checkpoints else None
-    if resumed_at is None and extended is not None:
-        resumed_at = extended.steps
-    return Trained(model, result, folder, resumed_at, best_evaluation(folder) if evaluations else None)
+        with evaluation_callbacks(run, start, eval_every, eval_episodes, folder, earlier) as evaluations:
+            try:
+                model, result = fit(
+                    run,
+                    report,
+                    prepare=prepare,
+                    callbacks=[*evaluations, *checkpoints],
+                    start=start,
+                    rollout_workers=rollout_workers,
+                )
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_keep_what_is_left(folder, described, bool(checkpoints), models)) from None
+            finally:
+                for trained in models:
+                    trained.logger.close()
+        _save(folder, described, model, result)
+        resumed_at = checkpoints[0].resumed_at if checkpoints else None
+        if resumed_at is None and extended is not None:
+            resumed_at = extended.steps
+        return Trained(model, result, folder, resumed_at, best_evaluation(folder) if evaluations else None)
 
 
 # ---- What is asked for ----
@@ -226,13 +230,19 @@ def _normalization(
     if statistics is None:
         return scaling
     kept = normalization_in(statistics)
-    changed = [f"{name}={value!r}" for name, value in (scaling or {}).items() if kept.get(name) != value]
+    defaults = {name: parameter.default for name, parameter in inspect.signature(VecNormalize).parameters.items()}
+    wanted = kept if scaling is None else defaults | scaling
+    changed = [f"{name}={wanted[name]!r}" for name, value in kept.items() if value != wanted[name]]
     if changed:
         raise ValueError(
             f"{start_from} was trained with the statistics in {statistics}, which the training goes on with: they do "
             f"not have {', '.join(changed)}. Leave normalize (--normalize) out"
         )
     return kept
+
+
+def _busy(folder: Path, holder: str) -> ValueError:
+    return ValueError(f"A training is under way in {folder}: {holder}. Wait for it or stop it, or give another --out")
 
 
 def _described(run: Run, start_from: str | Path | None, eval_every: int | None, eval_episodes: int) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Run:
             value = plain_number(getattr(self, name))  # numpy's integers are no JSON
             integer(least)(name, value)
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "wall_time", plain_number(self.wall_time))
         optional(number(above=0, hint="It is in seconds."))("wall_time", self.wall_time)
         if self.vec_env not in (None, WorkerVecEnv.__name__):
             raise ValueError(f"vec_env is {self.vec_env!r}: give {WorkerVecEnv.__name__!r}, or None for DummyVecEnv")
