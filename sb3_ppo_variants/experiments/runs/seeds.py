@@ -45,5 +45,5 @@ def check_n_envs(n_envs: int) -> None:
 
 
 def _checked(name: str, count: int, least: int) -> int:
-    integer(least, hint=f"At most {SPACING}, so that no two runs share a seed.", at_most=SPACING)(name, count)
+    integer(least, hint="Above, two runs would share a seed.", at_most=SPACING)(name, count)
     return count

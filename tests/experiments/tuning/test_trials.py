@@ -81,7 +81,7 @@ def test_tuning_and_test_seeds_never_meet_not_even_in_their_environments() -> No
         (
             check_n_envs,
             1001,
-            "n_envs=1001 is out of range: it must be >= 1 and <= 1000. More would give two runs the same seed",
+            "n_envs=1001 is out of range: it must be >= 1 and <= 1000. Above, two runs would share a seed",
         ),
     ):
         with pytest.raises(ValueError, match=message):
