@@ -49,6 +49,7 @@ from sb3_ppo_variants.policies import (
 )
 from sb3_ppo_variants.rollouts import RolloutRequest
 from sb3_ppo_variants.rollouts.originals import replaced_method
+from sb3_ppo_variants.rollouts.reference import follow
 from sb3_ppo_variants.workers.collecting import collect_rollouts
 
 
@@ -297,9 +298,13 @@ class OnPolicyVariant(
         """
         self._rollout_fault = None  # there may be one of a rollout that a callback ended
         if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
-        return collect_rollouts(asked)
+            is_full = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        else:
+            asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
+            is_full = collect_rollouts(asked)
+        if not is_full and isinstance(self.reference_policy, ReferencePolicy):
+            follow(self.reference_policy, rollout_buffer)
+        return is_full
 
     def _bootstraps(self) -> bool:
         """Whether V stands for the rewards that a time limit has cut off."""

@@ -1,13 +1,34 @@
 """The distributions of a reference policy at the rows of a rollout."""
 
+from typing import Any
+
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_ppo_variants.distributions import Parameters, masked_logits
-from sb3_ppo_variants.policies import ReferencePolicy
+from sb3_ppo_variants.policies import ReferencePolicy, is_recurrent
 from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, flatten, rows_at
+
+
+def follow(reference: ReferencePolicy, buffer: RolloutBuffer) -> None:
+    """
+    Let the states of a reference with memory move on over the rows of a rollout that a callback has ended, as those of
+    the policy have.
+
+    :param reference: The reference policy
+    :param buffer: The rollout buffer, full up to its position
+    """
+    if not is_recurrent(type(reference.policy)):
+        return
+    stored = buffer.observations
+    for step in range(buffer.pos):
+        if isinstance(stored, dict):
+            observations: Any = {name: buffer.to_torch(part[step]) for name, part in stored.items()}
+        else:
+            observations = buffer.to_torch(stored[step])
+        reference.parameters_at(observations, buffer.to_torch(buffer.episode_starts[step]), buffer.n_envs)
 
 
 def reference_parameters(reference: ReferencePolicy, buffer: RolloutBuffer) -> Parameters:

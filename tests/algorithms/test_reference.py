@@ -10,6 +10,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -212,6 +213,24 @@ def test_a_reference_with_memory_carries_states_of_its_own() -> None:
                     distribution, states = frozen.policy.get_distribution(observation, states, start)
                 np.testing.assert_allclose(distribution.distribution.mean, expected, atol=1e-6)
         assert len(seen) == 3
+
+
+class StopAt(BaseCallback):
+    def _on_step(self) -> bool:
+        return self.num_timesteps < 16 + 10
+
+
+@pytest.mark.parametrize("env", [{"n_envs": 2}, {"observations": "dict"}], ids=["vector", "dict"])
+def test_states_move_on_over_a_rollout_that_is_ended_early(env: dict[str, Any]) -> None:
+    """The reference is the policy itself, which hardly learns: they part if one of them forgets."""
+    policy = "MultiInputLstmPolicy" if "observations" in env else "MlpLstmPolicy"
+    settings: dict[str, Any] = {"n_steps": 8, "batch_size": 8, "learning_rate": 1e-12, "seed": 3, "n_epochs": 1}
+    same = ClipPPO(policy, make_env(**env), **settings)
+    model = ClipPPO(policy, make_env(**env), reference_policy=same, reference_kl_coef=1.0, **settings)
+    model.learn(160, StopAt())
+    assert not model.rollout_buffer.full
+    model.learn(16, reset_num_timesteps=False)
+    assert abs(logged(model)["train/reference_kl"]) < 1e-10
 
 
 def test_states_move_on_over_rollouts_that_are_not_learnt_from() -> None:
