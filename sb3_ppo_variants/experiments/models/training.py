@@ -164,9 +164,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)  # if this fails, then before the training
     with exclusive(folder / LOCK, partial(_busy, folder)):
         if overwrite:
-            _refuse_start_inside(folder, described.get("from"))
-            check_by_building(run)  # a setting that is refused later would have cost the earlier run
-            _remove_earlier_run(folder, with_model=checkpoint_every is not None)
+            _remove_earlier_run(folder, run, described, with_model=checkpoint_every is not None)
         resume = resume or (checkpoint_every is not None and _is_of_this_run(folder, described))
         # Without checkpoints, a finished run is extended from its model.
         extended = earlier if resume and not newest_path(folder / CHECKPOINTS) else None
@@ -267,8 +265,10 @@ def _refuse_start_inside(folder: Path, start: str | None) -> None:
         )
 
 
-def _remove_earlier_run(folder: Path, with_model: bool) -> None:
+def _remove_earlier_run(folder: Path, run: Run, described: Mapping[str, Any], with_model: bool) -> None:
     """Remove what another run has left; without checkpoints, its model stays until the new one is saved."""
+    _refuse_start_inside(folder, described.get("from"))
+    check_by_building(run)  # a setting that is refused later would have cost the earlier run
     for part in (CHECKPOINTS, BEST):
         shutil.rmtree(folder / part, ignore_errors=True)
     for name in (EVALUATIONS, *((MODEL, RUN, CURVE, VEC_NORMALIZE) if with_model else ())):
