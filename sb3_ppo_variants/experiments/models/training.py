@@ -220,7 +220,7 @@ def _check_options(
 def _normalization(
     asked: str | Mapping[str, Any] | None, start_from: str | Path | None, environment: str, algorithm: str
 ) -> dict[str, Any] | None:
-    """What normalises a run: where the model that it starts from was normalised, that, which goes on."""
+    """How a run is normalised: as asked, or as the model that it starts from, whose statistics go on."""
     scaling = normalization(asked)
     if start_from is None:
         return scaling

@@ -192,7 +192,7 @@ class BandRatio(Real):
     def from_setting(self, setting: Any, settings: Settings) -> Any:
         clip_range = settings.get("clip_range")
         if not is_number(clip_range) or not (setting is None or is_number(setting)):
-            return None  # a schedule has no multiple and is none
+            return None  # a schedule neither has a multiple nor is one
         return 1.0 if setting is None else setting / clip_range
 
     def to_json(self) -> dict[str, Any]:
