@@ -15,7 +15,9 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner
 
 from sb3_ppo_variants import __version__
-from sb3_ppo_variants.cli import _command_line, _document_options, app
+from sb3_ppo_variants.cli import app
+from sb3_ppo_variants.cli.console import command_line
+from sb3_ppo_variants.cli.options import document_options
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import RUN, open_store
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
@@ -66,7 +68,7 @@ def test_help_keeps_words_in_brackets() -> None:
         """
 
     mine = typer.Typer(rich_markup_mode=app.rich_markup_mode)
-    mine.command()(_document_options(own))
+    mine.command()(document_options(own))
     shown = CliRunner().invoke(mine, ["--help"]).stdout
     assert "Search [values]." in shown
     assert "argument: [values], or [0.1, 0.2]" in shown
@@ -80,7 +82,7 @@ def test_a_report_shows_the_command_without_the_databases_password(monkeypatch: 
     given = ["compare", "--storage", "postgresql://me:S3CR@T@db:1/x", "--storage=postgresql://me:S3CRET@db/y"]
     given += ["--import", "postgresql://me@db/z?password=S3CRET&sslmode=require"]
     monkeypatch.setattr(sys, "argv", ["ppo-variants", *given, "--executor", "dask:tcp://host:8786"])
-    assert _command_line() == (
+    assert command_line() == (
         "ppo-variants compare --storage 'postgresql://me:***@db:1/x' '--storage=postgresql://me:***@db/y' "
         "--import 'postgresql://me@db/z?password=***&sslmode=require' --executor dask:tcp://host:8786"
     )
@@ -181,7 +183,7 @@ def test_train_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_progress_of_a_training_is_shown_in_a_pipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sb3_ppo_variants.cli.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("sb3_ppo_variants.cli.train.PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr("sb3_ppo_variants.experiments.runs.run.REPORT_SECONDS", 0.0)
     command = ["train", "--algo", "sb3:ppo", "--env", "CartPole-v1", "--timesteps", "256", "--set", "n_steps=128"]
     _, _, err = run(*command, "--out", str(tmp_path))

@@ -46,7 +46,7 @@ def test_docstrings_name_the_errors_that_are_raised() -> None:
     offenders = [
         f"{path.relative_to(ROOT)}:{function.lineno} {function.name}: {', '.join(errors)}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path != PACKAGE / "cli.py"  # its docstrings are the commands' help
+        if path.parent != PACKAGE / "cli"  # its docstrings are the commands' help
         for function in public_functions(ast.parse(path.read_text(encoding="utf-8")))
         if (errors := unnamed(function))
     ]

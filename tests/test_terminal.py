@@ -13,14 +13,15 @@ from tests.forms import long
 SHOW = """
 import sys
 from sb3_ppo_variants import cli
+from sb3_ppo_variants.cli.console import clear_errors, say, screen
 from sb3_ppo_variants.experiments.reporting.tables import Table
 
 @cli.app.command("show")
 def show() -> None:
-    with cli._clear_errors():
-        Table("KL(old‖new) — ε × 2", ["row", "95 %"], [["café", "±1.25"], ["日本", "–"]]).show(cli._screen())
-        cli._say("done: \\udce9.zip", console=cli._screen())
-        cli._say("said …")
+    with clear_errors():
+        Table("KL(old‖new) — ε × 2", ["row", "95 %"], [["café", "±1.25"], ["日本", "–"]]).show(screen())
+        say("done: \\udce9.zip", console=screen())
+        say("said …")
         sys.stdout.flush()
 
 sys.argv = ["ppo-variants", "show"]
