@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sb3_ppo_variants.experiments.stats.estimators import (
     center,
     center_interval,
     difference_interval,
+    improvement_interval,
     mean_difference,
+    mean_improvement,
 )
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from tests.pages import ROOT, prose, tables
@@ -64,6 +67,12 @@ def bare(interval: str, sign: str = "-") -> str:
 
 def read(path: str) -> Any:
     return json.loads((ROOT / RESULTS / path).read_text(encoding="utf-8"))
+
+
+@cache
+def references() -> dict[str, dict[str, Any]]:
+    path = ROOT / "sb3_ppo_variants/experiments/stats/references.json"
+    return json.loads(path.read_text(encoding="utf-8"))["environments"]
 
 
 def table_of(path: str) -> pd.DataFrame:
@@ -114,6 +123,14 @@ def cell(sample: np.ndarray, digits: int) -> str:
     """Center and 95 % interval."""
     values = list(sample)
     return f"{number(center(values), digits)} ({between(*center_interval(values), digits)})"
+
+
+def by_ranks(results: Results, variant: str, comparisons: int) -> str:
+    """P(better than the reference) over all environments, with the interval of that many comparisons."""
+    pairs = [(results.scores(variant, e), results.scores(results.reference, e)) for e in results.environments]
+    interval = improvement_interval(pairs, corrected_level(comparisons))
+    assert interval is not None
+    return f"{mean_improvement(pairs):.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
 def difference(ours: np.ndarray, others: np.ndarray, digits: int, comparisons: int) -> str:

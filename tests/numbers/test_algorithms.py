@@ -10,7 +10,7 @@ from scipy import stats
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.stats.aggregates import difference_of_means
-from sb3_ppo_variants.experiments.stats.estimators import difference_interval, improvement_p
+from sb3_ppo_variants.experiments.stats.estimators import difference_interval, improvement, improvement_p
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from tests.numbers.reading import (
     ALGORITHMS,
@@ -115,6 +115,9 @@ def test_a_rate_that_follows_the_kl_is_compared_with_fixed_ones() -> None:
         "`kl_0.01` differs from the best fixed rate by {} and from the default rate by {}; the default differs from "
         "the best by {}".format(*found),
     )
+    poles = [scores(results, variant, "CartPole-v1") for variant in ("rate_3e-3", "rate_3e-4")]
+    assert improvement(*poles) > 0.5
+    says(ALGORITHMS, f"better on CartPole too (exact p {10 * improvement_p([(poles[0], poles[1])]):.3f}, corrected")
     lag = score_difference(results, "rate_3e-4", "rate_3e-3", "Pendulum-v1")
     says(ALGORITHMS, f"the default's lag behind 3e-3 is Pendulum's, {lag} without it")
     hangs_on = [e for e in results.environments if "to +" in score_difference(results, *compared[0], e)]
@@ -163,6 +166,20 @@ def test_what_is_said_of_fine_tuning() -> None:
     says(page, f"with the warm-up ({in_brackets(warm, cold, 3)})")
     nine = [between(*difference_interval([(ours, cold)], corrected_level(9)), 0, "+") for ours in (kept, warm)]
     says(page, "Corrected for the three environments too, neither is shown: {} and {}".format(*nine))
+    assert list(pendulum["seed"][pendulum["variant"] == "neither"]) == list(
+        pendulum["seed"][pendulum["variant"] == "reference"]
+    )
+    paired = [stats.ttest_1samp(ours - cold, 0).confidence_interval(corrected_level(3)) for ours in (kept, warm)]
+    says(
+        page,
+        "the means differ by {} ({}) and {} ({})".format(
+            *(
+                text
+                for ours, interval in zip((kept, warm), paired, strict=True)
+                for text in (number((ours - cold).mean(), 0, "+"), between(*interval, 0, "+"))
+            )
+        ),
+    )
     hopper = runs[runs["environment"] == "Hopper-v5"]
     finals = {name: own["final"].to_numpy() for name, own in hopper.groupby("variant")}
     above = [difference(finals[name], finals["warm-up"], 0, 18) for name in ("reference", "both")]

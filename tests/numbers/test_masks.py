@@ -47,8 +47,8 @@ def test_what_is_said_about_masks() -> None:
     penalised = sorted(score for name in ppos for score in results.scores(name, maze))
     masked = [score for name in ppos for score in results.scores(MASKED_VARIANT[name], maze)]
     low = " and ".join(number(score, 2) for score in penalised[:2])
-    says(MASKING, f"Two of their fifteen penalised runs ended far below the others ({low})")
-    says(MASKING, f"none of the fifteen masked ones did ({min(masked):.2f} and more)")
+    says(MASKING, f"differ by rounding ({low}); with masks none did ({min(masked):.2f} and more)")
+    assert {int(np.argmin(results.scores(name, maze))) for name in ("clip_ppo", "sb3:ppo")} == {3}
     assert len(penalised) == len(masked) == 15
     assert penalised[2] > 0.7
     assert results.scores("clip_ppo", packing) == results.scores("sb3:ppo", packing)
@@ -74,8 +74,12 @@ def test_what_the_masks_are_worth_before_the_first_update() -> None:
         "{:.2f} in packing ({} against {})".format(packing, *in_packing),
         f"`ClipPPO` gains {gains[0] - masked:.2f} with masks and {gains[1] - penalised:.2f} without in packing",
     )
-    maze_scores = results.scores("masked_unclipped_ppo", results.environments[0])
-    assert sum(score < -1.99 for score in maze_scores) == 3
+    # An episode that never leaves the maze has a return of −2 or, with penalties, less.
+    stays = [
+        sum(score < -1.9999 for score in results.scores(f"{masked}unclipped_ppo", results.environments[0]))
+        for masked in ("masked_", "")
+    ]
+    assert stays == [3, 5]
 
 
 def test_what_is_said_about_the_two_with_masks() -> None:

@@ -1,16 +1,27 @@
 """The PPO paper's Table 1."""
 
-import json
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tests.numbers.reading import ALGORITHMS, COMPARE, README, RESULTS, bare, between, number, rows, says, table_of
-from tests.pages import ROOT, tables
+from tests.numbers.reading import (
+    ALGORITHMS,
+    COMPARE,
+    README,
+    RESULTS,
+    bare,
+    between,
+    by_ranks,
+    committed,
+    number,
+    references,
+    rows,
+    says,
+    table_of,
+)
+from tests.pages import tables
 
 TABLE1 = (
     "| row | published (1M steps) | measured (300k) | 95 % | random policy 0, reference 1 | rank published | "
@@ -95,12 +106,6 @@ def table1_scores(one: Callable[[str, pd.Series], float]) -> pd.DataFrame:
     return runs.pivot(index=["environment", "seed"], columns="row", values="score")
 
 
-@cache
-def references() -> dict[str, dict[str, Any]]:
-    path = ROOT / "sb3_ppo_variants/experiments/stats/references.json"
-    return json.loads(path.read_text(encoding="utf-8"))["environments"]
-
-
 def best_run(environment: str, returns: pd.Series) -> float:
     return float(returns.max())
 
@@ -153,6 +158,12 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     assert worse == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
     said = {name: difference(on_ours, name, len(others)) for name in others}
     assert [name for name in others if said[name][1][1] < 0] == ["no_clipping", "fixed_kl_10"]
+    results, _ = committed("table1")
+    ranks = {name: by_ranks(results, name, len(others)) for name in others}
+    below = [name for name, text in ranks.items() if float(text.rstrip(")").split(" to ")[1]) < 0.5]
+    assert below == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_10"]
+    target, beta = (ranks[name].rstrip(")").split(" (") for name in ("adaptive_kl_0.003", "fixed_kl_3"))
+    says(COMPARE, "probability {}, 99.6 %: {}); β 3".format(*target), "not shown to be ({}, {})".format(*beta))
     says(COMPARE, f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}")
     first, last = on_the_papers["clip_0.2"].mean(), on_the_papers["no_clipping"].mean()
     gaps = [difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]

@@ -10,8 +10,20 @@ from scipy import stats
 
 from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from sb3_ppo_variants.experiments.stats.references import reference_pairs
-from tests.numbers.reading import ALGORITHMS, COMPARE, RESULTS, bare, between, number, rows, says, table_of
-from tests.pages import tables
+from tests.numbers.reading import (
+    ALGORITHMS,
+    COMPARE,
+    RESULTS,
+    bare,
+    between,
+    by_ranks,
+    committed,
+    number,
+    rows,
+    says,
+    table_of,
+)
+from tests.pages import ROOT, tables
 
 FOLDER = "trust_regions"
 #: The rows on the page, in order.
@@ -100,6 +112,18 @@ def test_what_is_said_of_the_scores() -> None:
     )
 
 
+def test_what_ranks_show_that_scores_do_not() -> None:
+    results, _ = committed(FOLDER)
+    trpo = by_ranks(results, "trpo", 9).replace("(", "(99.4 %: ")
+    says(COMPARE, f"beats one of the clip with probability {trpo}")
+    deep = by_ranks(committed(f"{FOLDER}/deep")[0], "spo_deep", 2).replace("(", "(97.5 %: ")
+    for page in (COMPARE, ALGORITHMS, Path("sb3_ppo_variants/algorithms/spo.md")):
+        says(page, f"of the clip with probability {deep}")
+    verdict = (ROOT / RESULTS / FOLDER / "table.md").read_text(encoding="utf-8").splitlines()[-1]
+    assert verdict.count("by ranks") == 1
+    assert "by ranks trpo is worse" in verdict
+
+
 def test_what_is_shown_within_one_environment() -> None:
     shown = {}
     for environment, table in zip(ENVIRONMENTS, tables(RESULTS / FOLDER / "table.md", ENVIRONMENT), strict=True):
@@ -162,7 +186,7 @@ def test_kl_penalties_on_ant_and_humanoid() -> None:
     says(
         ALGORITHMS,
         f"by {ant} on Ant and {humanoid} on Humanoid",
-        "(target 0.01; β 1; corrected for these four comparisons), so all but adaptive KL on Ant",
+        "(target 0.01; β 1; corrected for these four comparisons), so all but adaptive KL on Ant are worse if",
     )
     there = runs[runs["environment"].isin(environments)]
     assert set(there["versions"].map(lambda text: json.loads(text)["processor"])) == {"AMD EPYC"}

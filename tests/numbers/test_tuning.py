@@ -26,6 +26,7 @@ from tests.numbers.reading import (
     difference,
     number,
     read,
+    references,
     rows,
     says,
 )
@@ -38,6 +39,8 @@ STUDIES = (
 BY_ENVIRONMENT = "| environment | `ClipPPO`, trial 23 | 99.7 % | `KLPenaltyPPO`, trial 38 | 99.7 % |"
 #: Folder → name in the tables, and the winner.
 TUNED = {"clip_ppo-tpe": ("`ClipPPO`, TPE", "trial 23"), "kl_penalty_ppo-tpe": ("`KLPenaltyPPO`, TPE", "trial 38")}
+#: Folder of a study by TPE → the same by random search, and its winner.
+RANDOM = {"clip_ppo-tpe": ("clip_ppo-random", "trial 2")}
 BEST = 5
 
 
@@ -49,10 +52,19 @@ def study_of(folder: str) -> dict[str, Any]:
 @cache
 def confirmation(folder: str) -> dict[tuple[str, str], list[str]]:
     """(Setting, environment) → difference and its interval, from the study's report."""
+    return {at: line[4:6] for at, line in _confirmation_table(folder).items()}
+
+
+def ranks(folder: str) -> dict[tuple[str, str], list[str]]:
+    """(Setting, environment) → P(better) and its interval, from the study's report."""
+    return {at: line[6:8] for at, line in _confirmation_table(folder).items()}
+
+
+def _confirmation_table(folder: str) -> dict[tuple[str, str], list[str]]:
     page = (ROOT / RESULTS / f"tuning/{folder}/report.html").read_text(encoding="utf-8")
     lines = [re.findall(r"<t[hd]\b.*?>([^<]*)</t[hd]>", line) for line in page.split("<tr ")]
-    # Name, environment, return, defaults, difference, interval, …
-    return {(line[0], line[1]): line[4:6] for line in lines if len(line) == 12}
+    # Name, environment, return, defaults, difference, interval, P(better), interval, …
+    return {(line[0], line[1]): line for line in lines if len(line) == 12 and line[0] != "setting"}
 
 
 def returns(folder: str, setting: str) -> dict[str, list[float]]:
@@ -129,6 +141,51 @@ def test_the_studies_have_the_ranges_of_now_and_one_plan() -> None:
         assert (plan.environments, plan.timesteps, plan.seeds) == (plans[0].environments, 40_960, 3)
 
 
+AGAINST_RANDOM = "| `ClipPPO` | TPE | random |"
+
+
+def test_tpe_against_random_settings() -> None:
+    ((tpe, (folder, best)),) = RANDOM.items()
+    pair = {tpe: TUNED[tpe][1], folder: best}
+    studies = {of: study_of(of) for of in pair}
+    plans = {of: dict(study["plan"]) for of, study in studies.items()}
+    assert [plan.pop("sampler") for plan in plans.values()] == ["tpe", "random"]
+    assert plans[tpe] == plans[folder]
+    trials = {of: {trial["number"]: trial for trial in study["trials"]} for of, study in studies.items()}
+    same = [n for n in range(40) if trials[tpe][n]["returns"] == trials[folder][n]["returns"]]
+    assert same == list(range(11))
+    columns = {}
+    for of, winner in pair.items():
+        scores = [trials[of][n]["score"] for n in range(40)]
+        assert winner == f"trial {np.argmax(scores)}"
+        gain, interval = confirmation(of)[winner, "all, normalised"]
+        columns[of] = [
+            f"{np.mean(scores[11:]):.3f}",
+            winner.removeprefix("trial "),
+            f"{max(scores):.3f}",
+            f"{normalised(studies[of], returns(of, winner)):.3f}",
+            f"{gain} (98.3 %: {interval})",
+        ]
+    assert [row[1:] for row in rows(TUNING, AGAINST_RANDOM).values()] == [
+        list(cells) for cells in zip(*columns.values(), strict=True)
+    ]
+    most = trials[folder][2]["score"]
+    assert [sum(trials[of][n]["score"] > most for n in range(11, 40)) for of in pair] == [4, 0]
+    said = score_difference((tpe, pair[tpe]), (folder, best))
+    value, interval = said.split(", ")
+    says(TUNING, f"by {value} ({interval})", f"Pendulum's as well ({pendulums_share(folder, best)})")
+    says(TUNING, "worse than the defaults on Acrobot ({}, {})".format(*confirmation(folder)[best, "Acrobot-v1"]))
+    found = {
+        e: difference(*(np.array(returns(of, winner)[e]) for of, winner in pair.items()), 1, 5)
+        for e in plans[tpe]["environments"]
+    }
+    says(
+        TUNING,
+        f"better on Acrobot, {found['Acrobot-v1']}, and InvertedPendulum, {found['InvertedPendulum-v5']}, and worse "
+        f"on HalfCheetah, {found['HalfCheetah-v5']}",
+    )
+
+
 def test_gains_by_environment_are_the_measured_ones() -> None:
     shown = rows(TUNING, BY_ENVIRONMENT)
     assert list(shown) == list(StudyPlan.from_json(study_of("clip_ppo-tpe")["plan"]).environments)
@@ -195,13 +252,33 @@ def test_what_is_said_about_winners_and_runners_up() -> None:
         TUNING,
         "better than trial 37 ({}) and not told apart from trial 27 ({})".format(*others[:2]),
         "neither trial 36 ({}) nor trial 30 ({})".format(*others[2:]),
-        "({}, {})".format(*confirmation(penalty)["trial 36", "HalfCheetah-v5"]),
+        "trial 36 by {} ({}), trial 30 by ranks ({}, {}). Its winner is at the border ({}, {})".format(
+            *confirmation(penalty)["trial 36", "HalfCheetah-v5"],
+            *ranks(penalty)["trial 30", "HalfCheetah-v5"],
+            *ranks(penalty)["trial 38", "HalfCheetah-v5"],
+        ),
+        "with probability {} (99.7 %: {}), as do runs of both runners-up ({} and {})".format(
+            *ranks(penalty)["trial 38", "Acrobot-v1"],
+            *(ranks(penalty)[trial, "Acrobot-v1"][0] for trial in ("trial 36", "trial 30")),
+        ),
+        f"One default run in ten, at {number(min(returns(penalty, 'defaults')['Acrobot-v1']), 0)}, keeps",
         f"scores less than that of `ClipPPO`: {score_difference(first[penalty], first[clip])}",
         f"not told apart ({score_difference((penalty, 'defaults'), (clip, 'defaults'))})",
     )
     for folder, (_, best) in TUNED.items():
         shown = [e for e in study_of(folder)["plan"]["environments"] if confirmation(folder)[best, e][1][0] == "+"]
         assert shown == ["Pendulum-v1", "InvertedPendulum-v5"]
+    by_ranks_alone = set()
+    for folder in TUNED:
+        for (trial, environment), (_, interval) in ranks(folder).items():
+            low, high = map(float, interval.split(" to "))
+            signs = {end[0] for end in confirmation(folder)[trial, environment][1].split(" to ")}
+            if (low > 0.5 or high < 0.5) and len(signs) == 2:
+                by_ranks_alone.add((trial, environment))
+    assert by_ranks_alone == {
+        *((trial, "Acrobot-v1") for trial in ("trial 38", "trial 36", "trial 30")),
+        ("trial 30", "HalfCheetah-v5"),
+    }
     better = {key for f in TUNED for key, found in confirmation(f).items() if found[1].startswith("+")}
     assert [key for key in better if key[1] == "HalfCheetah-v5"] == [("trial 36", "HalfCheetah-v5")]
     scores = {trial["number"]: trial["score"] for trial in study_of(penalty)["trials"]}
@@ -293,7 +370,12 @@ def test_what_is_said_about_longer_runs() -> None:
     winner, defaults = longer("clip_ppo", "HalfCheetah-v5")
     says(README, f"where the defaults do: {difference(winner, defaults, 0, 4)}")
     random, _ = study_of("clip_ppo-tpe")["plan"]["references"]["HalfCheetah-v5"]
-    says(TUNING, f"below the random policy's {number(random, 0)}")
+    untrained = references()["HalfCheetah-v5"]["untrained"]
+    says(
+        TUNING,
+        f"end at {between(winner.min(), winner.max(), 0)}, where untrained policies have {number(untrained, 0)} "
+        f"(uniform actions: {number(random, 0)})",
+    )
     assert winner.max() < min(defaults.min(), random)
     ends = [number(end(sample), 0) for sample in longer("kl_penalty_ppo", "HalfCheetah-v5") for end in (min, max)]
     says(TUNING, "from {} to {} where those of the defaults are from {} to {}".format(*ends))

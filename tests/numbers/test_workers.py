@@ -51,6 +51,12 @@ def test_the_table_of_workers_is_the_measured_one() -> None:
 def test_the_tables_of_another_machine_are_the_measured_ones() -> None:
     measured = read("speed/workers_xeon.json")["measurements"]
     assert list(rows(WORKERS, XEON).values()) == [speed_row(one) for one in measured]
+    apart = {one["environment"]: 0 for one in measured}
+    for here, there in zip(read("speed/workers.json")["measurements"], measured, strict=True):
+        for column, values in there["ratios"].items():
+            apart[there["environment"]] += max(values) < min(here["ratios"][column])
+            assert there["environment"] == "HalfCheetah-v5" or np.median(values) < np.median(here["ratios"][column])
+    assert apart == {"HalfCheetah-v5": 0, "Hopper-v5": 3, "Walker2d-v5": 2}
     medians = [f"{np.median(one['ratios']['clip_ppo compiled, 2 workers']):.1f}" for one in measured]
     says(README, "On an Intel Xeon it was {}, {} and {} times".format(*medians))
     (eight,) = read("speed/workers_8_xeon.json")["measurements"]

@@ -1,6 +1,8 @@
 """The verdict of a comparison in one sentence, from the corrected intervals of its tables.
 
 A variant is called better or worse than the reference only if the corrected interval leaves out what no difference is.
+Where that of returns or scores does not, the verdict says whether the one of ranks does: a single failed run, or an
+environment whose scores weigh little, can hide in the one what shows in the other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +56,7 @@ def verdict(results: Results) -> str:
     """
     reference, differences = results.labels[results.reference], _differences(results)
     better, worse = differences.of(1), differences.of(-1)
-    rest = [results.labels[name] for name in differences.found if name not in (*better, *worse)]
+    rest = [name for name in differences.found if name not in (*better, *worse)]
     if len(results.variants) == 1:
         said = f"There is only {reference}, and nothing to compare it with"
     elif not differences.found:
@@ -64,9 +66,9 @@ def verdict(results: Results) -> str:
     else:
         groups = [_group(results, differences, better, "better"), _group(results, differences, worse, "worse")]
         if rest:
-            groups.append(f"the seeds do not tell {_listed(rest)} apart from it")
+            groups.append(f"the seeds do not tell {_listed(results.labels[name] for name in rest)} apart from it")
         said = f"{differences.where} {'; '.join(filter(None, groups))} ({_certainty(results, differences)})"
-    return "; ".join([said, *_not_counted(results, differences)]) + "."
+    return "; ".join([said, *_by_ranks(results, differences, rest), *_not_counted(results, differences)]) + "."
 
 
 # ---- Numbers ----
@@ -137,7 +139,8 @@ def _amount(found: Estimate, sign: int, text: Callable[[float], str]) -> str:
 
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:
     """That nothing is told apart, which differences would have been, and what more seeds would change."""
-    said = f"the seeds do not tell {_listed(names)} apart from {results.labels[results.reference]}"
+    labels = [results.labels[name] for name in names]
+    said = f"the seeds do not tell {_listed(labels)} apart from {results.labels[results.reference]}"
     half_widths = {v: (i.high - i.low) / 2 for v, (_, i) in differences.found.items() if i is not None}
     if not half_widths:
         return f"{said}: one run does not show how much runs differ, so give more --seeds"
@@ -150,6 +153,16 @@ def _nothing(results: Results, differences: _Differences, names: Sequence[str]) 
         ratios = sorted(width(differences.pairs[v], more, differences.level) for v in varying)
         said += f"; with --seeds {more}, intervals are about {_range([f'{r:.2g}' for r in ratios])} times as wide"
     return f"{said} ({_certainty(results, differences)})"
+
+
+def _by_ranks(results: Results, differences: _Differences, names: Iterable[str]) -> list[str]:
+    """Which variants are better or worse by ranks, of those that returns or scores do not tell apart."""
+    if differences.none:
+        return []
+    found = {name: _improvement(differences.pairs[name], differences.level) for name in names}
+    ranks = differences._replace(found=found, none=0.5)
+    groups = [_group(results, ranks, ranks.of(sign), word) for sign, word in ((1, "better"), (-1, "worse"))]
+    return [f"by ranks {said}" for said in groups if said]
 
 
 def _range(ascending: Sequence[str]) -> str:

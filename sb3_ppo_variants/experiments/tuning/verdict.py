@@ -142,7 +142,14 @@ def _winner_words(winner: Difference, lines: Sequence[Difference], candidates: i
         "not shown to differ": [d for d in lines if not d.better and not d.worse],
     }
     said = [f"{what} in {', '.join(str(d.environment) for d in group)}" for what, group in groups.items() if group]
-    return f"{words} By environment: {'; '.join(said)}."
+    words += f" By environment: {'; '.join(said)}."
+    # One failed run can hide from the interquartile mean what all the others show.
+    ranks = [(d, d.improvement_interval) for d in groups["not shown to differ"] if d.improvement_interval]
+    found = [
+        *(f"better in {d.environment} ({d.improvement:.2f})" for d, interval in ranks if interval.low > 0.5),
+        *(f"worse in {d.environment} ({d.improvement:.2f})" for d, interval in ranks if interval.high < 0.5),
+    ]
+    return f"{words} By P(better) besides: {', '.join(found)}." if found else words
 
 
 def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Sequence[Difference]) -> str:

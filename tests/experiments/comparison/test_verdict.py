@@ -171,6 +171,24 @@ def test_several_environments_on_a_scale() -> None:
     )
 
 
+def test_ranks_are_said_where_failed_runs_hide_a_difference() -> None:
+    # Three of fifteen runs failed: 180 of 225 pairs go the other way, and the exact test says that it is not by chance.
+    some_failed = [*(-90.0 - i for i in range(12)), -263.0, -264.0, -265.0]
+    lower = [-105.0 - i for i in range(15)]
+    assert stats.mannwhitneyu(lower, some_failed, method="exact").pvalue < 0.05
+    said = say({"base": some_failed, "lower": lower})
+    assert said.startswith("On A-v0 the seeds do not tell lower apart from base: only")
+    low, high = improvement_interval([(np.array(lower), np.array(some_failed))]) or (0.0, 1.0)
+    assert said.endswith(
+        f"; by ranks lower is worse than base, whose runs it beats with probability 0.20 ({low:.2f} to {high:.2f})."
+    )
+    assert "; by ranks other is better than base, whose" in say({"base": lower, "other": some_failed})
+    # Beside one that is told apart; corrected for fifteen it is not shown.
+    some = {"base": some_failed, "lower": lower, "good": [200.0 + i for i in range(15)]}
+    assert " apart from it (n = 15; 95 %, corrected for 2 comparisons); by ranks lower is worse" in say(some)
+    assert "by ranks" not in say({**some, **{f"like {i}": some_failed for i in range(13)}})
+
+
 def test_several_environments_without_a_scale() -> None:
     better = {"base": BASE, "other": BETTER}
     results = Results([*records(better, "A-v0"), *records(better, "B-v0")], "base")

@@ -226,6 +226,19 @@ def test_a_winner_that_harms_one_environment_says_so() -> None:
     ]
 
 
+def test_a_winner_that_loses_by_ranks_says_so() -> None:
+    # Three of fifteen runs of the defaults failed in the second environment.
+    some_failed = [*(-90.0 - i for i in range(12)), -263.0, -264.0, -265.0]
+    lower = [-105.0 - i for i in range(15)]
+    tried = [candidate("defaults", [*LOW, *LOW[:5]], some_failed), candidate("trial 7", [*HIGH, *HIGH[:5]], lower)]
+    found = judge(study(TWO, "normalised"), tried)
+    assert found.winner == "trial 7"
+    assert found.words.endswith(
+        " By environment: better in Mine-v0; not shown to differ in Yours-v0. By P(better) besides: worse in Yours-v0 "
+        "(0.20)."
+    )
+
+
 def test_single_environments_are_corrected_for_settings_and_environments() -> None:
     others = [candidate(f"trial {i}", HIGH, LOW) for i in (1, 2)]
     found = judge(study(TWO, "normalised"), [candidate("defaults", LOW, LOW), *others])

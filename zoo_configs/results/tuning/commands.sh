@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The studies of this folder, and their winners in longer runs. Writes to folders of runs/tuning/; interrupted, it goes on where
+# The studies of this folder, by TPE and by random search, and TPE's winners in longer runs. Writes to folders of runs/tuning/; interrupted, it goes on where
 # it stopped.
 set -euo pipefail
 
@@ -10,5 +10,8 @@ for algorithm in clip_ppo kl_penalty_ppo; do
   ppo-variants tune --algo "$algorithm" "${environments[@]}" --trials 40 --timesteps 40960 --seeds 3 --jobs 2 \
     --out "runs/tuning/$algorithm-tpe" --zoo-configs zoo_configs
 done
+
+ppo-variants tune --algo clip_ppo "${environments[@]}" --trials 40 --timesteps 40960 --seeds 3 --jobs 2 --sampler random \
+  --out runs/tuning/clip_ppo-random
 
 python zoo_configs/results/tuning/longer.py
