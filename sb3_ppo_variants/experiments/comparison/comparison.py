@@ -168,7 +168,7 @@ def compare(
     replaced = "its report; its finished runs stay in the ledger"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console = console or Console(quiet=True)
-    url, study = storage_url(storage, out), study_name(out)
+    url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:

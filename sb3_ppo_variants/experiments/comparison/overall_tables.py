@@ -60,7 +60,7 @@ def _score_table(results: Results, scale: Scale) -> Table:
 def _rank_table(results: Results) -> Table:
     """Ranks and probabilities only: raw returns of different environments have no common scale."""
     reference, environments = results.reference, results.complete
-    samples = {variant: [results.scores(variant, e) for e in environments] for variant in results.variants}
+    samples = {variant: [results.scores(variant, e) for e in environments] for variant in results.finished}
     centers = [[float(estimators.center(own[i])) for own in samples.values()] for i in range(len(environments))]
     ranks = _rank_cells(centers, resampled_centers(list(samples.values())))
     header = ["row", "mean rank", "95 %", "P(first)", f"mean P(better than {reference})", percent(results.level), "p"]

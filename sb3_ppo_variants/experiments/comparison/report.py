@@ -71,17 +71,18 @@ def _extremes(results: Results) -> dict[str, Any]:
     return {"means": means, "best": order[0], "worst": order[-1], "rho": rho, "scaled": environments}
 
 
-def _leader(results: Results, environment: str) -> tuple[str, str | None, float, Estimate | None]:
-    """The variant with the highest return in an environment, ``None`` without a run, and how it compares."""
+def _leader(results: Results, environment: str) -> tuple[str, list[str], float, Estimate | None]:
+    """The variants with the highest return in an environment, none without a run, and how a single one compares."""
     found = {name: results.scores(name, environment) for name in results.variants}
     centers = {name: float(estimators.center(sample)) for name, sample in found.items() if sample}
     if not centers:
-        return environment, None, 0.0, None
-    best, better = max(centers, key=lambda name: centers[name]), None
-    if best != results.reference and found[results.reference]:
-        pair = [(found[best], found[results.reference])]
+        return environment, [], 0.0, None
+    highest = max(centers.values())
+    best, better = [name for name, center in centers.items() if center == highest], None
+    if len(best) == 1 and best[0] != results.reference and found[results.reference]:
+        pair = [(found[best[0]], found[results.reference])]
         better = Estimate(estimators.mean_improvement(pair), estimators.improvement_interval(pair, results.level))
-    return environment, best, centers[best], better
+    return environment, best, highest, better
 
 
 def _environments(results: Results, tables: ComparisonTables, groups: Groups | None) -> Iterator[tuple[Any, ...]]:

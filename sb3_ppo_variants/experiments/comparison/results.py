@@ -77,9 +77,15 @@ class Results:
     # ---- Over all environments ----
 
     @cached_property
+    def finished(self) -> list[str]:
+        """The variants that have a finished run."""
+        done = {r.run.variant for r in self.records if r.state == "done"}
+        return [variant for variant in self.variants if variant in done]
+
+    @cached_property
     def complete(self) -> list[str]:
-        """Environments in which every variant has a finished run."""
-        return complete_environments(self.records, self.variants)
+        """Environments in which each of them has one: a variant that fails everywhere takes nothing from the others."""
+        return complete_environments(self.records, self.finished) if self.finished else []
 
     @cached_property
     def compared_with_published(self) -> list[str]:

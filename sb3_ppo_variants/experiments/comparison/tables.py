@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -227,15 +228,28 @@ def _left_out(results: Results) -> list[str]:
         "no return of a random policy is known there": [e for e in in_all if reference_returns(e) is None],
         "no row is better than the random policy there": [e for e in in_all if reference_returns(e) is not None],
         "they have no finished run in one of its environments": [
-            results.labels[v] for v in results.variants if results.scales and v not in results.scored
+            results.labels[v]
+            for v in results.variants
+            if v not in (results.scored if results.scales else results.finished)
         ],
     }
     return [f"Left out of the aggregate, because {why}: {', '.join(names)}" for why, names in reasons.items() if names]
 
 
+def _shared_seeds(results: Results) -> list[str]:
+    seeds, n_envs = sorted({r.run.seed for r in results.records}), max(r.run.n_envs for r in results.records)
+    if all(later - seed >= n_envs for seed, later in pairwise(seeds)):
+        return []
+    return [
+        f"Environment i of a run has the run's seed + i, as in SB3: with n_envs {n_envs}, runs whose seeds are less "
+        f"than {n_envs} apart have environments that begin alike. Seeds {n_envs} apart (--seed) have none."
+    ]
+
+
 def _shortcomings(results: Results) -> list[str]:
     few = sum(r.result is not None and r.result.episodes < SCORE_EPISODES for r in results.records)
     notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
+    notes += _shared_seeds(results)
     notes += untrained([r.run for r in results.records])
     notes += [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]
     return [*notes, *filter(None, (version_note(results.records), import_note(results.records)))]

@@ -93,7 +93,7 @@ def _differences(results: Results) -> _Differences:
         estimate, none = difference_of_means, 0.0
     else:
         complete = results.complete if len(results.complete) > 1 else []
-        samples = {v: [results.scores(v, e) for e in complete] for v in results.variants if complete}
+        samples = {v: [results.scores(v, e) for e in complete] for v in results.finished if complete}
         where, estimate, none = f"Over {len(complete) or len(results.environments)} environments", _improvement, 0.5
     if results.reference not in samples:
         return _Differences(where)

@@ -13,6 +13,7 @@ from sb3_ppo_variants.files import safe_name
 
 MODELS = "models"
 BEST, ALL = "best", "all"
+OF_ALL = ".models_of_all"  # a file beside the models, if those of all runs have been kept
 NAMED = 5  # runs that a note names
 
 
@@ -25,13 +26,18 @@ class KeptModels:
     :param folder: The command's folder
     :param keep: ``"best"``: of each variant in each environment the run with the highest score, of equal ones the one
         with the lowest seed; ``"all"``: every run
-    :raises ValueError: for any other ``keep``
+    :raises ValueError: for any other ``keep``, or for ``"best"`` where ``"all"`` has kept models
     """
 
     def __init__(self, folder: Path, keep: str):
         if keep not in (BEST, ALL):
             raise ValueError(f"keep_models is {BEST!r} or {ALL!r}, got {keep!r}; leave it out to keep no models")
         self.folder, self.keep = folder / MODELS, keep
+        if keep == BEST and self.folder.with_name(OF_ALL).exists():
+            raise ValueError(
+                f"{self.folder} has models of all runs, most of which keep_models={BEST!r} would remove, and finished "
+                f"runs are not trained again: give {ALL!r}, or another folder (--out)"
+            )
         self._folders: dict[str, Path] = {}
 
     def folder_of(self, run: Run) -> Path:
@@ -55,6 +61,8 @@ class KeptModels:
         """
         found = list(records)
         wanted = {self.folder_of(record.run) for record in self._wanted(found)}
+        if wanted and self.keep == ALL:
+            self.folder.with_name(OF_ALL).touch()
         for folder in {self.folder_of(record.run) for record in found} - wanted:
             shutil.rmtree(folder, ignore_errors=True)
 

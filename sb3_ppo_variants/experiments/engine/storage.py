@@ -1,8 +1,11 @@
 """The databases that keep finished work: SQLite, PostgreSQL or another one that Optuna's RDBStorage can use."""
 
 import importlib.util
+import os
 import re
+import shutil
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -62,12 +65,21 @@ def without_passwords(text: str) -> str:
     return _IN_QUERY.sub(r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text))
 
 
-def study_name(out: Path) -> str:
+def study_name(out: Path, storage: str | None = None) -> str:
     """Name of the study that holds the runs of a command: the name of its output folder.
 
+    The ledger in a folder that has been renamed or copied keeps its name.
+
     :param out: The output folder
+    :param storage: URL of its ledger, if that lies elsewhere
     """
-    return safe_name(out.resolve().name) or "compare"
+    name = safe_name(out.resolve().name) or "compare"
+    url = storage_url(storage, out)
+    if storage is None and exists(url) and name not in (names := study_names(url)):
+        # Of a tuning study's three, the names of two begin with that of the third.
+        first = [one for one in names if not any(one.startswith(f"{other}-") for other in names)]
+        return first[0] if len(first) == 1 else name
+    return name
 
 
 def without_password(url: str) -> str:
@@ -169,8 +181,9 @@ def study_names(url: str) -> list[str]:
     if not exists(url):
         raise ValueError(f"There is no ledger at {_file(url)}")
     try:
-        if url.startswith("sqlite") and not _has_studies(_file(url)):
-            raise ValueError(f"{_file(url)} is no ledger: give a file that compare, tune or sensitivity has written")
+        if url.startswith("sqlite"):
+            with readable(url) as at:
+                return _studies_in(_file(at), of=_file(url))
         storage = open_storage(url)
         names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
         close_storage(storage)
@@ -179,15 +192,39 @@ def study_names(url: str) -> list[str]:
     return names
 
 
-def _has_studies(file: Path) -> bool:
-    """Whether an SQLite file has Optuna's tables, which opening it as a storage would otherwise put in."""
+def _studies_in(file: Path, of: Path) -> list[str]:
+    """The names in an SQLite file, which opening it as a storage would give Optuna's tables if it had none."""
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, uri=True)) as database:
         try:
-            return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone():
+                return [name for (name,) in database.execute("SELECT study_name FROM studies ORDER BY study_id")]
         except sqlite3.OperationalError:  # busy, say
             raise
         except sqlite3.DatabaseError:  # no database at all
-            return False
+            pass
+    raise ValueError(f"{of} is no ledger: give a file that compare, tune or sensitivity has written")
+
+
+@contextmanager
+def readable(url: str) -> Iterator[str]:
+    """A URL at which a database can be read, in a ``with`` block.
+
+    SQLite opens no file with a write-ahead log in a folder that it cannot write to. There, a copy is read.
+
+    :param url: Normalised database URL
+    """
+    file = _file(url)
+    if not url.startswith("sqlite") or not file.is_file() or os.access(file, os.W_OK) & os.access(file.parent, os.W_OK):
+        yield url
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = [part for part in (file, file.with_name(f"{file.name}-wal")) if part.is_file()]
+        copied = None
+        while copied != (now := [part.stat().st_mtime_ns for part in parts]):  # its owner may be at work
+            copied = now
+            for part in parts:
+                shutil.copyfile(part, Path(scratch) / part.name)
+        yield storage_url(str(Path(scratch) / file.name), Path())
 
 
 def close_storage(storage: RDBStorage) -> None:

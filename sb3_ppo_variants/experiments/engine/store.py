@@ -26,6 +26,7 @@ from sb3_ppo_variants.experiments.engine.storage import (
     open_storage,
     patiently,
     quiet,
+    readable,
     storage_url,
     study_name,
     study_names,
@@ -138,19 +139,20 @@ def _record(run: Run, trial: FrozenTrial | None) -> Record:
 def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
     """Whether a folder's ledger holds no runs of something else.
 
-    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them.
+    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them. Imported ones
+    are nobody's: a command that was interrupted early may have kept nothing else.
 
     :param folder: The folder
     :param storage: URL of its ledger, if that lies elsewhere
     :param runs: The runs that are to be done
     :raises ValueError: if it is the ledger of a tuning study
     """
-    url, study = storage_url(storage, folder), study_name(folder)
+    url, study = storage_url(storage, folder), study_name(folder, storage)
     if not exists(url) or study not in study_names(url):
         return True
     with open_store(url, study, write=False) as store:
         store.check_is_of_runs()
-        kept = {_but_for_the_seed(record.run) for record in store.all_records()}
+        kept = {_but_for_the_seed(record.run) for record in store.all_records() if record.imported_from is None}
     return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
 
 
@@ -170,9 +172,9 @@ def open_store(url: str, name: str, *, write: bool = True) -> Iterator[Store]:
     """
     if not write and name not in (names := study_names(url)):
         raise ValueError(f"There is no study {name!r} in {without_password(url)}: it holds {names or 'none'}")
-    with locked(url, name) if write else nullcontext():
+    with locked(url, name) if write else nullcontext(), nullcontext(url) if write else readable(url) as at:
         try:
-            storage = open_storage(url)
+            storage = open_storage(at)
             # Plain runs propose nothing, and tuning sets its own sampler; the default one would read all trials.
             sampler = optuna.samplers.RandomSampler()
             with quiet():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -195,8 +196,11 @@ def _record(line: Mapping[Any, str], curves: list[list[CurvePoint]], source: str
     )
     if line["state"] != "done":
         return Record(run, "missing")
+    final_return = float(line["final_return"])
+    if not math.isfinite(final_return):
+        raise ValueError(f"it is done, and its final return is {final_return}")
     result = Result(
-        float(line["final_return"]),
+        final_return,
         int(line["episodes"]),
         int(line["steps_trained"]),
         float(line["seconds"]),

@@ -75,8 +75,11 @@ def is_same_run(kept: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
 def _difference(kept: Mapping[str, Any], described: Mapping[str, Any], resume: bool) -> str:
     """The first difference between two runs, in words; empty if they are the same."""
     asked = json.loads(json.dumps(dict(described)))
-    before = {**kept["run"], **{key: kept.get(key) for key in ("from", "evaluation")}}
-    now = {**asked["run"], **{key: asked.get(key) for key in ("from", "evaluation")}}
+    beside = ["from", "evaluation"]
+    if not resume and "from_sha256" in kept:  # older files do not have it; what is resumed has left its start behind
+        beside.append("from_sha256")
+    before = {**kept["run"], **{key: kept.get(key) for key in beside}}
+    now = {**asked["run"], **{key: asked.get(key) for key in beside}}
     for name in dict.fromkeys([*before, *now]):
         extended = resume and name == "timesteps" and now[name] > before[name]
         if before.get(name) != now.get(name) and not extended:

@@ -60,7 +60,8 @@ from sb3_ppo_variants.experiments.runs.run import (
     fit,
 )
 from sb3_ppo_variants.experiments.runs.settings import check_settings
-from sb3_ppo_variants.files import exclusive, safe_name
+from sb3_ppo_variants.files import exclusive, safe_name, with_digest
+from sb3_ppo_variants.policies import takes_masks
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
 
@@ -247,7 +248,8 @@ def _described(run: Run, start_from: str | Path | None, eval_every: int | None, 
     """The run as ``run.json`` describes it."""
     described: dict[str, Any] = {"run": run.description()}
     if start_from is not None:
-        described["from"] = str(find_model(start_from, run.environment, run.algorithm)[0])
+        path = find_model(start_from, run.environment, run.algorithm)[0]
+        described["from"], _, described["from_sha256"] = with_digest(str(path)).partition("#sha256=")
     if eval_every is not None:
         described["evaluation"] = {"every": int(eval_every), "episodes": int(eval_episodes)}
     return described
@@ -312,7 +314,7 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
         loaded._stats_window_size = SCORE_EPISODES
         return loaded
 
-    return Start(wrap, load, extended)
+    return Start(wrap, load, takes_masks(type(load_model(run.algorithm, path).policy)), extended)
 
 
 def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None) -> Logger:

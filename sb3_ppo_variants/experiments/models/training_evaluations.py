@@ -61,7 +61,8 @@ def evaluation_callbacks(
     env = _environment(run, start)
     try:
         # Checkpoints know SB3's class by its name.
-        kind = EvaluatesWithMasks if is_masked(run) else EvalCallback
+        masked = is_masked(run) if start is None else start.masked
+        kind = EvaluatesWithMasks if masked else EvalCallback
         callback = kind(
             env,
             callback_on_new_best=SaveStatistics(folder / BEST),

@@ -162,11 +162,13 @@ class Start(NamedTuple):
 
     :param wrap: Puts the run's environment into the normalisation of the model
     :param load: Loads the model, with its environment
+    :param masked: Whether its policy takes action masks
     :param earlier: The result of the run that this one extends; ``None``: the run counts its steps from 0
     """
 
     wrap: Callable[[VecEnv], VecEnv]
     load: Callable[[VecEnv], BaseAlgorithm]
+    masked: bool
     earlier: Result | None = None
 
 
@@ -320,7 +322,7 @@ def build(run: Run, env: VecEnv) -> BaseAlgorithm:
     make: Callable[..., BaseAlgorithm] = algorithm_class(run.algorithm)
     try:
         return make(policy, env, seed=run.seed, device="cpu", **settings)
-    except (NotImplementedError, AssertionError) as error:  # what SB3 raises for unsupported spaces
+    except (NotImplementedError, AssertionError) as error:  # what SB3 raises for unsupported spaces, and more
         raise UnfitError(f"{run.algorithm} cannot be trained on {run.environment}: {error}") from error
 
 
@@ -334,12 +336,26 @@ def check_by_building(run: Run) -> None:
     """
     env = make_environment(run.environment, run.n_envs, run.seed, run.normalize)
     try:
-        with suppress(UnfitError):
-            build(run, env)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}") from error
+        build(run, env)
+    except UnfitError as error:
+        # SB3 has the same errors for wrong settings as for spaces.
+        if _fits_without_settings(run, env):
+            raise _refused(run, error.__cause__ or error) from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # torch has the last for sizes
+        raise _refused(run, error) from error
     finally:
         env.close()
+
+
+def _fits_without_settings(run: Run, env: VecEnv) -> bool:
+    with suppress(UnfitError, TypeError, ValueError):
+        build(dataclasses.replace(run, settings={}), env)
+        return True
+    return False
+
+
+def _refused(run: Run, error: BaseException) -> ValueError:
+    return ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}")
 
 
 def notes_on_workers(runs: Sequence[Run]) -> list[str]:

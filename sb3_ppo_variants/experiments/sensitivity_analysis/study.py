@@ -124,7 +124,7 @@ def sensitivity(
         "their results; their finished runs stay in the ledger",
     )
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}
-    with open_store(storage_url(storage, out), study_name(out)) as store:
+    with open_store(storage_url(storage, out), study_name(out, storage)) as store:
         records = do_runs(
             runs.values(), store, lambda: task_executor(executor, jobs, out, workers), out, console, labels
         )

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats.intervals import Interval, bootstrap, bootstrap_interval, t_interval
+from sb3_ppo_variants.experiments.stats.intervals import (
+    RESAMPLES,
+    Interval,
+    bootstrap,
+    bootstrap_interval,
+    t_interval,
+)
 
 Array = NDArray[np.float64]
 
@@ -120,7 +126,7 @@ def performance_profile(samples: Sequence[ArrayLike], thresholds: ArrayLike) -> 
         above = [(np.asarray(s)[None] > grid.reshape(-1, *[1] * np.ndim(s))).mean(axis=axis) for s in scores]
         return np.mean(above, axis=0)
 
-    found = bootstrap_interval(samples, share)
+    found = bootstrap_interval(samples, share, most_drawn=RESAMPLES)  # a band to look at, of many thresholds
     shares = np.asarray(share(*samples))
     low, high = (shares, shares) if found is None else map(np.asarray, found)
     return shares, low, high

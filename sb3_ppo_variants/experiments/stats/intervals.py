@@ -118,7 +118,10 @@ def widened_level(confidence: float, n: int, degrees: float | None = None) -> fl
 
 
 def bootstrap_interval(
-    samples: Sequence[ArrayLike], statistic: Callable[..., Any], confidence: float = CONFIDENCE
+    samples: Sequence[ArrayLike],
+    statistic: Callable[..., Any],
+    confidence: float = CONFIDENCE,
+    most_drawn: int = MOST_DRAWN,
 ) -> Any:
     """Percentile bootstrap interval at the level of :func:`widened_level`, stratified.
 
@@ -129,6 +132,7 @@ def bootstrap_interval(
     :param samples: The samples, (n,) each
     :param statistic: Function of one array (..., n) per sample and ``axis``
     :param confidence: The level wanted
+    :param most_drawn: The most resamples to draw
     :return: The lower and the upper end, in the statistic's shape; ``None`` if a sample has n < 2
     """
     data = [np.asarray(s, dtype=np.float64) for s in samples]
@@ -138,7 +142,7 @@ def bootstrap_interval(
     level = widened_level(confidence, least, freedom(data, np.ones(len(data))))
     tail = (1 - level) / 2
     if math.prod(math.comb(2 * s.size - 1, s.size) for s in data) > MOST_LISTED:
-        resamples = int(min(max(RESAMPLES, IN_TAIL / tail), MOST_DRAWN)) if tail else MOST_DRAWN
+        resamples = int(min(max(RESAMPLES, IN_TAIL / tail), most_drawn)) if tail else most_drawn
         return Interval(*bootstrap(data, statistic, level, resamples).confidence_interval)
     listed = [_all_resamples(s.size) for s in data]
     chosen = np.indices([len(rows) for rows, _ in listed]).reshape(len(data), -1)

@@ -162,7 +162,7 @@ def tune(
     )
     for note in _notes(plan):
         say(console, note)
-    url, study = storage_url(storage, out), study_name(out)
+    url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     make = partial(task_executor, executor, jobs, out, workers)
     with ExitStack() as stores:

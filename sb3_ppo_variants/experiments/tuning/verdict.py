@@ -168,6 +168,9 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
     words += f", with {_joint(others)}." if best.interval is not None else "."
     if all(d.worse for d in found):
         words += " It is worse than the defaults." if others == 1 else " All of them are worse than the defaults."
+    finished = min(len(c.returns.get(e, ())) for c in candidates if c.name == DEFAULTS for e in plan.environments)
+    if finished < LEAST_FINISHED:
+        words += f" With {finished} finished runs of the defaults nothing is confirmed: that takes {LEAST_FINISHED}."
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
     if best.detectable:

@@ -16,6 +16,7 @@ from sb3_ppo_variants.experiments.engine.records import Record, learning_curves,
 from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
+from tests.experiments.html_reader import read
 
 
 def record(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Record:
@@ -174,6 +175,45 @@ def test_several_environments_are_aggregated_by_rank() -> None:
     tables = comparison_tables(Results(records, "sb3:ppo"))
     assert cells(tables, "All 2 environments", "sb3:a2c")[1] == "1.5"
     assert any("Left out of the aggregate" in note and "C-v0" in note for note in tables.notes)
+
+
+def test_a_row_that_fails_everywhere_takes_nothing_from_the_others() -> None:
+    for environments in (("CartPole-v1", "Acrobot-v1"), ("A-v0", "B-v0")):  # with a scale, and by ranks
+        each = [(environment, seed) for environment in environments for seed in (0, 1)]
+        good = [
+            record(name, e, seed, x + seed) for name, x in (("sb3:ppo", 20.0), ("sb3:a2c", 90.0)) for e, seed in each
+        ]
+        found = [*good, *(record("contrib:trpo", e, seed, None) for e, seed in each)]
+        alone, together = (comparison_tables(Results(records, "sb3:ppo")) for records in (good, found))
+        # The first cells: the intervals are corrected for one variant more.
+        assert [row[:2] for row in together.overall[0].body] == [row[:2] for row in alone.overall[0].body]
+        assert "contrib:trpo cannot be compared, for want of finished runs" in together.verdict
+        assert "they have no finished run in one of its environments: contrib:trpo" in "\n".join(together.notes)
+
+
+def test_what_the_report_says_first(tmp_path: Path) -> None:
+    def first(scores: dict[str, list[float]]) -> str:
+        records = [record(a, "A-v0", seed, x) for a, xs in scores.items() for seed, x in enumerate(xs)]
+        write_files(records, tmp_path)
+        return " ".join("".join(read((tmp_path / "report.html").read_text(encoding="utf-8")).text).split())
+
+    assert "A-v0: sb3:ppo and sb3:a2c share the highest final return, 500" in first(
+        {"sb3:ppo": [500.0, 500.0], "sb3:a2c": [500.0, 500.0]}
+    )
+    one = first({"sb3:ppo": [1.0], "sb3:a2c": [2.0]})
+    assert "sb3:a2c has the highest final return, 2.00; a run of it beats one of sb3:ppo with probability 1.00." in one
+
+
+def test_runs_that_share_seeds_of_environments_are_named() -> None:
+    def notes(n_envs: int, seeds: tuple[int, ...]) -> str:
+        made = [record(name, "A-v0", seed, 1.0 * seed) for name in ("sb3:ppo", "sb3:a2c") for seed in seeds]
+        records = [dataclasses.replace(r, run=dataclasses.replace(r.run, n_envs=n_envs)) for r in made]
+        return "\n".join(comparison_tables(Results(records, "sb3:ppo")).notes)
+
+    said = "with n_envs 4, runs whose seeds are less than 4 apart have environments that begin alike"
+    assert said in notes(4, (0, 1, 2))
+    assert "begin alike" not in notes(4, (0, 4, 8))
+    assert "begin alike" not in notes(1, (0, 1, 2))
 
 
 def test_notes_say_what_few_runs_mean() -> None:

@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import socket
 import sqlite3
 import subprocess
@@ -22,6 +23,8 @@ from sb3_ppo_variants.experiments.engine.storage import (
     without_password,
 )
 from sb3_ppo_variants.experiments.engine.store import open_store
+from sb3_ppo_variants.experiments.engine.transfer import read_runs
+from tests.experiments.fakes import make_record, make_run
 
 
 def test_a_lost_database_is_described_in_its_own_words() -> None:
@@ -58,6 +61,38 @@ def test_names_of_folders_that_mean_something_in_a_url(tmp_path: Path) -> None:
 def test_a_study_is_named_after_the_output_folder() -> None:
     assert study_name(Path("runs/tuesday")) == "tuesday"
     assert study_name(Path("/")) == "compare"
+
+
+def test_a_renamed_folder_goes_on_with_its_study(tmp_path: Path) -> None:
+    names = ["monday", "monday-runs", "monday-confirmation"]
+    for name in names:
+        with open_store(storage_url(None, tmp_path / "monday"), name):
+            pass
+    (tmp_path / "monday").rename(tmp_path / "tuesday")
+    assert study_names(storage_url(None, tmp_path / "tuesday")) == names
+    assert study_name(tmp_path / "tuesday") == "monday"
+    assert study_name(tmp_path / "tuesday", "postgresql://host/db") == "tuesday"
+    # Of two studies it cannot be said whose folder it was.
+    with open_store(storage_url(None, tmp_path / "tuesday"), "another"):
+        pass
+    assert study_name(tmp_path / "tuesday") == "tuesday"
+
+
+def test_a_ledger_in_a_folder_that_cannot_be_written_to_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, record = storage_url(None, tmp_path), make_record(make_run("a"))
+    with open_store(url, "study") as store:
+        store.add(record)
+        monkeypatch.setattr(storage.os, "access", lambda _path, mode: mode == os.F_OK)
+        # Its owner is at work: the last writes are in the write-ahead log alone.
+        assert (tmp_path / "ledger.db-wal").stat().st_size
+        with storage.readable(url) as at:
+            assert at != url
+        (read,) = read_runs(str(tmp_path))
+        assert read.run == record.run
+        with open_store(url, "study", write=False) as copy:
+            assert copy.all_records() == [record]
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -7,7 +7,7 @@ from optuna.trial import TrialState, create_trial
 
 from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, open_store
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, is_free, open_store
 from sb3_ppo_variants.experiments.runs.run import Run
 from tests.experiments.fakes import make_result, make_run
 
@@ -44,6 +44,17 @@ def test_of_equal_keys_the_first_that_is_done_counts(tmp_path: Path) -> None:
         store.add(Record(run, "done", make_result(2.0)))
         store.add(Record(run, "failed", reason="env: third"))
         assert store.records([run])[0].result == make_result(1.0)
+
+
+def test_imported_runs_do_not_make_a_ledger_anothers(tmp_path: Path) -> None:
+    name, run, other = tmp_path.name, make_run("a"), make_run("b")
+    with open_store(storage_url(None, tmp_path), name) as store:
+        store.add(Record(other, "done", make_result(1.0), imported_from="there"))
+    assert is_free(tmp_path, None, [run])
+    with open_store(storage_url(None, tmp_path), name) as store:
+        store.add(Record(other, "done", make_result(1.0)))
+        store.add(Record(make_run("c"), "done", make_result(1.0)))
+    assert not is_free(tmp_path, None, [run])
 
 
 def test_what_the_queue_of_earlier_versions_left_is_not_a_run(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def test_ledgers_and_tables_of_earlier_versions_are_read(tmp_path: Path) -> None
         ("", "not readable as a CSV file"),
         ("a,b\n1,2\n", "has no columns algorithm, environment"),
         (None, "There is nothing to import at"),
+        ("HEADER\nclip_ppo,clip_ppo,A,0,1,1,{},,,,nan,1,1,1,1,done,,{}\n", r"line 2, is not a run: .* return is nan"),
         ("HEADER\nclip_ppo,clip_ppo,A,x,1,1,{},,,1,1,1,1,1,done,,{}\n", r"runs\.csv, line 2, is not a run: .*'x'"),
     ],
 )

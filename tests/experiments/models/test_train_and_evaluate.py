@@ -13,11 +13,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.experiments import evaluate, train
 from sb3_ppo_variants.experiments.runs.environments import make_environment
+from sb3_ppo_variants.experiments.runs.masked_environments import Packing
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from tests.forms import long
 from tests.resume.runs import rows
 
 SMALL = {"n_steps": 128, "n_epochs": 2}
+PACKING = "sb3_ppo_variants/Packing-v0"
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +317,38 @@ def test_training_starts_from_a_model(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the file has a policy of the class ActorCriticPolicy"):
         train("sb3:ppo", out=tmp_path / "c", start_from=peer.out, settings={"policy": "CnnPolicy"})
     assert not list((tmp_path / "c").iterdir())  # nothing was trained
+
+
+def test_a_training_is_not_finished_if_it_started_from_what_the_file_held_before(tmp_path: Path) -> None:
+    small(tmp_path / "base", seed=1)
+    first = small(tmp_path / "b", start_from=tmp_path / "base")
+    assert small(tmp_path / "b", start_from=tmp_path / "base").resumed_at == first.result.steps
+    small(tmp_path / "base", seed=2, overwrite=True)
+    with pytest.raises(ValueError, match=r"another run .with from_sha256="):
+        small(tmp_path / "b", start_from=tmp_path / "base")
+    # A file of an earlier version does not say what it was.
+    kept = json.loads((tmp_path / "b/run.json").read_text())
+    del kept["from_sha256"]
+    (tmp_path / "b/run.json").write_text(json.dumps(kept))
+    assert small(tmp_path / "b", start_from=tmp_path / "base").resumed_at == first.result.steps
+
+
+def test_a_training_that_starts_from_a_masked_model_is_evaluated_with_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid = []
+    step = Packing.step
+
+    def noted(self: Packing, action: int) -> Any:
+        valid.append(bool(self.action_masks()[action]))
+        return step(self, action)
+
+    monkeypatch.setattr(Packing, "step", noted)
+    options: dict[str, Any] = {"timesteps": 128, "eval_every": 64, "eval_episodes": 2}
+    train("clip_ppo", PACKING, settings={**SMALL, "use_masking": True}, out=tmp_path / "a", **options)
+    train("clip_ppo", PACKING, settings=SMALL, start_from=tmp_path / "a", out=tmp_path / "b", **options)
+    assert len(valid) > 256
+    assert all(valid)
 
 
 def test_training_starts_from_a_model_with_its_normalisation(tmp_path: Path) -> None:

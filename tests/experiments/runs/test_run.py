@@ -155,6 +155,15 @@ def test_building_finds_wrong_settings_and_lets_unfit_spaces_pass() -> None:
     check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {}))  # that fails its runs, later
     with pytest.raises(ValueError, match="does not take the settings"):
         check_by_building(Run("stable_baselines3:DQN", "CartPole-v1", 0, 64, 1, {"nothing": 1}))
+    # SB3 refuses these by assertion, as it refuses spaces; torch has an error of its own for a size.
+    for settings, said in (
+        ({"learning_rate": "lin_3e-4"}, "learning rate schedule must be a float or a callable, not lin_3e-4"),
+        ({"batch_size": 1}, "`batch_size` must be greater than 1"),
+        ({"policy_kwargs": {"net_arch": [-1]}}, "negative dimension"),
+    ):
+        with pytest.raises(ValueError, match=f"sb3:ppo does not take the settings .*{said}"):
+            check_by_building(Run("sb3:ppo", "CartPole-v1", 0, 64, 1, settings))
+    check_by_building(Run("stable_baselines3:DQN", "Pendulum-v1", 0, 64, 1, {"learning_rate": "lin_3e-4"}))
 
 
 def test_policy_follows_the_observation_space() -> None:

@@ -1,12 +1,16 @@
 """Aggregate metrics against hand arithmetic, scipy's building blocks and simulation; rliable: ``rliable_check.py``."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from sb3_ppo_variants.experiments.stats import intervals
 from sb3_ppo_variants.experiments.stats.aggregates import aggregate, performance_profile, rank_correlation
+from sb3_ppo_variants.experiments.stats.intervals import bootstrap
 
 # Two environments, four runs each.
 SCORES = [[0.0, 0.2, 0.4, 1.0], [0.1, 0.5, 0.9, 1.3]]
@@ -46,6 +50,20 @@ def test_profile_by_hand() -> None:
     assert (low <= shares).all()
     assert (shares <= high).all()
     assert (low[0], high[0], low[-1], high[-1]) == (1, 1, 0, 0)
+
+
+def test_a_profile_draws_no_more_than_a_band_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def counted(samples: Any, statistic: Any, level: float, resamples: int) -> Any:
+        drawn.append(resamples)
+        return bootstrap(samples, statistic, level, resamples)
+
+    monkeypatch.setattr(intervals, "bootstrap", counted)
+    # One environment outweighs the others, and three runs have two degrees of freedom.
+    scores = [np.array([0.0, 1.0, 2.0]) * scale for scale in (1e3, 1.0, 1.0, 1.0, 1.0)]
+    performance_profile(scores, np.linspace(0.0, 1.0, 3))
+    assert drawn == [intervals.RESAMPLES]
 
 
 def test_correlation_by_hand() -> None:

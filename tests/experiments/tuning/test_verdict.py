@@ -142,6 +142,13 @@ def test_failed_runs_of_the_defaults_are_left_out() -> None:
     assert gone.words.endswith("too few runs finished to compare anything.")
 
 
+def test_few_finished_runs_of_the_defaults_confirm_nothing() -> None:
+    failed = {"Mine-v0": ["timeout: 60 s"] * 6}
+    found = judge(study(), [candidate("defaults", LOW[:4], failed=failed), candidate("trial 7", HIGH)])
+    assert found.winner is None
+    assert "With 4 finished runs of the defaults nothing is confirmed: that takes 5." in found.words
+
+
 def test_few_seeds_confirm_nothing() -> None:
     found = judge(study(), [candidate("defaults", LOW[:9]), candidate("trial 7", HIGH[:9])])
     assert found.winner is None
