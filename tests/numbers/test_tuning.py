@@ -1,5 +1,6 @@
 """The tuning studies."""
 
+import html
 import re
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +16,8 @@ from sb3_ppo_variants.experiments.stats.estimators import difference_interval, m
 from sb3_ppo_variants.experiments.tuning.pictures import importances
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.pruning import audit
-from sb3_ppo_variants.experiments.tuning.trials import TrialRecord
+from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord
+from sb3_ppo_variants.experiments.tuning.verdict import judge
 from tests.numbers.reading import (
     README,
     RESULTS,
@@ -141,6 +143,14 @@ def test_the_studies_have_the_ranges_of_now_and_one_plan() -> None:
         assert (plan.environments, plan.timesteps, plan.seeds) == (plans[0].environments, 40_960, 3)
 
 
+@pytest.mark.parametrize("folder", [*TUNED, *(folder for folder, _ in RANDOM.values())])
+def test_the_reports_verdict_is_that_of_the_present_code(folder: str) -> None:
+    study = study_of(folder)
+    found = judge(StudyPlan.from_json(study["plan"]), [Candidate(**one) for one in study["candidates"]])
+    report = (ROOT / RESULTS / f"tuning/{folder}/report.html").read_text(encoding="utf-8")
+    assert f"{found.words[0].upper()}{found.words[1:]}" in html.unescape(report)
+
+
 AGAINST_RANDOM = "| `ClipPPO` | TPE | random |"
 
 
@@ -174,7 +184,11 @@ def test_tpe_against_random_settings() -> None:
     said = score_difference((tpe, pair[tpe]), (folder, best))
     value, interval = said.split(", ")
     says(TUNING, f"by {value} ({interval})", f"Pendulum's as well ({pendulums_share(folder, best)})")
-    says(TUNING, "worse than the defaults on Acrobot ({}, {})".format(*confirmation(folder)[best, "Acrobot-v1"]))
+    says(
+        TUNING,
+        "worse than the defaults on Acrobot ({}, {})".format(*confirmation(folder)[best, "Acrobot-v1"]),
+        "better on HalfCheetah ({}, {})".format(*ranks(folder)[best, "HalfCheetah-v5"]),
+    )
     found = {
         e: difference(*(np.array(returns(of, winner)[e]) for of, winner in pair.items()), 1, 5)
         for e in plans[tpe]["environments"]

@@ -177,6 +177,8 @@ def compare(
     else:
         with open_store(url, study) as store:
             store.check_is_of_runs()  # before anything is put into it
+            if models is not None:
+                models.check(store.records(runs))
             for note in [*import_runs(store, imports), *untrained(runs), *notes_on_workers(runs)]:
                 say(console, note)
             records = do_runs(

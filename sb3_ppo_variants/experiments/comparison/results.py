@@ -89,8 +89,8 @@ class Results:
 
     @cached_property
     def compared_with_published(self) -> list[str]:
-        """The variants that have a published score."""
-        return [variant for variant in self.variants if variant in self.published]
+        """The variants that have a published score and a finished run."""
+        return [variant for variant in self.finished if variant in self.published]
 
     @cached_property
     def scales(self) -> list[Scale]:

@@ -184,8 +184,8 @@ def _how_it_is_computed(results: Results) -> list[str]:
         "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs.",
         f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
         f"hold together with 95 % (Bonferroni). Not corrected: {uncorrected}.",
-        "P(better): Newcombe's score interval. p: Mann-Whitney's, exact; over environments, and with ties, of the "
-        "permutation test stratified by environment.",
+        "P(better): Newcombe's score interval; in the verdict it is corrected like the differences, for itself. p: "
+        "Mann-Whitney's, exact; over environments, and with ties, of the permutation test stratified by environment.",
     ]
     if results.scales or len(results.complete) > 1:
         notes.append("Rank and P(first): bootstrap over runs, deviations multiplied by √(n/(n − 1)).")
@@ -219,12 +219,12 @@ def _what_few_runs_mean(results: Results) -> list[str]:
 
 def _left_out(results: Results) -> list[str]:
     scaled: Collection[str] = results.scales[0].ends if results.scales else results.complete
-    if len(results.environments) == 1 or (not results.scales and len(scaled) < 2):
+    if len(results.environments) == 1 or not (results.scales or (len(scaled) > 1 and not results.published)):
         return []  # there is no aggregate
     rest = [environment for environment in results.environments if environment not in scaled]
     in_all = [environment for environment in rest if environment in results.complete]
     reasons = {
-        "a row has no finished run there": [e for e in rest if e not in results.complete],
+        "a row with finished runs has none there": [e for e in rest if e not in results.complete],
         "no return of a random policy is known there": [e for e in in_all if reference_returns(e) is None],
         "no row is better than the random policy there": [e for e in in_all if reference_returns(e) is not None],
         "they have no finished run in one of its environments": [

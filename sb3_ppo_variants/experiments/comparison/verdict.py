@@ -1,8 +1,9 @@
-"""The verdict of a comparison in one sentence, from the corrected intervals of its tables.
+"""The verdict of a comparison in one sentence, from corrected intervals.
 
 A variant is called better or worse than the reference only if the corrected interval leaves out what no difference is.
 Where that of returns or scores does not, the verdict says whether the one of ranks does: a single failed run, or an
-environment whose scores weigh little, can hide in the one what shows in the other.
+environment whose scores weigh little, can hide in the one what shows in the other. Each is corrected for itself, so
+that up to 10 in 100 verdicts about nothing may name a difference.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,7 +86,8 @@ def _differences(results: Results) -> _Differences:
         samples = {v: [scores] for v in results.variants if (scores := results.scores(v, environment))}
         where, estimate, none = f"On {environment}", _difference_of_returns, 0.0
         if several:
-            where += f", the only one of {len(results.environments)} environments where every row has a finished run,"
+            of = f"of {len(results.environments)} environments"
+            where += f", the only one {of} where every row with finished runs has one,"
     elif results.scales:
         samples = {v: results.samples(v) for v in results.scored}
         scale = results.scales[0]
@@ -124,7 +126,7 @@ def _group(results: Results, differences: _Differences, names: Sequence[str], wo
     if len(names) > MOST_AMOUNTS:
         return said
     if differences.none:
-        amounts = _listed(_amount(differences.found[name], 1, number) for name in names)
+        amounts = _listed(_amount(differences.found[name], 1, _probability) for name in names)
         return f"{said}, whose runs {'it beats' if one else 'they beat'} with probability {amounts}"
     sign = 1 if word == "better" else -1
     amounts = _listed(_amount(differences.found[name], sign, significant) for name in names)
@@ -135,6 +137,10 @@ def _amount(found: Estimate, sign: int, text: Callable[[float], str]) -> str:
     assert found.interval is not None
     low, high = sorted(sign * end for end in found.interval)
     return f"{text(sign * found.value)} ({text(low)} to {text(high)})"
+
+
+def _probability(value: float) -> str:
+    return number(value) if number(value) != "0.50" else f"{value:.3f}"  # an end near ½ lies on one side of it
 
 
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:

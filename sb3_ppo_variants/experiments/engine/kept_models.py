@@ -26,19 +26,32 @@ class KeptModels:
     :param folder: The command's folder
     :param keep: ``"best"``: of each variant in each environment the run with the highest score, of equal ones the one
         with the lowest seed; ``"all"``: every run
-    :raises ValueError: for any other ``keep``, or for ``"best"`` where ``"all"`` has kept models
+    :raises ValueError: for any other ``keep``
     """
 
     def __init__(self, folder: Path, keep: str):
         if keep not in (BEST, ALL):
             raise ValueError(f"keep_models is {BEST!r} or {ALL!r}, got {keep!r}; leave it out to keep no models")
         self.folder, self.keep = folder / MODELS, keep
-        if keep == BEST and self.folder.with_name(OF_ALL).exists():
-            raise ValueError(
-                f"{self.folder} has models of all runs, most of which keep_models={BEST!r} would remove, and finished "
-                f"runs are not trained again: give {ALL!r}, or another folder (--out)"
-            )
         self._folders: dict[str, Path] = {}
+
+    def check(self, records: Sequence[Record]) -> None:
+        """
+        :param records: The records of all runs, before any is done
+        :raises ValueError: if ``"best"`` would remove models that ``"all"`` has kept
+        """
+        mark = self.folder.with_name(OF_ALL)
+        if self.keep == ALL or not mark.exists():
+            return
+        wanted = {record.run.key() for record in self._wanted(records)}
+        lost = [r for r in records if r.state == "done" and r.run.key() not in wanted and self._has_model(r.run)]
+        if lost:
+            raise ValueError(
+                f"{self.folder} has models of all runs. keep_models={BEST!r} would remove {len(lost)} of them, that of "
+                f"{lost[0].run.label()} for one, and finished runs are not trained again: give {ALL!r}, or another "
+                "folder (--out)"
+            )
+        mark.unlink()
 
     def folder_of(self, run: Run) -> Path:
         """The run folder of a run, numbered if another run has its name.

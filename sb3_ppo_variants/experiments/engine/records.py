@@ -13,6 +13,7 @@ from sb3_ppo_variants.files import write_csv
 
 State = Literal["done", "failed", "missing"]
 
+RUNS, CURVES = "runs.csv", "curves.csv"
 NOT_RECORDED = "not recorded"
 MIXED = "†"  # marks a row of a table whose runs were made with different software or processors
 

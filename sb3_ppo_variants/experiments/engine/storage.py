@@ -75,10 +75,12 @@ def study_name(out: Path, storage: str | None = None) -> str:
     """
     name = safe_name(out.resolve().name) or "compare"
     url = storage_url(storage, out)
-    if storage is None and exists(url) and name not in (names := study_names(url)):
+    if storage is None and exists(url):
+        names = study_names(url)
         # Of a tuning study's three, the names of two begin with that of the third.
         first = [one for one in names if not any(one.startswith(f"{other}-") for other in names)]
-        return first[0] if len(first) == 1 else name
+        if len(first) == 1:
+            return first[0]
     return name
 
 
@@ -214,17 +216,29 @@ def readable(url: str) -> Iterator[str]:
     :param url: Normalised database URL
     """
     file = _file(url)
-    if not url.startswith("sqlite") or not file.is_file() or os.access(file, os.W_OK) & os.access(file.parent, os.W_OK):
+    if not url.startswith("sqlite") or not file.is_file() or all(os.access(p, os.W_OK) for p in (file, file.parent)):
         yield url
         return
     with tempfile.TemporaryDirectory() as scratch:
-        parts = [part for part in (file, file.with_name(f"{file.name}-wal")) if part.is_file()]
-        copied = None
-        while copied != (now := [part.stat().st_mtime_ns for part in parts]):  # its owner may be at work
-            copied = now
-            for part in parts:
-                shutil.copyfile(part, Path(scratch) / part.name)
-        yield storage_url(str(Path(scratch) / file.name), Path())
+        yield storage_url(str(_copy(file, Path(scratch))), Path())
+
+
+def _copy(file: Path, to: Path) -> Path:
+    """Copy an SQLite file with its write-ahead log; again if its owner has written meanwhile, up to five times."""
+    log = file.with_name(f"{file.name}-wal")
+    for _ in range(5):
+        before = [_written(part) for part in (file, log)]
+        shutil.copyfile(file, to / file.name)
+        (to / log.name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # the last one who closes the database removes it
+            shutil.copyfile(log, to / log.name)
+        if [_written(part) for part in (file, log)] == before:
+            break
+    return to / file.name
+
+
+def _written(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def close_storage(storage: RDBStorage) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sb3_ppo_variants.experiments.engine.records import Record
+from sb3_ppo_variants.experiments.engine.records import RUNS, Record
 from sb3_ppo_variants.experiments.engine.storage import (
     cannot_open,
     close_storage,
@@ -139,8 +139,8 @@ def _record(run: Run, trial: FrozenTrial | None) -> Record:
 def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
     """Whether a folder's ledger holds no runs of something else.
 
-    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them. Imported ones
-    are nobody's: a command that was interrupted early may have kept nothing else.
+    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them. A command that
+    was interrupted early may have kept nothing but what it imported, and reported nothing.
 
     :param folder: The folder
     :param storage: URL of its ledger, if that lies elsewhere
@@ -152,8 +152,9 @@ def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
         return True
     with open_store(url, study, write=False) as store:
         store.check_is_of_runs()
-        kept = {_but_for_the_seed(record.run) for record in store.all_records() if record.imported_from is None}
-    return not kept or not kept.isdisjoint(map(_but_for_the_seed, runs))
+        records = store.all_records()
+    begun = (folder / RUNS).exists() or any(record.imported_from is None for record in records)
+    return not begun or not {_but_for_the_seed(r.run) for r in records}.isdisjoint(map(_but_for_the_seed, runs))
 
 
 def _but_for_the_seed(run: Run) -> str:

@@ -11,22 +11,23 @@ from typing import Any
 import pandas as pd
 
 from sb3_ppo_variants.experiments.engine.records import (
+    CURVES,
     NOT_RECORDED,
     RESULT_COLUMNS,
     RUN_COLUMNS,
+    RUNS,
     Record,
     conflicts,
     made_with,
     write_curves,
     write_runs,
 )
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_names, without_password
+from sb3_ppo_variants.experiments.engine.storage import readable, storage_url, study_names, without_password
 from sb3_ppo_variants.experiments.engine.store import Store, open_store
 from sb3_ppo_variants.experiments.runs.provenance import installed, versions
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.files import atomic
 
-RUNS, CURVES = "runs.csv", "curves.csv"
 MADE_WITH = "made_with.json"  # written by hand beside files of releases that recorded less
 _LATER = ("row", "normalize", "wall_time", "vec_env")  # columns that the first versions did not write
 _IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files; newer curves have the run's number
@@ -116,11 +117,11 @@ def read_runs(source: str) -> list[Record]:
 
 
 def _read_ledger(source: str) -> list[Record]:
-    url = storage_url(source, Path())
     records = []
-    for name in study_names(url):
-        with open_store(url, name, write=False) as store:
-            records += store.all_records()
+    with readable(storage_url(source, Path())) as url:
+        for name in study_names(url):
+            with open_store(url, name, write=False) as store:
+                records += store.all_records()
     return [_from(record, source) for record in records]
 
 

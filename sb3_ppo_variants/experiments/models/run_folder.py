@@ -63,6 +63,16 @@ def _monitors(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*monitor.csv"))[:1]
 
 
+def start_of(folder: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model of a run that is resumed held when the run started from it, which may be another one now.
+
+    :param folder: The run folder
+    :param described: See :func:`choose_run_folder`
+    """
+    kept = read_run(folder / RUN) if (folder / RUN).is_file() else described
+    return {"from_sha256": kept.get("from_sha256")} if kept.get("from") == described["from"] else {}
+
+
 def is_same_run(kept: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
     """Whether ``run.json`` describes a run.
 
@@ -76,7 +86,7 @@ def _difference(kept: Mapping[str, Any], described: Mapping[str, Any], resume: b
     """The first difference between two runs, in words; empty if they are the same."""
     asked = json.loads(json.dumps(dict(described)))
     beside = ["from", "evaluation"]
-    if not resume and "from_sha256" in kept:  # older files do not have it; what is resumed has left its start behind
+    if not resume and kept.get("from_sha256"):  # older files do not have it; what is resumed has left its start behind
         beside.append("from_sha256")
     before = {**kept["run"], **{key: kept.get(key) for key in beside}}
     now = {**asked["run"], **{key: asked.get(key) for key in beside}}

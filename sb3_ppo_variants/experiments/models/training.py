@@ -27,6 +27,7 @@ from sb3_ppo_variants.experiments.models.run_folder import (
     PROGRESS,
     choose_run_folder,
     is_same_run,
+    start_of,
 )
 from sb3_ppo_variants.experiments.models.saved_models import (
     find_model,
@@ -61,7 +62,6 @@ from sb3_ppo_variants.experiments.runs.run import (
 )
 from sb3_ppo_variants.experiments.runs.settings import check_settings
 from sb3_ppo_variants.files import exclusive, safe_name, with_digest
-from sb3_ppo_variants.policies import takes_masks
 from sb3_ppo_variants.resume import ResumableCheckpointCallback
 from sb3_ppo_variants.resume.files import newest_path, refuse_earlier_run
 
@@ -158,6 +158,8 @@ def train(
     described = _described(run, start_from, eval_every, eval_episodes)
     default = Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
     folder = choose_run_folder(None if out is None else Path(out).expanduser(), default, described, resume, overwrite)
+    if resume and start_from is not None:
+        described |= start_of(folder, described)
     earlier = None if overwrite else finished_result(folder)
     if earlier is not None and is_same_run(read_run(folder / RUN), described):
         return Trained(load_model(name, folder / MODEL), earlier, folder, earlier.steps, best_evaluation(folder))
@@ -314,7 +316,7 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
         loaded._stats_window_size = SCORE_EPISODES
         return loaded
 
-    return Start(wrap, load, takes_masks(type(load_model(run.algorithm, path).policy)), extended)
+    return Start(wrap, load, extended)
 
 
 def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None) -> Logger:

@@ -60,9 +60,8 @@ def evaluation_callbacks(
         return
     env = _environment(run, start)
     try:
-        # Checkpoints know SB3's class by its name.
-        masked = is_masked(run) if start is None else start.masked
-        kind = EvaluatesWithMasks if masked else EvalCallback
+        # A model to start from may have masks that the settings do not name. Checkpoints know SB3's class by its name.
+        kind = EvaluatesWithMasks if start is not None or is_masked(run) else EvalCallback
         callback = kind(
             env,
             callback_on_new_best=SaveStatistics(folder / BEST),

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -162,13 +163,11 @@ class Start(NamedTuple):
 
     :param wrap: Puts the run's environment into the normalisation of the model
     :param load: Loads the model, with its environment
-    :param masked: Whether its policy takes action masks
     :param earlier: The result of the run that this one extends; ``None``: the run counts its steps from 0
     """
 
     wrap: Callable[[VecEnv], VecEnv]
     load: Callable[[VecEnv], BaseAlgorithm]
-    masked: bool
     earlier: Result | None = None
 
 
@@ -339,7 +338,7 @@ def check_by_building(run: Run) -> None:
         build(run, env)
     except UnfitError as error:
         # SB3 has the same errors for wrong settings as for spaces.
-        if _fits_without_settings(run, env):
+        if _fits_with_defaults(run, env):
             raise _refused(run, error.__cause__ or error) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # torch has the last for sizes
         raise _refused(run, error) from error
@@ -347,9 +346,12 @@ def check_by_building(run: Run) -> None:
         env.close()
 
 
-def _fits_without_settings(run: Run, env: VecEnv) -> bool:
-    with suppress(UnfitError, TypeError, ValueError):
-        build(dataclasses.replace(run, settings={}), env)
+def _fits_with_defaults(run: Run, env: VecEnv) -> bool:
+    if not issubclass(algorithm_class(run.algorithm), OnPolicyAlgorithm):
+        return False  # the default replay buffer of images takes tens of gigabytes
+    kept = {name: value for name, value in run.settings.items() if name in ("n_steps", "policy")}
+    with suppress(Exception):
+        build(dataclasses.replace(run, settings=kept), env)
         return True
     return False
 

@@ -178,7 +178,7 @@ def tune(
         try:
             _run_trials(TrialsToDo(store, tuning_runs, plan, trials, trial_timeout, display), make, out)
         except RepeatedError as error:
-            found = _conclude(plan, read_trials(store, plan), None, out, out, command)
+            found = _conclude(plan, read_trials(store, plan), None, out, out, command, study)
             written = ", ".join(map(str, found.files))
             raise RepeatedError(f"{error}. What has finished is in {written}") from None
         records, candidates = read_trials(store, plan), list[Candidate]()
@@ -195,7 +195,7 @@ def tune(
                 timeout=trial_timeout,
             )
         entries = Path(zoo_configs or out / "zoo_configs")
-        tuned = _conclude(plan, records, candidates if confirm else None, out, entries, command)
+        tuned = _conclude(plan, records, candidates if confirm else None, out, entries, command, study)
         # After the report: the folder may hold other runs.
         exported = [] if export is None else export_runs([tuning_runs, test_runs], Path(export))
     return dataclasses.replace(tuned, files=[*tuned.files, *exported])
@@ -265,6 +265,7 @@ def _conclude(
     out: Path,
     zoo_configs: Path,
     command: str | None,
+    study: str,
 ) -> Tuned:
     # Matplotlib takes a second to import, and nothing needs it before all runs are done.
     from sb3_ppo_variants.experiments.tuning.report import write_report, write_tables
@@ -277,6 +278,6 @@ def _conclude(
     without: list[str] = []
     if verdict is not None and verdict.winner is not None:
         winner = next(c for c in candidates if c.name == verdict.winner)
-        entries, without = write_winner(plan, winner, verdict.winner_lines, study_name(out), zoo_configs)
+        entries, without = write_winner(plan, winner, verdict.winner_lines, study, zoo_configs)
         files += entries
     return Tuned(plan, list(trials), candidates, verdict, files, without)

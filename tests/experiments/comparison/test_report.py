@@ -191,6 +191,20 @@ def test_a_row_that_fails_everywhere_takes_nothing_from_the_others() -> None:
         assert "they have no finished run in one of its environments: contrib:trpo" in "\n".join(together.notes)
 
 
+def test_a_published_row_that_fails_everywhere_takes_nothing_either() -> None:
+    names = ("clip_ppo", "unclipped_ppo", "reinforce", "kl_penalty_ppo")
+    each = [(environment, seed) for environment in ("CartPole-v1", "Acrobot-v1") for seed in (0, 1)]
+    of_rows = {name: [record(name, e, seed, 30.0 * i + seed) for e, seed in each] for i, name in enumerate(names)}
+    of_rows["kl_penalty_ppo"] = [record("kl_penalty_ppo", e, seed, None) for e, seed in each]
+    published = {name: 0.1 * i for i, name in enumerate(names)}
+    together = comparison_tables(Results([r for found in of_rows.values() for r in found], "clip_ppo", published))
+    del of_rows["kl_penalty_ppo"], published["kl_penalty_ppo"]
+    alone = comparison_tables(Results([r for found in of_rows.values() for r in found], "clip_ppo", published))
+    assert len(together.overall) > 4
+    assert [table.title for table in together.overall] == [table.title for table in alone.overall]
+    assert [row[0] for row in together.overall[0].body] == [row[0] for row in alone.overall[0].body]
+
+
 def test_what_the_report_says_first(tmp_path: Path) -> None:
     def first(scores: dict[str, list[float]]) -> str:
         records = [record(a, "A-v0", seed, x) for a, xs in scores.items() for seed, x in enumerate(xs)]

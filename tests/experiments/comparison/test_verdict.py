@@ -204,7 +204,8 @@ def test_several_environments_without_a_scale() -> None:
     none = {"base": BASE, "other": [None] * 5}
     alone = comparison_tables(Results([*records(better, "A-v0"), *records(none, "B-v0")], "base"))
     assert alone.verdict.startswith(
-        "On A-v0, the only one of 2 environments where every row has a finished run, other is better than base by 20.0"
+        "On A-v0, the only one of 2 environments where every row with finished runs has one, other is better than base "
+        "by 20.0"
     )
     assert not any("Left out of the aggregate" in note for note in alone.notes)
     nowhere = Results([*records(none, "A-v0"), *records(none, "B-v0")], "base")

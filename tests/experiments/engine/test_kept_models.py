@@ -50,6 +50,7 @@ def keep(
     """Do the runs; the folders in ``models`` and the notes."""
     models = KeptModels(folder, which)
     with open_store(storage_url(None, folder), "study") as store:
+        models.check(store.records(runs))
         records = do_runs(runs, store, lambda: InProcess(function), folder, models=models)
     found = sorted(path.parent.name for path in (folder / "models").glob("*/model.zip"))
     assert sorted(path.name for path in models.kept(records)) == found
@@ -68,11 +69,14 @@ def test_the_best_model_of_each_variant_is_kept_whatever_the_order(runs: list[Ru
 def test_all_models_are_kept_until_they_are_removed_by_hand(tmp_path: Path) -> None:
     found, notes = keep(tmp_path, "all")
     assert (len(found), notes) == (6, [])
-    with pytest.raises(ValueError, match=r"has models of all runs, most of which keep_models='best' would remove"):
+    with pytest.raises(
+        ValueError, match=r"has models of all runs. keep_models='best' would remove 4 of them, that of one"
+    ):
         keep(tmp_path, "best")
     assert keep(tmp_path, "all") == (found, [])
     for name in {*found} - {*BEST}:
         shutil.rmtree(tmp_path / "models" / name)
+    assert keep(tmp_path, "best") == (BEST, [])
     found, notes = keep(tmp_path, "all")
     assert found == BEST
     assert notes[0].startswith("These runs have no model: one A-v0 seed 0, one A-v0 seed 2, two A-v0 seed 1, two A-v0")

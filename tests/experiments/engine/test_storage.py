@@ -71,6 +71,9 @@ def test_a_renamed_folder_goes_on_with_its_study(tmp_path: Path) -> None:
     (tmp_path / "monday").rename(tmp_path / "tuesday")
     assert study_names(storage_url(None, tmp_path / "tuesday")) == names
     assert study_name(tmp_path / "tuesday") == "monday"
+    (tmp_path / "tuesday").rename(tmp_path / "monday-runs")
+    assert study_name(tmp_path / "monday-runs") == "monday"
+    (tmp_path / "monday-runs").rename(tmp_path / "tuesday")
     assert study_name(tmp_path / "tuesday", "postgresql://host/db") == "tuesday"
     # Of two studies it cannot be said whose folder it was.
     with open_store(storage_url(None, tmp_path / "tuesday"), "another"):

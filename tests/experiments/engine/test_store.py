@@ -46,15 +46,20 @@ def test_of_equal_keys_the_first_that_is_done_counts(tmp_path: Path) -> None:
         assert store.records([run])[0].result == make_result(1.0)
 
 
-def test_imported_runs_do_not_make_a_ledger_anothers(tmp_path: Path) -> None:
-    name, run, other = tmp_path.name, make_run("a"), make_run("b")
+def test_a_command_that_has_only_imported_yet_can_be_begun_again(tmp_path: Path) -> None:
+    name, run, imported, own = tmp_path.name, make_run("a"), make_run("bb"), make_run("ccc")
     with open_store(storage_url(None, tmp_path), name) as store:
-        store.add(Record(other, "done", make_result(1.0), imported_from="there"))
+        store.add(Record(imported, "done", make_result(1.0), imported_from="there"))
     assert is_free(tmp_path, None, [run])
-    with open_store(storage_url(None, tmp_path), name) as store:
-        store.add(Record(other, "done", make_result(1.0)))
-        store.add(Record(make_run("c"), "done", make_result(1.0)))
+    # Once it has reported, its report would be replaced.
+    (tmp_path / "runs.csv").touch()
     assert not is_free(tmp_path, None, [run])
+    assert is_free(tmp_path, None, [imported])
+    (tmp_path / "runs.csv").unlink()
+    with open_store(storage_url(None, tmp_path), name) as store:
+        store.add(Record(own, "done", make_result(1.0)))
+    assert not is_free(tmp_path, None, [run])
+    assert is_free(tmp_path, None, [imported])
 
 
 def test_what_the_queue_of_earlier_versions_left_is_not_a_run(tmp_path: Path) -> None:

@@ -326,11 +326,18 @@ def test_a_training_is_not_finished_if_it_started_from_what_the_file_held_before
     small(tmp_path / "base", seed=2, overwrite=True)
     with pytest.raises(ValueError, match=r"another run .with from_sha256="):
         small(tmp_path / "b", start_from=tmp_path / "base")
+    # What goes on has left its start behind, and keeps saying what that was.
+    kept = json.loads((tmp_path / "b/run.json").read_text())["from_sha256"]
+    again = small(tmp_path / "b", start_from=tmp_path / "base", resume=True)
+    assert again.resumed_at == first.result.steps
+    longer = small(tmp_path / "b", start_from=tmp_path / "base", resume=True, timesteps=256)
+    assert longer.result.steps == 256
+    assert json.loads((tmp_path / "b/run.json").read_text())["from_sha256"] == kept
     # A file of an earlier version does not say what it was.
     kept = json.loads((tmp_path / "b/run.json").read_text())
     del kept["from_sha256"]
     (tmp_path / "b/run.json").write_text(json.dumps(kept))
-    assert small(tmp_path / "b", start_from=tmp_path / "base").resumed_at == first.result.steps
+    assert small(tmp_path / "b", start_from=tmp_path / "base", timesteps=256).resumed_at == 256
 
 
 def test_a_training_that_starts_from_a_masked_model_is_evaluated_with_masks(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The studies of this folder, by TPE and by random search, and TPE's winners in longer runs. Writes to folders of runs/tuning/; interrupted, it goes on where
-# it stopped.
+# The studies of this folder, by TPE and by random search, and TPE's winners in longer runs. Writes to folders of
+# runs/tuning/; interrupted, it goes on where it stopped.
 set -euo pipefail
 
 environments=()
