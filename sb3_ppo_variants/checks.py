@@ -17,8 +17,8 @@ Check: TypeAlias = Callable[[str, Any], None]
 def plain_number(value: Any) -> Any:
     """
     :param value: A setting
-    :return: a number that Python's and numpy's arithmetic take; anything else unchanged. (numpy's own floats stay: an
-        array that is multiplied by one is rounded in another way than by Python's.)
+    :return: a number that Python's and numpy's arithmetic take; anything else unchanged. (numpy's own floats stay:
+        multiplying an array by one rounds differently from multiplying it by Python's.)
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]

@@ -98,7 +98,7 @@ def _is_at(path: Path, file: IO[str]) -> bool:
 
 def this_process() -> str:
     """
-    :return: the name of this process, for people who look for what is at work
+    :return: the name of this process, for people looking for what is running
     """
     return f"process {os.getpid()} on {socket.gethostname()}"
 

@@ -143,7 +143,7 @@ def read_runs(file: Path) -> list[dict[str, str]]:
 
 def table(runs: list[dict[str, str]], environment: str) -> list[list[str]]:
     """
-    Per variant, its name, over the seeds the cloned, the lowest and the final return, and how much higher the last two
+    For each variant: its name, the cloned, lowest and final returns over the seeds, and how much higher the last two
     are than the first variant's.
     """
     found, first = [], next(iter(STUDY["variants"]))

@@ -117,7 +117,7 @@ def visible_signature(cls: type, parent: type) -> inspect.Signature:
 
     :param cls: A class with an ``__init__`` of its own
     :param parent: The class that ``**kwargs`` is passed to
-    :return: its signature, without ``self``; keywords in the order of SB3's ``PPO``, what PPO does not have after them
+    :return: its signature, without ``self``; keywords in the order of SB3's ``PPO``, then those that PPO does not have
     """
     constructor: Callable[..., Any] = cls.__init__  # type: ignore[misc]
     own = list(inspect.signature(constructor).parameters.values())[1:]

@@ -16,10 +16,10 @@ class BackendChoice(OnPolicyAlgorithm):
     """
     An on-policy algorithm whose updates come from one of the backends.
 
-    ``update_backend`` is what was asked for, ``active_backend`` what runs. ``"auto"`` takes the first backend that can
-    run, ``"compiled"`` the closed form in numpy where there is no kernel. The reason for not taking an earlier one is
-    logged once, by the model's own logger and so with ``verbose=1``. A backend asked for by name raises an error with
-    the reason instead.
+    ``update_backend`` is the one requested, ``active_backend`` the one that runs. ``"auto"`` takes the first backend
+    that can run, ``"compiled"`` the closed form in numpy where there is no kernel. The reason for passing over an
+    earlier one is logged once, by the model's own logger and so with ``verbose=1``. A backend asked for by name raises
+    an error with the reason instead.
     """
 
     update_backend: str
@@ -86,8 +86,8 @@ class BackendChoice(OnPolicyAlgorithm):
 
     def _bind_backend(self) -> None:
         """
-        Bind the policy as soon as it is made: it moves into the closed form's memory before anybody can hold a part of
-        the memory that it was made in (a ``state_dict``, say), which would no longer follow the training.
+        Bind the policy as soon as it is made: it moves into the closed form's memory before anybody can hold on to part
+        of its original memory (a ``state_dict``, say), which would no longer follow the training.
         """
         kind, _ = self._eligible_backend(self.rollout_buffer)
         self._backend = kind(self.policy)

@@ -92,17 +92,17 @@ class OnPolicyVariant(
     :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½; a coefficient
     :param max_grad_norm: Gradients with a larger L2 norm are scaled down to it, > 0; ``None``: never
     :param use_sde: Generalised state-dependent exploration (Box actions only)
-    :param sde_sample_freq: Draw a new gSDE noise matrix every so many steps; −1: once per rollout
-    :param use_masking: Ask the environments before each step which actions are valid, by their method
-        ``action_masks()``, and leave the others no probability (arXiv:2006.14171). Discrete, MultiDiscrete and
-        MultiBinary actions; policies are then sb3-contrib's maskable ones, and a class of these implies it
-    :param sequence_length: L of a policy with memory: rollouts are cut at ends of episodes and every L rows into the
-        sequences that it is trained on, and ``batch_size``, a multiple of L, counts rows. 8 to 32 is fast. ``None``:
+    :param sde_sample_freq: Draw a new gSDE noise matrix every this many steps; −1: once per rollout
+    :param use_masking: Before each step, ask the environments which actions are valid, by their method
+        ``action_masks()``, and give the others zero probability (arXiv:2006.14171). For Discrete, MultiDiscrete and
+        MultiBinary actions; policies are then sb3-contrib's maskable ones, and passing such a class implies it
+    :param sequence_length: L, for a policy with memory: rollouts are cut at the ends of episodes and every L rows into
+        the sequences that it is trained on; ``batch_size``, a multiple of L, counts rows. 8 to 32 is fast. ``None``:
         sb3-contrib's minibatches, with sequences as long as they come, and its numbers
-    :param refresh_states: With ``sequence_length``: before each epoch but the first, compute the states with which
-        sequences begin anew; otherwise they are those that the rollout was collected with
-    :param reference_policy: What to stay near: a model of ours or SB3's, a policy, or the path of a saved model. It is
-        copied and frozen, and saved with the model
+    :param refresh_states: With ``sequence_length``: before each epoch but the first, recompute the states with which
+        sequences begin; otherwise keep those with which the rollout was collected
+    :param reference_policy: The policy to stay near: a model of ours or SB3's, a policy, or the path of a saved model.
+        It is copied and frozen, and saved with the model
     :param reference_kl_coef: c ≥ 0, weight of the KL to the reference policy, subtracted from the objective; a
         coefficient. 0 only measures it
     :param reference_kl_direction: ``"ref_new"``: KL(ref‖π), which keeps π probable where the reference is;
@@ -110,8 +110,8 @@ class OnPolicyVariant(
     :param adaptive_reference_kl_target: In nats, > 0: after each update c is halved if the KL to the reference over the
         rollout is below target/1.5 and doubled if it is above 1.5·target; ``None``: c stays fixed, or follows its
         schedule
-    :param critic_warmup: In so many first updates, only parameters that the critic alone uses are moved, by the value
-        loss without ``vf_coef``. The count is saved with the model; a further ``learn`` does not restart it,
+    :param critic_warmup: For this many updates at the start, train only the parameters that the critic alone uses, on
+        the value loss without ``vf_coef``. The count is saved with the model; another ``learn`` does not restart it,
         ``load(path, critic_warmup=n)`` does
     :param rollout_buffer_class: ``None``: SB3's, by observation space; with masks or memory sb3-contrib's
     :param rollout_buffer_kwargs: Passed to the buffer
@@ -453,7 +453,7 @@ class OnPolicyVariant(
     def _log_update(self, update: Update, kl: float | None) -> None:
         """
         Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
-        the rollout after the update in nats, and ``kl_coef``, the coefficient that this very update used.
+        the rollout after the update in nats, and ``kl_coef``, the coefficient that this update used.
         """
         self._log_nonfinite()
         for key, value in update.statistics().summary().items():

@@ -26,7 +26,7 @@ class ClipPPO(ClipRangePPO, family_name="ClipPPO"):
     and V stands for the missing rewards of an episode that a time limit cut off.
 
     It replaces SB3's ``PPO``: it has the same arguments, positional ones in the same order up to ``clip_range_vf``, and
-    one other default, ``ent_coef=0.01`` instead of 0.0. With ``ent_coef=0.0`` training equals ``PPO``'s bit for bit
+    one different default, ``ent_coef=0.01`` instead of 0.0. With ``ent_coef=0.0`` training equals ``PPO``'s bit for bit
     with ``update_backend="autograd"``, and up to rounding in closed form.
 
     :param clip_range: ε > 0, documented range 0.1 to 0.2; a coefficient

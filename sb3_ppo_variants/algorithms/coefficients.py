@@ -21,7 +21,7 @@ def parse_coefficient(name: str, coefficient: Coefficient | None) -> float | Sch
     """
     :param name: The argument's name, for the message
     :param coefficient: A number, a schedule, ``"lin_x"`` as in rl_zoo3, or as a learning rate ``"kl_x"``
-    :return: a string turned into an SB3 ``LinearSchedule`` or a ``KLAdaptiveRate``, a number of numpy's into Python's,
+    :return: a string turned into an SB3 ``LinearSchedule`` or a ``KLAdaptiveRate``, a numpy number into a Python one,
         which SB3's schedules take; anything else (``None`` too) unchanged
     :raises ValueError: for any other string
     """

@@ -119,7 +119,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         return super().__new__(cls)
 
     def _check_settings(self) -> None:
-        """Reject arguments out of their range, or that contradict each other. Subclasses add their own rules."""
+        """Reject arguments that are out of range or contradict each other. Subclasses add their own rules."""
         for name, check in self.checks.items():
             attribute = attribute_of(name)
             value = plain_number(getattr(self, attribute))
@@ -273,7 +273,7 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
         return rate is not None and rate.every == every
 
     def _adapt_learning_rate(self, kl: float) -> None:
-        """Put the rate in force that follows from a KL."""
+        """Put into force the rate that follows from a KL."""
         rate = kl_adaptive_rate(self.learning_rate)
         assert rate is not None
         self.learning_rate = rate.after(kl)

@@ -18,8 +18,8 @@ class DiscoveredPPO(SurrogatePPO, family_name="DiscoveredPPO"):
     Maximises E[r·A − drift] − c₁·E[(V − V_target)²] + c₂·E[entropy], r = π/π_old, where the drift is
     relu(u − α·tanh(u/α)) with u = (r − 1)·A for A ≥ 0, and relu(v − β·tanh(v/β)) with v = A·log r for A < 0.
 
-    What restrains the step: a ratio that moves as its advantage favours gains less and less (A ≥ 0), or loses from
-    some r < 1 on (A < 0). Paper: Lu et al. 2022, *Discovered Policy Optimisation*, arXiv:2210.05639. Deviations from
+    What restrains the step: a ratio that moves as its advantage favours gains less and less (A ≥ 0), or loses below
+    some r < 1 (A < 0). Paper: Lu et al. 2022, *Discovered Policy Optimisation*, arXiv:2210.05639. Deviations from
     it: those of ``ClipPPO``.
 
     :param drift_alpha: α > 0

@@ -1,4 +1,4 @@
-"""What to say of an argument that a class does not take: whose it is, what to use in its place, or how it is spelt."""
+"""What to say about an argument that a class does not take: whose it is, what to use instead, or how it is spelt."""
 
 import difflib
 import inspect
@@ -63,9 +63,9 @@ def argument_hint(cls: type, name: str, known: Collection[str], family: Mapping[
 
 def policy_hint(name: str, known: Collection[str]) -> str:
     """
-    :param name: A name that is no policy's
-    :param known: The names that are
-    :return: what to say of it, a sentence
+    :param name: A name that no policy has
+    :param known: The names that policies have
+    :return: a sentence about it
     """
     if "beta" in name.lower() and "lstm" in name.lower():
         reason = "Beta policies have no memory. "

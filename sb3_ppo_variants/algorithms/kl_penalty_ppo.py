@@ -23,13 +23,13 @@ class KLPenaltyPPO(SurrogatePPO, family_name="KLPenaltyPPO"):
     target, β follows the exact KL over the rollout, which is measured after each update: β is halved if the KL is below
     target/1.5 and doubled if it is above 1.5·target. Paper: Schulman et al. 2017, arXiv:1707.06347, equation 8 and
     section 4. Deviations from it: those of ``ClipPPO``; β stays within the bounds of ``adapt_kl_coef``; and it
-    stays as it is after an update none of whose steps was taken (``nonfinite_update="skip"``).
+    does not change after an update in which no step was taken (``nonfinite_update="skip"``).
 
     The KL is exact for SB3's Gaussian, gSDE, categorical, multi-categorical and Bernoulli distributions, and our Beta.
     For a distribution of your own, or a rollout buffer that does not draw through ``_get_samples``, it is Schulman's k3
     estimate from the actions taken.
 
-    :param kl_coef: β ≥ 0, a coefficient; if it adapts, the start value. ``model.kl_coef`` is the value that the next
+    :param kl_coef: β ≥ 0, a coefficient; if it adapts, its initial value. ``model.kl_coef`` is the value that the next
         update will use, and is saved with the model
     :param adaptive_kl_target: d_targ > 0 in nats (the paper tries 0.003, 0.01, 0.03); ``None``: β stays fixed, or
         follows its schedule

@@ -39,7 +39,7 @@ def _say_that_zips_run_code() -> None:
     )
 
 
-#: Zips that are loaded for a function or command that says itself whose files to give it.
+#: Zips loaded for a function or command that itself says whose files to give it.
 announced_zips: set[pathlib.Path] = set()
 
 
@@ -53,7 +53,7 @@ def _is_of_unknown_origin(path: str | pathlib.Path | io.BufferedIOBase) -> bool:
 
 
 def refuse_another_policy(model: BaseAlgorithm, policy: str | type[BasePolicy] | None) -> None:
-    """Refuse a policy that was given to load and is not the file's: weights fit only the policy that has them.
+    """Refuse a policy given to ``load`` that is not the file's: weights fit only the policy that has them.
 
     :param model: The model from the file
     :param policy: The policy that was given; ``None``: none was
@@ -238,7 +238,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         super()._setup_model()
 
     def _restore_defaults(self, given: frozenset[str]) -> None:
-        """Replace what has come from a file and is not adopted by this class's defaults."""
+        """Replace with this class's defaults what came from a file but is not adopted."""
         state = vars(self)
         saved_by = state.get("_saved_by", self._saver_of(state))
         replaced = settings_not_adopted(type(self), saved_by)
@@ -270,7 +270,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :param load_path_or_dict: A saved model, or what ``get_parameters`` returns
         :param exact_match: Whether every parameter has to be there
         :param device: Where to load to
-        :raises ValueError: the optimiser's state has another number of parameter groups than the model's optimiser
+        :raises ValueError: the optimiser's state and the model's optimiser have different numbers of parameter groups
         """
         if isinstance(load_path_or_dict, dict):
             load_path_or_dict = copy.deepcopy(load_path_or_dict)

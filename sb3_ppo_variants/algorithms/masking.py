@@ -125,7 +125,8 @@ class MaskingChoice(OnPolicyAlgorithm):
         :param action_masks: Which actions are allowed, as ``env.action_masks()`` or, for several environments,
             ``sb3_contrib.common.maskable.utils.get_action_masks(env)`` says
         :return: the actions, and ``state``
-        :raises ValueError: masks for a model without, or of another shape than the action space, or that allow nothing
+        :raises ValueError: masks for a model without them, of a shape other than the action space's, or that allow
+            nothing
         """
         if not self.use_masking:
             if action_masks is not None:

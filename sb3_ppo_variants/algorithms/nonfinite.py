@@ -31,7 +31,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
         Stop because of a fault in the rollout, or mark the rollout as one not to learn from.
 
         :param fault: What was found; ``None``: nothing
-        :raises NonFiniteError: it, unless such updates are to be skipped and later ones can be learnt from
+        :raises NonFiniteError: the fault, unless such updates are to be skipped and later ones can be learnt from
         """
         if fault is None:
             return
@@ -40,7 +40,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
         self._rollout_fault = self._rollout_fault or fault
 
     def _leaves_out_rollout(self) -> bool:
-        """Whether the rollout just collected is not to be learnt from; if so it is counted."""
+        """Whether to leave out the rollout just collected; if so, it is counted."""
         fault, self._rollout_fault = self._rollout_fault, None
         if fault is not None:
             self._count_skipped(fault)

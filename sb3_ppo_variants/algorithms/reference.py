@@ -1,4 +1,4 @@
-"""A frozen reference policy to which the policy in training is kept near, by a KL subtracted from the objective."""
+"""A frozen reference policy, and a KL subtracted from the objective that keeps the policy in training near it."""
 
 import pathlib
 import warnings

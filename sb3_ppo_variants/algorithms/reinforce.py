@@ -24,9 +24,10 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     Takes one step per rollout on E[log π(a|s)·A] − c₁·E[(V − G)²] + c₂·E[entropy] and discards the rollout.
 
     G is the return-to-go; A = G − V(s) with a baseline, else G. What restrains the step: there is only one per rollout,
-    on data of the present policy, so no ratio is needed. Source: Williams 1992, "Simple statistical gradient-following
-    algorithms"; Sutton & Barto 2018, sections 13.3 and 13.4. Deviations from them: the factor γᵗ before each term is
-    left out, as is usual; the step is Adam's, with the gradient's norm limited, and policy and critic share it.
+    on data from the current policy, so no ratio is needed. Source: Williams 1992, "Simple statistical
+    gradient-following algorithms"; Sutton & Barto 2018, sections 13.3 and 13.4. Deviations from them: the factor γᵗ
+    before each term is left out, as is usual; the step is Adam's, with the gradient's norm limited, and policy and
+    critic share it.
 
     With a baseline, V stands for the missing rewards of the unfinished episode at the end of a rollout. Without one,
     the steps of this episode are left out of the loss, and an episode that a time limit cut off counts as finished:

@@ -21,7 +21,7 @@ class RollbackPPO(ClipRangePPO, family_name="RollbackPPO"):
     What restrains the step: where the objective of ``ClipPPO`` is flat, this one has the slope −α·r·A, which pulls the
     ratio back. α = 0 is ``ClipPPO``, α = 1 the objective of BPO (arXiv:2604.18578). Paper: Wang et al. 2019, *Truly
     Proximal Policy Optimization*, arXiv:1903.07940, PPO-RB; its trust-region variants TR-PPO and Truly PPO are not
-    here. Deviations from it: those of ``ClipPPO``.
+    implemented. Deviations from it: those of ``ClipPPO``.
 
     :param rollback: α ≥ 0
     """

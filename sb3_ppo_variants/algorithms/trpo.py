@@ -33,7 +33,7 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
     objective has improved. The critic is fitted separately. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14
     and appendix C. Deviation from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values.
 
-    Names and defaults are those of sb3-contrib's ``TRPO``. It differs from it in these points: the direction of the KL
+    Names and defaults are those of sb3-contrib's ``TRPO``. The differences from it: the direction of the KL
     is the paper's (contrib: KL(new‖old)); the KL is summed over action dimensions (contrib averages, which makes its δ
     A times larger); the conjugate gradient starts at zero (contrib: at random noise); ``sub_sampling_factor`` thins
     only the Fisher product (contrib: gradient, objective and constraint too); and differentiation finds the critic's
@@ -44,7 +44,7 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
     :param batch_size: Rows of the critic's minibatches; ``None``: the whole rollout
     :param cg_max_steps: Most conjugate-gradient steps, ≥ 1
     :param cg_damping: Added to the Fisher matrix's diagonal, ≥ 0
-    :param line_search_shrinking_factor: In (0, 1); the step is multiplied by it at each try
+    :param line_search_shrinking_factor: In (0, 1); each further try multiplies the step by it
     :param line_search_max_iter: Most tries, ≥ 1; if none succeeds the policy stays as it was
     :param n_critic_updates: Epochs of the critic's fit, ≥ 0
     :param target_kl: δ > 0, in nats

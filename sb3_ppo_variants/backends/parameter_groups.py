@@ -51,7 +51,7 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     """
     The parameters that the value depends on and the action distribution does not, found by differentiation.
 
-    (A name that contains "value" is no sign: custom policies call theirs what they like.)
+    (A name that contains "value" proves nothing: custom policies call theirs what they like.)
 
     :param policy: Any actor-critic policy
     :return: the parameters, in the policy's order
@@ -74,7 +74,7 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
 def distribution_at_zeros(policy: Any) -> Distribution:
     """
     :param policy: Any actor-critic policy
-    :return: its distribution at an observation of zeros, by which its kind is known
+    :return: its distribution at an observation of zeros, which shows its kind
     """
     was_training = policy.training
     policy.set_training_mode(False)

@@ -19,7 +19,7 @@ class SequenceSettings(NamedTuple):
     How the rollout of a policy with memory is cut; without effect on others.
 
     :param length: L, rows of a sequence at most; ``None``: sb3-contrib's minibatches
-    :param refresh_states: With a length: compute the states before sequences anew before each epoch but the first
+    :param refresh_states: With a length: recompute the states before sequences before each epoch but the first
     """
 
     length: int | None = None
@@ -90,8 +90,8 @@ class CriticSettings(NamedTuple):
     :param batch_size: B; ``None``: the whole rollout
     :param n_epochs: Passes over the rollout
     :param max_grad_norm: Largest gradient norm; ``None``: unlimited
-    :param frozen: Parameters that the action distribution depends on. Layers shared by both are not moved by the
-        critic, or the trust region would not hold
+    :param frozen: Parameters that the action distribution depends on. The critic does not move layers shared by both;
+        otherwise the trust region would not hold
     :param sequences: How the rollout of a policy with memory is cut
     :param evaluation_mode: Whether the policy is in evaluation mode, in which layers such as BatchNorm keep their
         running statistics

@@ -47,7 +47,7 @@ def _double(array: Array) -> th.Tensor:
 
 
 def _like(array: Array, result: th.Tensor) -> Array:
-    """The result as numpy or torch, and of the type, that the caller uses."""
+    """The result in the caller's library (numpy or torch) and type."""
     return result.to(array.dtype) if isinstance(array, th.Tensor) else result.numpy().astype(array.dtype, copy=False)
 
 

@@ -72,7 +72,7 @@ class BetaDistribution(Distribution):
         :return: actions in (−1, 1), shape (B, A)
         :raises NonFiniteOutputError: an output is not finite
         """
-        # Of such outputs torch would look for a sample forever.
+        # Given such outputs, torch would look for a sample forever.
         return sample_beta(self._finite_outputs())
 
     def mode(self) -> th.Tensor:

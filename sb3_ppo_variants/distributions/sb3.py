@@ -57,7 +57,7 @@ def head_of(distribution: Distribution) -> Head | None:
 
     :param distribution: Any distribution
     :return: its head; ``None`` for a distribution that is neither SB3's, nor one of sb3-contrib's maskable
-        ones, nor ``BetaDistribution``. A subclass of one of these is none of them: its density may be another
+        ones, nor ``BetaDistribution``. A subclass of one of these does not count: its density may differ
     """
     make = _HEADS.get(type(distribution))
     return None if make is None else make(distribution)

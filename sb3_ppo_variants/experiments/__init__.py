@@ -1,4 +1,4 @@
-"""Experiments: compare algorithms, tune, train and evaluate one. Everything is imported when it is first used."""
+"""Experiments: compare algorithms, or tune, train and evaluate one. Everything is imported on first use."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ __all__ = [
     "tune",
 ]
 
-# No module here is called like a function that it holds: importing the module would put it in the function's place.
+# No module here has the name of a function that it holds: importing the module would replace the function.
 _MODULES = {
     "comparison.comparison": ("Comparison", "compare"),
     "engine.coordinator": ("Interrupted",),

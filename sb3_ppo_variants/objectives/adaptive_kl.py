@@ -8,7 +8,7 @@ from sb3_ppo_variants.checks import choice, number, optional
 AdaptEvery = Literal["update", "minibatch"]
 
 #: The coefficient stays within these bounds. The paper has none; repeated halving would end at zero, which doubling
-#: does not leave.
+#: cannot leave.
 LOWEST_KL_COEF, HIGHEST_KL_COEF = 1e-10, 1e10
 
 

@@ -14,9 +14,9 @@ class DiscoveredSurrogate:
     For A ≥ 0 and r > 1 this is A + α·tanh(u/α), and is computed as such: the difference of two large numbers has no
     digits left, or is NaN.
     The drift is 0 where the ratio has moved against the advantage, and near r = 1 it is of third order. For A ≥ 0 the
-    value stays below A + α. For A < 0 the slope A·(r − tanh²(v/β)) changes its sign at some r < 1, below which the
-    ratio is pulled back up. Unlike a clip, the drift depends on the size of A, and so on how advantages are normalised.
-    Source: Lu et al. 2022, arXiv:2210.05639, which has α = 2 and β = 0.6.
+    value stays below A + α. For A < 0 the slope A·(r − tanh²(v/β)) changes sign at some r < 1, below which the
+    ratio is pulled back up. Unlike a clip, the drift depends on the size of A, and hence on how advantages are
+    normalised. Source: Lu et al. 2022, arXiv:2210.05639, which has α = 2 and β = 0.6.
 
     :param drift_alpha: α > 0
     :param drift_beta: β > 0

@@ -12,7 +12,7 @@ class SPOSurrogate:
 
     As a function of r it is a parabola whose maximum, its only stationary point, is r = 1 + ε·sign A: the ratio at
     which the clipped surrogate turns flat. Beyond it the slope (d/dlog r) changes sign and pulls the ratio back:
-    above 1 + ε the harder the further it is away; below 1 − ε the pull is greatest at r = (1 − ε)/2, and fades to 0
+    above 1 + ε, the further away, the harder; below 1 − ε, the pull is greatest at r = (1 − ε)/2, and fades to 0
     with r. Source: Xie et al. 2024, arXiv:2401.16025.
 
     :param clip_range: ε > 0

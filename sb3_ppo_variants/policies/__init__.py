@@ -1,4 +1,4 @@
-"""Policies that SB3 does not have: sb3-contrib's with action masks and with memory, ours with both, and with Betas."""
+"""Policies that SB3 lacks: sb3-contrib's with action masks and with memory, ours with both, and ours with Betas."""
 
 from sb3_ppo_variants.policies.beta import (
     BetaActorCriticCnnPolicy,

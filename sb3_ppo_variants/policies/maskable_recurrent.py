@@ -31,7 +31,7 @@ class MaskableRecurrentActorCriticPolicy(RecurrentActorCriticPolicy):
     """
     sb3-contrib's ``RecurrentActorCriticPolicy`` whose methods also take ``action_masks``, as its maskable policy's do.
 
-    The arguments are those of ``RecurrentActorCriticPolicy``; gSDE, which is for continuous actions, aside.
+    The arguments are those of ``RecurrentActorCriticPolicy``, except gSDE, which is for continuous actions.
     """
 
     #: Those of the call under way.

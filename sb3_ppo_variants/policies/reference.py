@@ -1,4 +1,4 @@
-"""A policy frozen as it is, to which a policy in training is kept near."""
+"""A frozen policy, near which a policy in training is kept."""
 
 import copy
 import hashlib
@@ -18,8 +18,8 @@ class ReferencePolicy:
     """
     A frozen copy of a policy. With memory it remembers the environments by states of its own.
 
-    It is no module: as an attribute of a model it joins neither ``policy.parameters()`` nor ``get_parameters()``, and
-    in SB3's zip it is one more attribute, which SB3's own classes load and ignore.
+    It is not a module: as an attribute of a model it joins neither ``policy.parameters()`` nor ``get_parameters()``,
+    and in SB3's zip it is one more attribute, which SB3's own classes load and ignore.
 
     :param policy: The policy; it is copied
     """
@@ -33,7 +33,7 @@ class ReferencePolicy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its weights, by which two references are told apart."""
+        """SHA-256 of its weights, which tells two references apart."""
         contents = hashlib.sha256()
         for name, tensor in self.policy.state_dict().items():
             contents.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -40,7 +40,7 @@ episode in every environment, and differs from the uninterrupted run from there 
 returns an object that can be pickled, and ``set_checkpoint_state(state)`` is kept by these methods instead. They are
 checked too where a second environment can be made (``gymnasium.make``, or ``ResumableEnv(env, make=...)``).
 
-**Security**: a checkpoint holds pickles, and opening one runs code of whoever wrote it. Resume your own files only.
+**Security**: a checkpoint holds pickles, and opening one runs code by whoever wrote it. Resume only your own files.
 
 Files are written under a temporary name, flushed to the disk, and renamed. The newest ``keep`` stay. A damaged one is
 named in a warning and skipped.

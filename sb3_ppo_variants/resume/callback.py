@@ -25,18 +25,18 @@ from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
 
 class ResumableCheckpointCallback(BaseCallback):
     """
-    Writes checkpoints from which a training can be resumed as if it had never been interrupted.
+    Writes checkpoints from which a training run can be resumed as if it had never been interrupted.
 
-    The files of SB3's ``CheckpointCallback`` hold a model; these hold a training: see the package's docstring. They are
-    written between two rollouts, after the update, and never with parameters that are not finite.
+    The files of SB3's ``CheckpointCallback`` hold a model; these hold a whole training run: see the package's
+    docstring. They are written between two rollouts, after the update, and never with parameters that are not finite.
 
     :param path: Folder for the checkpoints of this run alone
     :param every: Environment steps (over all environments together) from one checkpoint to the next. Each is written at
         the end of the first update at or after its step. Where an environment's state can be kept only once its next
         episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state
     :param keep: How many of the newest checkpoints to keep, ≥ 1
-    :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the arguments of the
-        first time; it trains up to the total that was asked for then
+    :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the same arguments
+        as the first time; it trains up to the total requested then
     :param verbose: SB3's verbosity
     :param extend: Whether a finished run is extended by a larger total; otherwise that is refused
     :raises ValueError: the folder holds checkpoints and ``resume`` is not set
@@ -53,7 +53,7 @@ class ResumableCheckpointCallback(BaseCallback):
             integer(at_least=1)(name, value)
         self.path = Path(path)
         self.every, self.keep, self.resume, self.extend = every, keep, resume, extend
-        #: The step from which this process has resumed; ``None``: it began at the beginning.
+        #: The step from which this process has resumed; ``None``: it started from scratch.
         self.resumed_at: int | None = None
         self._found: Checkpoint | None = None
         self._run: dict[str, Any] = {}

@@ -17,7 +17,7 @@ _FORMAT = "sb3_ppo_variants checkpoint 1"
 class Checkpoint(NamedTuple):
     """
     :param path: The file
-    :param about: Which run it is of and how far that is, as JSON values
+    :param about: Which run it belongs to and how far that run is, as JSON values
     :param snapshot: The pickled state
     """
 

@@ -88,7 +88,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], where: str) -> N
 
 def refuse_schedules(now: dict[str, Any], where: str) -> None:
     """
-    :param now: ``describe`` of the longer run as which a finished one would go on
+    :param now: ``describe`` of the longer run that a finished one would become
     :param where: The checkpoint's file, for the message
     :raises ValueError: a coefficient changes over the run: a longer run would have had other values from the start
     """

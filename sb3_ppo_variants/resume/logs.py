@@ -17,7 +17,7 @@ from sb3_ppo_variants.resume.layers import rewrite, written
 from sb3_ppo_variants.resume.pickles import can_be_kept
 
 _ITERATIONS = "time/iterations"
-# In the name of an event file, before the run that a resume goes on with in it.
+# In the name of an event file, before the run that a resume continues in it.
 _RESUMED = ".resumed-"
 
 

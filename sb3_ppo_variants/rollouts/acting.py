@@ -63,7 +63,7 @@ class Forward(Protocol):
 class Actor(Protocol):
     """Acts, values, and turns a full buffer's rewards into advantages."""
 
-    #: Makes, of a policy, what acts as this does in a worker; ``None``: this acts in the main process only.
+    #: Makes from a policy what acts like this in a worker; ``None``: this acts in the main process only.
     forward: ClassVar[type[Forward] | None]
 
     def act(
@@ -117,10 +117,10 @@ class Actor(Protocol):
 
     def complete(self, buffer: RolloutBuffer) -> None:
         """
-        Compute the values and log-probabilities of all rows of a buffer that others have filled, so many at a time that
-        the numbers do not depend on who.
+        Compute the values and log-probabilities of all rows of a buffer that others have filled, in fixed-size chunks,
+        so that the numbers do not depend on who filled it.
 
-        :param buffer: Filled with all else
+        :param buffer: Filled with everything else
         """
 
     def terminal_value(self, observation: Observations, env_index: int) -> Any:
@@ -242,7 +242,7 @@ class PolicyActor:
         buffer.add(*row, **self._beside(acted))
 
     def _beside(self, acted: Acted) -> dict[str, Any]:
-        """What the policy's buffer keeps of a step beside what SB3's keeps, by the names of its arguments."""
+        """What the policy's buffer keeps of a step in addition to SB3's, by the names of its arguments."""
         return if_masked(acted.action_masks)
 
     def is_current(self, policy: ActorCriticPolicy) -> bool:

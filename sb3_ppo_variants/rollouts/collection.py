@@ -30,7 +30,7 @@ class Learner(Protocol):
     gamma: float
     use_sde: bool
     sde_sample_freq: int
-    #: Whether to ask the environments before each act which actions they allow.
+    #: Whether to ask the environments before each action which ones they allow.
     masks_rollouts: bool
     #: The observations to act on next. Callbacks may replace them, so they are read from here at every step.
     _last_obs: Any

@@ -16,8 +16,9 @@ def generalized_advantages(
     A_t = δ_t + γλ·(1 − end_t)·A_{t+1},  δ_t = r_t + γ·(1 − end_t)·V_{t+1} − V_t.
 
     The recursion is solved by doubling: after k rounds, A_t holds the sum of the next 2ᵏ terms, so that log₂T rounds
-    of operations on the whole array replace a loop over T small ones. In float64, so that the other order of summation
-    does not show. Source: Schulman et al. 2016, arXiv:1506.02438, equation 16; Hillis & Steele 1986 for the scan.
+    of operations on the whole array replace a loop over T small ones. In float64, so that the different order of
+    summation does not show. Source: Schulman et al. 2016, arXiv:1506.02438, equation 16; Hillis & Steele 1986 for the
+    scan.
 
     :param rewards: shape (T, E): T steps of E environments
     :param values: V_t, shape (T, E)

@@ -92,7 +92,7 @@ def minibatches(
 def whole_sequences(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None) -> Iterator[np.ndarray]:
     """
     One epoch as sb3-contrib's recurrent buffer draws it: the rows in order of time, environment after environment,
-    begun at a row drawn from numpy's global generator, in consecutive minibatches.
+    starting at a row drawn from numpy's global generator, in consecutive minibatches.
 
     :param buffer: A flattened buffer that keeps states
     :param batch_size: B; ``None``: all rows in one
@@ -110,10 +110,10 @@ def whole_sequences(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndar
 def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None, length: int) -> Iterator[np.ndarray]:
     """
     One epoch in pieces of equal length: the rollout is cut at ends of episodes and every L rows, the pieces are put in
-    a random order (one permutation from numpy's global generator), and a minibatch is as many as hold B rows.
+    a random order (one permutation from numpy's global generator), and each minibatch takes as many as hold B rows.
 
     Pieces are never divided, so a minibatch may have up to L − 1 rows more or fewer than B, and the last one may be
-    missing, its rows in the one before.
+    merged into the one before.
 
     :param buffer: A flattened buffer that keeps states
     :param batch_size: B; ``None``: all rows in one

@@ -14,8 +14,8 @@ from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, flatten, rows_at
 
 def follow(reference: ReferencePolicy, buffer: RolloutBuffer) -> None:
     """
-    Let the states of a reference with memory move on over the rows of a rollout that a callback has ended, as those of
-    the policy have.
+    Move the states of a reference with memory on over the rows of a rollout that a callback has ended, as the policy's
+    have moved.
 
     :param reference: The reference policy
     :param buffer: The rollout buffer, full up to its position

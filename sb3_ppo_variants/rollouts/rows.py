@@ -50,7 +50,7 @@ class Rows:
 
     def select(self, which: Any) -> "Rows":
         """
-        :param which: row numbers, or a slice; with memory, row numbers of which no sequence lacks one before another
+        :param which: row numbers, or a slice; with memory, row numbers that skip no earlier row of a sequence
         :return: these rows: a copy for numbers, a view for a slice
         """
         return Rows(*(_select(field, which) for field in vars(self).values()))

@@ -1,9 +1,9 @@
 """
 How rows follow one another, for policies with memory.
 
-A recurrent network is given whole sequences, padded to the longest. Padding is nobody else's business: rows are padded
-on the way into the network and its outputs cut back on the way out, so that losses, means and statistics only ever see
-rows that there are.
+A recurrent network is given whole sequences, padded to the longest. No other code sees padding: rows are padded on the
+way into the network and its outputs cut back on the way out, so that losses, means and statistics only ever see real
+rows.
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def beginnings(buffer: Any, numbers: np.ndarray, length: int | None) -> np.ndarr
     :param buffer: A flattened buffer that keeps states
     :param numbers: row numbers, shape (B,); what follows in time stands next to each other
     :param length: rows of a sequence, at most; ``None``: unlimited
-    :return: with which of the rows a sequence begins: with an episode, another environment, after a gap, and at
+    :return: which of the rows begin a sequence: at a new episode, at a new environment, after a gap, and at
         ``length``; shape (B,)
     """
     begins = (buffer.episode_starts[numbers].ravel() != 0) | (numbers % buffer.buffer_size == 0)
@@ -100,7 +100,7 @@ def sequences_of(buffer: Any, numbers: np.ndarray, length: int | None = None, fu
     :param length: rows of a sequence, at most; ``None``: unlimited
     :param fused: Whether sequences that begin an episode start from zeros. Otherwise they start from the state of the
         episode before, with a flag that tells the policy to forget it, as sb3-contrib has it: the policy then goes
-        through all sequences in a Python loop. The numbers are the same up to rounding, in several times the time
+        through all sequences in a Python loop. The numbers are the same up to rounding, but take several times as long
     :return: their sequences
     """
     begins = beginnings(buffer, numbers, length)

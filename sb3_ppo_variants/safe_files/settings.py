@@ -56,7 +56,7 @@ class SafeAlgorithm(OnPolicyAlgorithm):
     _saved_by: str
     #: While a file is loaded: the arguments of ``load_safe`` that replace the file's. ``_setup_model`` deletes it.
     _given_to_load: frozenset[str]
-    #: The frozen policy to which the model's is kept near, once made: a ``ReferencePolicy``.
+    #: The frozen policy near which the model's is kept, once made: a ``ReferencePolicy``.
     reference_policy: Any
     #: How many updates of the critic's warm-up are done.
     _n_warmup_updates: int

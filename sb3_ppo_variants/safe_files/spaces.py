@@ -35,7 +35,7 @@ def space_as_data(space: spaces.Space) -> dict[str, Any]:
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(map(int, space.n))}
     if type(space) is spaces.Dict:
         data: dict[str, Any] = {key: space_as_data(part) for key, part in space.spaces.items()}
-        # Features are put together in the order of the keys, which a JSON object has not.
+        # Features are put together in the order of the keys, which a JSON object does not have.
         order = {} if list(data) == sorted(data) else {"keys": list(data)}
         return {"type": "Dict", **order, "spaces": data}
     raise ValueError(

@@ -176,7 +176,7 @@ def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
 def _check_rewards(
     learner: Learner, scanner: RolloutScanner, recorded: Recorded, infos: list[list[dict[str, Any]]]
 ) -> None:
-    """Before ``VecNormalize`` spreads it: a reward that is not finite."""
+    """Find a reward that is not finite before ``VecNormalize`` spreads it."""
     n_envs = recorded.rewards.shape[1]
     for step in np.flatnonzero(~np.isfinite(recorded.rewards).all(1)).tolist():
         place = Place(learner.num_timesteps + (step + 1) * n_envs, step)
@@ -214,8 +214,8 @@ def _bootstrap(
 
 class Collector:
     """
-    Has the workers of a ``WorkerVecEnv`` collect rollouts. They are handed the policy once and its weights, by shared
-    memory, for each rollout.
+    Has the workers of a ``WorkerVecEnv`` collect rollouts. They receive the policy once, and its weights through shared
+    memory for each rollout.
 
     :param workers: The environments
     """

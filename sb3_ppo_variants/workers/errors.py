@@ -50,7 +50,7 @@ class Failure(NamedTuple):
     def of(cls, error: Exception) -> "Failure":
         """
         :param error: Being handled
-        :return: what can be sent of it
+        :return: as much of it as can be sent
         """
         summary = f"{type(error).__name__}: {error}"
         try:

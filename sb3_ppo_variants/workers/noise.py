@@ -1,4 +1,4 @@
-"""The random numbers by which workers draw actions: a stream of its own for each environment."""
+"""The random numbers with which workers draw actions: one stream per environment."""
 
 from collections.abc import Callable
 

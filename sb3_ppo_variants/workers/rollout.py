@@ -72,8 +72,8 @@ class RolloutWorker:
     Collects rollouts with one policy.
 
     A matrix product's last bits depend on its number of rows, so the policy always acts on E rows, each environment at
-    its own index; those of other workers' environments repeat one of its own observations, which the policy is sure to
-    take.
+    its own index; the rows of other workers' environments repeat one of its own observations, which the policy is sure
+    to accept.
 
     :param plan: The policy, and what is around the environments
     :param envs: The environments

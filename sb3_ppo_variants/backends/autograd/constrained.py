@@ -24,7 +24,7 @@ class AutogradConstrainedUpdate:
     ``ConstrainedUpdate`` with gradients from torch.
 
     A distribution that is not one of SB3's has no closed-form KL here; Schulman's k3 estimate of KL(old‖new) from the
-    actions taken stands in, and F becomes the empirical Fisher matrix.
+    actions taken replaces it, and F becomes the empirical Fisher matrix.
 
     :param policy: The policy that collected the rollout, unchanged since, in evaluation mode
     :param buffer: The full rollout buffer

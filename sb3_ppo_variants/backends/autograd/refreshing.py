@@ -1,4 +1,4 @@
-"""The stored states of a rollout, made anew by the policy as it has become."""
+"""The stored states of a rollout, recomputed by the policy as it now is."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +14,11 @@ from sb3_ppo_variants.rollouts.sequences import beginnings
 
 def refresh_states(policy: Any, buffer: RolloutBuffer, settings: SequenceSettings) -> None:
     """
-    Before an epoch that is not the first, if the settings want it:
+    Refresh the states before an epoch other than the first, if the settings ask for it.
 
     Pieces of L rows start from the states that the rollout was collected with, which the policy no longer has after an
-    epoch of steps. This replaces the states before each piece by those that the policy has there now. The state before
-    a rollout's first row comes from an earlier rollout and stays.
+    epoch of steps. This replaces the states before each piece with those that the policy has there now. The state
+    before a rollout's first row comes from an earlier rollout and stays.
 
     :param policy: A recurrent policy
     :param buffer: A flattened buffer that keeps states
@@ -74,7 +74,7 @@ class _Episodes:
     def states(
         self, lstm: th.nn.LSTM, features: th.Tensor, of: str
     ) -> Iterator[tuple[np.ndarray, th.Tensor, th.Tensor]]:
-        """Row numbers at which a piece begins in the midst of an episode, and the states before them."""
+        """Row numbers at which a piece begins in the middle of an episode, and the states before them."""
         buffer = self.buffer
         going_on = buffer.to_torch((buffer.episode_starts[self.starts] == 0).astype(np.float32).reshape(1, -1, 1))
         hidden, cell = (

@@ -29,7 +29,7 @@ from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, drawn_rows, draws_
 
 class AutogradEvaluation(NamedTuple):
     """
-    An objective evaluated on a minibatch, and the numbers of it that the statistics need, still on the device.
+    An objective evaluated on a minibatch, and those of its numbers that the statistics need, still on the device.
 
     :param loss: −J, a scalar with its autograd history
     :param approx_kl: Schulman's k3 estimate of KL(old‖new), averaged over the minibatch
@@ -78,7 +78,7 @@ class AutogradUpdate:
             flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
             advantages = flat.ravel()[settings.kept_rows]
         self.normalize_advantage = AdvantageNormalizer(settings.normalize_advantage, advantages)
-        #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is to be had.
+        #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is available.
         self.old: Parameters | None = None
         self._reference: Parameters = ()
         self._records: list[AutogradEvaluation] = []

@@ -40,7 +40,7 @@ def _layers(arrays: list[np.ndarray]) -> list[Layer]:
 
 class Evaluated(NamedTuple):
     """
-    A policy on B rows; valid until the next pass over as many.
+    A policy on B rows; valid until the next pass over that many rows.
 
     :param pi: What the policy network's layers were given, and its output
     :param vf: The same of the value network; ``None`` without values

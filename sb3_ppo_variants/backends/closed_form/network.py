@@ -70,13 +70,13 @@ ACTIVATIONS: dict[type[th.nn.Module], Activation] = {
 }
 
 
-#: For so many numbers of rows an MLP keeps its arrays.
+#: For how many different numbers of rows an MLP keeps its arrays.
 KEPT_ROW_COUNTS = 8
 
 #: From this many units on, torch's matrix product is the faster one (up to twice, at 512).
 WIDE = 128
 
-#: BLAS multiplies by a transposed matrix at half its speed. From so many rows and units on, copying pays.
+#: BLAS multiplies by a transposed matrix at half its speed. From this many rows and units on, copying pays off.
 COPY_ROWS, COPY_UNITS = 32, 16
 
 
@@ -145,7 +145,7 @@ class MLP:
     def buffers(self, n_rows: int) -> Buffers:
         """
         :param n_rows: B
-        :return: what a pass over so many rows works in
+        :return: what a pass over that many rows works in
         """
         buffers = self._buffers.get(n_rows)
         if buffers is None:

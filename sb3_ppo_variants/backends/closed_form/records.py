@@ -10,7 +10,7 @@ from sb3_ppo_variants.distributions import Head, Parameters, reference_kl
 from sb3_ppo_variants.objectives import Objective
 from sb3_ppo_variants.rollouts import Rows
 
-#: So many rows wait before they are reduced to a mean for each minibatch. An update of SB3's size is reduced once, at
+#: How many rows wait before they are reduced to a mean for each minibatch. An update of SB3's size is reduced once, at
 #: its end; a larger one does not pile up every row of every epoch.
 WAITING_ROWS = 1 << 15
 

@@ -111,8 +111,8 @@ def compare(
     :param wall_time: Seconds of training after which each run ends. Schedules still run over ``timesteps``
     :param timeout: Seconds after which a run fails, for environments that may hang
     :param jobs: How many runs may be under way at once; by default one for each available core, and with
-        rollout workers for as many cores as each run has workers. Both given, their product is at most the number of
-        cores
+        rollout workers for as many cores as each run has workers. With both given, their product is at most the number
+        of cores
     :param rollout_workers: Processes that collect the rollouts of each run, holding its policy, at most one per
         environment (``WORKERS.md``). The results do not depend on their number, but differ from those without;
         ``None``: no workers
@@ -125,9 +125,9 @@ def compare(
     :param export: Folder to which all finished runs in the ledger are written, as ``runs.csv.gz`` and ``curves.csv.gz``
     :param report_only: Run nothing and import nothing; report the runs in the ledger and those that are missing
     :param overwrite: Replace another comparison's report in ``out``; its finished runs stay in the ledger
-    :param keep_models: ``"best"``: save the model of the run with the highest score of each variant in each environment
-        (of equal ones that with the lowest seed); ``"all"``: of every run. Each is a run folder in ``<out>/models``, as
-        ``train`` leaves it. By default models are discarded
+    :param keep_models: ``"best"``: save the model of each variant's run with the highest score in each environment
+        (among equals, the one with the lowest seed); ``"all"``: of every run. Each is a run folder in ``<out>/models``,
+        as ``train`` leaves it. By default models are discarded
     :param command: The command to show in the report
     :param console: Where to show progress; ``None`` shows nothing
     :return: The records, the tables and the files written

@@ -1,4 +1,4 @@
-"""Comparisons that have a name: their variants, environments and budget, and the published scores.
+"""Named comparisons: their variants, environments and budget, and the published scores.
 
 ``table1`` is Table 1 of the PPO paper (Schulman et al. 2017, arXiv:1707.06347): eleven ways to bound the step.
 ``trust_regions`` compares the newer ways with the older ones.
@@ -56,7 +56,7 @@ READINGS = ("paper", "sb3")
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A comparison with a name.
+    """A named comparison.
 
     :param variants: Its variants
     :param environments: Gymnasium ids

@@ -1,4 +1,4 @@
-"""What the runs of a comparison gave, by variant and environment, as its tables and pictures need it."""
+"""The results of a comparison's runs, by variant and environment, as its tables and pictures need them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Results:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """Variant → its name, in which a peer that runs with our documented settings is marked so."""
+        """Variant → its name, with a mark on a peer that runs with our documented settings."""
         runs = {r.run.variant: r.run for r in self.records}
         ours = {name: has_our_settings(run.algorithm, run.settings) for name, run in runs.items()}
         return {name: f"{name} (our settings)" if marked else name for name, marked in ours.items()}

@@ -153,7 +153,7 @@ def _unfinished_table(results: Results) -> list[Table]:
 
 
 def _marked(tables: Sequence[Table], results: Results) -> list[Table]:
-    """Tables in which a peer that runs with our documented settings is marked so, and a row with mixed versions."""
+    """Tables with marks on peers that run with our documented settings and on rows with mixed versions."""
     labels = dict(results.labels)
     for variant in results.variants:
         if is_mixed(variant, results.records):

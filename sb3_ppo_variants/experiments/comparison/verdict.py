@@ -1,9 +1,9 @@
 """The verdict of a comparison in one sentence, from corrected intervals.
 
-A variant is called better or worse than the reference only if the corrected interval leaves out what no difference is.
-Where that of returns or scores does not, the verdict says whether the one of ranks does: a single failed run, or an
-environment whose scores weigh little, can hide in the one what shows in the other. Each is corrected for itself, so
-that up to 10 in 100 verdicts about nothing may name a difference.
+A variant is called better or worse than the reference only if its corrected interval excludes the value of no
+difference. Where the interval of returns or scores does not, the verdict says whether that of ranks does: a single
+failed run, or an environment whose scores weigh little, can hide from one what the other shows. Each is corrected on
+its own, so up to 10 in 100 verdicts may name a difference where there is none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class _Differences(NamedTuple):
     :param pairs: Variant → the scores behind it, and the reference's, in each environment
     :param n: Runs of the smallest sample
     :param level: Confidence level of each interval
-    :param none: What no difference is: 0, or ½ if it is the probability that a run beats one of the reference
+    :param none: The value of no difference: 0, or ½ for the probability that a run beats one of the reference
     """
 
     where: str
@@ -144,7 +144,7 @@ def _probability(value: float) -> str:
 
 
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:
-    """That nothing is told apart, which differences would have been, and what more seeds would change."""
+    """That no variants are told apart, how large a difference would have shown, and what more seeds would change."""
     labels = [results.labels[name] for name in names]
     said = f"the seeds do not tell {_listed(labels)} apart from {results.labels[results.reference]}"
     half_widths = {v: (i.high - i.low) / 2 for v, (_, i) in differences.found.items() if i is not None}

@@ -60,7 +60,7 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path, models: KeptModels
 
     A run whose process dies is submitted again, up to :data:`MAX_RETRIES` times.
 
-    :param work: Says which runs, and takes what becomes of them
+    :param work: Says which runs to do, and takes their outcomes
     :param executor: Does them; it is closed in any case
     :param folder: The command's folder, in which runs under way keep their checkpoints
     :param models: Says where runs save their models; ``None``: models are discarded

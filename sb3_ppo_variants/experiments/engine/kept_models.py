@@ -24,7 +24,7 @@ class KeptModels:
     ledger. After a kill, the next command therefore finds the right models, or makes them.
 
     :param folder: The command's folder
-    :param keep: ``"best"``: of each variant in each environment the run with the highest score, of equal ones the one
+    :param keep: ``"best"``: the run with the highest score of each variant in each environment, among equals the one
         with the lowest seed; ``"all"``: every run
     :raises ValueError: for any other ``keep``
     """

@@ -38,7 +38,7 @@ class Record:
 
 
 def conflicts(one: Record, other: Record) -> bool:
-    """Whether two records of equal runs have other results: the wall time aside, these are equal to the bit.
+    """Whether two records of equal runs have different results: wall time aside, they should be equal to the bit.
 
     :param one: A record
     :param other: Another one with an equal run

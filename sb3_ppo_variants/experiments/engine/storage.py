@@ -195,7 +195,7 @@ def study_names(url: str) -> list[str]:
 
 
 def _studies_in(file: Path, of: Path) -> list[str]:
-    """The names in an SQLite file, which opening it as a storage would give Optuna's tables if it had none."""
+    """The names in an SQLite file; opening it as a storage would add Optuna's tables if it had none."""
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, uri=True)) as database:
         try:
             if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone():

@@ -186,8 +186,8 @@ def opened(
     saved (``best_model.zip``, ``rl_model_1000_steps.zip``).
 
     The statistics are a pickle, as SB3 and rl_zoo3 save them: like a model's zip, load them only from sources that you
-    trust. With a file of ``save_safe``, which may come from anywhere, nothing is unpickled: no statistics are loaded
-    that are not given, and no configuration of rl_zoo3, which names code.
+    trust. With a file of ``save_safe``, which may come from anywhere, nothing is unpickled: statistics are loaded only
+    if given, and no configuration of rl_zoo3, which names code.
 
     :param model_path: The model's file
     :param environment: Gymnasium id or import path
@@ -262,11 +262,11 @@ def _trained_environment(
 
 
 class EpisodeGuard(gymnasium.Wrapper):
-    """Ends with an error where an episode does not end.
+    """Raises an error if an episode does not end.
 
     :param env: The environment
     :param longest: Steps that an episode may have
-    :param otherwise: What else than a time limit of the environment would help, for the message
+    :param otherwise: What would help other than a time limit of the environment, for the message
     """
 
     def __init__(self, env: gymnasium.Env, longest: int, otherwise: str = "raise --max-steps"):
@@ -346,7 +346,7 @@ def _statistics_beside(model_path: Path) -> Path | None:
 
 
 def _statistics_in(folder: Path, names: Sequence[str]) -> Path | None:
-    """A folder's file of statistics: one of the names, SB3's or rl_zoo3's, or the only one that is called similarly."""
+    """A folder's file of statistics: one of the names, SB3's or rl_zoo3's, or the only one with a similar name."""
     usual = [*names, VEC_NORMALIZE, _VEC_NORMALIZE_OF_SB3]
     if found := next((path for path in (folder / name for name in usual) if path.is_file()), None):
         return found

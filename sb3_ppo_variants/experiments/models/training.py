@@ -109,7 +109,7 @@ def train(
     """Train one model with its own defaults and save it as ``model.zip``, beside ``run.json``, ``curve.csv`` and
     ``progress.csv`` (SB3's log, one line per update), and with ``vecnormalize.pkl`` if it was normalised.
 
-    A run that is finished already is not trained again.
+    A finished run is not trained again.
 
     :param algorithm: A name (see :mod:`.registry`) or a class
     :param environment: Gymnasium id
@@ -340,7 +340,7 @@ def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None
 
 
 def _lines_until(progress: Path, step: int) -> str:
-    """The lines of a ``progress.csv`` up to a step: later ones, and one cut short, a training left that was killed."""
+    """The lines of a ``progress.csv`` up to a step; later ones, and one cut short, are left from a killed run."""
     text = progress.read_text(encoding="utf-8") if progress.is_file() else ""
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     header, *rows = csv.reader(lines or [""])

@@ -70,7 +70,7 @@ def subplots(
         others = [label for label in labels if label != reference]
         size = MOST_LINES - 1
         shares = [("", others[i : i + size]) for i in range(0, len(others), size)]
-    # Where only a part is compared, of a group may be left what another shows already.
+    # Where only some labels are compared, what is left of one group may already be shown in another.
     told = [(title, own) for title, own in shares if own and not any(set(own) < set(other) for _, other in shares)]
     return [Subplot(title, own, _styles(own, shared, reference, dashed)) for title, own in told]
 

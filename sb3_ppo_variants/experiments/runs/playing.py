@@ -1,4 +1,4 @@
-"""Playing a model with the action masks of its environment, in code that knows none."""
+"""Playing a model with the action masks of its environment, in code that does not know masks."""
 
 from typing import Any
 

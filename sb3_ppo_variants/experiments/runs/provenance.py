@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import sb3_ppo_variants
 
 LIBRARIES = ("stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
-#: Packages that are no simulator. What SB3's and our wrappers import, no simulator needs.
+#: Packages that are not simulators. No simulator needs what SB3's and our wrappers import.
 NO_SIMULATORS = ("stable_baselines3", "sb3_ppo_variants", *LIBRARIES, *sys.stdlib_module_names)
 
 

@@ -339,9 +339,9 @@ def check_by_building(run: Run) -> None:
     except UnfitError as error:
         # SB3 has the same errors for wrong settings as for spaces.
         if _fits_with_defaults(run, env):
-            raise _refused(run, error.__cause__ or error) from error
+            raise ValueError(_refusal(run, error.__cause__ or error)) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # torch has the last for sizes
-        raise _refused(run, error) from error
+        raise ValueError(_refusal(run, error)) from error
     finally:
         env.close()
 
@@ -356,8 +356,8 @@ def _fits_with_defaults(run: Run, env: VecEnv) -> bool:
     return False
 
 
-def _refused(run: Run, error: BaseException) -> ValueError:
-    return ValueError(f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}")
+def _refusal(run: Run, error: BaseException) -> str:
+    return f"{run.algorithm} does not take the settings {dict(run.settings)}: {error}"
 
 
 def notes_on_workers(runs: Sequence[Run]) -> list[str]:

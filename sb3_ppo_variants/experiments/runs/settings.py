@@ -67,7 +67,7 @@ def constructor_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
 def parse_value(text: str) -> Any:
     """A setting's value from the command line: JSON, else a Python literal, else the text.
 
-    ``dict(…)`` and names of classes may stand in it, as in rl_zoo3: ``dict(activation_fn=nn.ReLU, net_arch=[64])``.
+    It may contain ``dict(…)`` and names of classes, as in rl_zoo3: ``dict(activation_fn=nn.ReLU, net_arch=[64])``.
 
     :param text: For example ``0.1``, ``null``, ``None``, ``[64, 64]``, ``lin_0.01``
     :return: The value; names of classes as text
@@ -185,7 +185,7 @@ def settings_of_variant(variant: str, algorithm: str, settings: Mapping[str, Map
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where the second takes precedence; so in dictionaries within.
+    """Both, where the second takes precedence, also in nested dictionaries.
 
     :param first: Settings
     :param second: More settings

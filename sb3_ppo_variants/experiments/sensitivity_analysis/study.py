@@ -1,6 +1,6 @@
 """How much each documented default matters: one parameter at a time around them, all others as documented.
 
-It cuts through the space along each axis, so it does not show where two parameters act together.
+It cuts through the space along each axis, so it does not show where two parameters interact.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ COLUMNS = ("parameter", "value", "default", "return", "low", "high", "n", "faile
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """What a sensitivity study gave.
+    """The results of a sensitivity study.
 
     :param points: Environment by environment, parameter by parameter, from the lowest value to the highest
     :param records: Its runs
@@ -67,7 +67,7 @@ def sensitivity(
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Sensitivity:
-    """Train with one parameter moved at a time, and draw the return over it.
+    """Train with one parameter moved at a time, and plot the return against it.
 
     The runs with all defaults are a point of every curve and are done once. Everything is kept in a ledger: call it
     again to resume a study that was interrupted, or with more seeds, points or environments to extend it.

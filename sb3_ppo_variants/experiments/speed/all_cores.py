@@ -1,4 +1,4 @@
-"""Training speed on several cores: rollout workers beside the best that SB3 does on the same machine.
+"""Training speed on several cores: rollout workers compared with SB3's best on the same machine.
 
 SB3 is measured in three ways, of which the fastest of each round counts: ``DummyVecEnv`` with one torch thread and with
 one per core, and ``SubprocVecEnv``. All models have SB3's ``Monitor``, and its progress bar if that is asked for.

@@ -163,7 +163,7 @@ def improvement_p(pairs: Pairs) -> float:
 
     One environment without ties: the exact Mann-Whitney test. Otherwise the permutation test of the mean over
     environments of U/(n·m), in which 9999 times runs change sides within each environment. Van Elteren's test has the
-    same strata, and weighs them by their size; here environments weigh alike.
+    same strata, but weights them by size; here environments have equal weight.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     """
@@ -207,9 +207,9 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
     """Interval of :func:`mean_difference`: Welch's t over all environments for means, else the widened bootstrap.
 
     Where two samples do not overlap, no resample reaches zero, so the bootstrap's interval excludes it at any level.
-    Beyond the level 1 − :func:`least_p`, that is from seven comparisons of five runs against five on, the interval
-    also holds all within t·:func:`difference_error` of the difference, with the degrees of freedom of :func:`.freedom`.
-    Of samples whose runs are all equal it is a point.
+    Beyond the level 1 − :func:`least_p`, that is, from seven comparisons of five runs against five on, the interval
+    also covers everything within t·:func:`difference_error` of the difference, with the degrees of freedom of
+    :func:`.freedom`. For samples whose runs are all equal it is a point.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level, for example that of :func:`.corrected_level` for k intervals

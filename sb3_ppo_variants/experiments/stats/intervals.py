@@ -125,9 +125,10 @@ def bootstrap_interval(
 ) -> Any:
     """Percentile bootstrap interval at the level of :func:`widened_level`, stratified.
 
-    Of few runs all resamples are looked at, each as often as it would be drawn; of more, as many are drawn as leave
-    :data:`IN_TAIL` or so beyond either end, and at least 9999. Five runs against five have 126² resamples. One sample
-    of five has 126, so that its interval ends at the extremes of its resamples when much more than 95 % is wanted.
+    With few runs all resamples are evaluated, each weighted by how often it would be drawn; with more, enough are drawn
+    to leave :data:`IN_TAIL` or so beyond either end, and at least 9999. Five runs against five have 126² resamples. One
+    sample of five has 126, so that its interval ends at the extremes of its resamples when much more than 95 % is
+    wanted.
 
     :param samples: The samples, (n,) each
     :param statistic: Function of one array (..., n) per sample and ``axis``

@@ -21,8 +21,8 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 def _alike_from_the_start(said: Sequence[str], settled: Sequence[FrozenTrial]) -> bool:
     """Whether errors differ only in their numbers, and no trial but the defaults has ever finished.
 
-    Good messages name the value that was proposed, so the same broken rule gives another text each time. If only a part
-    of the space breaks the rule, other trials finish.
+    Good messages name the value that was proposed, so the same broken rule gives a different text each time. If only a
+    part of the space breaks the rule, other trials finish.
     """
     finished = [t for t in settled if t.state == TrialState.COMPLETE and t.user_attrs[DESCRIPTION][NUMBER] != 0]
     return not finished and len({_NUMBER.sub("#", text) for text in said}) == 1

@@ -40,9 +40,9 @@ class EstimatedDifference(NamedTuple):
 
 
 def detectable_difference(half_width: float, error: float, power: float = POWER) -> float:
-    """h + z·e: the true difference whose interval lies above zero with probability ``power``, about.
+    """h + z·e: approximately the true difference whose interval lies above zero with probability ``power``.
 
-    It takes the estimate to be normal around the true difference, and z is the quantile of ``power``.
+    The estimate is assumed to be normal around the true difference, and z is the quantile of ``power``.
 
     :param half_width: h, half the width of the interval
     :param error: e, standard error of the estimated difference
@@ -192,7 +192,7 @@ METRICS: Mapping[str, type[Metric]] = {m.name: m for m in (Metric, NormalisedMet
 
 
 def choose_metric(environments: Sequence[str], references: Mapping[str, tuple[float, float]]) -> Metric:
-    """The metric by which the returns of these environments can be put together.
+    """The metric that can combine the returns of these environments.
 
     :param environments: Gymnasium ids
     :param references: Environment → (random, reference), for those that have one

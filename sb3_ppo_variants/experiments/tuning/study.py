@@ -42,7 +42,7 @@ from sb3_ppo_variants.files import safe_name
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What a tuning study gave.
+    """The results of a tuning study.
 
     :param plan: The study
     :param trials: Its settled trials
