@@ -88,6 +88,21 @@ def test_a_report_shows_the_command_without_the_databases_password(monkeypatch: 
     )
 
 
+def test_an_error_in_the_users_code_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Mine(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        return np.zeros(2) + np.zeros(3)\n"
+    )
+    code, _, err = run("train", "--algo", "clip_ppo", "--env", "mine:Mine", "--timesteps", "64")
+    assert code == 2
+    assert "could not be broadcast" in err
+    assert err.endswith(f"({tmp_path / 'mine.py'}, line 5, in step)\n")
+
+
 def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     given = run("plot", "--out=~/x", "~/nowhere")[2]

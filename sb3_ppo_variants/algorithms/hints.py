@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Collection, Mapping
 
 from stable_baselines3 import A2C
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 #: What restrains the step of one class or another.
 _RESTRAINTS = (
@@ -43,6 +44,41 @@ _INSTEAD: Mapping[str, Mapping[str, str]] = {
 _OPTIMIZER = "policy_kwargs=dict(optimizer_class=…) chooses its optimizer"
 
 
+#: Argument of ours → its names in CleanRL, RLlib, rsl_rl, Spinning Up and papers.
+_ELSEWHERE: Mapping[str, str] = {
+    "learning_rate": "lr step_size",
+    "clip_range": "clip clip_coef clip_param clip_ratio clip_eps eps_clip eps epsilon",
+    "gae_lambda": "lam lambda_ lmbda gae_lam",
+    "ent_coef": "entropy_coef entropy_coeff beta_entropy",
+    "vf_coef": "value_coef value_loss_coef value_coeff vf_loss_coeff critic_coef",
+    "n_epochs": "update_epochs epochs num_epochs num_sgd_iter num_learning_epochs train_iters",
+    "n_steps": "num_steps num_steps_per_env rollout_length rollout_steps horizon steps_per_epoch",
+    "batch_size": "minibatch_size sgd_minibatch_size mini_batch_size",
+    "max_grad_norm": "grad_clip clip_grad gradient_clip grad_norm_clip",
+    "normalize_advantage": "norm_adv normalize_advantages advantage_normalization",
+    "target_kl": "max_kl delta kl_target",
+    "kl_coef": "beta kl_coeff",
+    "adaptive_kl_target": "desired_kl d_targ",
+}
+_OTHERWISE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("n_envs", "num_envs"), "environments are made first: env=make_vec_env('CartPole-v1', n_envs=4), say."
+    ),
+    **dict.fromkeys(
+        ("n_minibatches", "num_minibatches", "num_mini_batches"),
+        "batch_size is the number of rows in a minibatch, not that of minibatches.",
+    ),
+    **dict.fromkeys(
+        ("hidden_sizes", "hidden_layers", "hidden_dims"),
+        "the sizes of layers are policy_kwargs=dict(net_arch=[64, 64]).",
+    ),
+}
+#: What policies are made with; the environment's spaces and the schedule come from the algorithm.
+_OF_POLICIES = {*inspect.signature(ActorCriticPolicy).parameters} - {
+    *("observation_space", "action_space", "lr_schedule", "use_sde")
+}
+
+
 def argument_hint(cls: type, name: str, known: Collection[str], family: Mapping[str, type]) -> str:
     """A sentence about an argument that a class does not take; empty if there is nothing to say.
 
@@ -54,6 +90,13 @@ def argument_hint(cls: type, name: str, known: Collection[str], family: Mapping[
     others = {argument for other in (*family.values(), A2C) for argument in inspect.signature(other).parameters}
     if name in others:
         return _whose(cls, name, family)
+    if name in _OF_POLICIES:
+        return f"policies are made with it: policy_kwargs=dict({name}=…)."
+    if name in _OTHERWISE:
+        return _OTHERWISE[name]
+    ours = next((argument for argument, names in _ELSEWHERE.items() if name in names.split()), None)
+    if ours is not None:
+        return f"here it is {ours!r}." if ours in known else f"here it is {ours!r}. {_whose(cls, ours, family, 'That')}"
     near = difflib.get_close_matches(name, [*known, *sorted(others.difference(known))], n=1)
     if not near:
         return ""

@@ -42,11 +42,11 @@ def compare(
     Rerun an interrupted or killed command to resume it.
     The exit code is 1 if a run has failed.
 
-    :param env: Gymnasium id, or your own package.module:Class; repeatable (default: CartPole-v1)
+    :param env: Gymnasium id, or your own package.module:Class or function; repeatable (default: CartPole-v1)
     :param algo: clip_ppo, kl_penalty_ppo, unclipped_ppo, reinforce, paper_trpo, sb3:ppo, spo, rollback_ppo,
         discovered_ppo, scopic_ppo, sb3:a2c, contrib:trpo, contrib:maskable_ppo, contrib:recurrent_ppo, or
-        package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). With --preset: variants
-        of the preset
+        package.module:Class; NAME=ALGO names a variant; repeatable (default: the first six). The others are compared
+        with sb3:ppo if it is among them, else with the first. With --preset: variants of the preset
     :param timesteps: Training steps per run (default: 50000, or the preset's)
     :param wall_time: Seconds of training after which each run ends, instead of --timesteps
     :param timeout: Seconds after which a run fails, for environments that may hang

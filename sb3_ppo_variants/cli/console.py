@@ -3,6 +3,8 @@
 import os
 import shlex
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +28,16 @@ def clear_errors(resumable: bool = False) -> Iterator[None]:
         say(str(error) or f"interrupted; rerun the command to {'resume' if resumable else 'start again'}")
         raise typer.Exit(130) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
-        say(f"Error: {' '.join(str(error).split())}", style="red")
+        say(f"Error: {' '.join(str(error).split())}{_in_whose_code(error)}", style="red")
         raise typer.Exit(2) from None
+
+
+def _in_whose_code(error: BaseException) -> str:
+    """Where in code that is not installed, an environment's say, an error was raised; empty if it was not."""
+    installed = (str(Path(__file__).parent.parent), *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_file() and not frame.filename.startswith(installed)]
+    return f" ({own[-1].filename}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:

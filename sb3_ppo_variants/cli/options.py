@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 Algorithm = Annotated[str, typer.Option("--algo", help="Zoo id, sb3:NAME, contrib:NAME, or package.module:Class")]
-Environments = Annotated[list[str], typer.Option("--env", help="Gymnasium id; repeatable")]
+Environments = Annotated[
+    list[str], typer.Option("--env", help="Gymnasium id, or package.module:Class or function; repeatable")
+]
 Timesteps = Annotated[int, typer.Option(help="Training steps per run")]
 NEnvs = Annotated[int, typer.Option(help="Environments stepped together in a run")]
 Normalize = Annotated[
@@ -44,7 +46,9 @@ Imports = Annotated[
 ]
 Export = Annotated[Path | None, typer.Option(help="Folder for all finished runs, to be imported elsewhere")]
 Model = Annotated[Path, typer.Argument(help="A run folder, a model zip, or a .safetensors file of save_safe")]
-TrainedOn = Annotated[str | None, typer.Option("--env", help="Gymnasium id (default: the environment of the training)")]
+TrainedOn = Annotated[
+    str | None, typer.Option("--env", help="Gymnasium id or import path (default: the environment of the training)")
+]
 TrainedWith = Annotated[str | None, typer.Option("--algo", help="Its algorithm (default: that of the training)")]
 Episodes = Annotated[int, typer.Option(help="Number of episodes")]
 PlaySeed = Annotated[int, typer.Option(help="Seed of the environment and of the actions")]

@@ -38,11 +38,11 @@ def train(
 ) -> None:
     """Train one model with its own defaults and save it as OUT/model.zip.
 
-    With --checkpoint-every N, rerun an interrupted or killed command with --resume to resume it.
+    With --checkpoint-every N, rerun an interrupted or killed command to resume it.
     It ends with exactly the same parameters and curves as without the interruption.
     With --resume and more --timesteps, a finished run is extended.
 
-    :param env: Gymnasium id
+    :param env: Gymnasium id, or package.module:Class or function
     :param seed: Seed of the algorithm and its environments
     :param settings: argument=value, e.g. clip_range=0.1 or policy_kwargs.activation_fn=ReLU; repeatable
     :param out: Run folder (default: runs/ALGO-ENV-seedS, numbered if that holds another run)

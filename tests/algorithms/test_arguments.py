@@ -25,6 +25,7 @@ from sb3_ppo_variants import (
     defaults,
 )
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
+from sb3_ppo_variants.algorithms.hints import _ELSEWHERE, _OF_POLICIES, _OTHERWISE
 from tests.algorithms.models import FAMILY
 from tests.environments import RandomWalk
 from tests.parity.comparing import make_env
@@ -150,11 +151,32 @@ def test_good_values_pass(algorithm, argument) -> None:
     algorithm("MlpPolicy", make_env(), **argument)
 
 
+def test_the_names_of_other_libraries_are_not_ours() -> None:
+    names = [name for listed in _ELSEWHERE.values() for name in listed.split()]
+    ours = {name for cls in FAMILY for name in inspect.signature(cls).parameters}
+    assert len(names) == len(set(names))
+    assert set(_ELSEWHERE) <= ours
+    assert not ours.intersection([*names, *_OTHERWISE, *_OF_POLICIES])
+
+
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"^ClipPPO has no argument 'clip_rnage': did you mean 'clip_range'\?"):
         ClipPPO("MlpPolicy", make_env(), clip_rnage=0.1)
     with pytest.raises(TypeError, match=r"^REINFORCE has no argument 'n_epochs'"):
         REINFORCE("MlpPolicy", make_env(), n_epochs=3)
+    for name, said in (
+        ("lr", "here it is 'learning_rate'"),
+        ("eps_clip", "here it is 'clip_range'"),
+        ("net_arch", r"policies are made with it: policy_kwargs=dict\(net_arch=…\)"),
+        ("n_envs", "environments are made first"),
+        ("n_minibatches", "batch_size is the number of rows in a minibatch"),
+    ):
+        with pytest.raises(TypeError, match=f"^ClipPPO has no argument '{name}': {said}"):
+            ClipPPO("MlpPolicy", make_env(), **{name: 1})
+    with pytest.raises(
+        TypeError, match=r"no argument 'epsilon': here it is 'clip_range'. That is an argument of ClipPPO"
+    ):
+        REINFORCE("MlpPolicy", make_env(), epsilon=0.2)
     with pytest.raises(TypeError, match=r"^UnclippedPPO has no argument 'xyzzy': it takes policy, env"):
         UnclippedPPO("MlpPolicy", make_env(), xyzzy=3)
 

@@ -251,7 +251,8 @@ def _shortcomings(results: Results) -> list[str]:
     notes = [f"Runs that finished fewer than {SCORE_EPISODES} episodes, so that all count: {few}"] if few else []
     notes += _shared_seeds(results)
     notes += untrained([r.run for r in results.records])
-    notes += [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]
+    if failed := [f"FAILED {r.run.label()}: {r.reason}" for r in results.records if r.state == "failed"]:
+        notes += [*failed, "Tracebacks of failed runs are in workers.log, in the output folder."]
     return [*notes, *filter(None, (version_note(results.records), import_note(results.records)))]
 
 

@@ -93,5 +93,6 @@ def _difference(kept: Mapping[str, Any], described: Mapping[str, Any], resume: b
     for name in dict.fromkeys([*before, *now]):
         extended = resume and name == "timesteps" and now[name] > before[name]
         if before.get(name) != now.get(name) and not extended:
-            return f"with {name}={before.get(name)!r}; this one has {now.get(name)!r}"
+            longer = ", up to which --resume extends it" if name == "timesteps" and now[name] > before[name] else ""
+            return f"with {name}={before.get(name)!r}; this one has {now.get(name)!r}{longer}"
     return ""

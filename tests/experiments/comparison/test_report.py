@@ -142,6 +142,7 @@ def test_failures_and_versions_are_said(records: list[Record]) -> None:
         Results([*records, record("contrib:trpo", "CartPole-v1", 1, 5.0, version="2")], "sb3:ppo")
     )
     assert "FAILED sb3:a2c CartPole-v1 seed 3: RuntimeError: the reason" in tables.notes
+    assert "Tracebacks of failed runs are in workers.log, in the output folder." in tables.notes
     mixed = "The runs were made with different versions: torch 1 and 2. Within one row (marked †): contrib:trpo"
     assert tables.notes[-1] == mixed
     assert [line[0] for line in tables.single[0].body if line[0].endswith("†")] == ["contrib:trpo †"]

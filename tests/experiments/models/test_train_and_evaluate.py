@@ -247,6 +247,8 @@ def test_an_extension_of_another_run_is_refused(tmp_path: Path) -> None:
     small(tmp_path)
     with pytest.raises(ValueError, match="with seed=0; this one has 1"):
         small(tmp_path, timesteps=256, seed=1, resume=True)
+    with pytest.raises(ValueError, match=r"with timesteps=128; this one has 256, up to which --resume extends it\)"):
+        small(tmp_path, timesteps=256)
     with pytest.raises(ValueError, match="with timesteps=128; this one has 64"):
         small(tmp_path, timesteps=64, resume=True)
     with pytest.raises(ValueError, match="give one of the two"):
