@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -181,8 +182,9 @@ class ConfigurableAlgorithm(OnPolicyAlgorithm):
 
     def _coefficient(self, name: str) -> float | Schedule:
         """A coefficient as it now stands, parsed."""
-        if isinstance(getattr(self, name), str):
-            self._parse_coefficients()
+        given = getattr(self, name)
+        if isinstance(given, str | np.generic | np.ndarray | th.Tensor):
+            setattr(self, name, parse_coefficient(name, plain_number(given)))
         value: float | Schedule | None = getattr(self, name)
         if value is None:
             raise ValueError(f"{name} is None: assign a number or a schedule.")

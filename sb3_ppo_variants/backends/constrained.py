@@ -158,7 +158,11 @@ def _try_fractions(
             after = update.evaluate()
         return accept(after)
 
-    fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
+    try:
+        fraction, tries = line_search(accept_fraction, shrinking_factor, max_iter)
+    except BaseException:  # Ctrl-C too: no step is kept that was not accepted
+        update.write(origin)
+        raise
     if fraction is None:
         update.write(origin)
         return PolicyStep(update.before, grad_norm, accepted=False, tries=tries, finite=after.is_finite())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,36 @@ from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
 from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE
+
+
+class _Unchecked:
+    """
+    torch's switch for the checks of its distributions is the process's: with models that train in several Python
+    threads, the first one in sets it and the last one out puts back what was there before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._n_inside = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        distribution = th.distributions.Distribution
+        with self._lock:
+            if self._n_inside == 0:
+                self._before = distribution._validate_args
+                distribution.set_default_validate_args(False)
+            self._n_inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_inside -= 1
+                if self._n_inside == 0:
+                    distribution.set_default_validate_args(self._before)
+
+
+_unchecked = _Unchecked()
 
 
 class AutogradBackend:
@@ -48,13 +79,8 @@ class AutogradBackend:
     def context(self) -> Iterator[None]:
         # Overflowing ratios are what the diagnostics show, and what is not a number is found before a step is taken.
         # Torch's distributions would raise a ValueError of their own before that, which could not be skipped.
-        validates = th.distributions.Distribution._validate_args
-        th.distributions.Distribution.set_default_validate_args(False)
-        try:
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                yield
-        finally:
-            th.distributions.Distribution.set_default_validate_args(validates)
+        with _unchecked.held(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            yield
 
     def actor(self, memory: Memory | None = None) -> Actor:
         if memory is not None:

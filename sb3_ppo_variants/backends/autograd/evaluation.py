@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from sb3_ppo_variants.distributions import Head, Parameters, head_and_parameters
 from sb3_ppo_variants.policies import BetaActorCriticPolicy, MaskableRecurrentActorCriticPolicy
 from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.originals import has_own
 from sb3_ppo_variants.rollouts.sequences import Sequences
 
 
@@ -129,14 +130,14 @@ def distribution_after_evaluation(policy: ActorCriticPolicy, rows: Rows) -> Dist
     """
     The distribution at rows for which ``evaluate_actions`` has just been called.
 
-    SB3's own methods, sb3-contrib's and ours leave it in ``policy.action_dist``; a policy that overrides them may not,
-    and is asked again.
+    SB3's own methods, sb3-contrib's and ours leave it in ``policy.action_dist``; a policy that overrides them, in its
+    class or on the object, may not, and is asked again.
 
     :param policy: The policy
     :param rows: The rows that were evaluated
     :return: the distribution
     """
-    for known in _KNOWN:
+    for known in () if has_own(policy, _LEAVING) else _KNOWN:
         if all(getattr(type(policy), name, None) is getattr(known, name) for name in _LEAVING):
             return DistributionAtRows(policy.action_dist, rows.sequences)
     return distribution_at(policy, rows)

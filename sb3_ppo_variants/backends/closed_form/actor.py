@@ -95,7 +95,13 @@ class ClosedFormActor:
         log_probs = network.head.log_prob(parameters, actions)
         # A copy: the next pass overwrites the network's output.
         values = network.vf.forward(features)[-1].copy()
-        return Acted(shaped, th.as_tensor(observations), th.from_numpy(values), th.from_numpy(log_probs), action_masks)
+        return Acted(
+            shaped,
+            th.as_tensor(observations, device="cpu"),
+            th.from_numpy(values),
+            th.from_numpy(log_probs),
+            action_masks,
+        )
 
     def _draw(self, features: np.ndarray, action_masks: np.ndarray | None) -> tuple[Parameters, np.ndarray]:
         """The distributions, and an action from each."""
@@ -138,7 +144,7 @@ class ClosedFormActor:
             return
         # For all rows so far, many at a time: nobody has changed the policy since.
         steps_at_once = max(self.network.chunk_rows // buffer.n_envs, 1)
-        with single_threaded():
+        with single_threaded(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
             for start in range(0, buffer.pos, steps_at_once):
                 self._fill_in(buffer, slice(start, min(start + steps_at_once, buffer.pos)))
         self._n_left = 0
@@ -238,12 +244,13 @@ class Noise:
 
     def _keep(self, shape: tuple[int, ...]) -> th.Tensor:
         if shape != self._shape:
-            self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype)
+            self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype, device="cpu")
             self._array = self._tensor.numpy()
         return self._tensor
 
 
 def _choose(log_p: np.ndarray) -> np.ndarray:
     """Draw one of D for each row of log p, as torch.multinomial does: argmax of p over standard exponentials."""
-    noise = th.empty(log_p.shape, dtype=th.float64 if log_p.dtype == np.float64 else th.float32).exponential_().numpy()
+    dtype = th.float64 if log_p.dtype == np.float64 else th.float32
+    noise = th.empty(log_p.shape, dtype=dtype, device="cpu").exponential_().numpy()
     return np.argmax(np.exp(log_p) / noise, axis=-1)

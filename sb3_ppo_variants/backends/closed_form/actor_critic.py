@@ -142,7 +142,7 @@ class ClosedFormActorCritic:
             rows = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
             return rows.astype(self.dtype, copy=False)
         space = self.policy.observation_space
-        tensor = preprocess_obs(th.as_tensor(observations), space, self.policy.normalize_images)
+        tensor = preprocess_obs(th.as_tensor(observations, device="cpu"), space, self.policy.normalize_images)
         return tensor.flatten(1).numpy().astype(self.dtype, copy=False)  # type: ignore[union-attr]
 
     def actions(self, actions: np.ndarray) -> np.ndarray:

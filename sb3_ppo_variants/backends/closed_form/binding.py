@@ -155,7 +155,7 @@ class BoundAdam:
         for parameter in parameters:
             if not state[parameter]:
                 zeros = th.zeros_like(parameter.data)
-                state[parameter] = {"step": th.tensor(0.0), "exp_avg": zeros, "exp_avg_sq": zeros}
+                state[parameter] = {"step": th.tensor(0.0, device="cpu"), "exp_avg": zeros, "exp_avg_sq": zeros}
         # A storage each: tensors that share one would each be saved with the whole of it. Where a file was read onto a
         # GPU, torch has moved the moments to their parameters and left the counts of steps there.
         self.memories = {

@@ -58,9 +58,9 @@ class ClosedFormConstrainedUpdate:
         kl = head.kl(self.old, new)
         constraint = kl if self.settings.kl_direction == "old_new" else head.kl(new, self.old)
         return PolicyEvaluation(
-            th.as_tensor(objective),
-            th.as_tensor(constraint.mean() / self._averaged_dims()),
-            th.as_tensor(kl.mean()),
+            th.as_tensor(objective, device="cpu"),
+            th.as_tensor(constraint.mean() / self._averaged_dims(), device="cpu"),
+            th.as_tensor(kl.mean(), device="cpu"),
             th.from_numpy(np.exp(log_ratio)),
         )
 
