@@ -23,7 +23,7 @@ from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.store import is_free, open_store
+from sb3_ppo_variants.experiments.engine.store import Store, is_free, open_store
 from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
@@ -173,14 +173,10 @@ def compare(
     models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:
         with open_store(url, study, write=False) as store:
-            records = store.records(runs)
+            records, notes = store.records(runs), _not_reported(store, runs)
     else:
         with open_store(url, study) as store:
-            store.check_is_of_runs()  # before anything is put into it
-            if models is not None:
-                models.check(store.records(runs))
-            for note in [*import_runs(store, imports), *untrained(runs), *notes_on_workers(runs)]:
-                say(console, note)
+            _check_and_import(store, runs, imports, models, console)
             records = do_runs(
                 runs,
                 store,
@@ -190,11 +186,32 @@ def compare(
                 timeout=timeout,
                 models=models,
             )
-    comparison = write_files(records, out, chosen, command, [] if models is None else models.notes(records))
+            notes = _not_reported(store, runs)
+    notes += [] if models is None else models.notes(records)
+    comparison = write_files(records, out, chosen, command, notes)
     if export is not None:
         with open_store(url, study, write=False) as store:
             comparison.files.extend(export_runs([store], Path(export)))
     return dataclasses.replace(comparison, models=[] if models is None else models.kept(records))
+
+
+def _check_and_import(
+    store: Store, runs: Sequence[Run], imports: Iterable[str], models: KeptModels | None, console: Console
+) -> None:
+    store.check_is_of_runs()  # before anything is put into it
+    if models is not None:
+        models.check(store.records(runs))
+    for note in [*import_runs(store, imports), *untrained(runs), *notes_on_workers(runs)]:
+        say(console, note)
+
+
+def _not_reported(store: Store, runs: Sequence[Run]) -> list[str]:
+    """A note on finished runs of earlier calls that this one did not ask for."""
+    asked = {run.key() for run in runs}
+    found = sorted(r.run.label() for r in store.all_records() if r.state == "done" and r.run.key() not in asked)
+    if not found:
+        return []
+    return [f"Not in this report: {len(found)} other finished runs of its ledger, {found[0]} for one"]
 
 
 def _preset_variants(

@@ -69,8 +69,8 @@ def start_of(folder: Path, described: Mapping[str, Any]) -> dict[str, Any]:
     :param folder: The run folder
     :param described: See :func:`choose_run_folder`
     """
-    kept = read_run(folder / RUN) if (folder / RUN).is_file() else described
-    return {"from_sha256": kept.get("from_sha256")} if kept.get("from") == described["from"] else {}
+    kept = read_run(folder / RUN) if "from" in described and (folder / RUN).is_file() else {}
+    return {"from_sha256": kept.get("from_sha256")} if kept.get("from") == described.get("from", ...) else {}
 
 
 def is_same_run(kept: Mapping[str, Any], described: Mapping[str, Any]) -> bool:

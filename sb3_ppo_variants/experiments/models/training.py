@@ -158,8 +158,7 @@ def train(
     described = _described(run, start_from, eval_every, eval_episodes)
     default = Path("runs") / safe_name(f"{name}-{environment}-seed{seed}")
     folder = choose_run_folder(None if out is None else Path(out).expanduser(), default, described, resume, overwrite)
-    if resume and start_from is not None:
-        described |= start_of(folder, described)
+    described |= start_of(folder, described) if resume else {}
     earlier = None if overwrite else finished_result(folder)
     if earlier is not None and is_same_run(read_run(folder / RUN), described):
         return Trained(load_model(name, folder / MODEL), earlier, folder, earlier.steps, best_evaluation(folder))

@@ -49,6 +49,9 @@ def test_compare_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "4 of 4 runs were done before" in shown
     third, shown = call(seeds=1)
     assert third.records == first.records[:2]
+    said = "Not in this report: 2 other finished runs of its ledger, clip_ppo CartPole-v1 seed 1 for one"
+    assert said in third.report.notes
+    assert not any("Not in this report" in note for note in second.report.notes)
     with open_store(storage_url(None, tmp_path), study_name(tmp_path), write=False) as store:
         assert [t.state.name for t in store.trials()] == ["COMPLETE"] * 4
 
