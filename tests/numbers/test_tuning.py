@@ -42,7 +42,10 @@ BY_ENVIRONMENT = "| environment | `ClipPPO`, trial 23 | 99.7 % | `KLPenaltyPPO`,
 #: Folder → name in the tables, and the winner.
 TUNED = {"clip_ppo-tpe": ("`ClipPPO`, TPE", "trial 23"), "kl_penalty_ppo-tpe": ("`KLPenaltyPPO`, TPE", "trial 38")}
 #: Folder of a study by TPE → the same by random search, and its winner.
-RANDOM = {"clip_ppo-tpe": ("clip_ppo-random", "trial 2")}
+RANDOM = {
+    "clip_ppo-tpe": ("clip_ppo-random", "trial 2"),
+    "kl_penalty_ppo-tpe": ("kl_penalty_ppo-random", "trial 5"),
+}
 BEST = 5
 
 
@@ -151,47 +154,65 @@ def test_the_reports_verdict_is_that_of_the_present_code(folder: str) -> None:
     assert f"{found.words[0].upper()}{found.words[1:]}" in html.unescape(report)
 
 
-AGAINST_RANDOM = "| `ClipPPO` | TPE | random |"
+AGAINST_RANDOM = "| | `ClipPPO`, TPE | `ClipPPO`, random | `KLPenaltyPPO`, TPE | `KLPenaltyPPO`, random |"
+
+
+def study_and_its_plan(folder: str) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+    study = study_of(folder)
+    return {trial["number"]: trial for trial in study["trials"]}, dict(study["plan"])
 
 
 def test_tpe_against_random_settings() -> None:
-    ((tpe, (folder, best)),) = RANDOM.items()
-    pair = {tpe: TUNED[tpe][1], folder: best}
-    studies = {of: study_of(of) for of in pair}
-    plans = {of: dict(study["plan"]) for of, study in studies.items()}
-    assert [plan.pop("sampler") for plan in plans.values()] == ["tpe", "random"]
-    assert plans[tpe] == plans[folder]
-    trials = {of: {trial["number"]: trial for trial in study["trials"]} for of, study in studies.items()}
-    same = [n for n in range(40) if trials[tpe][n]["returns"] == trials[folder][n]["returns"]]
-    assert same == list(range(11))
-    columns = {}
-    for of, winner in pair.items():
-        scores = [trials[of][n]["score"] for n in range(40)]
-        assert winner == f"trial {np.argmax(scores)}"
-        gain, interval = confirmation(of)[winner, "all, normalised"]
-        columns[of] = [
-            f"{np.mean(scores[11:]):.3f}",
-            winner.removeprefix("trial "),
-            f"{max(scores):.3f}",
-            f"{normalised(studies[of], returns(of, winner)):.3f}",
-            f"{gain} (98.3 %: {interval})",
-        ]
+    columns = []
+    for tpe, (random, its_best) in RANDOM.items():
+        (trials, plan), (others, its_plan) = study_and_its_plan(tpe), study_and_its_plan(random)
+        assert (plan.pop("sampler"), its_plan.pop("sampler")) == ("tpe", "random")
+        assert plan == its_plan
+        assert [n for n in range(40) if trials[n]["returns"] == others[n]["returns"]] == list(range(11))
+        for of, found, winner in ((tpe, trials, TUNED[tpe][1]), (random, others, its_best)):
+            scores = [found[n]["score"] for n in range(40)]
+            assert winner == f"trial {np.argmax(scores)}"
+            gain, interval = confirmation(of)[winner, "all, normalised"]
+            columns.append(
+                [
+                    f"{np.mean(scores[11:]):.3f}",
+                    winner.removeprefix("trial "),
+                    f"{max(scores):.3f}",
+                    f"{normalised(study_of(of), returns(of, winner)):.3f}",
+                    f"{gain} (98.3 %: {interval})",
+                ]
+            )
     assert [row[1:] for row in rows(TUNING, AGAINST_RANDOM).values()] == [
-        list(cells) for cells in zip(*columns.values(), strict=True)
+        list(cells) for cells in zip(*columns, strict=True)
     ]
-    most = trials[folder][2]["score"]
-    assert [sum(trials[of][n]["score"] > most for n in range(11, 40)) for of in pair] == [4, 0]
-    said = score_difference((tpe, pair[tpe]), (folder, best))
-    value, interval = said.split(", ")
-    says(TUNING, f"by {value} ({interval})", f"Pendulum's as well ({pendulums_share(folder, best)})")
+    said = [
+        score_difference((tpe, TUNED[tpe][1]), (random, best)).replace(", ", " (") + ")"
+        for tpe, (random, best) in RANDOM.items()
+    ]
+    says(TUNING, "by {} for `ClipPPO` and by {} for `KLPenaltyPPO`".format(*said))
+    by = " and ".join(text.partition(" ")[0].removeprefix("+") for text in said)
+    says(README, f"With as many random settings the best is worse than TPE's, by {by} (one search each)")
+    clip, penalty = (best for _, best in RANDOM.values())
+    assert (clip, penalty) == ("trial 2", "trial 5")  # both in common with TPE
+    for (tpe, (random, best)), more in zip(RANDOM.items(), (4, 11), strict=True):
+        most = study_and_its_plan(random)[0][int(best.removeprefix("trial "))]["score"]
+        later = [[study_and_its_plan(of)[0][n]["score"] > most for n in range(11, 40)] for of in (tpe, random)]
+        assert [sum(found) for found in later] == [more, 0]
+
+
+def test_what_is_said_of_random_searchs_winner() -> None:
+    tpe = "clip_ppo-tpe"
+    folder, best = RANDOM[tpe]
+    pair = {tpe: TUNED[tpe][1], folder: best}
     says(
         TUNING,
+        f"is Pendulum's as well ({pendulums_share(folder, best)})",
         "worse than the defaults on Acrobot ({}, {})".format(*confirmation(folder)[best, "Acrobot-v1"]),
         "better on HalfCheetah ({}, {})".format(*ranks(folder)[best, "HalfCheetah-v5"]),
     )
     found = {
         e: difference(*(np.array(returns(of, winner)[e]) for of, winner in pair.items()), 1, 5)
-        for e in plans[tpe]["environments"]
+        for e in study_of(tpe)["plan"]["environments"]
     }
     says(
         TUNING,

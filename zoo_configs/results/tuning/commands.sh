@@ -11,7 +11,9 @@ for algorithm in clip_ppo kl_penalty_ppo; do
     --out "runs/tuning/$algorithm-tpe" --zoo-configs zoo_configs
 done
 
-ppo-variants tune --algo clip_ppo "${environments[@]}" --trials 40 --timesteps 40960 --seeds 3 --jobs 2 --sampler random \
-  --out runs/tuning/clip_ppo-random
+for algorithm in clip_ppo kl_penalty_ppo; do
+  ppo-variants tune --algo "$algorithm" "${environments[@]}" --trials 40 --timesteps 40960 --seeds 3 --jobs 2 \
+    --sampler random --out "runs/tuning/$algorithm-random"
+done
 
 python zoo_configs/results/tuning/longer.py
