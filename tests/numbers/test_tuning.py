@@ -190,8 +190,7 @@ def test_tpe_against_random_settings() -> None:
         for tpe, (random, best) in RANDOM.items()
     ]
     says(TUNING, "by {} for `ClipPPO` and by {} for `KLPenaltyPPO`".format(*said))
-    by = " and ".join(text.partition(" ")[0].removeprefix("+") for text in said)
-    says(README, f"With as many random settings the best is worse than TPE's, by {by} (one search each)")
+    says(README, "random settings, in one search each, TPE's winners are better by {} and {}".format(*said))
     clip, penalty = (best for _, best in RANDOM.values())
     assert (clip, penalty) == ("trial 2", "trial 5")  # both in common with TPE
     for (tpe, (random, best)), more in zip(RANDOM.items(), (4, 11), strict=True):
