@@ -18,6 +18,7 @@ from sb3_ppo_variants.objectives.scopic import ScopicSurrogate
 from sb3_ppo_variants.objectives.soft_clipped import SoftClippedSurrogate
 from sb3_ppo_variants.objectives.spo import SPOSurrogate
 from sb3_ppo_variants.objectives.surrogate import Surrogate
+from sb3_ppo_variants.objectives.surrogate_checker import check_surrogate
 from sb3_ppo_variants.objectives.unclipped import UnclippedSurrogate
 from sb3_ppo_variants.objectives.value_losses import ClippedSquaredError, MaxSquaredError, SquaredError, ValueLoss
 
@@ -42,5 +43,6 @@ __all__ = [
     "ValueLoss",
     "adapt_kl_coef",
     "adapt_learning_rate",
+    "check_surrogate",
     "k3_estimate",
 ]

@@ -10,7 +10,7 @@ class Surrogate(Protocol):
     A policy objective per sample, as a function of log r = log π(a|s) − log π_old(a|s) and the advantage A.
 
     It is maximised. ``value`` and ``slope`` are written independently: automatic differentiation uses the first, the
-    closed form the second, and a test compares them.
+    closed form the second, and :func:`check_surrogate` compares them.
     """
 
     @property
