@@ -49,6 +49,12 @@ class MaskableRecurrentActorCriticPolicy(RecurrentActorCriticPolicy):
         super()._build(lr_schedule)
         self.action_dist = masked
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        # sb3-contrib's leaves these out, so that load() makes a network of another size from the file of save().
+        memory = {"lstm_hidden_size": self.lstm_actor.hidden_size, "n_lstm_layers": self.lstm_actor.num_layers}
+        names = ("shared_lstm", "enable_critic_lstm", "lstm_kwargs")
+        return super()._get_constructor_parameters() | memory | {name: getattr(self, name) for name in names}
+
     @contextmanager
     def _masked_by(self, action_masks: ActionMasks) -> Iterator[None]:
         before, self._action_masks = self._action_masks, action_masks

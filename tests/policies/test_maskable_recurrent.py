@@ -1,5 +1,6 @@
 """The policies with memory and masks, against sb3-contrib's of either kind."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,26 @@ def test_the_other_observations(kind: type, observations: str, kwargs: dict[str,
     action, state = policy.predict(policy.observation_space.sample(), action_masks=mask)
     assert action.tolist() == [0, 1]
     assert state[0].shape == (1, 1, 8)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"lstm_hidden_size": 5, "n_lstm_layers": 2},
+        {"shared_lstm": True, "enable_critic_lstm": False, "lstm_kwargs": {"bias": False}},
+    ],
+)
+def test_a_saved_policy_is_loaded_with_its_memory(kwargs: dict[str, Any], tmp_path: Path) -> None:
+    policy = made(BOTH, "discrete", **kwargs)
+    policy.save(str(tmp_path / "policy.pth"))
+    loaded = BOTH.load(str(tmp_path / "policy.pth"), device="cpu")
+    saved = policy.state_dict()
+    assert loaded.state_dict().keys() == saved.keys()
+    for name, tensor in loaded.state_dict().items():
+        assert th.equal(tensor, saved[name]), name
+    observation = np.ones(4, np.float32)
+    for ours, theirs in zip(policy.predict(observation)[1], loaded.predict(observation)[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_kinds() -> None:

@@ -242,7 +242,7 @@ def _shared_seeds(results: Results) -> list[str]:
         return []
     return [
         f"Environment i of a run has the run's seed + i, as in SB3: with n_envs {n_envs}, runs whose seeds are less "
-        f"than {n_envs} apart have environments that begin alike. Seeds {n_envs} apart (--seed) have none."
+        f"than {n_envs} apart have environments that begin alike. With seeds {n_envs} apart (--seed) none do."
     ]
 
 
