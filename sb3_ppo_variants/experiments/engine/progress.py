@@ -25,7 +25,7 @@ class TimeLeft:
     :param total: Things to do, those included that were done before
     """
 
-    def __init__(self, total: int):
+    def __init__(self, total: float):
         self.total, self.done_before = total, 0
         self._start = time.monotonic()
 

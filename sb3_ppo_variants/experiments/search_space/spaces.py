@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from sb3_ppo_variants.experiments.runs.registry import KNOWN
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings
 from sb3_ppo_variants.experiments.search_space.dimensions import (
     BandRatio,
@@ -136,6 +137,15 @@ def default_space(algorithm: str, settings: Settings, n_envs: int, only: Iterabl
         if dimension is not None and dimension.contains(dimension.from_setting(at_start.get(argument), at_start)):
             space[argument] = dimension
     return space
+
+
+def without_range(algorithm: str) -> list[str]:
+    """The arguments of a class of the user's own that no known algorithm takes, so that no default space has them.
+
+    :param algorithm: Name of the algorithm
+    """
+    known = {argument for name in KNOWN for argument in constructor_parameters(name)}
+    return [argument for argument in constructor_parameters(algorithm) if argument not in known]
 
 
 def finite_size(space: Space) -> int | None:

@@ -22,12 +22,13 @@ class StudyDisplay:
 
     :param total: Trials asked for
     :param console: Where to show it
+    :param afterwards: What the command does after them, in trials' worth of work, for the time left
     """
 
-    def __init__(self, total: int, console: Console):
+    def __init__(self, total: int, console: Console, afterwards: float = 0.0):
         self.total, self.console = total, console
         self._shown: set[int] = set()  # numbers of trials
-        self._left = TimeLeft(total)
+        self._left = TimeLeft(total + afterwards)
         self._bars = RunBars("trials", total, console)
         self.progress = self._bars.progress
         self.show = self._bars.show

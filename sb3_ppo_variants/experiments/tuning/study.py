@@ -23,7 +23,7 @@ from sb3_ppo_variants.experiments.runs.run import notes_on_workers
 from sb3_ppo_variants.experiments.runs.seeds import is_test_seed, is_tuning_seed, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import without_update
 from sb3_ppo_variants.experiments.search_space.dimensions import Dimension
-from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES, Space
+from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES, Space, without_range
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
     SUFFIX,
     check_confirmation,
@@ -144,6 +144,7 @@ def tune(
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
     imports = [imports] if isinstance(imports, str) else list(imports)
+    only = [only] if isinstance(only, str) else list(only)
     _check(trials, trial_timeout, jobs, confirm, test_seeds)
     plan = make_plan(
         algorithm,
@@ -152,7 +153,7 @@ def tune(
         n_envs=n_envs,
         seeds=seeds,
         space=space,
-        only=[only] if isinstance(only, str) else only,
+        only=only,
         settings=settings or {},
         sampler=sampler,
         sampler_seed=sampler_seed,
@@ -162,6 +163,11 @@ def tune(
     )
     for note in _notes(plan):
         say(console, note)
+    if space is None and not only and (unknown := without_range(plan.algorithm)):
+        say(
+            console,
+            f"Not searched, because no range is known: {', '.join(unknown)}. --space takes a space of your own.",
+        )
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     make = partial(task_executor, executor, jobs, out, workers)
@@ -174,7 +180,8 @@ def tune(
             say(console, note)
         if confirm:
             check_test_seeds(test_runs, test_seeds)  # before any trial runs
-        display = StudyDisplay(trials, console)
+        confirmed = min(confirm + 1, trials) if confirm else 0
+        display = StudyDisplay(trials, console, afterwards=confirmed * test_seeds / seeds)
         try:
             _run_trials(TrialsToDo(store, tuning_runs, plan, trials, trial_timeout, display), make, out)
         except RepeatedError as error:

@@ -34,6 +34,7 @@ from sb3_ppo_variants.experiments.search_space.spaces import (
     read_space,
     settings_of,
     values_of,
+    without_range,
 )
 
 DIMENSIONS: list[tuple[Dimension, Any]] = [
@@ -100,6 +101,7 @@ def test_users_class_gets_what_its_constructor_takes() -> None:
     assert set(space) >= {"clip_range", "n_epochs", "learning_rate", "batch_size"}
     assert "target_kl" not in space  # None by default: not inside the range
     assert "learning_rate" not in default_space("sb3:ppo", {"learning_rate": "lin_0.001"}, 1)
+    assert without_range("tests.experiments.mine:MyPPO") == ["my_argument"]
 
 
 @pytest.mark.parametrize(

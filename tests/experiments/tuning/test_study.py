@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,6 +182,31 @@ def test_own_space_and_peers(tmp_path: Path, here: None, no_report: None) -> Non
     for trial in tuned.trials[1:]:
         assert trial.settings["n_epochs"] in (1, 10)
         assert trial.settings["policy_kwargs"] in (None, {"net_arch": [4]})
+
+
+@pytest.mark.parametrize("chosen", [{}, {"only": ["n_epochs"]}, {"space": {"n_epochs": Choice((1, 10))}}])
+def test_arguments_for_which_no_range_is_known_are_named(
+    chosen: dict[str, Any], tmp_path: Path, cheap_runs: None, no_report: None
+) -> None:
+    said = io.StringIO()
+    arguments = {"trials": 1, "timesteps": 128, "confirm": 0, "settings": SMALL, "out": tmp_path} | chosen
+    tune("tests.experiments.mine:MyPPO", **arguments, console=Console(file=said, width=200))
+    named = "Not searched, because no range is known: my_argument. --space takes a space of your own."
+    assert (named in said.getvalue()) == (not chosen)
+
+
+def test_the_time_left_includes_the_confirmation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_runs: None, no_report: None
+) -> None:
+    minutes = itertools.count(step=60.0)
+    clock = SimpleNamespace(monotonic=lambda: next(minutes))
+    monkeypatch.setattr("sb3_ppo_variants.experiments.engine.progress.time", clock)
+    said = io.StringIO()
+    small(tmp_path, confirm=3, test_seeds=10, console=Console(file=said, width=200))
+    # A trial a minute, by this clock. After the first there are two more, and the three settings with ten seeds instead
+    # of two: 15 trials' work.
+    lefts = [line.rpartition(" · about ")[2] for line in said.getvalue().splitlines()[:3]]
+    assert lefts == ["17 min left", "16 min left", "15 min left"]
 
 
 def test_that_workers_collect_belongs_to_the_plan_and_their_number_does_not(
