@@ -36,6 +36,7 @@ from sb3_ppo_variants.workers.rollout import Plan, parts_of
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 from sb3_ppo_variants.workers.vec_env import WorkerVecEnv
 from sb3_ppo_variants.workers.wrappers import (
+    STEPPING,
     acted_through,
     follow,
     maker_of,
@@ -71,7 +72,10 @@ def collect_rollouts(asked: RolloutRequest) -> bool:
     if reason is None and needs_statistics(wrappers_of(env), asked.n_rollout_steps * env.num_envs):
         return step_through(asked)
     if reason is None:
-        return _collect_by_workers(workers, asked)
+        try:
+            return _collect_by_workers(workers, asked)
+        except CannotSendError as error:
+            reason = str(error)
     if reason not in workers.reasons_told:
         workers.reasons_told.add(reason)
         warnings.warn(f"The workers step the environments and do not collect on their own: {reason}.", stacklevel=4)
@@ -94,6 +98,8 @@ def why_not_by_workers(
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
+    if type(workers) is not WorkerVecEnv or has_own(workers, STEPPING):
+        return f"the {type(workers).__name__} may do something of its own at each step"
     wrappers = wrappers_of(env)
     reason = why_not_in_workers(wrappers) or _why_not_policy(learner) or _why_not_observations(wrappers)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
@@ -123,6 +129,8 @@ def _why_not_policy(learner: Learner) -> str | None:
     for name in _ACTING:
         if not is_known(getattr(type(policy), name)) or has_own(policy, (name,)):
             return f"the {type(policy).__name__} has a {name}() of its own"
+    if policy._forward_hooks or policy._forward_pre_hooks:
+        return f"the {type(policy).__name__} has forward hooks"
     kind = type(policy.action_dist)
     if head_of(policy.action_dist) is None or kind is SquashedDiagGaussianDistribution:
         return f"the actions are drawn from a {kind.__name__}"
@@ -142,21 +150,24 @@ def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
     actor = make_actor(learner, rollout_buffer, scanner, 0)
     if workers.collector is None:
         workers.collector = Collector(workers)
+    wrappers = wrappers_of(env)
     try:
         recorded: Recorded = workers.collector.record(learner, env, actor, n_rollout_steps, may_read_infos(callback))
+        infos = recorded.infos()
+        if learner.get_vec_normalize_env() is not None:
+            _check_rewards(learner, scanner, recorded, infos)
+        rewards = follow(wrappers, recorded.rewards, recorded.dones, infos)
+        _fill(rollout_buffer, recorded, rewards, learner._last_episode_starts)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            actor.complete(rollout_buffer)
+        if bootstrap_truncated:
+            _bootstrap(learner, actor, scanner, rollout_buffer, recorded, infos)
+    except CannotSendError:
+        raise
     except BaseException:
-        # The environments stand in a rollout that is lost: learn() will reset them.
+        # The environments stand in or after a rollout that is lost: learn() will reset them.
         learner._last_obs = None
         raise
-    wrappers, infos = wrappers_of(env), recorded.infos()
-    if learner.get_vec_normalize_env() is not None:
-        _check_rewards(learner, scanner, recorded, infos)
-    rewards = follow(wrappers, recorded.rewards, recorded.dones, infos)
-    _fill(rollout_buffer, recorded, rewards, learner._last_episode_starts)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        actor.complete(rollout_buffer)
-    if bootstrap_truncated:
-        _bootstrap(learner, actor, scanner, rollout_buffer, recorded, infos)
     step_locals = asked.locals()
     workers.is_replaying = True
     try:
@@ -212,6 +223,10 @@ def _bootstrap(
             learner.handle_fault(scanner.reward_fault(buffer.rewards[step], infos[step], place))
 
 
+class CannotSendError(Exception):
+    """A policy that cannot be pickled, or something in it."""
+
+
 class Collector:
     """
     Has the workers of a ``WorkerVecEnv`` collect rollouts. They receive the policy once, and its weights through shared
@@ -236,6 +251,7 @@ class Collector:
         :param n_steps: T
         :param keep_infos: Whether all infos are wanted, or only those of the ends of episodes
         :return: a rollout, from the learner's last observations on
+        :raises CannotSendError: nothing has been collected then
         """
         self._hand_over(learner, env, actor, n_steps)
         arrays = self._arrays
@@ -279,7 +295,11 @@ class Collector:
         memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
         makers = [maker_of(wrapper) for wrapper in wrappers]
         plan = Plan(without_optimizer(learner.policy), forward, makers, self._n_envs, n_steps)
-        self._team.share(memory, "plan", pack(plan))
+        try:
+            packed = pack(plan)
+        except Exception as error:  # pickling runs the __reduce__ of whatever it meets
+            raise CannotSendError(f"the policy cannot be sent to them ({type(error).__name__}: {error})") from error
+        self._team.share(memory, "plan", packed)
         self._arrays = memory.arrays
         self._handed, self._fingerprint = settings, fingerprint
 

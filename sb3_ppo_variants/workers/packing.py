@@ -3,15 +3,26 @@
 import copy
 import io
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
+import gymnasium as gym
 import numpy as np
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv
 
 #: Compared by value.
 _PLAIN = (bool, int, float, str, bytes)
+#: What changes with every action or update, is listed elsewhere, or is no state of the policy's.
+_NOT_LOOKED_INTO = (
+    *(Distribution, th.distributions.Distribution, th.nn.Module, th.optim.Optimizer, type, ModuleType),
+    *(spaces.Space, gym.Env, VecEnv, BaseAlgorithm),
+)
 
 
 def pack(thing: Any) -> bytes:
@@ -53,7 +64,8 @@ def tensors_of(policy: ActorCriticPolicy) -> dict[str, th.Tensor]:
 class Fingerprint:
     """
     What a policy consists of, apart from the numbers in its parameters and buffers: unequal once a part, a parameter, a
-    hook or an attribute is added, removed or replaced, or an attribute's array, tensor, list or dictionary is edited.
+    hook or an attribute is added, removed or replaced, or an attribute's array, tensor, list, dictionary or object is
+    edited.
 
     :param policy: The policy
     :param others: Other things that must not be replaced
@@ -64,7 +76,7 @@ class Fingerprint:
         for part in policy.modules():
             # The numbers in buffers are sent for each rollout.
             self._parts += part._buffers.values()
-            self._parts += _contents({name: value for name, value in vars(part).items() if name != "_buffers"})
+            self._parts += _contents({name: value for name, value in vars(part).items() if name != "_buffers"}, set())
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -80,16 +92,20 @@ class _Copy(NamedTuple):
     tensor: th.Tensor
 
 
-def _contents(value: Any) -> Iterator[Any]:
-    """What an attribute holds; copies of what can be edited in place."""
+def _contents(value: Any, seen: set[int]) -> Iterator[Any]:
+    """
+    What an attribute holds; copies of what can be edited in place.
+
+    :param seen: Which objects have been listed
+    """
     if isinstance(value, dict):
         for key, held in value.items():
             yield key
-            yield from _contents(held)
+            yield from _contents(held, seen)
     elif isinstance(value, list | tuple | set):
         yield len(value)
         for held in value:
-            yield from _contents(held)
+            yield from _contents(held, seen)
     elif isinstance(value, np.ndarray):
         yield f"{value.dtype} {value.shape}"
         yield value.tobytes()
@@ -97,6 +113,9 @@ def _contents(value: Any) -> Iterator[Any]:
         yield _Copy(value.detach().clone())
     else:
         yield value
+        if hasattr(value, "__dict__") and not isinstance(value, _NOT_LOOKED_INTO) and id(value) not in seen:
+            seen.add(id(value))
+            yield from _contents(vars(value), seen)
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -2,17 +2,8 @@
 
 import os
 
-import numpy as np
-import torch as th
-
 from sb3_ppo_variants.backends.closed_form import actor  # noqa: F401
-from sb3_ppo_variants.workers import process  # noqa: F401
+from sb3_ppo_variants.workers.process import reseed
 
-
-def _reseed() -> None:
-    # Forked processes would continue the forkserver's generators, all alike. Python's own does this itself.
-    np.random.seed()
-    th.seed()
-
-
-os.register_at_fork(after_in_child=_reseed)
+# For SB3's workers too, which are forked from the same server.
+os.register_at_fork(after_in_child=reseed)

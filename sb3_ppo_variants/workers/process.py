@@ -35,9 +35,16 @@ def run_worker(connection: Connection, number: int, first: int, env_fns: bytes) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_main_process()
     th.set_num_threads(1)
+    reseed()  # the forkserver may have been running before it was told what to import
     worker = Worker(connection, number, first, env_fns)
     with threadpool_limits(1), contextlib.suppress(EOFError, ConnectionError):
         worker.serve()
+
+
+def reseed() -> None:
+    """A forked process would continue its parent's random numbers, as its siblings do. Python's own does this itself."""
+    np.random.seed()
+    th.seed()
 
 
 def _end_with_main_process() -> None:
@@ -74,9 +81,11 @@ class Worker:
 
     def serve(self) -> None:
         """Answer until the main process closes the environments or ends."""
+        command = None
         while True:
-            command, arguments = receive(self.connection)
+            message = self.connection.recv_bytes()
             try:
+                command, arguments = pickle.loads(message)
                 answer = True, getattr(self, command)(*arguments)
             except Exception as error:
                 answer = False, Failure.of(error)
@@ -148,29 +157,23 @@ class Worker:
         self.envs.close()
 
 
-def send(connection: Connection, message: Any) -> None:
+def send(connection: Connection, message: Any, by_reference: bool = False) -> None:
     """
     :param connection: To another process
-    :param message: Sent by pickle, or where that cannot by cloudpickle
+    :param message: Sent by cloudpickle: a class of the user's script is then the one that its environments are made of
+        in the worker, which got them so too
+    :param by_reference: Sent by pickle, which is faster, or where that cannot by cloudpickle
     """
-    try:
-        packed = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        packed = cloudpickle.dumps(message)
-    connection.send_bytes(packed)
-
-
-def receive(connection: Connection) -> Any:
-    """
-    :param connection: To a process that calls ``send``
-    :return: the message
-    """
-    return pickle.loads(connection.recv_bytes())
+    packed = None
+    if by_reference:
+        with contextlib.suppress(Exception):
+            packed = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    connection.send_bytes(cloudpickle.dumps(message) if packed is None else packed)
 
 
 def _answer(connection: Connection, answer: tuple[bool, Any]) -> None:
     try:
-        send(connection, answer)
+        send(connection, answer, by_reference=True)
     except (EOFError, ConnectionError):
         raise
     except Exception as error:  # it cannot be pickled

@@ -1,6 +1,7 @@
 """The workers as the main process sees them: started, asked, watched, ended."""
 
 import multiprocessing
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ import numpy as np
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers.errors import Failure, WorkerError
-from sb3_ppo_variants.workers.process import receive, run_worker, send
+from sb3_ppo_variants.workers.process import run_worker, send
 from sb3_ppo_variants.workers.share import NO_ENVIRONMENT
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 
@@ -128,7 +129,7 @@ class Team:
         for number, given in arguments.items():
             self._pending[number] = command
             with suppress(BrokenPipeError, ConnectionError):  # it is dead, which is noticed while waiting
-                send(self.members[number].connection, (command, given))
+                send(self.members[number].connection, (command, given), by_reference=command == "step")
 
     def finish(self) -> dict[int, Any]:
         """
@@ -177,7 +178,7 @@ class Team:
 
     def _receive(self, number: int) -> None:
         try:
-            succeeded, answer = receive(self.members[number].connection)
+            succeeded, answer = pickle.loads(self.members[number].connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._has_died(number)
         # A method that raises, and most do so in all workers alike, leaves the workers as they are.

@@ -1,5 +1,6 @@
 """Whole rollouts collected by workers: what they hold, for any number of workers, and when they are not collected."""
 
+import threading
 import warnings
 from typing import Any
 
@@ -14,9 +15,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 
-from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO
+from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, WorkerVecEnv
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers import WorkerError
@@ -192,6 +193,35 @@ def test_an_observation_that_is_not_finite_is_named() -> None:
     assert (caught.value.rollout_step, caught.value.num_timesteps) == (10, 50 * N_ENVS)
 
 
+class Counts(gym.Env):
+    """Observes how many steps it has made; episodes have 30."""
+
+    observation_space = spaces.Box(0, 1e6, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        return np.full(1, self.n_steps, np.float32), 0.0, self.n_steps == 30, False, {}
+
+
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
+def test_training_goes_on_after_a_rollout_that_could_not_be_used() -> None:
+    with model_with_workers(Counts, wrap=lambda env: VecMonitor(env, info_keywords=("missing",))) as model:
+        with pytest.raises(KeyError, match="missing"):
+            model.learn(ONE_ROLLOUT)
+        model.env.info_keywords = ()
+        model.learn(ONE_ROLLOUT, reset_num_timesteps=False)
+        buffer = model.rollout_buffer
+        observed = flattened_back(buffer, buffer.observations)
+    # New episodes from the first row on, and not the continuation of a rollout that is lost.
+    np.testing.assert_array_equal(observed[..., 0], np.repeat(np.arange(N_STEPS)[:, None] % 30, N_ENVS, 1))
+
+
 class BadMasks(MaskedWalk):
     def action_masks(self):
         return self.masks & (self._steps < 5)
@@ -258,6 +288,28 @@ def own_sample(model: Any) -> None:
     distribution.sample = lambda: 2 * distribution.distribution.sample()
 
 
+def hooked(model: Any) -> None:
+    model.policy.register_forward_hook(lambda _policy, _given, output: (output[0] * 0, *output[1:]))
+
+
+def locked(model: Any) -> None:
+    model.policy.lock = threading.Lock()
+
+
+class ShiftsRewards(VecEnv):
+    def step_wait(self):
+        observations, rewards, dones, infos = super().step_wait()
+        return observations, rewards + 5, dones, infos
+
+
+class Shifting(ShiftsRewards, WorkerVecEnv):
+    pass
+
+
+class ShiftingInOneProcess(ShiftsRewards, DummyVecEnv):
+    pass
+
+
 @pytest.mark.parametrize(
     ("reason", "settings"),
     [
@@ -271,13 +323,16 @@ def own_sample(model: Any) -> None:
         ("drawn from a Doubled", {"policy": policy_with(Doubled)}),
         ("drawn from a SquashedDiagGaussianDistribution", {"policy": policy_with(SquashedDiagGaussianDistribution)}),
         ("the DiagGaussianDistribution has a sample", {"change": own_sample}),
+        ("the ActorCriticPolicy has forward hooks", {"change": hooked}),
+        ("the policy cannot be sent to them .TypeError: cannot pickle", {"change": locked}),
+        ("the Shifting may do something of its own at each step", {"inner": Shifting}),
     ],
 )
 def test_where_they_cannot_it_is_said_once_and_steps_are_as_ever(reason: str, settings: dict[str, Any]) -> None:
-    wrap = settings.pop("wrap", lambda env: env)
+    wrap, inner_class = settings.pop("wrap", lambda env: env), settings.pop("inner", WorkerVecEnv)
     change = settings.pop("change", lambda model: None)
     settings = {"n_steps": N_STEPS, "batch_size": 40, "n_epochs": 1, "seed": 1, "policy": "MlpPolicy"} | settings
-    inner = environments()
+    inner = make_vec_env(RandomWalk, N_ENVS, SEED, vec_env_cls=inner_class, vec_env_kwargs={"n_workers": 2})
     ours = ClipPPO(env=wrap(inner), **settings)
     change(ours)
     with pytest.warns(UserWarning, match=f"do not collect on their own: .*{reason}"):
@@ -286,7 +341,8 @@ def test_where_they_cannot_it_is_said_once_and_steps_are_as_ever(reason: str, se
         warnings.simplefilter("error")
         ours.learn(ONE_ROLLOUT, reset_num_timesteps=False)
     inner.close()
-    theirs = ClipPPO(env=wrap(make_vec_env(RandomWalk, N_ENVS, 5)), **settings)
+    same = {WorkerVecEnv: DummyVecEnv, Shifting: ShiftingInOneProcess}[inner_class]
+    theirs = ClipPPO(env=wrap(make_vec_env(RandomWalk, N_ENVS, SEED, vec_env_cls=same)), **settings)
     change(theirs)
     theirs.learn(2 * ONE_ROLLOUT)
     np.testing.assert_array_equal(parameters_of(ours), parameters_of(theirs))
@@ -358,17 +414,24 @@ def test_episodes_and_resets_are_told_of_wherever_they_end() -> None:
     assert max(info["n_resets"] for info in reset_infos) > 1
 
 
+class Factors:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.one, self.itself = np.ones(1), self
+
+
 class Scaled(FlattenExtractor):
     """Has numbers that are neither parameters nor saved."""
 
     def __init__(self, observation_space: spaces.Space):
         super().__init__(observation_space)
-        self.factor = 1.0
+        self.factor, self.factors = 1.0, Factors()
         self.offsets = np.zeros(1, np.float32)
         self.register_buffer("shift", th.zeros(1), persistent=False)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        return super().forward(observations) * self.factor + float(self.offsets[0]) + self.shift
+        return super().forward(observations) * self.factor * self.factors.one[0] + float(self.offsets[0]) + self.shift
 
 
 def edit_factor(extractor: Any) -> None:
@@ -383,7 +446,11 @@ def edit_buffer(extractor: Any) -> None:
     extractor.shift += 50
 
 
-@pytest.mark.parametrize("edit", [edit_factor, edit_array, edit_buffer])
+def edit_object(extractor: Any) -> None:
+    extractor.factors.one[:] = -50
+
+
+@pytest.mark.parametrize("edit", [edit_factor, edit_array, edit_buffer, edit_object])
 def test_what_is_not_saved_with_a_policy_reaches_the_workers_too(edit: Any) -> None:
     settings = {"policy_kwargs": {"features_extractor_class": Scaled}, "n_epochs": 1, "learning_rate": 1e-9}
     with model_with_workers(**settings) as model:

@@ -157,6 +157,92 @@ def test_environments_are_asked_and_changed(opened: list[VecEnv]) -> None:
     assert_equal(ours.reset(), theirs.reset())
 
 
+OF_A_SCRIPT = """
+import enum
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_ppo_variants import WorkerVecEnv
+
+class Mode(enum.Enum):
+    EASY = 0
+    HARD = 1
+
+class Env(gym.Env):
+    observation_space = action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    mode = Mode.EASY
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), float(self.mode is Mode.HARD), False, False, {}
+
+    def set_mode(self, mode):
+        self.mode = mode
+
+class Wrapper(gym.Wrapper):
+    pass
+
+def make():
+    return Wrapper(Env())
+
+if __name__ == "__main__":
+    class Guarded:
+        "Which no worker's own import of the script knows."
+
+    for kind in (DummyVecEnv, WorkerVecEnv):
+        env = kind([make, make])
+        env.reset()
+        env.env_method("set_mode", Mode.HARD)
+        env.set_attr("guarded", Guarded())
+        rewards = env.step(np.zeros((2, 1), np.float32))[1].tolist()
+        modes = [mode is Mode.HARD for mode in env.get_attr("mode")]
+        guarded = [type(one) is Guarded for one in env.get_attr("guarded")]
+        print(env.env_is_wrapped(Wrapper), rewards, modes, guarded)
+        env.close()
+"""
+
+
+def test_classes_of_the_script_are_the_same_in_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OF_A_SCRIPT)
+    done = python(tmp_path, script)
+    assert done.stdout == 2 * "[True, True] [1.0, 1.0] [True, True] [True, True]\n", done.stderr
+
+
+SERVER_BEFORE = """
+import multiprocessing
+import gymnasium as gym
+import numpy as np
+from sb3_ppo_variants import WorkerVecEnv
+
+class Draws(gym.Env):
+    observation_space = action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return np.array([np.random.rand()], np.float32), {}
+
+if __name__ == "__main__":
+    multiprocessing.set_forkserver_preload(["numpy.random"])
+    process = multiprocessing.get_context("forkserver").Process(target=print)
+    process.start()
+    process.join()
+    env = WorkerVecEnv([Draws] * 3, 3, "forkserver")
+    print(len(set(env.reset().ravel().tolist())))
+    env.close()
+"""
+
+
+def test_workers_of_a_server_that_ran_before_draw_their_own_numbers_too(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SERVER_BEFORE)
+    done = python(tmp_path, script)
+    assert done.stdout == "\n3\n", done.stderr
+
+
 def test_what_cannot_be_sent_is_an_error(opened: list[VecEnv]) -> None:
     ours, theirs = both(opened, Failing)
     ours.set_attr("function", lambda: 3)
