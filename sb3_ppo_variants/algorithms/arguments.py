@@ -111,6 +111,24 @@ def declared_names(constructor: Callable[..., Any]) -> Iterable[str] | None:
     return [name for typed in annotations for name in get_args(typed)[0].__annotations__]
 
 
+def parameters_of_constructor(cls: type) -> dict[str, inspect.Parameter]:
+    """
+    :param cls: A class of ours, of SB3's, or of a user's
+    :return: its constructor's arguments by name, with those that it passes on to its parents through ``**kwargs``
+    """
+    found: dict[str, inspect.Parameter] = {}
+    signatures = [inspect.signature(cls)]  # complete if the class composes its signature
+    signatures += [inspect.signature(vars(c)["__init__"]) for c in cls.__mro__[:-1] if "__init__" in vars(c)]
+    for signature in signatures:
+        parameters = signature.parameters.values()
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(parameter.name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break  # this constructor passes on only arguments that it names
+    return found
+
+
 def visible_signature(cls: type, parent: type) -> inspect.Signature:
     """
     The signature with ``**kwargs`` replaced by the arguments that it passes on; all of the parent's if it does not say.

@@ -24,7 +24,9 @@ windows of episodes); gSDE's noise; the random states of python, numpy, torch an
 callback, and its environments (``EvalCallback``); the logger's pending values; the text of CSV, JSON and log files,
 Monitor's included, and the length of TensorBoard's. Lines logged after the checkpoint are removed, because the resumed
 run logs them again. Attributes that cannot be pickled, or that hold an environment, a model, a network or a logger,
-stay as the script has made them. Clocks leave out the time between the two processes. What was printed stays printed.
+stay as the script has made them; a warning names those of your callbacks and wrappers that may hold state, and plain
+attributes of your policy's modules that change. Clocks leave out the time between the two processes. What was printed
+stays printed.
 
 **Environments** are kept by copying their attributes (and MuJoCo's data), or by replaying their actions since the last
 reset. Which of the two works is checked on a second environment, in the steps before the first checkpoint. The callback

@@ -10,8 +10,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.files import remove_unfinished
-from sb3_ppo_variants.resume.callback_states import environments_of_callbacks
-from sb3_ppo_variants.resume.environments import VecEnvState, begin_check, capture_environments, make_resumable
+from sb3_ppo_variants.resume.callback_states import all_callbacks, environments_of_callbacks
+from sb3_ppo_variants.resume.environments import (
+    VecEnvState,
+    begin_check,
+    capture_environments,
+    make_resumable,
+    wrappers_of,
+)
 from sb3_ppo_variants.resume.files import (
     Checkpoint,
     newest_checkpoint,
@@ -20,6 +26,7 @@ from sb3_ppo_variants.resume.files import (
     write_checkpoint,
 )
 from sb3_ppo_variants.resume.identity import check_same_run, describe, differences, refuse_schedules, surroundings
+from sb3_ppo_variants.resume.left_out import changed_attributes, lost_attributes, policy_attributes
 from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
 
 
@@ -33,7 +40,9 @@ class ResumableCheckpointCallback(BaseCallback):
     :param path: Folder for the checkpoints of this run alone
     :param every: Environment steps (over all environments together) from one checkpoint to the next. Each is written at
         the end of the first update at or after its step. Where an environment's state can be kept only once its next
-        episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state
+        episode has begun, the checkpoint is put off by at most ``every`` steps, then written without that state.
+        ``learn`` writes its log at every ``log_interval``-th update: a checkpoint waits for it too, for as long; one
+        written without waiting resumes as exactly, but its log has rows at other updates
     :param keep: How many of the newest checkpoints to keep, ≥ 1
     :param resume: Resume from the newest readable checkpoint, if there is one. Call ``learn`` with the same arguments
         as the first time; it trains up to the total requested then
@@ -57,7 +66,8 @@ class ResumableCheckpointCallback(BaseCallback):
         self.resumed_at: int | None = None
         self._found: Checkpoint | None = None
         self._run: dict[str, Any] = {}
-        self._iterations = 0
+        self._policy_at_start: dict[str, bytes] = {}
+        self._iterations = self._iterations_before = 0
         self._log_interval = 1
         self._last = 0
         # The step at which a checkpoint was due but could not be written yet.
@@ -74,6 +84,7 @@ class ResumableCheckpointCallback(BaseCallback):
             )
         if not self.resume:
             refuse_earlier_run(self.path)
+        self.resumed_at = self._found = None  # by an earlier call of learn()
         remove_unfinished(self.path)
         make_resumable(self.training_env)
 
@@ -83,7 +94,8 @@ class ResumableCheckpointCallback(BaseCallback):
         if self.resume and self.resumed_at is None:
             self.check(self.model, self.model._total_timesteps)
         self._run = describe(self.model, self.model._total_timesteps)
-        self._iterations, self._last = 0, self.model.num_timesteps
+        self._policy_at_start = policy_attributes(self.model.policy)
+        self._iterations, self._iterations_before, self._last = 0, 0, self.model.num_timesteps
         self._log_interval = self.locals.get("log_interval") or 1
         if self._found is not None and self._found.about["finished"]:
             self._restore(self._found)
@@ -156,8 +168,9 @@ class ResumableCheckpointCallback(BaseCallback):
 
     def _is_due(self, steps: int, iterations: int | None = None) -> bool:
         # learn() counts iterations from 1 again: its log_interval stays in step only right after the log was written.
-        in_step = (self._iterations if iterations is None else iterations) % self._log_interval == 0
-        return in_step and steps // self.every > self._last // self.every
+        own = (self._iterations if iterations is None else iterations) - self._iterations_before
+        due = (self._last // self.every + 1) * self.every
+        return steps >= due + (self.every if own % self._log_interval else 0)
 
     def _write(self, finished: bool) -> None:
         if bad := self._nonfinite_parameter():
@@ -173,11 +186,25 @@ class ResumableCheckpointCallback(BaseCallback):
         snapshot = take_snapshot(self.model, environments, self._root(), self._iterations)
         for lost in environments.lost():
             self._say(f"Checkpoints hold no state of {lost}. A resume will begin a new episode in every environment.")
+        self._tell_left_out()
         steps = self.model.num_timesteps
         about = {"steps": int(steps), "iterations": self._iterations, "finished": finished, "run": self._run}
-        write_checkpoint(self.path, steps, {**about, "surroundings": surroundings(self.model)}, snapshot)
-        remove_old(self.path, self.keep)
+        written = write_checkpoint(self.path, steps, {**about, "surroundings": surroundings(self.model)}, snapshot)
+        remove_old(self.path, self.keep, written)
         self._last = steps
+
+    def _tell_left_out(self) -> None:
+        for thing in (*all_callbacks(self._root()), *wrappers_of(self.training_env)):
+            for name in lost_attributes(thing):
+                self._say(
+                    f"Checkpoints do not hold {type(thing).__name__}.{name}, which cannot be pickled: a resume finds "
+                    "it as the script makes it. The methods get_checkpoint_state and set_checkpoint_state can keep it."
+                )
+        for name in changed_attributes(self._policy_at_start, policy_attributes(self.model.policy)):
+            self._say(
+                f"Checkpoints do not hold the policy's {name}, which has changed: a resume finds it as the script "
+                "makes it. register_buffer keeps it, in saved models too."
+            )
 
     def _puts_off(self, environments: VecEnvState) -> bool:
         """Whether to wait, for at most ``every`` steps, for environments to begin an episode that can be kept."""
@@ -206,14 +233,14 @@ class ResumableCheckpointCallback(BaseCallback):
         self._tell_faults(faults)
         self._found = None
         self.resumed_at = self._last = found.about["steps"]
-        self._iterations = found.about["iterations"]
+        self._iterations = self._iterations_before = found.about["iterations"]
 
     def _tell_faults(self, faults: list[str]) -> None:
         """
         :param faults: What could not be restored
         """
         for fault in faults:
-            self._say(f"Not restored: {fault}. All environments begin a new episode.")
+            self._say(f"Not restored: {fault}")
 
     def _say(self, text: str) -> None:
         # Each text once: an environment whose state is lost stays lost.

@@ -55,9 +55,13 @@ def make_resumable(env: VecEnv) -> None:
     """
     inner = env.unwrapped
     if isinstance(inner, DummyVecEnv):
-        inner.envs = [one if _is_tracked(one) else ResumableEnv(one) for one in inner.envs]
-    elif isinstance(inner, WorkerVecEnv) and not all(inner.env_is_wrapped(ResumableEnv)):
-        inner.wrap_environments(ResumableEnv)
+        inner.envs = [_tracked(one) for one in inner.envs]
+    elif isinstance(inner, WorkerVecEnv):
+        inner.wrap_environments(_tracked)
+
+
+def _tracked(env: gym.Env) -> gym.Env:
+    return env if _is_tracked(env) else ResumableEnv(env)
 
 
 def _is_tracked(env: gym.Env) -> bool:
@@ -90,7 +94,7 @@ def describe_wrappers(env: VecEnv) -> dict[str, Any]:
     :return: its ``VecEnvWrapper``s from outside inwards, by number, with the settings of a ``VecNormalize``, as JSON
         values
     """
-    return {str(number): _describe_wrapper(wrapper) for number, wrapper in enumerate(_wrappers(env))}
+    return {str(number): _describe_wrapper(wrapper) for number, wrapper in enumerate(wrappers_of(env))}
 
 
 def _describe_wrapper(wrapper: VecEnvWrapper) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def capture_environments(env: VecEnv, unchecked: bool = False) -> VecEnvState | 
     :return: the state; ``None``: too early, the environments have to be stepped first
     """
     inner = env.unwrapped
-    wrappers = [capture_layer(wrapper) for wrapper in _wrappers(env)]
+    wrappers = [capture_layer(wrapper) for wrapper in wrappers_of(env)]
     pending = {name: deepcopy(vars(inner)[name]) for name in _PENDING if name in vars(inner)}
     if has_protocol(inner):
         return VecEnvState(wrappers, capture_layer(inner), [], pending)
@@ -133,7 +137,7 @@ def restore_environments(env: VecEnv, state: VecEnvState) -> list[str]:
     :return: which environments could not be restored, and why; unless this is empty, all of them have to be reset
     :raises ValueError: it has other wrappers, or another number of environments
     """
-    inner, wrappers = env.unwrapped, _wrappers(env)
+    inner, wrappers = env.unwrapped, wrappers_of(env)
     n_envs = inner.num_envs if state.own else len(state.envs)
     if (len(wrappers), inner.num_envs) != (len(state.wrappers), n_envs):
         raise ValueError(
@@ -160,7 +164,11 @@ def _is_reached(inner: VecEnv) -> bool:
     return isinstance(inner, DummyVecEnv | SubprocVecEnv | WorkerVecEnv) and all(inner.env_is_wrapped(ResumableEnv))
 
 
-def _wrappers(env: VecEnv) -> list[VecEnvWrapper]:
+def wrappers_of(env: VecEnv) -> list[VecEnvWrapper]:
+    """
+    :param env: Any vectorised environment
+    :return: its ``VecEnvWrapper``s, from outside inwards
+    """
     wrappers = []
     while isinstance(env, VecEnvWrapper):
         wrappers.append(env)

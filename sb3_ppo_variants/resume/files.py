@@ -110,16 +110,18 @@ def refuse_earlier_run(folder: Path) -> None:
     if newest := newest_path(folder):
         raise ValueError(
             f"There are checkpoints of an earlier run in {folder}, the newest {newest.name}: pass resume=True "
-            "(--resume) to go on with it, or another folder, or remove them."
+            "(--resume) to go on with it, or another folder (each learn() needs its own), or remove them."
         )
 
 
-def remove_old(folder: Path, keep: int) -> None:
+def remove_old(folder: Path, keep: int, newest: Path) -> None:
     """
     :param folder: The folder of checkpoints
     :param keep: How many of the newest to keep
+    :param newest: The one just written. Files of later steps, which could not be read, are left as they are
     """
-    for path in checkpoint_paths(folder)[:-keep]:
+    paths = checkpoint_paths(folder)
+    for path in paths[: paths.index(newest) + 1][:-keep]:
         path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,5 @@
 """Whether the run that resumes is the one that made the checkpoint, and what may make their results differ."""
 
-import inspect
 import platform
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.algorithms.arguments import parameters_of_constructor
 from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.objectives import KLAdaptiveRate
 from sb3_ppo_variants.resume.descriptions import described
@@ -36,7 +36,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
     :return: as JSON values: its class, the steps asked for, its environments and spaces, and its settings; a schedule
         is described by some of its values
     """
-    names = [name for name in inspect.signature(type(model)).parameters if name not in _ASIDE and name in vars(model)]
+    names = [name for name in parameters_of_constructor(type(model)) if name not in _ASIDE and name in vars(model)]
     settings = {name: getattr(model, name) for name in names}
     # Its values say nothing of what it follows; it is data.
     no_schedules = type | KLAdaptiveRate

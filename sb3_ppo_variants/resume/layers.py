@@ -65,7 +65,7 @@ def capture_layer(thing: Any) -> Layer:
     kind = _kind(thing)
     if has_protocol(thing):
         return Layer(kind, own=thing.get_checkpoint_state())
-    present = {name: value for name, value in vars(thing).items() if name not in _links(thing)}
+    present = {name: value for name, value in vars(thing).items() if name not in links_of(thing)}
     kept = {name: value for name, value in present.items() if can_be_kept(value)}
     simulators = {name: pickle.dumps(value) for name, value in present.items() if _is_simulator(value)}
     timed = isinstance(thing, Monitor | VecMonitor)
@@ -90,7 +90,7 @@ def restore_layer(thing: Any, layer: Layer) -> None:
     if layer.attributes is None:
         thing.set_checkpoint_state(layer.own)
         return
-    for name in vars(thing).keys() - layer.attributes.keys() - set(layer.left) - _links(thing):
+    for name in vars(thing).keys() - layer.attributes.keys() - set(layer.left) - links_of(thing):
         delattr(thing, name)
     put_attributes(thing, layer.attributes)
     for name, data in (layer.simulators or {}).items():
@@ -137,7 +137,11 @@ def put_attributes(thing: Any, attributes: dict[str, Any]) -> None:
             vars(thing)[name] = value
 
 
-def _links(thing: Any) -> set[str]:
+def links_of(thing: Any) -> set[str]:
+    """
+    :param thing: An environment, a wrapper, a callback
+    :return: the attributes that lead to other objects, or say how it was made
+    """
     return next((names for kind, names in _LINKS if isinstance(thing, kind)), set())
 
 

@@ -1,5 +1,6 @@
 """One environment whose state can be captured and restored, in whatever process it lives."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -300,14 +301,16 @@ def describe_env(env: gym.Env) -> dict[str, Any]:
     """
     :param env: An environment
     :return: as JSON values, what another environment is compared by: its classes from outside inwards, its time limit,
-        and how ``gymnasium.make`` made it
+        and the arguments that it was made with: by ``gymnasium.make``, otherwise as far as it has kept them in
+        attributes of their names
     """
     layers = [layer for layer in chain(env) if not isinstance(layer, ResumableEnv)]
     limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
     description = {"classes": [type(layer).__qualname__ for layer in layers], "time limit": limits}
-    spec = env.unwrapped.spec
+    inner, spec = env.unwrapped, env.unwrapped.spec
     if spec is None:
-        return description
+        passed = {name: vars(inner)[name] for name in inspect.signature(type(inner)).parameters if name in vars(inner)}
+    else:
+        description, passed = {**description, "id": spec.id}, spec.kwargs
     # Rendering changes nothing about a run.
-    arguments = described({name: value for name, value in spec.kwargs.items() if name != "render_mode"})
-    return {**description, "id": spec.id, "arguments": arguments}
+    return {**description, "arguments": described({n: value for n, value in passed.items() if n != "render_mode"})}

@@ -85,7 +85,7 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
     :param pickled: What ``take_snapshot`` returned; unpickling it runs code of whoever wrote it
     :param model: A model made in the same way as the captured one, at the start of its first rollout or of its training
     :param callback: The callback that ``learn`` runs
-    :return: what could not be restored; unless this is empty, every environment has been reset
+    :return: what could not be restored, and what follows, in sentences
     :raises ValueError: the environments, the policy or the callbacks differ from the captured ones
     """
     snapshot: Snapshot = loads(pickled)
@@ -105,11 +105,13 @@ def put_snapshot(pickled: bytes, model: OnPolicyAlgorithm, callback: BaseCallbac
         on_device = (tuple(part.to(model.device) for part in of) for of in states)
         model._last_lstm_states = type(states)(*on_device)  # type: ignore[attr-defined]
     env: Any = model.get_env()
-    faults = restore_environments(env, snapshot.environments)
+    faults = [
+        f"{fault}. All environments begin a new episode." for fault in restore_environments(env, snapshot.environments)
+    ]
     if faults:
         model._last_obs = env.reset()
         model._last_episode_starts = np.ones((env.num_envs,), dtype=bool)
-    faults += restore_callbacks(callback, snapshot.callbacks)
+    faults += [f"{fault}." for fault in restore_callbacks(callback, snapshot.callbacks)]
     restore_logs(model.logger, snapshot.logs)
     # Last, because resets draw from the generators.
     restore_random_states(snapshot.random)

@@ -42,7 +42,7 @@ def run_worker(connection: Connection, number: int, first: int, env_fns: bytes) 
 
 
 def reseed() -> None:
-    """A forked process would continue its parent's random numbers, as its siblings do. Python's own does this itself."""
+    """Draw other numbers than the process that this one was forked from. ``random`` does so by itself."""
     np.random.seed()
     th.seed()
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import time
 import warnings
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,14 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TransformObservation
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import SubprocVecEnv
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnvWrapper
 
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
@@ -29,6 +32,8 @@ from tests.resume.environments import Endless, Noisy
 from tests.resume.runs import (
     ALGORITHMS,
     CLOCKS,
+    EVERY,
+    Curve,
     InterruptAt,
     Interrupted,
     assert_equal,
@@ -175,6 +180,93 @@ def test_log_interval(tmp_path: Path) -> None:
     assert [row["time/iterations"] for row in found] == ["3", "6", "9", "12", "15", "18"]
 
 
+def test_a_log_interval_does_not_keep_checkpoints_from_being_written(tmp_path: Path) -> None:
+    undisturbed = train(MAKE, CARTPOLE, tmp_path / "undisturbed", 320, log_interval=100)
+    for at in (130, 250):
+        train(MAKE, CARTPOLE, tmp_path / "resumed", 320, at, resume=True, log_interval=100)
+    # Due at 75 and put off by as much, for a log that is never written; the next is due at 225.
+    assert [path.name[10:17] for path in checkpoint_paths(tmp_path / "undisturbed")] == ["0000160", "0000320"]
+    assert_equal(undisturbed, train(MAKE, CARTPOLE, tmp_path / "resumed", 320, resume=True, log_interval=100))
+
+
+def test_one_callback_and_one_folder_for_two_trainings(tmp_path: Path) -> None:
+    checkpoints = ResumableCheckpointCallback(tmp_path / "once", 64)
+    learner = MAKE(CARTPOLE()).learn(128, checkpoints)
+    with pytest.raises(ValueError, match=r"or another folder \(each learn\(\) needs its own\)"):
+        learner.learn(128, checkpoints, reset_num_timesteps=False)
+    checkpoints = ResumableCheckpointCallback(tmp_path / "again", 64, resume=True)
+    train(MAKE, CARTPOLE, tmp_path / "again", 320, interrupt_at=200)
+    InterruptAt.at = 0
+    MAKE(CARTPOLE()).learn(320, [Curve(), checkpoints, InterruptAt()])
+    kept = checkpoint_paths(tmp_path / "again")
+    # It is asked again, and not taken for resumed: the finished run is not trained anew over its own checkpoints.
+    again = MAKE(CARTPOLE())
+    again.learn(320, [Curve(), checkpoints, InterruptAt()])
+    assert again._n_updates > 0
+    assert checkpoints.resumed_at == 320
+    assert checkpoint_paths(tmp_path / "again") == kept
+
+
+def test_later_files_that_cannot_be_read_do_not_cost_the_new_ones(tmp_path: Path) -> None:
+    train(MAKE, CARTPOLE, tmp_path, 320, interrupt_at=170)
+    unreadable = tmp_path / "step-000000000320.checkpoint"
+    unreadable.write_bytes(b"cut off")
+    learner, checkpoints = MAKE(CARTPOLE()), ResumableCheckpointCallback(tmp_path, EVERY, keep=1, resume=True)
+    InterruptAt.at = 300
+    with pytest.warns(UserWarning, match="Passed over"), pytest.raises(Interrupted):
+        learner.learn(320, [Curve(), checkpoints, InterruptAt()])
+    assert [path.name[10:17] for path in checkpoint_paths(tmp_path)] == ["0000256", "0000320"]
+
+
+class Remembers(FlattenExtractor):
+    """A user's features extractor with a plain attribute that changes."""
+
+    def __init__(self, observation_space: Any):
+        super().__init__(observation_space)
+        self.rms = RunningMeanStd(shape=observation_space.shape)
+        self.constant = RunningMeanStd(shape=observation_space.shape)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        self.rms.update(observations.numpy())
+        return super().forward(observations)
+
+
+class Counts(BaseCallback):
+    """A user's callback with an attribute that cannot be pickled, one that can, and what it only leads to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts, self.plain = defaultdict(lambda: 0), 0  # type: ignore[var-annotated]
+        self.rule, self.evaluates_on = (lambda: 1), CARTPOLE(1)
+
+    def _on_step(self) -> bool:
+        self.counts["steps"] += 1
+        return True
+
+
+class Intrinsic(VecEnvWrapper):
+    """A user's wrapper with a network."""
+
+    def __init__(self, env: Any):
+        super().__init__(env)
+        self.network = th.nn.Linear(4, 1)
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        return self.venv.step_wait()
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+    learner = MAKE(Intrinsic(CARTPOLE()), policy_kwargs={"features_extractor_class": Remembers, "net_arch": [8]})
+    with pytest.warns(UserWarning, match="Checkpoints do not hold") as said:
+        learner.learn(256, [ResumableCheckpointCallback(tmp_path, 64), Counts()])
+    named = {str(warning.message).partition("do not hold ")[2].partition(",")[0] for warning in said}
+    assert named == {"Counts.counts", "Intrinsic.network", "the policy's features_extractor.rms"}
+    assert len(said) == 3
+
+
 def test_evaluation_during_training(tmp_path: Path) -> None:
     def run(folder: str, at: int) -> tuple[Any, ...]:
         # Its environment is seeded, which is due at its first reset only: at 120 steps, before every resume.
@@ -276,6 +368,35 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=difference):
             train(make_model, make_env, tmp_path, total, resume=True)
+
+
+class Hard(CartPoleEnv):
+    """An environment without a specification, as classes of one's own are."""
+
+    def __init__(self, difficulty: int = 1):
+        super().__init__()
+        self.difficulty = difficulty
+
+
+class MyPPO(PPO):
+    """A user's class, which passes everything on."""
+
+    def __init__(self, *args: Any, own: int = 1, **kwargs: Any):
+        self.own = own
+        super().__init__(*args, **kwargs)
+
+
+def test_other_arguments_of_ones_own_classes_are_refused(tmp_path: Path) -> None:
+    mine, hard = partial(model, MyPPO, batch_size=16), partial(envs, Hard)
+    train(mine, hard, tmp_path, 320, interrupt_at=200)
+    for make_model, make_env, difference in (
+        (mine, partial(hard, env_kwargs={"difficulty": 2}), r"environment\[0\]\[arguments\]\[difficulty\]=1; .* has 2"),
+        (partial(mine, gamma=0.9), hard, "gamma=0.99; this one has 0.9"),
+        (partial(mine, own=2), hard, "own=1; this one has 2"),
+    ):
+        with pytest.raises(ValueError, match=difference):
+            train(make_model, make_env, tmp_path, 320, resume=True)
+    assert train(mine, hard, tmp_path, 320, resume=True) is not None
 
 
 def test_a_finished_run_is_not_made_longer(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_ppo_variants import WorkerVecEnv
@@ -165,6 +166,11 @@ WORKERS: dict[str, Any] = {
 @pytest.mark.parametrize("algorithm", ["KLPenaltyPPO", long("TRPO")])
 def test_workers(algorithm: str, tmp_path: Path) -> None:
     assert_resumes_exactly(ALGORITHMS[algorithm], partial(envs, "Pendulum-v1", **WORKERS), tmp_path)
+
+
+def test_workers_with_a_monitor_outside_the_resumable_environment(tmp_path: Path) -> None:
+    make = lambda: Monitor(ResumableEnv(gym.make("CartPole-v1")))  # noqa: E731
+    assert_resumes_exactly(ALGORITHMS["ClipPPO"], lambda: WorkerVecEnv([make] * 2, 1, replay_callbacks=True), tmp_path)
 
 
 @pytest.mark.parametrize("kinds", [(WorkerVecEnv, DummyVecEnv), (DummyVecEnv, WorkerVecEnv)])

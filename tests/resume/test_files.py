@@ -60,7 +60,7 @@ def test_keep(tmp_path: Path) -> None:
     for steps in range(1, 6):
         write_checkpoint(tmp_path, steps, {}, b"")
     (tmp_path / "step-notes.checkpoint").write_text("somebody's own")
-    remove_old(tmp_path, 2)
+    remove_old(tmp_path, 2, checkpoint_paths(tmp_path)[-1])
     assert [path.name for path in checkpoint_paths(tmp_path)] == [f"step-{n:012d}.checkpoint" for n in (4, 5)]
     assert (tmp_path / "step-notes.checkpoint").exists()
     with pytest.raises(ValueError, match=r"newest step-000000000005.checkpoint: pass resume=True"):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from sb3_ppo_variants.algorithms.arguments import parameters_of_constructor
 from sb3_ppo_variants.algorithms.hints import argument_hint
 from sb3_ppo_variants.defaults import DOCUMENTED
 from sb3_ppo_variants.experiments.runs.classes import class_name, with_classes
@@ -41,18 +42,7 @@ def all_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
     :param algorithm: Name of the algorithm
     :return: Argument → parameter, in the constructor's order
     """
-    found: dict[str, inspect.Parameter] = {}
-    cls = algorithm_class(algorithm)
-    signatures = [inspect.signature(cls)]  # complete if the class composes its signature
-    signatures += [inspect.signature(vars(c)["__init__"]) for c in cls.__mro__[:-1] if "__init__" in vars(c)]
-    for signature in signatures:
-        parameters = signature.parameters.values()
-        for parameter in parameters:
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                found.setdefault(parameter.name, parameter)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break  # this constructor passes on only arguments that it names
-    return found
+    return parameters_of_constructor(algorithm_class(algorithm))
 
 
 def constructor_parameters(algorithm: str) -> dict[str, inspect.Parameter]:
