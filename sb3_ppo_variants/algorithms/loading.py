@@ -6,6 +6,7 @@ import inspect
 import io
 import logging
 import pathlib
+from collections import deque
 from collections.abc import Collection, Mapping
 from functools import cache
 from os import PathLike
@@ -15,6 +16,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
@@ -221,6 +223,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         arguments = list(inspect.signature(cls).parameters)
         plain = {n: plain_number(v) if n in cls.checks else v for n, v in overrides.items()}
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in plain.items()}
+        # As the constructor reads it.
+        parsed |= {n: {} for n in ("policy_kwargs", "rollout_buffer_kwargs") if n in parsed and parsed[n] is None}
         for name, value in parsed.items():
             if name not in arguments and (
                 name in _arguments_of_all(cls) or difflib.get_close_matches(name, arguments, n=1, cutoff=0.8)
@@ -234,6 +238,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         given: frozenset[str] | None = vars(self).pop("_given_to_load", None)
         if given is not None:
             self._restore_defaults(given)
+            if "stats_window_size" in given:
+                self._cut_windows()
         self._saved_by = self.family_name
         super()._setup_model()
 
@@ -254,11 +260,18 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             else:
                 state.pop(name, None)
 
+    def _cut_windows(self) -> None:
+        """Windows of episodes that came with a file are of its size, and stay so as long as training goes on."""
+        for name in ("ep_info_buffer", "ep_success_buffer"):
+            if getattr(self, name, None) is not None:
+                setattr(self, name, deque(getattr(self, name), maxlen=self._stats_window_size))
+
     def _saver_of(self, state: Mapping[str, Any]) -> str:
         """SB3's and sb3-contrib's own files do not say who saved them: this class's arguments and the file's do."""
         if "cg_damping" in state and self.family_name != "TRPO":
             return "TRPO"
-        return "PPO" if "clip_range" in state else self.family_name
+        # A clip_range that was a function may have been lost on the way from another version of Python.
+        return "PPO" if state.keys() & {"clip_range", "n_epochs"} else self.family_name
 
     def set_parameters(
         self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
@@ -273,14 +286,16 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises ValueError: the optimiser's state and the model's optimiser have different numbers of parameter groups
         """
         if isinstance(load_path_or_dict, dict):
-            load_path_or_dict = copy.deepcopy(load_path_or_dict)
-            state: Any = load_path_or_dict.get("policy.optimizer")
-            theirs = len(state["param_groups"]) if state else 0
-            ours = len(self.policy.optimizer.param_groups)
-            if state and theirs != ours:
-                raise ValueError(
-                    f"The optimiser's state has {theirs} parameter groups and this model's optimiser has {ours}: "
-                    "learning_rate_vf cannot be changed by load or set_parameters. Load without it, or make a new "
-                    'model with it and pass only "policy" to set_parameters, with exact_match=False.'
-                )
-        super().set_parameters(load_path_or_dict, exact_match, device)
+            parameters = copy.deepcopy(load_path_or_dict)
+        else:
+            parameters = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
+        state: Any = parameters.get("policy.optimizer")
+        theirs = len(state["param_groups"]) if state else 0
+        ours = len(self.policy.optimizer.param_groups)
+        if state and theirs != ours:
+            raise ValueError(
+                f"The optimiser's state has {theirs} parameter groups and this model's optimiser has {ours}: "
+                "learning_rate_vf cannot be changed by load or set_parameters. Load without it, or make a new "
+                'model with it and pass only "policy" to set_parameters, with exact_match=False.'
+            )
+        super().set_parameters(parameters, exact_match, device)

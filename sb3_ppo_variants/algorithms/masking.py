@@ -20,7 +20,7 @@ from sb3_ppo_variants.policies import (
     takes_masks,
 )
 from sb3_ppo_variants.rollouts.buffers import buffer_class_for, keeps_masks
-from sb3_ppo_variants.rollouts.masking import MaskChecker, mask_sizes
+from sb3_ppo_variants.rollouts.masking import MaskChecker, MaskError, mask_sizes
 
 
 class MaskingChoice(OnPolicyAlgorithm):
@@ -125,8 +125,8 @@ class MaskingChoice(OnPolicyAlgorithm):
         :param action_masks: Which actions are allowed, as ``env.action_masks()`` or, for several environments,
             ``sb3_contrib.common.maskable.utils.get_action_masks(env)`` says
         :return: the actions, and ``state``
-        :raises ValueError: masks for a model without them, of a shape other than the action space's, or that allow
-            nothing
+        :raises ValueError: masks for a model without them, of a shape other than the action space's, as many as there
+            are no observations, or that allow nothing
         """
         if not self.use_masking:
             if action_masks is not None:
@@ -138,7 +138,7 @@ class MaskingChoice(OnPolicyAlgorithm):
         if action_masks is None:
             self._warn_of_no_masks()
         else:
-            self._check_masks(np.asarray(action_masks))
+            self._check_masks(np.asarray(action_masks), observation)
         policy: Any = self.policy
         actions: tuple[np.ndarray, tuple[np.ndarray, ...] | None]
         actions = policy.predict(observation, state, episode_start, deterministic, action_masks=action_masks)
@@ -147,17 +147,26 @@ class MaskingChoice(OnPolicyAlgorithm):
     def _warn_of_no_masks(self) -> None:
         if not self._warned_of_no_masks:
             self._warned_of_no_masks = True
+            # sb3-contrib's evaluators lose the states of a policy with memory.
+            evaluators = "those of sb3_contrib.common.maskable"
+            if is_recurrent(self.policy_class):
+                evaluators = "with_masks and EvaluatesWithMasks of sb3_ppo_variants.experiments.runs.playing"
             warnings.warn(
                 "predict() without action_masks: this model was trained with masks and now also takes invalid actions. "
                 "Pass action_masks=env.action_masks(). SB3's evaluate_policy and EvalCallback know no masks: use "
-                "those of sb3_contrib.common.maskable. (Said once.)",
+                f"{evaluators}. (Said once.)",
                 stacklevel=3,
             )
 
-    def _check_masks(self, masks: np.ndarray) -> None:
+    def _check_masks(self, masks: np.ndarray, observation: Any) -> None:
         check = MaskChecker(self.action_space)
         n_masks, left_over = divmod(masks.size, check.width)
         check([masks] if left_over or not n_masks else list(masks.reshape(n_masks, -1)), "in predict")
+        given = observation if isinstance(observation, dict) else np.asarray(observation)
+        one = next(iter(given.values())) if isinstance(given, dict) else given
+        wanted = len(one) if self.policy.is_vectorized_observation(given) else 1
+        if n_masks != wanted:
+            raise MaskError(f"predict: there must be one action mask per observation; got {n_masks} for {wanted}.")
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "masks_rollouts", "_warned_of_no_masks"]

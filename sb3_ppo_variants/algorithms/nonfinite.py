@@ -5,7 +5,7 @@ from typing import Literal
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from sb3_ppo_variants.nonfinite.rollout import has_spoilt_statistics
+from sb3_ppo_variants.nonfinite.rollout import has_spoilt_statistics, normalizers_of
 from sb3_ppo_variants.nonfinite.update import update_fault
 
 NonFiniteUpdate = Literal["raise", "skip"]
@@ -35,7 +35,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
         """
         if fault is None:
             return
-        if self.nonfinite_update != "skip" or has_spoilt_statistics(self.get_vec_normalize_env()):
+        if self.nonfinite_update != "skip" or any(map(has_spoilt_statistics, normalizers_of(self.env))):
             raise fault
         self._rollout_fault = self._rollout_fault or fault
 

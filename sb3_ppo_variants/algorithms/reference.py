@@ -17,6 +17,7 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice
 from sb3_ppo_variants.backends import Backend, distribution_at_zeros
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.files import checked_path
+from sb3_ppo_variants.nonfinite.rollout import normalizers_of
 from sb3_ppo_variants.objectives import ReferenceKLDirection, adapt_kl_coef
 from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.rollouts import reference_parameters
@@ -139,8 +140,8 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         # Said in learn, once it is known in which environment.
-        statistics = self.get_vec_normalize_env()
-        if self.reference_policy is not None and statistics is not None and statistics.training and statistics.norm_obs:
+        moves = any(normalizer.training and normalizer.norm_obs for normalizer in normalizers_of(self.env))
+        if self.reference_policy is not None and moves:
             warnings.warn(
                 "reference_policy with a VecNormalize whose statistics are still updated: they change what the "
                 "reference sees, and with it the reference. Use the statistics that it was trained with: "

@@ -24,7 +24,7 @@ from stable_baselines3.common.policies import (
     MultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_ppo_variants.distributions import NonFiniteOutputError
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
@@ -95,13 +95,24 @@ def is_finite(observation: Any) -> bool:
     return not any(True for _ in _nonfinite_parts(observation))
 
 
-def has_spoilt_statistics(normalizer: VecNormalize | None) -> bool:
+def normalizers_of(env: VecEnv | None) -> list[VecNormalize]:
     """
-    :param normalizer: The ``VecNormalize`` around the environments, if there is one
+    :param env: Environments in their wrappers; ``None``: there are none
+    :return: each ``VecNormalize`` among the wrappers, from outside inwards
+    """
+    found = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            found.append(env)
+        env = env.venv
+    return found
+
+
+def has_spoilt_statistics(normalizer: VecNormalize) -> bool:
+    """
+    :param normalizer: Around the environments
     :return: whether it would make NaN or Inf of every later observation or reward
     """
-    if normalizer is None:
-        return False
     of_observations = normalizer.obs_rms if normalizer.norm_obs else {}
     used = list(of_observations.values()) if isinstance(of_observations, dict) else [of_observations]
     used += [normalizer.ret_rms] if normalizer.norm_reward else []

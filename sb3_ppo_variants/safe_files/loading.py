@@ -24,6 +24,7 @@ from sb3_ppo_variants.safe_files.settings import (
     SafeAlgorithm,
     attribute_of,
     policies_by_name,
+    policy_kwargs_as_data,
     policy_kwargs_from_data,
     setting_from_data,
     setting_names,
@@ -75,7 +76,9 @@ def load_safe(
             spaces_of_file = state["observation_space"], state["action_space"]
             of_reference = {name.removeprefix(REFERENCE_PREFIX): tensor for name, tensor in reference.items()}
             state["reference_policy"] = reference_from_data(cls, document["reference"], spaces_of_file, of_reference)
-        if "policy_kwargs" not in given:
+        if "policy_kwargs" in given:
+            _refuse_other_policy_kwargs(document["policy_kwargs"], given["policy_kwargs"])
+        else:
             state["policy_kwargs"] = policy_kwargs_from_data(document["policy_kwargs"], policy_class)
             # Copies, because features extractors sample from their spaces.
             arguments = {name: copy.deepcopy(state[name]) for name in ("observation_space", "action_space")}
@@ -176,6 +179,19 @@ def _policy_class(cls: type[SafeAlgorithm], data: Any, use_masking: bool) -> Any
         f"The policy is a class of its author's own, {name!r}, which no file brings: pass policy_class=... to "
         "load_safe()."
     )
+
+
+def _refuse_other_policy_kwargs(of_file: Any, given: dict[str, Any]) -> None:
+    """As SB3's ``load`` does. A file from which they were left out takes any that its weights fit."""
+    try:
+        data = policy_kwargs_as_data(given)
+    except ValueError:  # code of the caller's own, which this file does not describe
+        data = None
+    if of_file is not None and data != of_file:
+        raise SafeFileError(
+            f"policy_kwargs={given!r}: the file's policy was made with {str(of_file)[:200]}, which loading does not "
+            "change. Leave policy_kwargs out."
+        )
 
 
 def _rollout_buffer(document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

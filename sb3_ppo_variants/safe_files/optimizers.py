@@ -32,7 +32,10 @@ def optimizer_as_data(optimizer: th.optim.Optimizer) -> tuple[list[dict[str, Any
                     f"{type(optimizer).__name__} keeps {name}={value!r}, no tensor, for which the safe format has no "
                     "place: use save()."
                 )
-    return [plain("the optimiser's settings", group) for group in state["param_groups"]], tensors
+    # Without what torch's schedulers of learning rates leave in the groups, which the optimiser does not use.
+    own = {"params", *optimizer.defaults}
+    groups = [{name: value for name, value in group.items() if name in own} for group in state["param_groups"]]
+    return [plain("the optimiser's settings", group) for group in groups], tensors
 
 
 def optimizer_state_from_data(

@@ -37,11 +37,18 @@ def reference_as_data(model: SafeAlgorithm) -> tuple[dict[str, Any], dict[str, t
             f"reference_policy is a {type(policy).__name__}, a class of your own, which a safe file cannot hold: "
             'save_safe(path, exclude=["reference_policy"]) and give it again: load_safe(path, reference_policy=...).'
         )
+    try:
+        policy_kwargs = policy_kwargs_as_data(_kwargs_of(policy))
+    except ValueError as error:
+        raise ValueError(
+            "reference_policy was made with code of your own, which a safe file cannot hold: save_safe(path, "
+            'exclude=["reference_policy"]) and give it again: load_safe(path, reference_policy=...).'
+        ) from error
     data = {
         "alias": aliases[type(policy)],
         "use_masking": use_masking,
         "use_sde": bool(getattr(policy, "use_sde", False)),
-        "policy_kwargs": policy_kwargs_as_data(_kwargs_of(policy)),
+        "policy_kwargs": policy_kwargs,
     }
     if model.reference_policy.kl_at_start is not None:
         data["kl_at_start"] = model.reference_policy.kl_at_start

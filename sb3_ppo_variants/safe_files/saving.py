@@ -14,6 +14,7 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
+from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.rollouts.buffers import KNOWN_BUFFERS
 from sb3_ppo_variants.safe_files.format import with_suffix, write_safe
 from sb3_ppo_variants.safe_files.optimizers import PREFIX, optimizer_as_data
@@ -63,6 +64,8 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
     description = _description(model, groups, exclude)
     reference: dict[str, th.Tensor] = {}
     if model.reference_policy is not None and "reference_policy" not in exclude:
+        if not isinstance(model.reference_policy, ReferencePolicy):
+            model._freeze_reference()  # it has been assigned
         description["reference"], reference = reference_as_data(model)
     if model._n_warmup_updates > 0:
         description["warmup_updates"] = model._n_warmup_updates
@@ -104,12 +107,17 @@ def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Co
         "n_envs": model.n_envs,
         "settings": settings,
         "left_out": sorted(exclude),
-        "counters": {name: int(getattr(model, name)) for name in COUNTERS},
+        "counters": {name: _counted(model, name) for name in COUNTERS},
         "progress": float(model._current_progress_remaining),
         "skipped": model._n_nonfinite_updates,
         "episodes": _episodes(model),
         "param_groups": groups,
     }
+
+
+def _counted(model: SafeAlgorithm, name: str) -> int:
+    count = getattr(model, name)
+    return int(count) if math.isfinite(count) else model.num_timesteps  # learn(inf) trains until a callback ends it
 
 
 def _versions() -> dict[str, str]:
@@ -122,8 +130,9 @@ def _episodes(model: SafeAlgorithm) -> dict[str, Any] | None:
     """The window of episodes behind ``rollout/ep_rew_mean``; ``None`` before the first ``learn``."""
     if model.ep_info_buffer is None or model.ep_success_buffer is None:
         return None
-    infos = [{key: _number(value) for key, value in info.items()} for info in model.ep_info_buffer]
-    successes = [_number(success) for success in model.ep_success_buffer]
+    window = model._stats_window_size
+    infos = [{key: _number(value) for key, value in info.items()} for info in list(model.ep_info_buffer)[-window:]]
+    successes = [_number(success) for success in list(model.ep_success_buffer)[-window:]]
     # JSON has no NaN (an episode of a skipped update), and its mean would not be worth logging.
     complete = [info for info in infos if info.get("r") is not None and info.get("l") is not None]
     return {"infos": complete, "successes": [success for success in successes if success is not None]}

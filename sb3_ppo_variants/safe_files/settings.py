@@ -63,6 +63,10 @@ class SafeAlgorithm(OnPolicyAlgorithm):
     #: How many updates were skipped because a number was not finite.
     _n_nonfinite_updates: int
 
+    def _freeze_reference(self) -> None:
+        """Make a ``ReferencePolicy`` of what has been assigned to ``reference_policy``."""
+        raise NotImplementedError
+
 
 def policies_by_name(cls: type[SafeAlgorithm], use_masking: bool) -> dict[str, type[BasePolicy]]:
     """

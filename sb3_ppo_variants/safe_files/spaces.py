@@ -14,7 +14,7 @@ from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, seq
 MAX_ENTRIES = 2**24
 MAX_BYTES = 2**25
 _WHOLE_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_BOX_DTYPES = ("float16", "float32", "float64", *_WHOLE_DTYPES)
+_BOX_DTYPES = ("float16", "float32", "float64", "bool", *_WHOLE_DTYPES)
 
 
 def space_as_data(space: spaces.Space) -> dict[str, Any]:
@@ -89,6 +89,10 @@ def _bounds(data: Any, where: str, size: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _bound(data: Any, where: str, dtype: np.dtype) -> float:
+    if dtype.kind == "b":
+        if not isinstance(data, bool):
+            raise SafeFileError(f"{where} is {str(data)[:80]}: it must be true or false.")
+        return data
     if dtype.kind != "f":
         limits = np.iinfo(dtype)
         return whole(data, where, int(limits.min), int(limits.max))

@@ -77,6 +77,17 @@ def test_sb3_contribs_trpos_settings_stay_trpos(loader, tmp_path) -> None:
     assert (loaded.gamma, loaded.n_steps) == (0.9, 64)
 
 
+def test_a_ppo_whose_clip_range_was_lost_is_still_a_ppo(tmp_path) -> None:
+    """An older SB3's function, which this Python cannot read: SB3 warns and goes on without it."""
+    theirs = PPO("MlpPolicy", make_env(), n_steps=64, n_epochs=4, seed=1, device="cpu")
+    del theirs.clip_range
+    theirs.save(tmp_path / "model")
+    reinforce, trpo = (kind.load(tmp_path / "model", make_env()) for kind in (REINFORCE, TRPO))
+    assert (reinforce.gae_lambda, reinforce.n_epochs, reinforce.batch_size) == (1.0, 1, None)
+    assert trpo.target_kl == 0.01
+    assert ClipPPO.load(tmp_path / "model", make_env(), clip_range=0.1).n_epochs == 4
+
+
 def test_reinforces_lambda_stays_reinforces(tmp_path) -> None:
     assert load_other(make(REINFORCE), ClipPPO, tmp_path).gae_lambda == 0.95
     reinforce = load_other(make(ClipPPO), REINFORCE, tmp_path)
@@ -126,6 +137,11 @@ def test_a_critic_rate_cannot_be_added_later(tmp_path) -> None:
     model = make(ClipPPO)
     with pytest.raises(ValueError, match="learning_rate_vf cannot be changed by load"):
         load_other(model, ClipPPO, tmp_path, learning_rate_vf=1e-3)
+    model.save(tmp_path / "model")
+    for parameters in (model.get_parameters(), str(tmp_path / "model")):
+        with pytest.raises(ValueError, match="has 1 parameter groups and this model's optimiser has 2"):
+            make(ClipPPO, learning_rate_vf=1e-3).set_parameters(parameters)
+        make(ClipPPO, seed=4).set_parameters(parameters)
     model.learning_rate_vf = 1e-3
     with pytest.raises(ValueError, match=r"learning_rate_vf=0\.001 was assigned to a model made without one"):
         model.learn(64)

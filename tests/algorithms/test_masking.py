@@ -225,6 +225,8 @@ def test_predict_takes_allowed_actions_only(algorithm: type) -> None:
         ([], r"has the shape \(0,\)"),
         ([[True, False, False], [False, False, False]], r"environment 1 allows no action \(in predict\)"),
         ([0.2, 0.3, 0.5], "have to be booleans"),
+        ([True, False, True], "one action mask per observation; got 1 for 2"),
+        (np.ones((3, 3)), "one action mask per observation; got 3 for 2"),
     ],
 )
 def test_masks_that_predict_refuses(masks: Any, says: str) -> None:
@@ -253,6 +255,10 @@ def test_sb3s_evaluation_warns_and_sb3_contribs_does_not() -> None:
     evaluate_policy(model, env, n_eval_episodes=1, warn=False)
     with pytest.warns(UserWarning, match=r"use those of sb3_contrib\.common\.maskable"):
         evaluate_without_masks(model, env, n_eval_episodes=1, warn=False)
+    # There sb3-contrib's evaluation would lose the states.
+    recurrent = masked(policy="MlpLstmPolicy")
+    with pytest.warns(UserWarning, match=r"use with_masks and EvaluatesWithMasks"):
+        recurrent.predict(recurrent.env.reset())
 
 
 # ---- Files and parameters ----

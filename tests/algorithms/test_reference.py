@@ -11,7 +11,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ppo_variants import REINFORCE, SPO, TRPO, ClipPPO, KLPenaltyPPO
@@ -384,6 +384,11 @@ def test_statistics_that_move_on_are_warned_of() -> None:
     assert isinstance(env, VecNormalize)
     env.training = False
     model.learn(64)
+    # What the warning recommends, where the inner one still moves.
+    both = VecNormalize(VecNormalize(make_env(), norm_reward=False), norm_obs=False)
+    model = ClipPPO("MlpPolicy", both, n_steps=64, reference_policy=make(ClipPPO), reference_kl_coef=0.1)
+    with pytest.warns(UserWarning, match="env.training = False"):
+        model.learn(64)
 
 
 # ---- Files ----
@@ -483,6 +488,28 @@ def test_a_reference_of_a_class_of_ones_own_is_left_out_of_safe_files(tmp_path) 
         ClipPPO.load_safe(file)
     loaded = ClipPPO.load_safe(file, make_env(), reference_policy=reference)
     assert loaded.reference_policy.digest == model.reference_policy.digest
+
+
+class OwnExtractor(FlattenExtractor):
+    pass
+
+
+def test_code_in_a_reference_is_named_with_its_own_remedy(tmp_path) -> None:
+    kwargs = {"features_extractor_class": OwnExtractor}
+    model = make(ClipPPO, policy_kwargs=kwargs, reference_policy=make(ClipPPO, policy_kwargs=kwargs))
+    with pytest.raises(
+        ValueError, match=r"^reference_policy was made with code of your own.*exclude=..reference_policy"
+    ):
+        model.save_safe(tmp_path / "safe", exclude=["policy_kwargs"])
+    model.save_safe(tmp_path / "safe", exclude=["policy_kwargs", "reference_policy"])
+
+
+def test_an_assigned_reference_is_saved(tmp_path) -> None:
+    model, reference = make(ClipPPO, reference_policy=make(ClipPPO)), make(ClipPPO, seed=7)
+    model.reference_policy = reference
+    file = model.save_safe(tmp_path / "safe")
+    saved = ClipPPO.load_safe(file).reference_policy.policy.state_dict()
+    assert_same_tensors(saved, reference.policy.state_dict(), "reference")
 
 
 # ---- The critic's warm-up ----

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from sb3_contrib.common.maskable.utils import get_action_masks
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -161,6 +162,53 @@ def test_code_in_policy_kwargs_is_given_by_the_caller(tmp_path) -> None:
     assert isinstance(loaded.policy.mlp_extractor.policy_net[1], OwnActivation)
 
 
+def test_other_policy_kwargs_than_the_files_are_refused(tmp_path) -> None:
+    kwargs = {"net_arch": [8], "activation_fn": th.nn.ReLU}
+    make(ClipPPO, policy_kwargs=kwargs).save_safe(tmp_path / "model")
+    for other in ({"net_arch": [8]}, {"net_arch": [8], "activation_fn": OwnActivation}, None):
+        with pytest.raises(SafeFileError, match=r"policy_kwargs=.*the file's policy was made with .*'ReLU'"):
+            ClipPPO.load_safe(tmp_path / "model", policy_kwargs=other)
+    assert ClipPPO.load_safe(tmp_path / "model", policy_kwargs=kwargs).policy.activation_fn is th.nn.ReLU
+
+
+@pytest.mark.parametrize("name", ["policy_kwargs", "rollout_buffer_kwargs"])
+def test_none_means_no_further_arguments(name, tmp_path) -> None:
+    for loaded in loaded_both_ways(make(ClipPPO), tmp_path, {}, **{name: None}):
+        loaded.learn(64)
+    ClipPPO.load(tmp_path / "zip", make_env(), **{name: None}).learn(64)
+
+
+def test_a_smaller_window_of_episodes(tmp_path) -> None:
+    model = make(ClipPPO, env={"actions": "discrete"}).learn(512)
+    assert len(model.ep_info_buffer) > 5
+    for loaded in loaded_both_ways(model, tmp_path, {"actions": "discrete"}, stats_window_size=5):
+        loaded.learn(128, reset_num_timesteps=False)
+    smaller = ClipPPO.load(tmp_path / "zip", make_env(actions="discrete"), stats_window_size=5)
+    assert list(smaller.ep_info_buffer) == list(model.ep_info_buffer)[-5:]
+    smaller.learn(128, reset_num_timesteps=False)
+    again = ClipPPO.load_safe(smaller.save_safe(tmp_path / "again"))
+    assert list(again.ep_info_buffer) == list(smaller.ep_info_buffer)
+    assert len(again.ep_info_buffer) == 5
+    # The window may also be assigned.
+    smaller.ep_info_buffer = model.ep_info_buffer
+    smaller._stats_window_size = 3
+    assert len(ClipPPO.load_safe(smaller.save_safe(tmp_path / "again")).ep_info_buffer) == 3
+
+
+class Stop(BaseCallback):
+    def _on_step(self) -> bool:
+        return self.num_timesteps < 100
+
+
+def test_a_training_without_end_and_a_scheduler_of_torchs(tmp_path) -> None:
+    model = make(ClipPPO)
+    th.optim.lr_scheduler.ExponentialLR(model.policy.optimizer, 0.99)
+    model.learn(float("inf"), Stop())
+    for loaded in loaded_both_ways(model, tmp_path, {}):
+        assert loaded.num_timesteps == model.num_timesteps
+        loaded.learn(64)
+
+
 @pytest.mark.parametrize("loader", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def test_another_class_takes_over_what_load_takes_over(loader, tmp_path) -> None:
     model = make(KLPenaltyPPO, gamma=0.9, ent_coef=0.2, adaptive_kl_target=1e-9).learn(64)
@@ -294,16 +342,18 @@ FLOATS = {"float16": 16, "float32": 32, "float64": 64}
 
 @st.composite
 def boxes(draw) -> spaces.Box:
-    dtype = np.dtype(draw(st.sampled_from([*FLOATS, "int8", "int32", "int64", "uint8", "uint64"])))
+    dtype = np.dtype(draw(st.sampled_from([*FLOATS, "bool", "int8", "int32", "int64", "uint8", "uint64"])))
     shape = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     if dtype.kind == "f":
         numbers = st.floats(width=FLOATS[dtype.name], allow_nan=False)
+    elif dtype.kind == "b":
+        numbers = st.booleans()
     else:
         limits = np.iinfo(dtype)
         numbers = st.integers(int(limits.min), int(limits.max))
     size = int(np.prod(shape))
     one, other = (np.array(draw(st.lists(numbers, min_size=size, max_size=size)), dtype).reshape(shape) for _ in "ab")
-    return spaces.Box(np.minimum(one, other), np.maximum(one, other), shape, dtype.type)
+    return spaces.Box(np.asarray(np.minimum(one, other)), np.asarray(np.maximum(one, other)), shape, dtype.type)
 
 
 SIMPLE = st.one_of(
