@@ -3,7 +3,7 @@
 The classes, the tuner and the plots read these numbers from here, and a test compares the README with them.
 Source: Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.06347, Tables 1, 3 and 5 (``n_epochs`` 10
 for MuJoCo, 3 for Atari; ``ent_coef`` 0.01 for Atari). ``vf_coef`` 0.5 is Stable-Baselines3's, applied to the whole
-squared error; OpenAI Baselines applies 0.5 to half of it.
+squared error; OpenAI Baselines' ppo2 applies 0.5 to half of it.
 """
 
 from typing import Generic, TypeVar

@@ -86,7 +86,8 @@ class OnPolicyVariant(
         ``KLAdaptiveRate``: it follows the KL, with target x in nats
     :param n_steps: T, steps per environment and update; the rollout has N = T × (number of environments) rows
     :param gamma: γ in [0, 1], the discount
-    :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1 Monte-Carlo
+    :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1
+        Monte-Carlo minus V
     :param normalize_advantage: ``True``: per minibatch (SB3); ``"rollout"``: over the whole rollout; ``False``: not
     :param ent_coef: c₂ ≥ 0, weight of the entropy bonus; a coefficient
     :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½; a coefficient

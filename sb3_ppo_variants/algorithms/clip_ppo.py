@@ -22,8 +22,8 @@ class ClipPPO(ClipRangePPO, family_name="ClipPPO"):
 
     What restrains the step: a sample gives no gradient once its ratio has left [1−ε, 1+ε] in the direction that its
     advantage favours. The ratio itself is not bounded. Paper: Schulman et al. 2017, arXiv:1707.06347, equations 7
-    and 9. Deviations from it, all SB3's: advantages are normalised in each minibatch, the gradient's norm is limited,
-    and V stands for the missing rewards of an episode that a time limit cut off.
+    and 9. Deviations from it, all SB3's, among others: advantages are normalised in each minibatch, the gradient's norm
+    is limited, and V stands for the missing rewards of an episode that a time limit cut off.
 
     It replaces SB3's ``PPO``: it has the same arguments, positional ones in the same order up to ``clip_range_vf``, and
     one different default, ``ent_coef=0.01`` instead of 0.0. With ``ent_coef=0.0`` training equals ``PPO``'s bit for bit

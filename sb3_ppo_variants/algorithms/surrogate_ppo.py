@@ -24,13 +24,13 @@ class SurrogatePPO(OnPolicyVariant, family_name="SurrogatePPO"):
     (``_surrogate``), and β is ``kl_coef`` where it has one, else 0. Source: Schulman et al. 2017, arXiv:1707.06347,
     Algorithm 1 and equation 9. Deviations from it are SB3's, listed in the subclasses.
 
-    :param batch_size: Rows of a minibatch, ≥ 2 if advantages are normalised in it; ``None``: the whole rollout, the K
-        full-batch steps of the pseudo-code
+    :param batch_size: Rows of a minibatch, ≥ 2 if advantages are normalised in it; ``None``: the whole rollout, so
+        that each epoch is one step, as in Spinning Up's code
     :param n_epochs: K ≥ 1, passes over the rollout
     :param clip_range_vf: c > 0, how far the critic's values may move in an update, in units of the return; ``None``:
         unlimited
     :param clip_range_vf_mode: ``"sb3"``: the loss of the clipped value; ``"max"``: the larger of the clipped and the
-        plain loss, as in OpenAI Baselines; no effect without ``clip_range_vf``
+        plain loss, as in OpenAI Baselines' ppo2; no effect without ``clip_range_vf``
     :param ent_coef: c₂ ≥ 0; the documented 0.01, where SB3's ``PPO`` has 0
     :param target_kl: End the update, with all its epochs, before the step of a minibatch whose approximate KL exceeds
         1.5 times this (SB3's rule); ``None``: never

@@ -36,9 +36,10 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
     Names and defaults are those of sb3-contrib's ``TRPO``. The differences from it: the direction of the KL
     is the paper's (contrib: KL(new‖old)); the KL is summed over action dimensions (contrib averages, which makes its δ
     A times larger); the conjugate gradient starts at zero (contrib: at random noise); ``sub_sampling_factor`` thins
-    only the Fisher product (contrib: gradient, objective and constraint too); and differentiation finds the critic's
-    parameters (contrib: their names). ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces contrib's numbers with
-    ``sub_sampling_factor=1``.
+    only the Fisher product (contrib: gradient, objective and constraint too); conjugate gradients go on for longer
+    where the gradient is small; and differentiation finds the critic's parameters (contrib: their names).
+    ``TRPO(..., **TRPO.CONTRIB_CONVENTIONS)`` reproduces contrib's numbers with ``sub_sampling_factor=1``, as long as
+    the gradient's norm is at least 0.01.
 
     :param learning_rate: The critic's step size (the policy's is set by δ)
     :param batch_size: Rows of the critic's minibatches; ``None``: the whole rollout

@@ -28,7 +28,8 @@ def conjugate_gradient(
     :param start: the first guess, shape (P,)
     :param max_steps: at most this many products after the first
     :param residual_tolerance: stop once |b − F·x|² is below it, or below |b|²/10⁶ where that is less: a gradient that
-        is small as a whole still has a direction (sb3-contrib's 1e-10 ends before the first step where |b| < 1e-5)
+        is small as a whole still has a direction (sb3-contrib's fixed 1e-10 solves a small b no better than to 1e-5,
+        and what it returns is then largely its starting noise)
     :return: x, shape (P,); the last finite iterate if the numbers break down
     """
     tolerance = min(residual_tolerance, 1e-6 * float(b.dot(b)))

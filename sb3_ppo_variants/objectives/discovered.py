@@ -1,4 +1,4 @@
-"""The surrogate of Discovered Policy Optimisation: r·A minus a drift that was found by meta-learning."""
+"""The surrogate of Discovered Policy Optimisation: r·A minus a drift modelled on one that meta-learning found."""
 
 from dataclasses import dataclass
 

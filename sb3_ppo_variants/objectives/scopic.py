@@ -10,7 +10,8 @@ class ScopicSurrogate:
     """
     (1 + (4/τ)·(σ(τ·(r − 1)) − ½))·A with σ the logistic sigmoid and r = exp(log_ratio).
 
-    Its slope is r·A·4σ(1−σ): that of r·A at r = 1, smaller on both sides, and never zero or of the opposite sign.
+    Its slope is r·A·4σ(1−σ): that of r·A times a factor that is 1 at r = 1 and fades on both sides, never zero or of
+    the opposite sign.
     Unlike the clip it does not pull back at full strength a ratio that has moved against the advantage. Source: Chen et
     al. 2022, arXiv:2205.10047, which has τ = 4. Deviation: theirs is (4/τ)·σ(τ·(r − 1))·A; the constant
     (1 − 2/τ)·A is added here, which changes no gradient and makes the value at r = 1 the advantage, as in all

@@ -13,8 +13,8 @@ class ValueLoss(Protocol):
     """
     A loss per sample as a function of V(s), V_old(s) and the target R (here the TD(λ) return).
 
-    It is minimised, weighted by c₁ = ``vf_coef``. There is no factor ½ (SB3's convention; Baselines and CleanRL
-    halve it).
+    It is minimised, weighted by c₁ = ``vf_coef``. There is no factor ½ (SB3's convention; Baselines' ppo2 and
+    CleanRL halve it).
     """
 
     def value(self, values: Array, old_values: Array, returns: Array) -> Array:
@@ -102,7 +102,7 @@ class ClippedSquaredError:
 @dataclass(frozen=True)
 class MaxSquaredError(ClippedSquaredError):
     """
-    max((V − R)², (V_clip − R)²): the form of OpenAI Baselines and CleanRL, an upper bound of the plain loss.
+    max((V − R)², (V_clip − R)²): the form of OpenAI Baselines' ppo2 and CleanRL, an upper bound of the plain loss.
 
     :param clip_range_vf: c > 0
     """
