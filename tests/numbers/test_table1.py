@@ -177,19 +177,31 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
 
 
 def test_the_million_steps_are_the_measured_ones() -> None:
-    short, long = (table_of(f"table1/{name}runs.csv.gz") for name in ("", "million/"))
-    labels = {"fixed_kl_3": "β 3", "fixed_kl_10": "β 10", "clip_0.2": "ε 0.2", "clip_0.3": "ε 0.3"}
-    for name, label in labels.items():
-        ends = []
-        for runs in (short, long):
-            chosen = (runs["row"] == name) & (runs["environment"] == "HalfCheetah-v5") & (runs["seed"] == 0)
-            ends.append(runs[chosen]["final_return"].item())
-        says(COMPARE, f"{label} from {between(*ends, 0)}")
-    pendulum = long[long["environment"] == "InvertedPendulum-v5"].set_index("row")["final_return"]
-    assert pendulum.min() > 920
-    again = table_of("table1/million/slices/InvertedPendulum-v5-seed0/runs.csv.gz").set_index("row")["final_return"]
-    both = [f"{again[name]:.0f} instead of {pendulum[name]:.0f}" for name in ("clip_0.2", "clip_0.3")]
-    says(COMPARE, f"ε 0.2 at {both[0]}, ε 0.3 at {both[1]}")
+    header = "| row | HalfCheetah, 300,000 | 1,000,000 | InvertedPendulum, 300,000 | 1,000,000 |"
+    shown = rows(COMPARE, header)
+    columns = []
+    for environment in ("HalfCheetah-v5", "InvertedPendulum-v5"):
+        folder = f"table1/million/slices/{environment}-seed0"
+        curves, runs = table_of(f"{folder}/curves.csv.gz"), table_of(f"{folder}/runs.csv.gz")
+        assert set(runs["timesteps"]) == {1_000_000}
+        # As many rollouts as a run of 300,000 steps has; its score is the mean that the curve then has.
+        columns += [curves[curves["timesteps"] == 147 * 2048].set_index("row")["mean_return"]]
+        columns += [runs.set_index("row")["final_return"]]
+    assert list(shown) == list(TABLE1_ROWS.values())[:11]
+    for name, label in list(TABLE1_ROWS.items())[:11]:
+        assert shown[label][1:] == [number(column[name], 0) for column in columns], label
+    short, long = (
+        [column[name] for name in ("adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10")] for column in columns[:2]
+    )
+    ends = [between(min(values), max(values), 0) for values in (short, long)]
+    says(COMPARE, f"target 0.003, β 3 and β 10 are at {ends[0]} after 300,000 steps and {ends[1]} after a million")
+    earlier = table_of("table1/million/runs.csv.gz")
+    then = earlier[earlier["environment"] == "HalfCheetah-v5"].set_index("row")["final_return"].map("{:.0f}".format)
+    says(
+        COMPARE,
+        f"on HalfCheetah β 3 then ended at {then['fixed_kl_3']}, β 10 at {then['fixed_kl_10']}, "
+        f"ε 0.2 at {then['clip_0.2']} and ε 0.3 at {then['clip_0.3']}",
+    )
 
 
 def test_rank_correlations_and_the_other_reading() -> None:
