@@ -204,9 +204,11 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :param device: Where to load to
         :param policy_class: The policy's class, if it is one of your own
         :param kwargs: Arguments of the constructor that replace the file's: what was left out of it
-            (``learning_rate``, ``policy_kwargs``, ``rollout_buffer_class``, …), or is to change
+            (``learning_rate``, ``policy_kwargs``, ``rollout_buffer_class``, …), or is to change; ``policy_kwargs``
+            cannot
         :return: the model
-        :raises ValueError: the file is damaged or forged, or of another kind; the message says what is wrong
+        :raises ValueError: the file is damaged or forged, or of another kind, or was made with other
+            ``policy_kwargs``; the message says what is wrong
         :raises TypeError: an argument that the constructor does not have
         """
         reject_unknown_arguments(cls, kwargs)

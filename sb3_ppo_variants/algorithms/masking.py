@@ -125,8 +125,8 @@ class MaskingChoice(OnPolicyAlgorithm):
         :param action_masks: Which actions are allowed, as ``env.action_masks()`` or, for several environments,
             ``sb3_contrib.common.maskable.utils.get_action_masks(env)`` says
         :return: the actions, and ``state``
-        :raises ValueError: masks for a model without them, of a shape other than the action space's, as many as there
-            are no observations, or that allow nothing
+        :raises ValueError: masks for a model without them, of another shape than the action space's, not one per
+            observation, or that allow nothing
         """
         if not self.use_masking:
             if action_masks is not None:
@@ -162,9 +162,10 @@ class MaskingChoice(OnPolicyAlgorithm):
         check = MaskChecker(self.action_space)
         n_masks, left_over = divmod(masks.size, check.width)
         check([masks] if left_over or not n_masks else list(masks.reshape(n_masks, -1)), "in predict")
-        given = observation if isinstance(observation, dict) else np.asarray(observation)
-        one = next(iter(given.values())) if isinstance(given, dict) else given
-        wanted = len(one) if self.policy.is_vectorized_observation(given) else 1
+        if isinstance(observation, tuple):
+            return  # with the infos of a reset, which the policy says
+        tensors: Any = self.policy.obs_to_tensor(observation)[0]
+        wanted = len(next(iter(tensors.values())) if isinstance(tensors, dict) else tensors)
         if n_masks != wanted:
             raise MaskError(f"predict: there must be one action mask per observation; got {n_masks} for {wanted}.")
 

@@ -50,9 +50,9 @@ class MaskableRecurrentActorCriticPolicy(RecurrentActorCriticPolicy):
         self.action_dist = masked
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        # sb3-contrib's leaves these out, so that load() makes a network of another size from the file of save().
+        # Theirs leave these out, so that load() makes another network of the file of save().
         memory = {"lstm_hidden_size": self.lstm_actor.hidden_size, "n_lstm_layers": self.lstm_actor.num_layers}
-        names = ("shared_lstm", "enable_critic_lstm", "lstm_kwargs")
+        names = ("shared_lstm", "enable_critic_lstm", "lstm_kwargs", "share_features_extractor")
         return super()._get_constructor_parameters() | memory | {name: getattr(self, name) for name in names}
 
     @contextmanager

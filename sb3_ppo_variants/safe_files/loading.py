@@ -144,7 +144,8 @@ def _state(cls: type[SafeAlgorithm], document: dict[str, Any], given: dict[str, 
     state["_current_progress_remaining"] = real(document["progress"], "progress")
     state["_n_nonfinite_updates"] = whole(document["skipped"], "skipped")
     state["_n_warmup_updates"] = whole(document.get("warmup_updates", 0), "warmup_updates")
-    return state | _episode_buffers(document["episodes"], state.get("_stats_window_size", 100))
+    window = state.get("_stats_window_size") or given["stats_window_size"]
+    return state | _episode_buffers(document["episodes"], window)
 
 
 def _setting(name: str, data: Any, cls: type[SafeAlgorithm]) -> Any:
@@ -183,15 +184,26 @@ def _policy_class(cls: type[SafeAlgorithm], data: Any, use_masking: bool) -> Any
 
 def _refuse_other_policy_kwargs(of_file: Any, given: dict[str, Any]) -> None:
     """As SB3's ``load`` does. A file from which they were left out takes any that its weights fit."""
+    if of_file is None:
+        return
+    mapping(of_file, "policy_kwargs", optional=of_file)
     try:
-        data = policy_kwargs_as_data(given)
+        same = _as_given(policy_kwargs_as_data(given)) == _as_given(of_file)
     except ValueError:  # code of the caller's own, which this file does not describe
-        data = None
-    if of_file is not None and data != of_file:
+        same = False
+    if not same:
         raise SafeFileError(
             f"policy_kwargs={given!r}: the file's policy was made with {str(of_file)[:200]}, which loading does not "
             "change. Leave policy_kwargs out."
         )
+
+
+def _as_given(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Without the key that SB3 adds to the caller's dictionary where images are not normalised."""
+    of_features = policy_kwargs.get("features_extractor_kwargs")
+    if isinstance(of_features, dict):
+        of_features = {name: value for name, value in of_features.items() if name != "normalized_image"}
+    return {**policy_kwargs, "features_extractor_kwargs": of_features or None}
 
 
 def _rollout_buffer(document: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

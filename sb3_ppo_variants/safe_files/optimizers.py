@@ -11,6 +11,8 @@ from sb3_ppo_variants.safe_files.settings import plain
 
 PREFIX = "optimizer."
 _NAME = re.compile(r"optimizer\.(\d{1,9})\.([a-z_]{1,64})")
+#: What torch's schedulers of learning rates leave in parameter groups, of which the optimiser makes no use.
+_OF_SCHEDULERS = {"initial_lr", "min_lr", "max_lr", "swa_lr", "base_momentum", "max_momentum"}
 #: State of each parameter in torch's Adam and its subclasses. Of other optimisers, anything of a fitting shape is read.
 _OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -32,9 +34,7 @@ def optimizer_as_data(optimizer: th.optim.Optimizer) -> tuple[list[dict[str, Any
                     f"{type(optimizer).__name__} keeps {name}={value!r}, no tensor, for which the safe format has no "
                     "place: use save()."
                 )
-    # Without what torch's schedulers of learning rates leave in the groups, which the optimiser does not use.
-    own = {"params", *optimizer.defaults}
-    groups = [{name: value for name, value in group.items() if name in own} for group in state["param_groups"]]
+    groups = [{n: value for n, value in group.items() if n not in _OF_SCHEDULERS} for group in state["param_groups"]]
     return [plain("the optimiser's settings", group) for group in groups], tensors
 
 

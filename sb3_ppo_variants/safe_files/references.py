@@ -40,8 +40,9 @@ def reference_as_data(model: SafeAlgorithm) -> tuple[dict[str, Any], dict[str, t
     try:
         policy_kwargs = policy_kwargs_as_data(_kwargs_of(policy))
     except ValueError as error:
+        what = str(error).partition(" cannot be written")[0]
         raise ValueError(
-            "reference_policy was made with code of your own, which a safe file cannot hold: save_safe(path, "
+            f"reference_policy was made with {what}, which a safe file cannot hold: save_safe(path, "
             'exclude=["reference_policy"]) and give it again: load_safe(path, reference_policy=...).'
         ) from error
     data = {

@@ -235,6 +235,25 @@ def test_masks_that_predict_refuses(masks: Any, says: str) -> None:
         model.predict(model.env.reset(), action_masks=masks)
 
 
+class Parts(MaskedWalk):
+    def __init__(self):
+        super().__init__()
+        parts = {"position": self.observation_space, "level": spaces.Discrete(4)}
+        self.observation_space = spaces.Dict(parts)
+
+
+def test_observations_that_sb3_takes_are_counted_as_it_counts_them() -> None:
+    model = ClipPPO("MultiInputPolicy", Parts(), n_steps=32, batch_size=32, use_masking=True)
+    mask = [True, False, False]
+    for observation in (
+        {"position": [0.0, 0.0, 0.0, 0.0], "level": 2},
+        {"position": np.zeros(4, np.float32), "level": np.array([2])},
+    ):
+        assert model.predict(observation, action_masks=mask)[0].ravel().tolist() == [0]
+    with pytest.raises(ValueError, match="passed a tuple to the predict"):
+        masked().predict((np.zeros(4, np.float32), {}), action_masks=mask)
+
+
 def test_predict_without_masks_warns_once(tmp_path) -> None:
     model = masked()
     observation = model.env.reset()

@@ -498,7 +498,8 @@ def test_code_in_a_reference_is_named_with_its_own_remedy(tmp_path) -> None:
     kwargs = {"features_extractor_class": OwnExtractor}
     model = make(ClipPPO, policy_kwargs=kwargs, reference_policy=make(ClipPPO, policy_kwargs=kwargs))
     with pytest.raises(
-        ValueError, match=r"^reference_policy was made with code of your own.*exclude=..reference_policy"
+        ValueError,
+        match=r"^reference_policy was made with policy_kwargs: <class .*OwnExtractor.*exclude=..reference_policy",
     ):
         model.save_safe(tmp_path / "safe", exclude=["policy_kwargs"])
     model.save_safe(tmp_path / "safe", exclude=["policy_kwargs", "reference_policy"])

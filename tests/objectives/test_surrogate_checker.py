@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from sb3_ppo_variants.arrays import Array, namespace_of
+from sb3_ppo_variants.arrays import Array, namespace_of, require_equal_shapes
 from sb3_ppo_variants.objectives import Surrogate, check_surrogate
 from tests.objectives.test_surrogates import Case, every_surrogate
 
@@ -27,10 +27,12 @@ class Quadratic:
         return None
 
     def value(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
         ratio = namespace_of(log_ratio).exp(log_ratio)
         return advantage * (ratio - (ratio - 1) ** 2)
 
     def slope(self, log_ratio: Array, advantage: Array) -> Array:
+        require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
         ratio = namespace_of(log_ratio).exp(log_ratio)
         return advantage * ratio * (3 - 2 * ratio)
 
@@ -39,6 +41,7 @@ RIGHT = Quadratic()
 
 
 def by_r(log_ratio: Array, advantage: Array) -> Array:
+    require_equal_shapes(log_ratio=log_ratio, advantage=advantage)
     return advantage * (3 - 2 * namespace_of(log_ratio).exp(log_ratio))
 
 
@@ -58,6 +61,11 @@ def in_numpy(log_ratio: Array, advantage: Array) -> np.ndarray:
     return RIGHT.slope(np.asarray(log_ratio), np.asarray(advantage))
 
 
+def broadcast(log_ratio: Array, advantage: Array) -> Array:
+    ratio = namespace_of(log_ratio).exp(log_ratio)
+    return advantage * ratio * (3 - 2 * ratio)
+
+
 def in_double(log_ratio: Array, advantage: Array) -> Array:
     double = RIGHT.value(log_ratio, advantage)
     return double.double() if isinstance(double, th.Tensor) else double.astype(np.float64)
@@ -71,26 +79,35 @@ def test_the_packages_own_pass(case: Case) -> None:
 def test_one_of_ones_own_passes() -> None:
     check_surrogate(RIGHT)
     check_surrogate(Quadratic((("band", (0.1, 0.3)),)))
+    with th.no_grad(), th.device("meta"):
+        check_surrogate(RIGHT)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize(
     ("name", "member", "error", "says"),
     [
-        # By hand, at r = e^-3 = 0.04979 and A = −3: by r −3·(3 − 2r) = −8.701, by log r that times r = −0.4332.
+        # By hand, at r = e^-2.97 = 0.0513 and A = −3: by r −3·(3 − 2r) = −8.692, by log r that times r = −0.4459.
+        ("slope", by_r, ValueError, r"at r = 0.0513 and A = -3, slope is -8.692\d*, and ∂ value .* is -0.4459"),
         (
             "slope",
-            by_r,
+            nan_at_one,
             ValueError,
-            r"at r = 0.04979 and A = -3, slope is -8.701\d*, but ∂ value / ∂ log_ratio is -0.4332",
+            "at r = 1 and A = -3, slope in numpy is nan, and slope in torch is nan. They must be finite",
         ),
-        ("slope", nan_at_one, ValueError, "at r = 1 and A = -3, slope in numpy is nan"),
-        ("value", other_in_torch, ValueError, "value in numpy is .* but value in torch is"),
+        ("value", other_in_torch, ValueError, "value in numpy is .* and value in torch is"),
         ("slope", in_numpy, TypeError, "slope returns ndarray for Tensor.*namespace_of"),
         ("value", in_double, ValueError, "value returns shape .* in float64 for shape .* in float32"),
         ("value", lambda x, a: RIGHT.value(x, a).mean()[None], ValueError, r"value returns shape \(1,\).*not averaged"),
         ("value", detached, TypeError, "torch cannot differentiate value"),
+        (
+            "slope",
+            broadcast,
+            ValueError,
+            r"slope takes a log_ratio of shape \(4,\).*Begin it with require_equal_shapes",
+        ),
         ("band", 0.2, ValueError, "band=0.2 must be None or"),
+        ("band", (0.2, None), ValueError, r"band=\(0.2, None\) must be None or"),
         ("band", (-0.2, 0.2), ValueError, r"band=\(-0.2, 0.2\) must be None or"),
     ],
 )

@@ -133,7 +133,7 @@ def test_the_other_observations(kind: type, observations: str, kwargs: dict[str,
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"lstm_hidden_size": 5, "n_lstm_layers": 2},
+        {"lstm_hidden_size": 5, "n_lstm_layers": 2, "share_features_extractor": False},
         {"shared_lstm": True, "enable_critic_lstm": False, "lstm_kwargs": {"bias": False}},
     ],
 )

@@ -1,5 +1,6 @@
 """Safe files: a model comes back as SB3's own save and load bring it back, without pickle."""
 
+import copy
 import json
 import logging
 import pickle
@@ -193,6 +194,43 @@ def test_a_smaller_window_of_episodes(tmp_path) -> None:
     smaller.ep_info_buffer = model.ep_info_buffer
     smaller._stats_window_size = 3
     assert len(ClipPPO.load_safe(smaller.save_safe(tmp_path / "again")).ep_info_buffer) == 3
+
+
+def test_a_window_of_episodes_that_was_left_out(tmp_path) -> None:
+    model = make(ClipPPO, env={"actions": "discrete", "n_envs": 4}, stats_window_size=500).learn(2048)
+    assert len(model.ep_info_buffer) > 100
+    file = model.save_safe(tmp_path / "model", exclude=["stats_window_size"])
+    assert len(ClipPPO.load_safe(file, stats_window_size=500).ep_info_buffer) == len(model.ep_info_buffer)
+
+
+def test_the_same_policy_kwargs_are_taken_though_sb3_has_added_to_them(tmp_path) -> None:
+    given = {"normalize_images": False, "features_extractor_kwargs": {"features_dim": 8}}
+    model = make(ClipPPO, "CnnPolicy", {"observations": "image"}, policy_kwargs=copy.deepcopy(given))
+    file = model.save_safe(tmp_path / "model")
+    assert model.policy_kwargs != given
+    assert ClipPPO.load_safe(file, policy_kwargs=given).policy.features_extractor.features_dim == 8
+
+
+class CountingAdam(th.optim.Adam):
+    """Keeps how many steps it has made in its parameter groups."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        for group in self.param_groups:
+            group.setdefault("n_made", 0)
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["n_made"] += 1
+        return super().step(closure)
+
+
+def test_what_an_optimizer_keeps_in_its_groups_is_kept(tmp_path) -> None:
+    kwargs = {"optimizer_class": CountingAdam}
+    model = make(ClipPPO, policy_kwargs=kwargs).learn(64)
+    file = model.save_safe(tmp_path / "model", exclude=["policy_kwargs"])
+    loaded = ClipPPO.load_safe(file, policy_kwargs=kwargs)
+    assert loaded.policy.optimizer.param_groups[0]["n_made"] == model.policy.optimizer.param_groups[0]["n_made"] > 0
 
 
 class Stop(BaseCallback):
