@@ -25,8 +25,15 @@ from sb3_ppo_variants.resume.files import (
     remove_old,
     write_checkpoint,
 )
-from sb3_ppo_variants.resume.identity import check_same_run, describe, differences, refuse_schedules, surroundings
-from sb3_ppo_variants.resume.left_out import changed_attributes, lost_attributes, policy_attributes
+from sb3_ppo_variants.resume.identity import (
+    changed_attributes,
+    check_same_run,
+    describe,
+    differences,
+    refuse_schedules,
+    surroundings,
+)
+from sb3_ppo_variants.resume.left_out import changed_parts, lost_attributes, policy_attributes
 from sb3_ppo_variants.resume.snapshot import put_snapshot, take_snapshot
 
 
@@ -142,6 +149,10 @@ class ResumableCheckpointCallback(BaseCallback):
                 refuse_schedules(now, str(self._found.path))
                 before = {**before, "total_timesteps": total_timesteps}
             check_same_run(before, now, str(self._found.path))
+            if changed := changed_attributes(before, now):
+                self._say(
+                    f"The environments are restored as the checkpoint has them, though this run differs: {changed}."
+                )
             if differing := differences(self._found.about["surroundings"], surroundings(model)):
                 self._say(f"Resumed with other software, so the run may differ in the last bits: {differing}.")
         elif faults:
@@ -194,13 +205,14 @@ class ResumableCheckpointCallback(BaseCallback):
         self._last = steps
 
     def _tell_left_out(self) -> None:
-        for thing in (*all_callbacks(self._root()), *wrappers_of(self.training_env)):
-            for name in lost_attributes(thing):
+        things = (self.model, *all_callbacks(self._root()), *wrappers_of(self.training_env))
+        for thing in things:
+            for name in lost_attributes(thing, self.model):
                 self._say(
                     f"Checkpoints do not hold {type(thing).__name__}.{name}, which cannot be pickled: a resume finds "
                     "it as the script makes it. The methods get_checkpoint_state and set_checkpoint_state can keep it."
                 )
-        for name in changed_attributes(self._policy_at_start, policy_attributes(self.model.policy)):
+        for name in changed_parts(self._policy_at_start, policy_attributes(self.model.policy)):
             self._say(
                 f"Checkpoints do not hold the policy's {name}, which has changed: a resume finds it as the script "
                 "makes it. register_buffer keeps it, in saved models too."

@@ -26,6 +26,8 @@ _ASIDE = {"policy", "env", "device", "verbose", "tensorboard_log", "_init_setup_
 _PACKAGES = (sb3, th, np, gym)
 # Values of the remaining progress at which two schedules are compared.
 _FIRST = (1.0, 0.5, 0.0)
+#: Of an environment's description: they may change in training, and are restored.
+ATTRIBUTES = "attributes"
 _IN_BETWEEN = [i / 32 for i in range(31, 0, -1) if i != 16]
 
 
@@ -43,7 +45,7 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
     schedules = {
         name: value for name, value in settings.items() if callable(value) and not isinstance(value, no_schedules)
     }
-    values = {name: _values(schedule) for name, schedule in schedules.items()}
+    values = {name: found for name, value in schedules.items() if (found := _values(value)) is not None}
     env = model.get_env()
     return {
         "class": type(model).__name__,
@@ -56,17 +58,22 @@ def describe(model: OnPolicyAlgorithm, total_timesteps: int) -> dict[str, Any]:
         "policy_class": type(model.policy).__name__,
         **_described_backend(model),
         "workers_collect": _workers_collect(model),
-        **{name: described(value) for name, value in settings.items() if name not in schedules},
+        **{name: described(value) for name, value in settings.items() if name not in values},
         **{name: [found[at] for at in _FIRST] for name, found in values.items()},
         "schedules": {name: {str(at): found[at] for at in _IN_BETWEEN} for name, found in values.items()},
     }
 
 
-def _values(schedule: Callable[[float], Any]) -> dict[float, Any]:
-    """A schedule's values by remaining progress. What it draws for them does not shift the training's draws."""
+def _values(schedule: Callable[[float], Any]) -> dict[float, Any] | None:
+    """
+    A schedule's values by remaining progress; ``None``: it is another function, of a user's own class, say. What it
+    draws for them does not shift the training's draws.
+    """
     random_states = capture_random_states()
     try:
         return {at: described(schedule(at)) for at in (*_FIRST, *_IN_BETWEEN)}
+    except Exception:
+        return None
     finally:
         restore_random_states(random_states)
 
@@ -78,12 +85,38 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], where: str) -> N
     :param where: The checkpoint's file, for the message
     :raises ValueError: they are not the same run
     """
-    # Only what the checkpoint has: an earlier version may have described less.
-    for name, then, here in _differing(before, {name: now.get(name) for name in before}):
+    for name, then, here in _differing(_comparable(before, before), _comparable(now, before)):
         raise ValueError(
             f"{where} is of a run with {name}={then!r}; this one has {here!r}: resume it as it was begun, or begin "
             "another in another folder."
         )
+
+
+def _comparable(described: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Only what the checkpoint has: an earlier version may have described less. And without what may change."""
+    kept: dict[str, Any] = {name: described.get(name) for name in before}
+    if kept.get("schedules"):
+        kept["schedules"] = {name: kept["schedules"].get(name) for name in before["schedules"]}
+    if kept.get("environment"):
+        kept["environment"] = {
+            number: {name: value for name, value in one.items() if name != ATTRIBUTES}
+            for number, one in kept["environment"].items()
+        }
+    return kept
+
+
+def changed_attributes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """
+    :param before: ``describe`` of the run that made the checkpoint
+    :param now: ``describe`` of the run that resumes from it
+    :return: which attributes its environments began with that these have not, for people; empty if there are none
+    """
+    then, here = (
+        {number: one[ATTRIBUTES] for number, one in (run["environment"] or {}).items() if ATTRIBUTES in one}
+        for run in (before, now)
+    )
+    differing = _differing({"environment": then}, {"environment": {number: here.get(number) for number in then}})
+    return ", ".join(f"{name} {before} then, {now} now" for name, before, now in differing)
 
 
 def refuse_schedules(now: dict[str, Any], where: str) -> None:

@@ -2,58 +2,83 @@
 
 import hashlib
 import io
-from types import FunctionType, MethodType, ModuleType
+from collections import deque
 from typing import Any
 
 import gymnasium as gym
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.algorithms.arguments import parameters_of_constructor
 from sb3_ppo_variants.resume.layers import has_protocol, links_of
 from sb3_ppo_variants.resume.pickles import can_be_kept, dumps
 
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "sb3_ppo_variants", "torch")
-#: Objects that attributes only lead to, code, and files that the script opens anew.
-_NO_STATE = (
-    *(gym.Env, VecEnv, BaseAlgorithm, BaseCallback, Logger, KVWriter),
-    *(FunctionType, MethodType, ModuleType, io.IOBase),
-)
+#: What is there to hold state. Of other things that cannot be pickled (writers, progress bars, locks, functions) the
+#: script makes new ones.
+_HOLDS_STATE = (th.nn.Module, th.optim.Optimizer, dict, list, set, deque)
+#: Objects that attributes only lead to, and files that the script opens anew.
+_NO_STATE = (gym.Env, VecEnv, BaseAlgorithm, BaseCallback, Logger, KVWriter, io.IOBase)
 _OF_TORCH = frozenset(vars(th.nn.Module()))
 
 
-def lost_attributes(thing: Any) -> list[str]:
+def lost_attributes(thing: Any, model: Any) -> list[str]:
     """
-    :param thing: A callback or a ``VecEnvWrapper``
-    :return: its attributes that may hold state and cannot be pickled; none of a library's own classes
+    :param thing: A callback, a ``VecEnvWrapper``, or the model
+    :param model: The model that is trained
+    :return: its attributes that hold state and cannot be pickled; none of a library's own classes
     """
     if has_protocol(thing) or _is_a_librarys(thing):
         return []
-    present = {name: value for name, value in vars(thing).items() if name not in links_of(thing)}
-    return [name for name, value in present.items() if not isinstance(value, _NO_STATE) and not can_be_kept(value)]
+    beside = parameters_of_constructor(type(thing)) if thing is model else links_of(thing)
+    of_model = (model.policy, model.policy.optimizer, *model.policy.modules())
+    return [
+        name
+        for name, value in vars(thing).items()
+        if name not in beside
+        and isinstance(value, _HOLDS_STATE)
+        and not any(value is one for one in of_model)
+        and not _only_leads_elsewhere(value)
+        and not can_be_kept(value)
+    ]
+
+
+def _only_leads_elsewhere(value: Any) -> bool:
+    if not isinstance(value, dict | list | set | deque):
+        return False
+    held = list(value.values() if isinstance(value, dict) else value)
+    return bool(held) and all(isinstance(one, _NO_STATE) or callable(one) for one in held)
 
 
 def policy_attributes(policy: th.nn.Module) -> dict[str, bytes]:
     """
-    :param policy: The policy, in which a user's own features extractor may remember something in plain attributes
-    :return: a digest of each attribute that ``state_dict()`` leaves out, of the modules in it that are the user's own
+    :param policy: The policy, in which classes of a user's own may remember something in plain attributes
+    :return: a digest of each attribute that ``state_dict()`` leaves out, of the modules that are the user's own
     """
-    modules = {path: module for path, module in policy.named_modules() if path and not _is_a_librarys(module)}
     return {
-        f"{path}.{name}": hashlib.sha256(dumps(value)).digest()
-        for path, module in modules.items()
+        f"{path}.{name}".removeprefix("."): _digest(value)
+        for path, module in policy.named_modules()
+        if not _is_a_librarys(module)
         for name, value in vars(module).items()
-        if name not in _OF_TORCH and not isinstance(value, gym.Space) and can_be_kept(value)
+        if name not in _OF_TORCH and not isinstance(value, gym.Space | Distribution) and can_be_kept(value)
     }
 
 
-def changed_attributes(before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
+def _digest(value: Any) -> bytes:
+    if isinstance(value, th.Tensor):  # its pickle has an address in it
+        value = str(value.dtype), value.detach().cpu().numpy()
+    return hashlib.sha256(dumps(value)).digest()
+
+
+def changed_parts(before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
     """
     :param before: ``policy_attributes`` at the start of the training
     :param now: The same now
-    :return: the names of those that have changed
+    :return: the names of those that have changed; one that there was not may be a cache
     """
     return [name for name, digest in now.items() if before.get(name, digest) != digest]
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from sb3_ppo_variants.resume.box2d import lacks_new_world
@@ -301,16 +302,24 @@ def describe_env(env: gym.Env) -> dict[str, Any]:
     """
     :param env: An environment
     :return: as JSON values, what another environment is compared by: its classes from outside inwards, its time limit,
-        and the arguments that it was made with: by ``gymnasium.make``, otherwise as far as it has kept them in
-        attributes of their names
+        and how ``gymnasium.make`` made it; of one that it did not make, as ``"attributes"``, the plain attributes with
+        the names of its constructor's arguments, which it may have changed since
     """
     layers = [layer for layer in chain(env) if not isinstance(layer, ResumableEnv)]
     limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
     description = {"classes": [type(layer).__qualname__ for layer in layers], "time limit": limits}
-    inner, spec = env.unwrapped, env.unwrapped.spec
+    spec = env.unwrapped.spec
     if spec is None:
-        passed = {name: vars(inner)[name] for name in inspect.signature(type(inner)).parameters if name in vars(inner)}
-    else:
-        description, passed = {**description, "id": spec.id}, spec.kwargs
+        return {**description, "attributes": _as_made(env.unwrapped)}
     # Rendering changes nothing about a run.
-    return {**description, "arguments": described({n: value for n, value in passed.items() if n != "render_mode"})}
+    arguments = described({name: value for name, value in spec.kwargs.items() if name != "render_mode"})
+    return {**description, "id": spec.id, "arguments": arguments}
+
+
+def _as_made(env: gym.Env) -> dict[str, Any]:
+    try:
+        names = set(inspect.signature(type(env)).parameters) - {"render_mode"}
+    except (TypeError, ValueError):  # a constructor that is not Python's
+        return {}
+    plain = bool | int | float | str | np.generic | None
+    return {name: described(value) for name, value in vars(env).items() if name in names and isinstance(value, plain)}

@@ -98,13 +98,20 @@ def why_not_by_workers(
             "a callback of your own may read or change something at each step. WorkerVecEnv(replay_callbacks=True) "
             "calls it after the rollout instead"
         )
-    if type(workers) is not WorkerVecEnv or has_own(workers, STEPPING):
+    if _steps_in_its_own_way(workers):
         return f"the {type(workers).__name__} may do something of its own at each step"
     wrappers = wrappers_of(env)
     reason = why_not_in_workers(wrappers) or _why_not_policy(learner) or _why_not_observations(wrappers)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
         reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
     return reason
+
+
+def _steps_in_its_own_way(workers: WorkerVecEnv) -> bool:
+    own = [vars(workers)[name] for name in STEPPING if name in vars(workers)]
+    return any(not getattr(method, "only_watches", False) for method in own) or any(
+        getattr(type(workers), name) is not getattr(WorkerVecEnv, name) for name in (*STEPPING, "reset")
+    )
 
 
 def _why_not_observations(wrappers: Sequence[VecEnvWrapper]) -> str | None:
@@ -238,9 +245,9 @@ class Collector:
     def __init__(self, workers: WorkerVecEnv):
         self._team = workers.team
         self._n_envs = workers.num_envs
-        # What the workers have been handed.
+        # What the workers have been handed, and what could not be and why.
         self._handed: tuple[Any, ...] = ()
-        self._fingerprint: Fingerprint | None = None
+        self._refused: tuple[tuple[Any, ...], str] = (), ""
         self._arrays: dict[Any, np.ndarray] = {}
 
     def record(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int, keep_infos: bool) -> Recorded:
@@ -285,23 +292,28 @@ class Collector:
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:
         wrappers = acted_through(wrappers_of(env))
-        settings = actor.forward, n_steps, learner.masks_rollouts
-        fingerprint = Fingerprint(learner.policy, *wrappers)
-        if settings == self._handed and fingerprint == self._fingerprint:
-            return
         forward = actor.forward
+        try:
+            wanted = forward, n_steps, learner.masks_rollouts, Fingerprint(learner.policy, *wrappers)
+        except Exception as error:  # objects of the user's own may raise anything, or be nested too deep
+            raise CannotSendError(f"the policy's parts cannot be listed ({type(error).__name__}: {error})") from error
+        if wanted == self._handed:
+            return
+        if wanted == self._refused[0]:
+            raise CannotSendError(self._refused[1])
         if forward is None:
             raise TypeError(f"{type(actor).__name__} acts in the main process only.")
-        memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
         makers = [maker_of(wrapper) for wrapper in wrappers]
         plan = Plan(without_optimizer(learner.policy), forward, makers, self._n_envs, n_steps)
         try:
             packed = pack(plan)
         except Exception as error:  # pickling runs the __reduce__ of whatever it meets
-            raise CannotSendError(f"the policy cannot be sent to them ({type(error).__name__}: {error})") from error
+            self._refused = wanted, f"the policy cannot be sent to them ({type(error).__name__}: {error})"
+            raise CannotSendError(self._refused[1]) from error
+        memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
         self._team.share(memory, "plan", packed)
         self._arrays = memory.arrays
-        self._handed, self._fingerprint = settings, fingerprint
+        self._handed = wanted
 
     def _raw_fields(self, wrappers: list[VecEnvWrapper], n_steps: int) -> dict[Any, Any]:
         for wrapper in wrappers:

@@ -18,6 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 #: Compared by value.
 _PLAIN = (bool, int, float, str, bytes)
+#: Attributes of every torch module.
+_OF_TORCH = frozenset(vars(th.nn.Module()))
 #: What changes with every action or update, is listed elsewhere, or is no state of the policy's.
 _NOT_LOOKED_INTO = (
     *(Distribution, th.distributions.Distribution, th.nn.Module, th.optim.Optimizer, type, ModuleType),
@@ -65,7 +67,7 @@ class Fingerprint:
     """
     What a policy consists of, apart from the numbers in its parameters and buffers: unequal once a part, a parameter, a
     hook or an attribute is added, removed or replaced, or an attribute's array, tensor, list, dictionary or object is
-    edited.
+    edited (of an object, what its ``__dict__`` holds).
 
     :param policy: The policy
     :param others: Other things that must not be replaced
@@ -76,7 +78,10 @@ class Fingerprint:
         for part in policy.modules():
             # The numbers in buffers are sent for each rollout.
             self._parts += part._buffers.values()
-            self._parts += _contents({name: value for name, value in vars(part).items() if name != "_buffers"}, set())
+            for name, value in vars(part).items():
+                if name != "_buffers":
+                    # A hook may record something at each step; what it is counts, and not what it holds.
+                    self._parts += [name, *_contents(value, None if name in _OF_TORCH else set())]
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -92,11 +97,11 @@ class _Copy(NamedTuple):
     tensor: th.Tensor
 
 
-def _contents(value: Any, seen: set[int]) -> Iterator[Any]:
+def _contents(value: Any, seen: set[int] | None) -> Iterator[Any]:
     """
     What an attribute holds; copies of what can be edited in place.
 
-    :param seen: Which objects have been listed
+    :param seen: Which objects have been looked into; ``None``: none is
     """
     if isinstance(value, dict):
         for key, held in value.items():
@@ -113,8 +118,9 @@ def _contents(value: Any, seen: set[int]) -> Iterator[Any]:
         yield _Copy(value.detach().clone())
     else:
         yield value
-        if hasattr(value, "__dict__") and not isinstance(value, _NOT_LOOKED_INTO) and id(value) not in seen:
-            seen.add(id(value))
+        looks_into = seen is not None and id(value) not in seen and not isinstance(value, _NOT_LOOKED_INTO)
+        if looks_into and hasattr(value, "__dict__"):
+            seen.add(id(value))  # type: ignore[union-attr]
             yield from _contents(vars(value), seen)
 
 

@@ -24,18 +24,20 @@ from sb3_ppo_variants.workers.share import Share
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 
 
-def run_worker(connection: Connection, number: int, first: int, env_fns: bytes) -> None:
+def run_worker(connection: Connection, number: int, first: int, env_fns: bytes, is_forked: bool) -> None:
     """
     :param connection: To the main process, which sends commands and gets an answer to each; its end ends the worker
     :param number: Of the worker
     :param first: Number of its first environment
     :param env_fns: Functions that make its environments, by cloudpickle
+    :param is_forked: From a server
     """
     # Ctrl-C reaches the whole process group; the main process decides what it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_main_process()
     th.set_num_threads(1)
-    reseed()  # the forkserver may have been running before it was told what to import
+    if is_forked:
+        reseed()  # the server may have been running before it was told what to import
     worker = Worker(connection, number, first, env_fns)
     with threadpool_limits(1), contextlib.suppress(EOFError, ConnectionError):
         worker.serve()
@@ -161,14 +163,16 @@ def send(connection: Connection, message: Any, by_reference: bool = False) -> No
     """
     :param connection: To another process
     :param message: Sent by cloudpickle: a class of the user's script is then the one that its environments are made of
-        in the worker, which got them so too
-    :param by_reference: Sent by pickle, which is faster, or where that cannot by cloudpickle
+        in the worker, which got them so too (and its class attributes there become those of this process); or where
+        that cannot by pickle
+    :param by_reference: First by pickle, which is faster
     """
-    packed = None
-    if by_reference:
-        with contextlib.suppress(Exception):
-            packed = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    connection.send_bytes(cloudpickle.dumps(message) if packed is None else packed)
+    first, second = (pickle.dumps, cloudpickle.dumps) if by_reference else (cloudpickle.dumps, pickle.dumps)
+    try:
+        packed = first(message, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        packed = second(message, protocol=pickle.HIGHEST_PROTOCOL)
+    connection.send_bytes(packed)
 
 
 def _answer(connection: Connection, answer: tuple[bool, Any]) -> None:

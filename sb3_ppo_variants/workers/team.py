@@ -85,7 +85,7 @@ class Team:
         try:
             for number, (start, stop) in enumerate(pairwise(edges)):
                 ours, theirs = context.Pipe()
-                arguments = theirs, number, start, cloudpickle.dumps(env_fns[start:stop])
+                arguments = theirs, number, start, cloudpickle.dumps(env_fns[start:stop]), start_method == "forkserver"
                 process = context.Process(target=run_worker, args=arguments, daemon=True)
                 self.members.append(_Member(process, ours, slice(start, stop)))
                 with _known_default(start_method):
@@ -127,9 +127,9 @@ class Team:
         self._wait()  # an earlier command, interrupted by Ctrl-C, is answered first
         self._answers = {}
         for number, given in arguments.items():
-            self._pending[number] = command
             with suppress(BrokenPipeError, ConnectionError):  # it is dead, which is noticed while waiting
                 send(self.members[number].connection, (command, given), by_reference=command == "step")
+            self._pending[number] = command
 
     def finish(self) -> dict[int, Any]:
         """

@@ -30,6 +30,9 @@ class WorkerVecEnv(VecEnv):
     It is a ``VecEnv`` for every algorithm of SB3, and what it returns equals what ``DummyVecEnv`` returns. This
     package's algorithms let the workers collect whole rollouts on their own (``WORKERS.md`` says when and how).
 
+    Objects passed to environments are copies, as in SB3's ``SubprocVecEnv``. With an object of a class of the script
+    its class comes along: the class's own attributes in the workers become those of the main process.
+
     A script that makes one needs SB3's usual ``if __name__ == "__main__":``, since workers import it.
 
     :param env_fns: Functions that make the environments, sent to the workers by cloudpickle

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 import time
 import warnings
 from collections import defaultdict
@@ -15,7 +16,7 @@ import torch as th
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TransformObservation
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -26,7 +27,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnvWrapper
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
+from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint, write_checkpoint
 from sb3_ppo_variants.resume.pickles import loads
 from tests.resume.environments import Endless, Noisy
 from tests.resume.runs import (
@@ -237,7 +238,12 @@ class Counts(BaseCallback):
     def __init__(self) -> None:
         super().__init__()
         self.counts, self.plain = defaultdict(lambda: 0), 0  # type: ignore[var-annotated]
-        self.rule, self.evaluates_on = (lambda: 1), CARTPOLE(1)
+        # No state, or somebody else's.
+        self.rule, self.evaluates_on, self.lock = (lambda: 1), CARTPOLE(1), threading.Lock()
+        self.rules, self.others, self.bar = {"a": lambda: 1}, [StopTrainingOnMaxEpisodes(10**6)], io.StringIO()
+
+    def _on_training_start(self) -> None:
+        self.network_of_the_model = self.model.policy
 
     def _on_step(self) -> bool:
         self.counts["steps"] += 1
@@ -249,7 +255,7 @@ class Intrinsic(VecEnvWrapper):
 
     def __init__(self, env: Any):
         super().__init__(env)
-        self.network = th.nn.Linear(4, 1)
+        self.network, self.on = th.nn.Linear(4, 1), [env]
 
     def reset(self) -> Any:
         return self.venv.reset()
@@ -389,14 +395,45 @@ class MyPPO(PPO):
 def test_other_arguments_of_ones_own_classes_are_refused(tmp_path: Path) -> None:
     mine, hard = partial(model, MyPPO, batch_size=16), partial(envs, Hard)
     train(mine, hard, tmp_path, 320, interrupt_at=200)
-    for make_model, make_env, difference in (
-        (mine, partial(hard, env_kwargs={"difficulty": 2}), r"environment\[0\]\[arguments\]\[difficulty\]=1; .* has 2"),
-        (partial(mine, gamma=0.9), hard, "gamma=0.99; this one has 0.9"),
-        (partial(mine, own=2), hard, "own=1; this one has 2"),
+    for make_model, difference in (
+        (partial(mine, gamma=0.9), "gamma=0.99; this one has 0.9"),
+        (partial(mine, own=2), "own=1; this one has 2"),
     ):
         with pytest.raises(ValueError, match=difference):
-            train(make_model, make_env, tmp_path, 320, resume=True)
+            train(make_model, hard, tmp_path, 320, resume=True)
+    harder = partial(hard, env_kwargs={"difficulty": 2})
+    with pytest.warns(
+        UserWarning, match=r"restored .* though this run differs: environment\[0\]\[difficulty\] 1 then, 2"
+    ):
+        assert train(mine, harder, tmp_path, 320, interrupt_at=210, resume=True) is None
     assert train(mine, hard, tmp_path, 320, resume=True) is not None
+
+
+def test_what_an_earlier_version_did_not_describe_is_not_compared(tmp_path: Path) -> None:
+    mine, hard = partial(model, MyPPO, batch_size=16), partial(envs, Hard)
+    train(mine, hard, tmp_path, 320, interrupt_at=200)
+    _, about, snapshot = read_checkpoint(checkpoint_paths(tmp_path)[-1])
+    for one in about["run"]["environment"].values():
+        del one["attributes"]
+    for name in ("gamma", "own", "clip_range"):
+        del about["run"][name]
+    del about["run"]["schedules"]["clip_range"]
+    write_checkpoint(tmp_path, about["steps"], {k: v for k, v in about.items() if k != "format"}, snapshot)
+    assert train(mine, hard, tmp_path, 320, resume=True) is not None
+
+
+class Child(MyPPO):
+    """A user's class of a user's class, with a function that is no schedule."""
+
+    def __init__(self, *args: Any, reward_of: Any = None, **kwargs: Any):
+        self.reward_of = reward_of
+        super().__init__(*args, **kwargs)
+
+
+def test_a_function_that_is_no_schedule(tmp_path: Path) -> None:
+    child = partial(model, Child, batch_size=16, reward_of=lambda state, action: 0.0)
+    train(child, CARTPOLE, tmp_path, 320, interrupt_at=200)
+    assert train(child, CARTPOLE, tmp_path, 320, resume=True) is not None
 
 
 def test_a_finished_run_is_not_made_longer(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Whole rollouts collected by workers: what they hold, for any number of workers, and when they are not collected."""
 
+import os
 import threading
 import warnings
 from typing import Any
@@ -207,6 +208,31 @@ class Counts(gym.Env):
     def step(self, action):
         self.n_steps += 1
         return np.full(1, self.n_steps, np.float32), 0.0, self.n_steps == 30, False, {}
+
+
+def test_a_stopwatch_and_a_subclass_that_steps_alike_leave_collecting_to_the_workers() -> None:
+    class Named(WorkerVecEnv):
+        def name(self) -> str:
+            return "mine"
+
+    env = make_vec_env(RandomWalk, N_ENVS, SEED, vec_env_cls=Named, vec_env_kwargs={"n_workers": 2})
+    step_wait = env.step_wait
+    watched = lambda: step_wait()  # noqa: E731
+    watched.only_watches = True  # type: ignore[attr-defined]
+    env.step_wait = watched  # type: ignore[method-assign]
+    ClipPPO("MlpPolicy", env, n_steps=N_STEPS, batch_size=40, n_epochs=1).learn(ONE_ROLLOUT)
+    assert env.collector is not None
+    env.close()
+
+
+def test_a_policy_that_cannot_be_sent_is_tried_once_and_costs_no_file() -> None:
+    with model_with_workers() as model:
+        locked(model)
+        with pytest.warns(UserWarning, match="cannot be sent"):
+            model.learn(ONE_ROLLOUT)
+        before = len(os.listdir("/proc/self/fd"))
+        model.learn(3 * ONE_ROLLOUT, reset_num_timesteps=False)
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")

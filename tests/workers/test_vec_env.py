@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,6 +250,9 @@ def test_what_cannot_be_sent_is_an_error(opened: list[VecEnv]) -> None:
     assert ours.get_attr("function")[1]() == 3
     with pytest.raises(TypeError, match="pickle"):
         ours.env_method("endless")
+    with pytest.raises(TypeError, match="pickle"):
+        ours.set_attr("lock", threading.Lock())
+    assert ours.get_attr("function")[1]() == 3  # at once: nobody is waited for
     assert_equal(ours.reset(), theirs.reset())
 
 
