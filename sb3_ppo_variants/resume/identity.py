@@ -112,7 +112,7 @@ def changed_attributes(before: dict[str, Any], now: dict[str, Any]) -> str:
     :return: which attributes its environments began with that these have not, for people; empty if there are none
     """
     then, here = (
-        {number: one[ATTRIBUTES] for number, one in (run["environment"] or {}).items() if ATTRIBUTES in one}
+        {number: one[ATTRIBUTES] for number, one in (run.get("environment") or {}).items() if ATTRIBUTES in one}
         for run in (before, now)
     )
     differing = _differing({"environment": then}, {"environment": {number: here.get(number) for number in then}})

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -18,9 +19,9 @@ from sb3_ppo_variants.resume.layers import has_protocol, links_of
 from sb3_ppo_variants.resume.pickles import can_be_kept, dumps
 
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "sb3_ppo_variants", "torch")
-#: What is there to hold state. Of other things that cannot be pickled (writers, progress bars, locks, functions) the
-#: script makes new ones.
-_HOLDS_STATE = (th.nn.Module, th.optim.Optimizer, dict, list, set, deque)
+#: What holds state, as collections do. Of other things that cannot be pickled (writers, progress bars, locks,
+#: functions) the script makes new ones.
+_NETWORKS = (th.nn.Module, th.optim.Optimizer)
 #: Objects that attributes only lead to, and files that the script opens anew.
 _NO_STATE = (gym.Env, VecEnv, BaseAlgorithm, BaseCallback, Logger, KVWriter, io.IOBase)
 _OF_TORCH = frozenset(vars(th.nn.Module()))
@@ -34,13 +35,15 @@ def lost_attributes(thing: Any, model: Any) -> list[str]:
     """
     if has_protocol(thing) or _is_a_librarys(thing):
         return []
+    # Of a model, what its constructor was given is made by the script, and tables may hold its schedules.
     beside = parameters_of_constructor(type(thing)) if thing is model else links_of(thing)
-    of_model = (model.policy, model.policy.optimizer, *model.policy.modules())
+    kinds = _NETWORKS if thing is model else (*_NETWORKS, dict, list, set, deque)
+    of_model = (model.policy.optimizer, *model.policy.modules())
     return [
         name
         for name, value in vars(thing).items()
         if name not in beside
-        and isinstance(value, _HOLDS_STATE)
+        and isinstance(value, kinds)
         and not any(value is one for one in of_model)
         and not _only_leads_elsewhere(value)
         and not can_be_kept(value)
@@ -70,7 +73,8 @@ def policy_attributes(policy: th.nn.Module) -> dict[str, bytes]:
 
 def _digest(value: Any) -> bytes:
     if isinstance(value, th.Tensor):  # its pickle has an address in it
-        value = str(value.dtype), value.detach().cpu().numpy()
+        with suppress(TypeError, RuntimeError):  # of a dtype or a layout that numpy does not have
+            value = str(value.dtype), value.detach().cpu().numpy()
     return hashlib.sha256(dumps(value)).digest()
 
 

@@ -264,6 +264,24 @@ class Intrinsic(VecEnvWrapper):
         return self.venv.step_wait()
 
 
+class WithNetwork(ClipPPO):
+    """A user's algorithm with a network of its own, and with a tensor in its policy that numpy does not have."""
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.curiosity = th.nn.Linear(2, 2)
+        self.policy.features_extractor.half = th.ones(2, dtype=th.bfloat16)
+
+
+def test_an_algorithms_own_network_is_named_and_its_settings_are_not(tmp_path: Path) -> None:
+    kwargs = {"net_arch": [8], "features_extractor_class": Remembers}
+    learner = model(WithNetwork, CARTPOLE(), batch_size=16, learning_rate=lambda _: 1e-3, policy_kwargs=kwargs)
+    with pytest.warns(UserWarning, match="do not hold") as said:
+        learner.learn(256, ResumableCheckpointCallback(tmp_path, 64))
+    named = {str(warning.message).partition("do not hold ")[2].partition(",")[0] for warning in said}
+    assert named == {"WithNetwork.curiosity", "the policy's features_extractor.rms"}
+
+
 def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     learner = MAKE(Intrinsic(CARTPOLE()), policy_kwargs={"features_extractor_class": Remembers, "net_arch": [8]})
     with pytest.warns(UserWarning, match="Checkpoints do not hold") as said:
