@@ -107,7 +107,9 @@ def why_not_by_workers(
     return reason
 
 
-def _steps_in_its_own_way(workers: WorkerVecEnv) -> bool:
+def _steps_in_its_own_way(workers: VecEnv) -> bool:
+    if not isinstance(workers, WorkerVecEnv):  # it is asked in advance, whether workers could
+        return False
     own = [vars(workers)[name] for name in STEPPING if name in vars(workers)]
     return any(not getattr(method, "only_watches", False) for method in own) or any(
         getattr(type(workers), name) is not getattr(WorkerVecEnv, name) for name in (*STEPPING, "reset")
