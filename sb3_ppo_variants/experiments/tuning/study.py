@@ -161,13 +161,8 @@ def tune(
         pruning=pruning,
         vec_env=vec_env_name(rollout_workers),
     )
-    for note in _notes(plan):
+    for note in [*_notes(plan), *([] if space is not None or only else _not_searched(plan))]:
         say(console, note)
-    if space is None and not only and (unknown := without_range(plan.algorithm)):
-        say(
-            console,
-            f"Not searched, because no range is known: {', '.join(unknown)}. --space takes a space of your own.",
-        )
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     make = partial(task_executor, executor, jobs, out, workers)
@@ -180,8 +175,8 @@ def tune(
             say(console, note)
         if confirm:
             check_test_seeds(test_runs, test_seeds)  # before any trial runs
-        confirmed = min(confirm + 1, trials) if confirm else 0
-        display = StudyDisplay(trials, console, afterwards=confirmed * test_seeds / seeds)
+        candidates_to_run = min(confirm + 1, trials) if confirm else 0
+        display = StudyDisplay(trials, console, afterwards=candidates_to_run * test_seeds / seeds)
         try:
             _run_trials(TrialsToDo(store, tuning_runs, plan, trials, trial_timeout, display), make, out)
         except RepeatedError as error:
@@ -244,6 +239,12 @@ def _notes(plan: StudyPlan) -> list[str]:
     untrained = without_update(n_steps, plan.n_envs, plan.timesteps)
     by_workers = notes_on_workers(plan.runs(plan.passed(0, {}), tuning_seeds(1)))
     return [*([] if untrained is None else [untrained]), *by_workers]
+
+
+def _not_searched(plan: StudyPlan) -> list[str]:
+    unknown = ", ".join(without_range(plan.algorithm))
+    note = f"Not searched, because no range is known: {unknown}. --space takes a space of your own."
+    return [note] if unknown else []
 
 
 def _check(trials: int, trial_timeout: float | None, jobs: int | None, confirm: int, test_seeds: int) -> None:
