@@ -54,7 +54,9 @@ def _only_leads_elsewhere(value: Any) -> bool:
     if not isinstance(value, dict | list | set | deque):
         return False
     held = list(value.values() if isinstance(value, dict) else value)
-    return bool(held) and all(isinstance(one, _NO_STATE) or callable(one) for one in held)
+    return bool(held) and all(
+        isinstance(one, _NO_STATE) or (callable(one) and not isinstance(one, _NETWORKS)) for one in held
+    )
 
 
 def policy_attributes(policy: th.nn.Module) -> dict[str, bytes]:

@@ -59,6 +59,7 @@ class Intrinsic(VecEnvWrapper):
     def __init__(self, env: Any):
         super().__init__(env)
         self.network, self.on = th.nn.Linear(4, 1), [env]
+        self.networks = [self.network]
 
     def reset(self) -> Any:
         return self.venv.reset()
@@ -90,5 +91,5 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Checkpoints do not hold") as said:
         learner.learn(256, [ResumableCheckpointCallback(tmp_path, 64), Counts()])
     named = {str(warning.message).partition("do not hold ")[2].partition(",")[0] for warning in said}
-    assert named == {"Counts.counts", "Intrinsic.network", "the policy's features_extractor.rms"}
-    assert len(said) == 3
+    assert named == {"Counts.counts", "Intrinsic.network", "Intrinsic.networks", "the policy's features_extractor.rms"}
+    assert len(said) == 4
