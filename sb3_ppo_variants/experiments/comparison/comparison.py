@@ -315,7 +315,7 @@ def write_files(
     write_runs(out / "runs.csv", records)
     write_curves(out / "curves.csv", records)
     write_text(out / "table.md", tables.markdown())
-    pictures = draw_curves(learning_curves(records), out, groups, REFERENCE, results.peers)
+    pictures = draw_curves(learning_curves(records), out, groups, reference, results.peers)
     pages = write_report(results, tables, out, groups, command)
     return Comparison(
         list(records), tables, [out / "runs.csv", out / "curves.csv", out / "table.md", *pictures, *pages]

@@ -57,7 +57,9 @@ def profile_figure(results: Results, divided: Sequence[Subplot]) -> Figure:
     samples = {name: results.samples(name) for name in results.scored}
     scores = np.concatenate([sample for own in samples.values() for sample in own])
     # A single collapsed run would squeeze the interesting part into a corner.
-    low, high = max(scores.min(), LOWEST), min(scores.max(), HIGHEST)
+    low, high = scores.min(), scores.max()
+    if low < HIGHEST and high > LOWEST:
+        low, high = max(low, LOWEST), min(high, HIGHEST)
     thresholds = np.linspace(low, high, POINTS)
     beyond = [f"{one:.2f}".replace("-", "−") for one in (scores.min(), scores.max()) if not low <= one <= high]
     grid = figure.subplots(1, len(divided), sharey=True, sharex=True, squeeze=False)[0]

@@ -50,7 +50,12 @@ def _score_table(results: Results, scale: Scale) -> Table:
         aggregates = [*_cells(found.iqm), f"{found.median.value:.2f}", f"{found.gap.value:.2f}"]
         body.append(
             [
-                *(name, *_cells(found.mean), *(_cells(difference) if difference else [NONE, NONE]), *its_rank),
+                *(
+                    name,
+                    *_cells(found.mean),
+                    *(_difference_cells(difference) if difference else [NONE, NONE]),
+                    *its_rank,
+                ),
                 *(*aggregates, *improvement_cells(pairs), _runs(own)),
             ]
         )
@@ -165,6 +170,12 @@ def _agreement(results: Results) -> Table:
 
 def _cells(found: Estimate) -> list[str]:
     return [f"{round(found.value, 2) + 0:.2f}", interval(found.interval, digits=2)]  # + 0: no minus before a zero
+
+
+def _difference_cells(found: Estimate) -> list[str]:
+    """A difference of scores and its interval; an end that two digits would make a zero shows on which side it lies."""
+    ends = [f"{end:.2f}" if round(end, 2) or not end else f"{end:#.1g}" for end in found.interval or ()]
+    return [_cells(found)[0], f"[{', '.join(ends)}]" if ends else NONE]
 
 
 def _ranks(column: Sequence[float]) -> list[float]:

@@ -14,7 +14,6 @@ from sb3_ppo_variants.experiments.engine.records import learning_curves, made_wi
 from sb3_ppo_variants.experiments.reporting.curves import AXES, Groups, curve_figure, save, subplots
 from sb3_ppo_variants.experiments.reporting.page import render, templates
 from sb3_ppo_variants.experiments.reporting.tables import percent
-from sb3_ppo_variants.experiments.runs.registry import REFERENCE
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, aggregate, rank_correlation
 from sb3_ppo_variants.files import write_text
@@ -34,7 +33,7 @@ def write_report(
     """
     files, scored = [], {}
     if results.scales:
-        divided = subplots(results.variants, groups, REFERENCE)
+        divided = subplots(results.variants, groups, results.reference, results.peers)
         files.append(save(interval_figure(results), out / "scores.png"))
         files.append(save(profile_figure(results, divided), out / "profiles.png"))
         profiles = [(subplot, profile_figure(results, [subplot])) for subplot in divided]
@@ -87,7 +86,7 @@ def _leader(results: Results, environment: str) -> tuple[str, list[str], float, 
 
 def _environments(results: Results, tables: ComparisonTables, groups: Groups | None) -> Iterator[tuple[Any, ...]]:
     """Each environment with its table and, once a run has finished there, its learning curves."""
-    divided = subplots(results.variants, groups, REFERENCE, results.peers)
+    divided = subplots(results.variants, groups, results.reference, results.peers)
     curves = {over: learning_curves(results.records, over) for over in AXES}
     for environment, table in zip(results.environments, tables.single, strict=True):
         finished = any(results.scores(variant, environment) for variant in results.variants)

@@ -18,6 +18,7 @@ from sb3_ppo_variants.experiments.reporting.tables import (
     Table,
     difference_cells,
     improvement_cells,
+    in_markdown,
     interval,
     number,
     percent,
@@ -55,8 +56,8 @@ class ComparisonTables:
 
     def markdown(self) -> str:
         """The tables, the notes and the verdict as Markdown."""
-        notes = [f"- {note}" for note in self.notes]
-        return "\n\n".join([*(t.markdown() for t in self.tables), *notes, self.verdict]) + "\n"
+        notes = [f"- {in_markdown(note)}" for note in self.notes]
+        return "\n\n".join([*(t.markdown() for t in self.tables), *notes, in_markdown(self.verdict)]) + "\n"
 
     def show(self, console: Console) -> None:
         """Print the tables, the notes and the verdict."""
@@ -201,20 +202,36 @@ def _what_few_runs_mean(results: Results) -> list[str]:
     counts = [n for v in results.variants for e in results.environments if (n := len(results.scores(v, e)))]
     if not counts or min(counts) >= estimators.FEW:
         return []
-    least, notes = min(counts), []
+    least, notes = min((n for n in counts if n > 1), default=1), []
+    if least < estimators.IQM_LEAST <= max(counts):
+        notes.append(
+            f"Final returns of rows with fewer than {estimators.IQM_LEAST} runs are means, those of the others IQMs; a "
+            f"difference is one of means where either row has fewer than {estimators.IQM_LEAST}."
+        )
     if least > 1:
         notes.append(
             f"Few runs (as few as {least}): 95 % intervals hold the truth 95 times in 100 where returns are about "
             "normal, but in one environment only 70 to 90 times where they are skewed or some runs fail (table in "
             "experiments/README.md). Where the answer matters, take 10 seeds or more."
         )
-    smallest = estimators.least_p([(np.zeros(least), np.zeros(least))])
-    if least > 1 and smallest >= 1 - CONFIDENCE:
-        notes.append(
-            f"With {least} runs against {least} in one environment, p cannot be below {smallest:.2f}: no difference is "
-            "shown by it there, however large."
-        )
-    return notes
+    return notes + _what_p_cannot_show(results)
+
+
+def _what_p_cannot_show(results: Results) -> list[str]:
+    sizes = {
+        (len(results.scores(variant, environment)), len(results.scores(results.reference, environment)))
+        for environment in results.environments
+        for variant in results.variants
+        if variant != results.reference
+    }
+    least = {(n, m): estimators.least_p([(np.zeros(n), np.zeros(m))]) for n, m in sizes if min(n, m) > 1}
+    few, many = max(least, key=lambda pair: least[pair], default=(0, 0))
+    if not least or least[few, many] < 1 - CONFIDENCE:
+        return []
+    return [
+        f"With {few} runs against {many} in one environment, p cannot be below {least[few, many]:.2f}: no difference "
+        "is shown by it there, however large."
+    ]
 
 
 def _left_out(results: Results) -> list[str]:

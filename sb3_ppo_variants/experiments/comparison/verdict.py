@@ -19,6 +19,7 @@ from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_o
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
 
 MOST_AMOUNTS = 3  # variants up to which each one's difference is said
+NOTHING = "nothing can be compared, for want of finished runs"
 ENOUGH = 10  # runs of each variant to advise where fewer tell nothing apart
 
 
@@ -61,7 +62,9 @@ def verdict(results: Results) -> str:
     if len(results.variants) == 1:
         said = f"There is only {reference}, and nothing to compare it with"
     elif not differences.found:
-        said = f"{differences.where} nothing can be compared, for want of finished runs"
+        without = results.reference not in results.finished
+        what = f"nothing can be compared with {reference}, which has no finished run" if without else NOTHING
+        said = f"{differences.where} {what}"
     elif not better and not worse:
         said = f"{differences.where} {_nothing(results, differences, rest)}"
     else:
@@ -149,7 +152,8 @@ def _nothing(results: Results, differences: _Differences, names: Sequence[str]) 
     said = f"the seeds do not tell {_listed(labels)} apart from {results.labels[results.reference]}"
     half_widths = {v: (i.high - i.low) / 2 for v, (_, i) in differences.found.items() if i is not None}
     if not half_widths:
-        return f"{said}: one run does not show how much runs differ, so give more --seeds"
+        why = "one run does" if differences.n < 2 else f"{differences.n} runs that are all equal do"
+        return f"{said}: {why} not show how much runs differ, so give more --seeds"
     if varying := [v for v, half_width in half_widths.items() if half_width > 0]:
         if not differences.none:
             shown = _range([significant(half_widths[v]) for v in sorted(varying, key=half_widths.__getitem__)])
@@ -191,9 +195,9 @@ def _not_counted(results: Results, differences: _Differences) -> list[str]:
     if differences.found and without:
         said.append(f"{_listed(results.labels[v] for v in without)} cannot be compared, for want of finished runs")
     if failed := states.count("failed"):
-        said.append(f"{failed} of {total} runs failed and are not counted")
+        said.append(f"{failed} of {total} runs failed and {'is' if failed == 1 else 'are'} not counted")
     if missing := states.count("missing"):
-        said.append(f"{missing} of {total} runs are not done yet")
+        said.append(f"{missing} of {total} runs {'is' if missing == 1 else 'are'} not done yet")
     return said
 
 

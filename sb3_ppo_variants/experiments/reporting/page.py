@@ -15,7 +15,7 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from sb3_ppo_variants.experiments.reporting.tables import interval, number
+from sb3_ppo_variants.experiments.reporting.tables import counted, interval, number
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(interval=interval, number=number, svg_url=svg_url)
+    environment.filters.update(counted=counted, interval=interval, number=number, svg_url=svg_url)
     return environment
 
 

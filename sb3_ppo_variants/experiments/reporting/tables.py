@@ -35,8 +35,8 @@ class Table:
     def markdown(self) -> str:
         """The table as Markdown."""
         lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.body]
-        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-        return "\n".join([f"**{self.title}**", "", *cells])
+        cells = ["| " + " | ".join(in_markdown(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+        return "\n".join([f"**{in_markdown(self.title)}**", "", *cells])
 
     def show(self, console: Console) -> None:
         """Print the table."""
@@ -121,6 +121,14 @@ def _rich_table(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> Rich
     return table
 
 
+def in_markdown(text: str) -> str:
+    """Text in one line, in which what looks like HTML is shown as it is, as in names like ``<lambda>``.
+
+    :param text: Any text
+    """
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").splitlines())
+
+
 def number(value: float) -> str:
     """A return with a sensible number of digits."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -173,4 +181,6 @@ def difference_cells(pairs: estimators.Pairs, level: float) -> list[str]:
     """
     if not pairs:
         return [NONE] * 2
-    return [number(estimators.mean_difference(pairs)), interval(estimators.difference_interval(pairs, level))]
+    found = estimators.difference_interval(pairs, level)
+    ends = NONE if found is None else f"[{significant(found.low)}, {significant(found.high)}]"
+    return [significant(estimators.mean_difference(pairs)), ends]

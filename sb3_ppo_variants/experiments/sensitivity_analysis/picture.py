@@ -60,7 +60,7 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
     counts = sorted({len(p.returns) for p in points})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     figure.suptitle(textwrap.fill(f"{title}; n = {n} per point", LETTERS * columns))
-    figure.legend(handles=_legend(points), loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles=legend(points), loc="outside lower center", ncols=columns, frameon=False)
     return save(figure, path)
 
 
@@ -85,17 +85,22 @@ def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
             axes.plot([dimension.place(p.value)], [0.03], "x", color=RED, transform=edge, markeredgewidth=1.8)
 
 
-def _legend(points: Sequence[Point]) -> list[Any]:
-    n = max(len(p.returns) for p in points)
+def legend(points: Sequence[Point]) -> list[Any]:
+    """What the panels draw, as handles of a legend.
+
+    :param points: The points of all panels
+    """
+    centers = sorted({center_name(len(p.returns)) for p in points if p.returns})
+    intervals = ", 95 % intervals" if any(p.interval is not None for p in points) else ""
+    documented = [found for p in points if (found := documented_parameter(p.argument))]
     handles: list[Any] = [
-        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{center_name(n)} over runs, 95 % intervals"),
+        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{' or '.join(centers)} over runs{intervals}"),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
     ]
-    if any(documented_parameter(p.argument) for p in points):
-        handles += [
-            Patch(color=SHADE, alpha=0.16, label="documented range"),
-            Line2D([], [], color=SHADE, linestyle="--", label="documented default"),
-        ]
+    if any(parameter.low is not None for parameter in documented):
+        handles.append(Patch(color=SHADE, alpha=0.16, label="documented range"))
+    if documented:
+        handles.append(Line2D([], [], color=SHADE, linestyle="--", label="documented default"))
     if any(p.failed for p in points):
         handles.append(Line2D([], [], color=RED, marker="x", linestyle="", label="some runs failed"))
     return handles

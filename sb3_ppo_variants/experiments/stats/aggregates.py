@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sb3_ppo_variants.experiments.stats.estimators import spread_unknown
 from sb3_ppo_variants.experiments.stats.intervals import (
     RESAMPLES,
     Interval,
@@ -68,12 +69,15 @@ def aggregate(samples: Sequence[ArrayLike]) -> Aggregate:
 def difference_of_means(pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float) -> Estimate:
     """Difference of :func:`mean_score` of two variants with Welch's t interval over all environments.
 
+    There is no interval where :func:`.spread_unknown`.
+
     :param pairs: E pairs of samples (n,) of normalised scores
     :param confidence: Level of the interval
     """
     flat = [sample for pair in pairs for sample in pair]
     value = float(mean_score(*flat[::2]) - mean_score(*flat[1::2]))
-    return Estimate(value, t_interval(flat, np.tile([1.0, -1.0], len(pairs)) / len(pairs), confidence))
+    weights = np.tile([1.0, -1.0], len(pairs)) / len(pairs)
+    return Estimate(value, None if spread_unknown(pairs, confidence) else t_interval(flat, weights, confidence))
 
 
 def mean_score(*samples: ArrayLike, axis: int = -1) -> Any:

@@ -213,9 +213,11 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level, for example that of :func:`.corrected_level` for k intervals
-    :return: The interval; ``None`` if a sample has n < 2
+    :return: The interval; ``None`` if a sample has n < 2, or :func:`spread_unknown`
     """
     samples, signs = _flat(pairs), _signs(pairs)
+    if spread_unknown(pairs, confidence):
+        return None
     if _least(pairs) < IQM_LEAST:
         return t_interval(samples, signs, confidence)
     low, high = map(float, bootstrap_interval(samples, _difference(pairs), confidence))
@@ -224,6 +226,18 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
         value, half = mean_difference(pairs), t * (difference_error(pairs) or 0.0)
         low, high = min(low, value - half), max(high, value + half)
     return Interval(low, high)
+
+
+def spread_unknown(pairs: Pairs, confidence: float) -> bool:
+    """Whether the runs of each sample are all equal, and too few for a test by ranks to reject at 1 − confidence.
+
+    Returns that take few values, as rates of success do, are often equal by chance in 2 or 3 runs. Intervals from
+    their variance would then be points, which exclude zero at any level.
+
+    :param pairs: E pairs (scores of the algorithm, scores of the reference)
+    :param confidence: Level of the interval
+    """
+    return not any(np.ptp(sample) for sample in _flat(pairs)) and 1 - confidence < least_p(pairs)
 
 
 def relative_difference_width(pairs: Pairs, more: int, confidence: float = CONFIDENCE) -> float:

@@ -102,7 +102,7 @@ def write_report(
         candidates=candidates,
         verdict=verdict,
         winner=winner,
-        to_copy=to_copy(plan, winner.settings) if winner else [],
+        to_copy=to_copy(plan, winner.settings, verdict.winner_lines) if winner and verdict else [],
         incumbent=json.dumps(dict(winner.settings)) if winner else None,
         tested=tested,
         tuning_seeds=tuning_seeds(plan.seeds),

@@ -131,7 +131,7 @@ def _winner_words(winner: Difference, lines: Sequence[Difference], candidates: i
     words = (
         f"{winner.candidate} beats the documented defaults: {amount(winner)} {winner.metric.unit}, "
         f"with {_joint(candidates)}. A run of it beats a run of the defaults with probability "
-        f"{winner.improvement:.2f}."
+        f"{winner.improvement:.2f} ({_shares(winner.improvement_interval)})."
     )
     if len(lines) < 2:
         return words
@@ -173,7 +173,7 @@ def _no_winner_words(plan: StudyPlan, candidates: Sequence[Candidate], found: Se
         words += f" With {finished} finished runs of the defaults nothing is confirmed: that takes {LEAST_FINISHED}."
     if asked < LEAST_SEEDS:
         words += f" With {asked} test seeds nothing is confirmed: that takes at least {LEAST_SEEDS}."
-    if best.detectable:
+    if best.detectable and finished >= LEAST_FINISHED and asked >= LEAST_SEEDS and not all(d.worse for d in found):
         words += (
             f" A true difference of {significant(best.detectable)} would have been found with a probability of about "
             f"{POWER:g}."

@@ -56,17 +56,21 @@ def write_winner(
     return list(dict.fromkeys(files)), without
 
 
-def to_copy(plan: StudyPlan, settings: Mapping[str, Any]) -> tuple[str, str]:
-    """Settings in the forms in which people use them, for the first environment of a study.
+def to_copy(plan: StudyPlan, settings: Mapping[str, Any], lines: Sequence[Difference]) -> tuple[str, str]:
+    """Settings in the forms in which people use them, for the first environment in which they are shown to be better.
 
     :param plan: The study
     :param settings: What the constructor is given
+    :param lines: Their difference to the defaults in each environment
     :return: A line of Python, and an entry of an rl_zoo3 configuration file, or why there can be none
     """
-    environment = plan.environments[0]
+    better = next((str(line.environment) for line in lines if line.better), None)
+    environment = better or plan.environments[0]
     algorithm, policy = algorithm_class(plan.algorithm), _policy(plan, settings, environment)
     passed = [f"{name}={in_python(name, value)}" for name, value in settings.items() if name != "policy"]
     line = f"model = {algorithm.__name__}({', '.join([repr(policy), 'env', *passed])})"
+    if better is None:
+        return line, "# No entry of rl_zoo3: in no single environment is it shown to be better"
     try:
         values = {**dict(zip(OWN_KEYS, (plan.n_envs, plan.timesteps, policy), strict=True)), **_arguments(settings)}
     except ValueError as error:

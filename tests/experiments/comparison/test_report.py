@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,10 +15,12 @@ from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_fi
 from sb3_ppo_variants.experiments.comparison.results import Results
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
-from sb3_ppo_variants.experiments.reporting.curves import curve_figure, draw_curves, subplots
+from sb3_ppo_variants.experiments.reporting.curves import Subplot, curve_figure, draw_curves, subplots
 from sb3_ppo_variants.experiments.reporting.tables import interval, number
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from tests.experiments.html_reader import read
+
+TWO = ("CartPole-v1", "Acrobot-v1")
 
 
 def record(algorithm: str, environment: str, seed: int, score: float | None, version: str = "1") -> Record:
@@ -80,6 +84,15 @@ def test_the_picture_of_profiles_says_where_it_is_cut_off(lowest: float, said: s
     results = Results(records, "sb3:ppo")
     figure = profile_figure(results, subplots(results.variants, None, "sb3:ppo"))
     assert figure.axes[0].get_xlabel() == f"score τ{said}"
+
+
+def test_profiles_of_scores_that_are_all_beyond_are_drawn_from_left_to_right() -> None:
+    # On Acrobot uniform actions have −499.85 and the reference −100.
+    made = [record(a, e, s, 900.0 + s) for a in ("clip_ppo", "sb3:ppo") for e in TWO for s in range(3)]
+    results = Results(made, "sb3:ppo")
+    axes = profile_figure(results, subplots(results.variants, None, "sb3:ppo")).axes[0]
+    thresholds = np.asarray(axes.get_lines()[0].get_xdata(), dtype=float)
+    assert thresholds[0] < thresholds[-1]
 
 
 def test_table_of_an_environment(records: list[Record]) -> None:
@@ -243,6 +256,69 @@ def test_notes_say_what_few_runs_mean() -> None:
     assert "Few runs (as few as 9)" in notes(9)
     assert "p cannot be" not in notes(4)
     assert "Few runs" not in notes(10)
+
+
+def test_notes_on_few_runs_look_at_those_that_are_compared() -> None:
+    def notes(*counts: tuple[str, int, int]) -> str:
+        """Variant, its runs in A-v0, its runs in B-v0."""
+        made = [
+            record(name, environment, seed, 1.0 * seed)
+            for name, *sizes in counts
+            for environment, n in zip(("A-v0", "B-v0"), sizes, strict=True)
+            for seed in range(n)
+        ]
+        return "\n".join(comparison_tables(Results(made, "sb3:ppo")).notes)
+
+    thin = notes(("sb3:ppo", 3, 1), ("sb3:a2c", 3, 1))
+    assert "Few runs (as few as 3)" in thin
+    assert "With 3 runs against 3 in one environment, p cannot be below 0.10" in thin
+    assert "p cannot be" not in notes(("sb3:ppo", 10, 10), ("sb3:a2c", 3, 3))  # 2/286
+    assert "rows with fewer than 5 runs are means" in notes(("sb3:ppo", 4, 5), ("sb3:a2c", 5, 5))
+    assert "are means, those of the others" not in notes(("sb3:ppo", 5, 5), ("sb3:a2c", 5, 5))
+
+
+def test_the_report_does_not_call_settings_the_same_that_only_one_row_has(tmp_path: Path) -> None:
+    found = write_files(
+        [record(a, "CartPole-v1", seed, 9.0) for a in ("clip_ppo", "sb3:ppo") for seed in (0, 1)], tmp_path
+    )
+    assert any(note.startswith("Settings that only clip_ppo has: ") for note in found.report.notes)
+    assert "All rows have the same settings" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_many_rows_have_the_reference_in_black_in_every_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided = []
+    monkeypatch.setattr("sb3_ppo_variants.experiments.reporting.curves.save", lambda figure, path: path)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.report.save", lambda figure, path: path)
+
+    def seen(*args: Any, **kwargs: Any) -> list[Subplot]:
+        divided.append(subplots(*args, **kwargs))
+        return divided[-1]
+
+    monkeypatch.setattr("sb3_ppo_variants.experiments.reporting.curves.subplots", seen)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.comparison.report.subplots", seen)
+    named = [record("clip_ppo", e, 0, 9.0 + i) for i in range(9) for e in ("CartPole-v1", "Acrobot-v1")]
+    made = [dataclasses.replace(r, run=dataclasses.replace(r.run, name=f"row {i // 2}")) for i, r in enumerate(named)]
+    write_files(made, tmp_path)
+    assert len(divided) == 3  # curves.png, profiles.png, the report's curves
+    for found in divided:
+        assert [subplot.styles["row 0"][0] for subplot in found] == ["#000000"] * 2
+
+
+def test_markdown_shows_what_looks_like_html() -> None:
+    made = [record("clip_ppo", "A-v0", 0, None), record("sb3:ppo", "A-v0", 0, 1.0)]
+    failed = dataclasses.replace(made[0], reason="TypeError: <class 'int'>\nis no env")
+    text = comparison_tables(Results([failed, made[1]], "sb3:ppo")).markdown()
+    assert "\n- FAILED clip_ppo A-v0 seed 0: TypeError: &lt;class 'int'> is no env\n" in text
+
+
+def test_a_difference_that_rounds_to_zero_shows_its_side() -> None:
+    by_name = {"sb3:ppo": [0.001, 0.002, 0.0015], "sb3:a2c": [0.002, 0.003, 0.0025]}
+    made = [record(a, "A-v0", seed, x) for a, xs in by_name.items() for seed, x in enumerate(xs)]
+    row = cells(comparison_tables(Results(made, "sb3:ppo")), "A-v0", "sb3:a2c")
+    half = 2.776445105 * np.sqrt(2 * 0.0005**2 / 3)  # t with four degrees of freedom
+    assert row[5:7] == ["0.0010", f"[{0.001 - half:#.2g}, {0.001 + half:#.2g}]"]
 
 
 def test_all_failed_is_still_a_report(tmp_path: Path) -> None:

@@ -129,12 +129,26 @@ def test_a_range_where_the_variants_spread_differently() -> None:
 
 def test_equal_runs_and_single_runs() -> None:
     assert say({"base": [500.0] * 3, "other": [500.0] * 3}) == (
-        "On A-v0 the seeds do not tell other apart from base (n = 3, few; 95 %)."
+        "On A-v0 the seeds do not tell other apart from base: 3 runs that are all equal do not show how much runs "
+        "differ, so give more --seeds."
     )
+    # By chance: a rate of success of 1 % in each of two runs, of 0 % in the others.
+    assert "base is" not in say({"base": [0.0, 0.0], "other": [0.01, 0.01]})
+    # Five against five have p = 0.008 by ranks: enough for one comparison, not for seven.
+    assert "other is better than base by 1.00 (1.00 to 1.00)" in say({"base": [0.0] * 5, "other": [1.0] * 5})
+    seven = {f"other{i}": [1.0] * 5 for i in range(7)}
+    assert " is better" not in say({"base": [0.0] * 5, **seven})
     assert say({"base": [500.0], "other": [100.0]}) == (
         "On A-v0 the seeds do not tell other apart from base: one run does not show how much runs differ, so give more "
         "--seeds."
     )
+
+
+def test_a_reference_without_runs_is_named() -> None:
+    assert say({"base": [None, None], "good": BETTER, "bad": WORSE}) == (
+        "On A-v0 nothing can be compared with base, which has no finished run; 2 of 12 runs failed and are not counted."
+    )
+    assert say({"base": [1.0, 2.0], "bad": [None]}).endswith("; 1 of 3 runs failed and is not counted.")
 
 
 def test_one_variant_only() -> None:
@@ -149,7 +163,7 @@ def test_failed_and_missing_runs_are_said() -> None:
         "15 runs failed and are not counted."
     )
     assert say({"base": [None, None], "other": [1.0, 2.0]}) == (
-        "On A-v0 nothing can be compared, for want of finished runs; 2 of 4 runs failed and are not counted."
+        "On A-v0 nothing can be compared with base, which has no finished run; 2 of 4 runs failed and are not counted."
     )
     unfinished = [Record(r.run, "missing") if r.run.seed else r for r in records({"base": BASE, "other": BETTER})]
     assert verdict(Results(unfinished, "base")).endswith("; 8 of 10 runs are not done yet.")

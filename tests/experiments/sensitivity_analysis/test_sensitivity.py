@@ -11,7 +11,7 @@ import pytest
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.search_space.axis import ticks
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Integer, Real
-from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity
+from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity, legend
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid
 from sb3_ppo_variants.experiments.sensitivity_analysis.study import sensitivity
 from tests.experiments.in_process import InProcess, without_workers
@@ -159,6 +159,18 @@ def test_ticks_are_few_and_lie_where_their_labels_say(dimension: Any) -> None:
     assert all(-1e-6 <= place <= 1 + 1e-6 for place, _ in found)
     for place, label in found:
         assert dimension.place(float(label)) == pytest.approx(place, abs=1e-9)
+
+
+def test_the_legend_names_what_is_drawn() -> None:
+    def labels(argument: str, counts: tuple[int, ...]) -> list[str]:
+        points = [Point("CartPole-v1", argument, i, i == 0, (1.0,) * n, ()) for i, n in enumerate(counts)]
+        return [handle.get_label() for handle in legend(points)]
+
+    both = ["documented range", "documented default"]
+    star = "all defaults: the same runs"
+    assert labels("clip_range", (5, 5)) == ["IQM over runs, 95 % intervals", star, *both]
+    assert labels("gae_lambda", (5, 4)) == ["IQM or mean over runs, 95 % intervals", star, "documented default"]
+    assert labels("tolerance", (1, 1)) == ["mean over runs", star]
 
 
 def test_the_picture_shows_every_panel(tmp_path: Path) -> None:

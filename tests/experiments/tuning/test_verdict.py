@@ -44,6 +44,7 @@ def test_a_clear_winner() -> None:
     assert found.winner == "trial 7"
     assert found.words.startswith("trial 7 beats the documented defaults: +100.0 (+")
     assert "95 % confidence." in found.words
+    assert f"with probability 1.00 ({line(found, 'trial 7')[7]})." in found.words
     assert line(found, "trial 7")[2:5] == ["104.5", "4.50", "+100.0"]
     assert line(found, "trial 7")[6] == "1.00"
     assert line(found, "trial 7")[-2:] == ["10 / 10", "0 / 0"]
@@ -57,6 +58,10 @@ def test_nothing_better() -> None:
     worse = judge(study(), [candidate("trial 7", LOW), candidate("defaults", HIGH)])
     assert worse.winner is None
     assert "−100.0" in worse.words
+    assert "would have been found" not in worse.words
+    few = judge(study(), [candidate("trial 7", LOW), candidate("defaults", LOW[:4])])
+    assert "nothing is confirmed: that takes 5" in few.words
+    assert "would have been found" not in few.words
 
 
 def test_the_interval_is_scipys_at_the_corrected_level() -> None:

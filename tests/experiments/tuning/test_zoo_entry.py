@@ -10,6 +10,8 @@ import yaml
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common import torch_layers
 
+from sb3_ppo_variants.experiments.tuning.differences import Difference, difference_to_defaults
+from sb3_ppo_variants.experiments.tuning.metric import Metric
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate
 from sb3_ppo_variants.experiments.tuning.verdict import judge
@@ -130,9 +132,19 @@ def written(
     return write_winner(plan, winner, found.winner_lines, "mine", folder)
 
 
+def better_in(better: Sequence[str], alike: Sequence[str] = ()) -> list[Difference]:
+    plan = study("clip_ppo", [*better, *alike])
+    winner = Candidate("trial 7", {}, {}, dict.fromkeys(better, HIGH) | dict.fromkeys(alike, LOW), {})
+    defaults = Candidate("defaults", {}, {}, dict.fromkeys(plan.environments, LOW), {})
+    worst = dict.fromkeys(plan.environments, 0.0)
+    found = [difference_to_defaults(winner, defaults, Metric([e], {}), worst, 0.95) for e in (*alike, *better)]
+    return [difference for difference in found if difference is not None]
+
+
 def test_what_is_copied_makes_the_model() -> None:
     settings = {"policy_kwargs": {"activation_fn": "ReLU", "features_extractor_class": "FlattenExtractor"}}
-    line, entry = to_copy(study("contrib:recurrent_ppo", ["CartPole-v1"]), settings)
+    alone = better_in(["CartPole-v1"])
+    line, entry = to_copy(study("contrib:recurrent_ppo", ["CartPole-v1"]), settings, alone)
     names: dict[str, Any] = {"env": "CartPole-v1", "nn": th.nn, "RecurrentPPO": RecurrentPPO}
     exec(line.replace("stable_baselines3.common.torch_layers.", ""), names | vars(torch_layers), names)
     assert names["model"].policy.activation_fn is th.nn.ReLU
@@ -141,8 +153,17 @@ def test_what_is_copied_makes_the_model() -> None:
         "configurations of rl_zoo3"
     )
     del settings["policy_kwargs"]["features_extractor_class"]
-    _, entry = to_copy(study("clip_ppo", ["CartPole-v1"]), settings)
+    _, entry = to_copy(study("clip_ppo", ["CartPole-v1"]), settings, alone)
     assert yaml.safe_load(entry)["CartPole-v1"]["policy_kwargs"] == "dict(activation_fn=nn.ReLU)"
+
+
+def test_what_is_copied_is_for_an_environment_in_which_it_is_better() -> None:
+    both = study("clip_ppo", ["CartPole-v1", "Pendulum-v1"])
+    _, entry = to_copy(both, {"clip_range": 0.1}, better_in(["Pendulum-v1"], ["CartPole-v1"]))
+    assert list(yaml.safe_load(entry)) == ["Pendulum-v1"]
+    line, entry = to_copy(both, {"clip_range": 0.1}, better_in([], ["CartPole-v1", "Pendulum-v1"]))
+    assert line == "model = ClipPPO('MlpPolicy', env, clip_range=0.1)"
+    assert entry == "# No entry of rl_zoo3: in no single environment is it shown to be better"
 
 
 def test_an_environment_by_import_path_has_its_entry(tmp_path: Path) -> None:
