@@ -89,7 +89,8 @@ class OnPolicyVariant(
     :param gae_lambda: λ in [0, 1] of GAE (arXiv:1506.02438, equation 16): 0 is the one-step error, 1
         Monte-Carlo minus V
     :param normalize_advantage: ``True``: per minibatch (SB3); ``"rollout"``: over the whole rollout; ``False``: not
-    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus; a coefficient
+    :param ent_coef: c₂ ≥ 0, weight of the entropy bonus; a coefficient. Where the entropy has no closed form (squashed
+        gSDE), it is estimated from the actions taken, see :func:`.entropy_estimate`
     :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½; a coefficient
     :param max_grad_norm: Gradients with a larger L2 norm are scaled down to it, > 0; ``None``: never
     :param use_sde: Generalised state-dependent exploration (Box actions only)
@@ -127,8 +128,9 @@ class OnPolicyVariant(
         ``learning_rate``, in one parameter group, as SB3's files have it
     :param bootstrap_truncated: Add γ·V(terminal observation) to the last reward of an episode that a time limit cut
         off, as SB3 does; ``False``: a time limit is a terminal state, as in the PPO paper's code
-    :param measure_kl: Measure the exact KL(old‖new) over the whole rollout after each update and log it as
-        ``train/kl``; ``None``: where the algorithm needs it, and in closed form, where it is cheap
+    :param measure_kl: Measure KL(old‖new) over the whole rollout after each update, in closed form where the policy's
+        distribution has one, else by Schulman's k3 estimate, and log it as ``train/kl``; ``None``: where the algorithm
+        needs it, and in closed form, where it is cheap
     :param update_backend: ``"closed_form"``: gradients by hand in numpy, for SB3's MLP policy on the CPU;
         ``"compiled"``: the same with compiled kernels, which need numba (``pip install 'sb3_ppo_variants[fast]'``);
         ``"autograd"``: torch, for every policy; ``"auto"``: the closed form in numpy where it can run
@@ -453,7 +455,7 @@ class OnPolicyVariant(
 
     def _log_update(self, update: Update, kl: float | None) -> None:
         """
-        Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the exact mean KL(old‖new) over
+        Log an update: the statistics (see ``UpdateStatistics`` for each key), ``kl``, the mean KL(old‖new) over
         the rollout after the update in nats, and ``kl_coef``, the coefficient that this update used.
         """
         self._log_nonfinite()

@@ -31,7 +31,8 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
     F + damping·I) give the direction x = F⁻¹g, and ½·xᵀF·x = δ gives its length. A backtracking line search then
     shortens the step until the exact mean KL(old‖new), in nats and summed over action dimensions, is at most δ and the
     objective has improved. The critic is fitted separately. Paper: Schulman et al. 2015, arXiv:1502.05477, equation 14
-    and appendix C. Deviation from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values.
+    and appendix C. Deviation from it: A is GAE, normalised over the rollout, where the paper has sampled Q-values. For
+    a distribution of your own, the KL is Schulman's k3 estimate at the actions taken.
 
     Names and defaults are those of sb3-contrib's ``TRPO``. The differences from it: the direction of the KL
     is the paper's (contrib: KL(new‖old)); the KL is summed over action dimensions (contrib averages, which makes its δ

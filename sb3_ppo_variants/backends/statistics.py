@@ -17,7 +17,7 @@ class UpdateStatistics:
     - ``grad_norm``: gradient norm before clipping, mean over the steps taken
     - ``ratio_max``: largest r = π/π_old in the last epoch; 1 at the start, and it shows what clipping does not bound
     - ``ess``: effective sample size of the importance weights over the last epoch, (Σr)² / (N·Σr²), in (0, 1]; 1 means
-      that the old data are as good as new
+      that the old data are as good as new; NaN where an r has overflowed or all have underflowed
     - ``clip_fraction_low``, ``clip_fraction_high``: share of samples with r < 1−ε, and with r > 1+ε, mean over all
       minibatches as ``clip_fraction``
     - ``epochs``: passes over the rollout that were begun; fewer than ``n_epochs`` after an early stop

@@ -1,13 +1,16 @@
 """The three ways to scale advantages before they enter a surrogate."""
 
+import math
 from typing import Literal
 
 import numpy as np
 
-from sb3_ppo_variants.arrays import Array
+from sb3_ppo_variants.arrays import Array, namespace_of
 
 #: Added to the standard deviation, as SB3 does.
 EPSILON = 1e-8
+#: A standard deviation of so little of the mean is the rounding error of equal numbers in float32.
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
 NormalizeAdvantage = bool | Literal["rollout"]
 
@@ -15,12 +18,19 @@ NormalizeAdvantage = bool | Literal["rollout"]
 def standardized(advantages: Array) -> Array:
     """
     :param advantages: shape (B,)
-    :return: (A − mean) / (std + 1e-8), std with ddof = 1; unchanged for one row, which has no std (SB3 issue 325)
+    :return: (A − mean) / (std + 1e-8), std with ddof = 1; unchanged for one row, which has no std (SB3 issue 325); 0
+        for equal ones. Deviation from SB3, where the rounding error of their mean, divided by itself, becomes up to ±1
     """
     if len(advantages) <= 1:
         return advantages
-    std = advantages.std(ddof=1) if isinstance(advantages, np.ndarray) else advantages.std()
-    return (advantages - advantages.mean()) / (std + EPSILON)
+    mean, std = advantages.mean(), advantages.std(ddof=1) if isinstance(advantages, np.ndarray) else advantages.std()
+    return (advantages - mean) / _scale(mean, std)
+
+
+def _scale(mean: Array, std: Array) -> Array:
+    """What advantages are divided by: std + 1e-8, and ∞ where they differ only by rounding."""
+    xp = namespace_of(std)
+    return xp.where(std <= ROUNDING * abs(mean), xp.full_like(std, math.inf), std + EPSILON)
 
 
 class AdvantageNormalizer:
@@ -36,7 +46,8 @@ class AdvantageNormalizer:
         self.per_minibatch = mode != "rollout" and bool(mode)
         self._moments: tuple[float, float] | None = None
         if mode == "rollout" and rollout_advantages.size > 1:
-            self._moments = float(rollout_advantages.mean()), float(rollout_advantages.std(ddof=1)) + EPSILON
+            mean = rollout_advantages.mean()
+            self._moments = float(mean), float(_scale(mean, rollout_advantages.std(ddof=1)))
 
     def __call__(self, advantages: Array) -> Array:
         """
@@ -61,5 +72,6 @@ class AdvantageNormalizer:
         n_whole = len(advantages) // size * size
         whole = advantages[:n_whole].reshape(-1, size)
         if size > 1:
-            whole = (whole - whole.mean(1, keepdims=True)) / (whole.std(1, ddof=1, keepdims=True) + EPSILON)
+            mean = whole.mean(1, keepdims=True)
+            whole = (whole - mean) / _scale(mean, whole.std(1, ddof=1, keepdims=True))
         return np.concatenate([whole.ravel(), standardized(advantages[n_whole:])])

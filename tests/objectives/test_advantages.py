@@ -60,6 +60,21 @@ def test_equal_advantages_become_zero() -> None:
     assert th.equal(AdvantageNormalizer("rollout", np.full((4, 2), 4.0, np.float32))(equal), th.zeros(8))
 
 
+@pytest.mark.parametrize("n", [7, 64, 2048])
+def test_rounding_errors_of_equal_advantages_become_zero(n: int) -> None:
+    for value in np.random.default_rng(n).normal(scale=10, size=50).astype(np.float32):
+        equal = np.full(n, value, np.float32)
+        assert not AdvantageNormalizer(True, ROLLOUT)(equal).any()
+        assert not AdvantageNormalizer(True, ROLLOUT)(th.from_numpy(equal)).any()
+        assert not AdvantageNormalizer(True, ROLLOUT).minibatches(equal, 8).any()
+        assert not AdvantageNormalizer("rollout", equal)(equal).any()
+    # What differs by more is not touched, however small.
+    near = np.full(n, 1, np.float32) + np.linspace(0, 1e-4, n, dtype=np.float32)
+    assert AdvantageNormalizer(True, ROLLOUT)(near).std(ddof=1) == pytest.approx(1, abs=0.01)
+    assert AdvantageNormalizer(True, ROLLOUT)(equal).dtype == np.float32
+    assert AdvantageNormalizer(True, ROLLOUT).minibatches(near, 8).dtype == np.float32
+
+
 @pytest.mark.parametrize("mode", [True, "rollout", False])
 def test_the_input_is_left_alone(mode: bool | str) -> None:
     advantages, rollout = th.tensor([1.0, 2.0, 4.0]), ROLLOUT.copy()

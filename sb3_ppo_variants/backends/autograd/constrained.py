@@ -1,5 +1,6 @@
 """The constrained step by automatic differentiation, for every SB3 policy."""
 
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -14,7 +15,7 @@ from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fish
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind, without_cudnn
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate
+from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate, entropy_estimate
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import minibatches
 
@@ -47,15 +48,26 @@ class AutogradConstrainedUpdate:
         normalizer = AdvantageNormalizer(settings.normalize_advantage, np.asarray(buffer.advantages))
         self.advantages = normalizer(rows.advantages)
         self.old = parameters_of(policy, [rows])
-        if not self.old and settings.kl_direction == "new_old":
-            raise ValueError(
-                "kl_direction='new_old' needs a KL in closed form, which this policy's distribution does not have "
-                "here: use 'old_new'."
-            )
+        if not self.old:
+            self._estimate_kl()
         self.before = self.evaluate()
         self.parameters = parameters_behind(self.before.constraint, policy.parameters())
         self._flat = FlatParameters(self.parameters)
         self.gradient = self._flat.gradient(self.before.objective)
+
+    def _estimate_kl(self) -> None:
+        """Say that the KL is estimated, and refuse what only its closed form can do."""
+        for name, possible in (("kl_direction", "old_new"), ("kl_reduction", "sum")):
+            if (given := getattr(self.settings, name)) != possible:
+                raise ValueError(
+                    f"{name}={given!r} needs a KL in closed form, which this policy's distribution does not have "
+                    f"here: use {possible!r}."
+                )
+        warnings.warn(
+            "The KL of this policy's distribution has no closed form here: the constraint and train/kl are Schulman's "
+            "k3 estimate at the actions taken, and the KL itself may exceed target_kl.",
+            stacklevel=2,
+        )
 
     def evaluate(self) -> PolicyEvaluation:
         """The policy's numbers at its present parameters, with their autograd history."""
@@ -65,7 +77,8 @@ class AutogradConstrainedUpdate:
         objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
         if self.settings.ent_coef != 0:
             entropy = distribution.entropy()
-            objective = objective + self.settings.ent_coef * (-log_prob if entropy is None else entropy).mean()
+            bonus = entropy_estimate(log_ratio, log_prob) if entropy is None else entropy
+            objective = objective + self.settings.ent_coef * bonus.mean()
         if self.rows.reference_parameters:
             of = self.rows.reference_parameters, self.settings.reference_kl_direction
             objective = objective - self.settings.reference_kl_coef * divergence_from(distribution, *of).mean()

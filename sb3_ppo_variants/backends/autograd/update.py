@@ -22,7 +22,7 @@ from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss
+from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss, entropy_estimate
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, drawn_rows, draws_as_sb3
 
@@ -74,6 +74,11 @@ class AutogradUpdate:
         self.settings = settings
         self.objective = settings.objective
         advantages = np.asarray(getattr(buffer, "advantages", ()))
+        if settings.normalize_advantage == "rollout" and not advantages.size:
+            raise ValueError(
+                f"normalize_advantage='rollout' needs the rollout's advantages, and {type(buffer).__name__} has no "
+                "array called advantages: call it so, or pass normalize_advantage=True or False."
+            )
         if settings.kept_rows is not None:
             flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
             advantages = flat.ravel()[settings.kept_rows]
@@ -112,9 +117,10 @@ class AutogradUpdate:
 
         objective = self.objective
         policy_loss = -objective.surrogate.value(log_ratio, advantages).mean()
-        # Where the entropy has no closed form, −log π of the actions taken estimates it.
-        entropy_loss = -th.mean(-log_prob) if entropy is None else -th.mean(entropy)
-        loss = policy_loss + objective.ent_coef * entropy_loss
+        entropy_loss = bonus_loss = -th.mean(-log_prob if entropy is None else entropy)
+        if entropy is None and objective.ent_coef != 0:
+            bonus_loss = -entropy_estimate(log_ratio, log_prob).mean()
+        loss = policy_loss + objective.ent_coef * bonus_loss
         value_loss = None
         if objective.value_loss is not None:
             value_loss = mean_value_loss(objective.value_loss, values, minibatch)
