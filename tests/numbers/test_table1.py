@@ -6,6 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from sb3_ppo_variants.experiments.stats.estimators import (
+    difference_interval,
+    improvement_interval,
+    mean_improvement,
+)
+from sb3_ppo_variants.experiments.stats.intervals import corrected_level
 from tests.numbers.reading import (
     ALGORITHMS,
     COMPARE,
@@ -15,6 +21,7 @@ from tests.numbers.reading import (
     between,
     by_ranks,
     committed,
+    difference,
     number,
     references,
     rows,
@@ -129,7 +136,7 @@ def shipped_reference(environment: str, returns: pd.Series) -> float:
     return float(references()[environment]["reference"])
 
 
-def difference(scores: pd.DataFrame, name: str, comparisons: int) -> tuple[float, tuple[float, float]]:
+def score_difference(scores: pd.DataFrame, name: str, comparisons: int) -> tuple[float, tuple[float, float]]:
     """A row's mean score over environments minus that of ε 0.2, with Welch's t interval (Satterthwaite's degrees of
     freedom over all cells), corrected by Bonferroni."""
     cells = scores[[name, "clip_0.2"]].groupby("environment")
@@ -149,14 +156,14 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     assert list(shown) == [TABLE1_ROWS[name] for name in others]
     worse = []
     for name in others:
-        found, interval = difference(on_the_papers, name, len(others))
-        ours, its = difference(on_ours, name, len(others))
+        found, interval = score_difference(on_the_papers, name, len(others))
+        ours, its = score_difference(on_ours, name, len(others))
         ours = round(ours, 2) + 0  # no minus before a zero
         expected = [number(found, 2, "+"), between(*interval, 2, "+"), number(ours, 2, "+"), between(*its, 2, "+")]
         assert shown[TABLE1_ROWS[name]][1:] == expected
         worse += [name] if interval[1] < 0 else []
     assert worse == ["no_clipping", "adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
-    said = {name: difference(on_ours, name, len(others)) for name in others}
+    said = {name: score_difference(on_ours, name, len(others)) for name in others}
     assert [name for name in others if said[name][1][1] < 0] == ["no_clipping", "fixed_kl_10"]
     results, _ = committed("table1")
     ranks = {name: by_ranks(results, name, len(others)) for name in others}
@@ -166,7 +173,7 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     says(COMPARE, "probability {}, 99.6 %: {}); β 3".format(*target), "not shown to be ({}, {})".format(*beta))
     says(COMPARE, f"{on_ours['clip_0.3'].mean():.3f} against {on_ours['clip_0.2'].mean():.3f}")
     first, last = on_the_papers["clip_0.2"].mean(), on_the_papers["no_clipping"].mean()
-    gaps = [difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]
+    gaps = [score_difference(on_the_papers, name, len(others)) for name in ("no_clipping", "fixed_kl_10")]
     (none, its_interval), (strongest, its_own) = [(number(found, 2), between(*interval, 2)) for found, interval in gaps]
     says(
         README,
@@ -176,41 +183,53 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
     )
 
 
+#: The environments in which all three seeds have been trained for a million steps.
+AFTER_A_MILLION = ("HalfCheetah-v5", "InvertedPendulum-v5")
+
+
+def million_steps(environment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Final returns after 300,000 and after a million steps of the same runs: one line a row, one column a seed."""
+    folders = [f"table1/million/slices/{environment}-seed{seed}" for seed in range(3)]
+    runs, curves = (pd.concat(table_of(f"{f}/{name}.csv.gz") for f in folders) for name in ("runs", "curves"))
+    assert set(runs["timesteps"]) == {1_000_000}
+    # As many rollouts as a run of 300,000 steps has; its score is the mean that the curve then has.
+    then = curves[curves["timesteps"] == 147 * 2048].pivot(index="row", columns="seed", values="mean_return")
+    return then, runs.pivot(index="row", columns="seed", values="final_return")
+
+
 def test_the_million_steps_are_the_measured_ones() -> None:
-    header = (
-        "| row | HalfCheetah, seed 0: 300,000 | 1,000,000 | seed 1: 300,000 | 1,000,000 | "
-        "InvertedPendulum, seed 0: 300,000 | 1,000,000 |"
-    )
-    shown = rows(COMPARE, header)
-    columns = []
-    for part in ("HalfCheetah-v5-seed0", "HalfCheetah-v5-seed1", "InvertedPendulum-v5-seed0"):
-        folder = f"table1/million/slices/{part}"
-        curves, runs = table_of(f"{folder}/curves.csv.gz"), table_of(f"{folder}/runs.csv.gz")
-        assert set(runs["timesteps"]) == {1_000_000}
-        # As many rollouts as a run of 300,000 steps has; its score is the mean that the curve then has.
-        columns += [curves[curves["timesteps"] == 147 * 2048].set_index("row")["mean_return"]]
-        columns += [runs.set_index("row")["final_return"]]
-    assert list(shown) == list(TABLE1_ROWS.values())[:11]
-    for name, label in list(TABLE1_ROWS.items())[:11]:
-        assert shown[label][1:] == [number(column[name], 0) for column in columns], label
-    late = ["adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
-    ends = [[column[name] for column in columns[first:4:2] for name in late] for first in (0, 1)]
-    after_300k, after_1m = (between(min(values), max(values), 0) for values in ends)
-    clip, target = ([f"{column[name]:.0f}" for column in columns[1:4:2]] for name in ("clip_0.2", "adaptive_kl_0.03"))
+    names = [environment.removesuffix("-v5") for environment in AFTER_A_MILLION]
+    means = rows(COMPARE, f"| row | {' | '.join(f'{name}: 300,000 | 1,000,000' for name in names)} |")
+    differences = rows(COMPARE, f"| row after a million steps | {' | '.join(names)} |")
+    found = [million_steps(environment) for environment in AFTER_A_MILLION]
+    paper = [name for name in TABLE1_ROWS if name not in OF_ANOTHER_PAPER]
+    assert list(means) == [TABLE1_ROWS[name] for name in paper]
+    for name in paper:
+        expected = [number(returns.loc[name].mean(), 0) for both in found for returns in both]
+        assert means[TABLE1_ROWS[name]][1:] == expected
+        if name != "clip_0.2":
+            pairs = [(after.loc[name].to_numpy(), after.loc["clip_0.2"].to_numpy()) for _, after in found]
+            assert differences[TABLE1_ROWS[name]][1:] == [difference(*pair, 0, len(paper) - 1) for pair in pairs]
+    for name in set(paper) - {"clip_0.2"}:
+        pairs = [(after.loc[name].to_numpy(), after.loc["clip_0.2"].to_numpy()) for _, after in found]
+        assert all(low < 0 < high for low, high in (difference_interval([p], corrected_level(10)) for p in pairs))
+        low, high = improvement_interval(pairs, corrected_level(10))
+        assert low < 0.5 < high
+        assert (mean_improvement(pairs) == 0) == (name == "no_clipping")
+    then, after = found[0]
+    strong = ["adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
+    ends = [between(part.loc[strong].min().min(), part.loc[strong].max().max(), 0) for part in (then, after)]
+    clip, target = ([f"{value:.0f}" for value in after.loc[name]] for name in ("clip_0.2", "adaptive_kl_0.03"))
     says(
         COMPARE,
-        f"ε 0.2 ends at {clip[0]} and {clip[1]}, target 0.03 at {target[0]} and {target[1]}",
-        f"β 3 and β 10 are at {after_300k} after 300,000 steps and at {after_1m} after a million",
-        "Without restraint it stays below 280 in both.",
+        f"β 3 and β 10 are at {ends[0]} after 300,000 steps and at {ends[1]} after a million",
+        f"ε 0.2 ends at {clip[0]}, {clip[1]} and {clip[2]}, target 0.03 at {target[0]}, {target[1]} and {target[2]}",
+        f"Without restraint it stays below {np.ceil(after.loc['no_clipping'].max()):.0f} on HalfCheetah",
     )
-    assert max(column["no_clipping"] for column in columns[:4]) < 280
     earlier = table_of("table1/million/runs.csv.gz")
-    then = earlier[earlier["environment"] == "HalfCheetah-v5"].set_index("row")["final_return"].map("{:.0f}".format)
-    says(
-        COMPARE,
-        f"β 3 then ended at {then['fixed_kl_3']}, β 10 at {then['fixed_kl_10']}, "
-        f"ε 0.2 at {then['clip_0.2']} and ε 0.3 at {then['clip_0.3']}",
-    )
+    before = earlier[earlier["environment"] == "HalfCheetah-v5"].set_index("row")["final_return"]
+    beta_3, beta_10 = (f"{before[n]:.0f} instead of {after.loc[n, 0]:.0f}" for n in ("fixed_kl_3", "fixed_kl_10"))
+    says(COMPARE, f"β 3 then ended at {beta_3}, and β 10 at {beta_10}")
 
 
 def test_rank_correlations_and_the_other_reading() -> None:
