@@ -101,6 +101,13 @@ def test_an_error_in_the_users_code_says_where(tmp_path: Path, monkeypatch: pyte
     assert code == 2
     assert "could not be broadcast" in err
     assert err.endswith(f"({tmp_path / 'mine.py'}, line 5, in step)\n")
+    (tmp_path / "making.py").write_text("def make():\n    raise RuntimeError('no display')\n")
+    (tmp_path / "wrong.py").write_text("def make(:\n")
+    code, _, err = run("train", "--algo", "clip_ppo", "--env", "making:make", "--timesteps", "64")
+    assert (code, "RuntimeError: no display" in err) == (2, True)
+    assert err.endswith(f"({tmp_path / 'making.py'}, line 2, in make)\n")
+    code, _, err = run("train", "--algo", "clip_ppo", "--env", "wrong:make", "--timesteps", "64")
+    assert (code, "SyntaxError: " in err, "wrong.py" in err) == (2, True, True)
 
 
 def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

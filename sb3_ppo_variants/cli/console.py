@@ -34,6 +34,8 @@ def clear_errors(resumable: bool = False) -> Iterator[None]:
 
 def _in_whose_code(error: BaseException) -> str:
     """Where in code that is not installed, an environment's say, an error was raised; empty if it was not."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     installed = (str(Path(__file__).parent.parent), *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_file() and not frame.filename.startswith(installed)]

@@ -52,7 +52,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, UnclippedPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback, ResumableEnv
 from sb3_ppo_variants.experiments import sensitivity
-from sb3_ppo_variants.experiments.runs.provenance import processor
+from sb3_ppo_variants.experiments.runs.provenance import processor, versions
 
 Observation = Any
 Expected = dict[str, Any]
@@ -518,8 +518,13 @@ def tidy() -> None:
 
 def made_with() -> dict[str, str]:
     packages = ("sb3_ppo_variants", "stable-baselines3", "torch", "numpy", "gymnasium", "optuna", "cloudpickle")
-    found = {name: version(name) for name in packages}
-    return {"python": platform.python_version(), **found, "processor": processor(), "torch threads": "1"}
+    return {**{name: version(name) for name in packages}, **machine()}
+
+
+def machine() -> dict[str, str]:
+    """What results equal to the bit depend on besides the packages: processors of one name may have other kernels."""
+    kernels = {"BLAS": versions()["BLAS"], "torch kernels": th.backends.cpu.get_cpu_capability()}
+    return {"python": platform.python_version(), "processor": processor(), **kernels, "torch threads": "1"}
 
 
 def main(folder: Path) -> None:

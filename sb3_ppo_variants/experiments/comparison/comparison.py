@@ -24,7 +24,7 @@ from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import Store, is_free, open_store
-from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
+from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
@@ -165,18 +165,23 @@ def compare(
     def held_by(folder: Path) -> str | None:
         return None if overwrite or is_free(folder, storage, runs) else "another comparison"
 
-    replaced = "its report; its finished runs stay in the ledger"
+    replaced = "its report; finished runs stay in its ledger, if that is still there"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console = console or Console(quiet=True)
+    if export is not None and Path(export).resolve() == out.resolve():
+        raise ValueError(f"export={str(export)!r} is the folder of the report: export to another one")
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     models = None if keep_models is None else KeptModels(out, keep_models)
     if report_only:
         with open_store(url, study, write=False) as store:
+            store.check_is_of_runs()
             records, notes = store.records(runs), _not_reported(store, runs)
     else:
         with open_store(url, study) as store:
             _check_and_import(store, runs, imports, models, console)
+            if export is not None:
+                check_export(Path(export), store, runs)
             records = do_runs(
                 runs,
                 store,

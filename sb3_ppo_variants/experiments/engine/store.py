@@ -40,6 +40,9 @@ RUN, DESCRIPTION, RESULT, REASON = "run", "description", "result", "reason"
 # Of a run that was made elsewhere: where.
 IMPORTED = "imported from"
 
+#: What comparisons and studies write besides their ledger.
+REPORTS = (RUNS, f"{RUNS}.gz", "report.html", "trials.csv", "study.json")
+
 # User attributes of a study. The executor was the importable name of the code that did the trials of a tuning study.
 PLAN, EXECUTOR = "plan", "executor"
 
@@ -137,10 +140,11 @@ def _record(run: Run, trial: FrozenTrial | None) -> Record:
 
 
 def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
-    """Whether a folder's ledger holds no runs of something else.
+    """Whether a folder holds no runs of something else.
 
-    Runs that share a setting in an environment with those in the ledger, whatever the seed, extend them. A command that
-    was interrupted early may have kept nothing but what it imported, and reported nothing.
+    A report whose ledger is not there is something else: nothing could restore it. Runs that share a setting in an
+    environment with those in the ledger, whatever the seed, extend them. A command that was interrupted early may have
+    kept nothing but what it imported, and reported nothing.
 
     :param folder: The folder
     :param storage: URL of its ledger, if that lies elsewhere
@@ -148,13 +152,40 @@ def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
     :raises ValueError: if it is the ledger of a tuning study
     """
     url, study = storage_url(storage, folder), study_name(folder, storage)
-    if not exists(url) or study not in study_names(url):
-        return True
+    if not _is_in(url, study):
+        return not reports_in(folder)
     with open_store(url, study, write=False) as store:
         store.check_is_of_runs()
         records = store.all_records()
     begun = (folder / RUNS).exists() or any(record.imported_from is None for record in records)
     return not begun or not {_but_for_the_seed(r.run) for r in records}.isdisjoint(map(_but_for_the_seed, runs))
+
+
+def refuse_another_report(folder: Path, url: str, study: str) -> None:
+    """Refuse a folder with the report of something whose ledger is elsewhere, or has gone.
+
+    :param folder: The folder
+    :param url: URL of the ledger that is to be used
+    :param study: Name of the study in it
+    :raises ValueError: if the folder holds a report and the ledger has no such study
+    """
+    if not _is_in(url, study) and (found := reports_in(folder)):
+        raise ValueError(
+            f"{folder} holds {' and '.join(found)}, but {without_password(url)} has no study {study!r}: give another "
+            "folder (--out), or the --storage with which it was made"
+        )
+
+
+def reports_in(folder: Path) -> list[str]:
+    """What a comparison or a study has written to a folder, besides its ledger.
+
+    :param folder: The folder
+    """
+    return [name for name in REPORTS if (folder / name).exists()]
+
+
+def _is_in(url: str, study: str) -> bool:
+    return exists(url) and study in study_names(url)
 
 
 def _but_for_the_seed(run: Run) -> str:

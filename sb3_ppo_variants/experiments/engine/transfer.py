@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ def _made_with(records: Sequence[Record]) -> str:
     return f"; made with {'; '.join(parts)}" if parts else ""
 
 
+def check_export(folder: Path, store: Store | None = None, runs: Iterable[Run] = ()) -> None:
+    """Refuse a folder that :func:`export_runs` will refuse, before anything runs.
+
+    :param folder: The folder
+    :param store: The store; ``None`` where it is not known which runs will be done
+    :param runs: The runs that are to be done
+    :raises ValueError: if it is a file, or holds other runs
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: export to a folder")
+    done = None if store is None else {r.run.key() for r in store.all_records() if r.state == "done"}
+    _refuse_to_replace(folder, None if done is None else done | {run.key() for run in runs})
+
+
 def export_runs(stores: Iterable[Store], folder: Path) -> list[Path]:
     """Write all finished runs of stores as ``runs.csv.gz`` and ``curves.csv.gz``.
 
@@ -79,8 +93,7 @@ def export_runs(stores: Iterable[Store], folder: Path) -> list[Path]:
     :raises ValueError: if it holds runs that are not among these
     """
     records = {r.run.key(): r for store in stores for r in store.all_records() if r.state == "done"}
-    if (folder / RUNS).is_file() or not records.keys() >= _finished_in(folder / f"{RUNS}.gz"):
-        raise ValueError(f"{folder} holds other runs, which an export would replace: export to another folder")
+    _refuse_to_replace(folder, records.keys())
     files = [folder / f"{name}.gz" for name in (RUNS, CURVES)]
     for path, write in zip(files, (write_runs, write_curves), strict=True):
         with tempfile.TemporaryDirectory() as scratch, atomic(path) as packed:
@@ -89,6 +102,12 @@ def export_runs(stores: Iterable[Store], folder: Path) -> list[Path]:
             with packed.open("wb") as file, gzip.GzipFile(path.stem, "wb", fileobj=file, mtime=0) as compressed:
                 compressed.write(plain.read_bytes())
     return files
+
+
+def _refuse_to_replace(folder: Path, by: Collection[str] | None) -> None:
+    packed = folder / f"{RUNS}.gz"
+    if (folder / RUNS).is_file() or (by is not None and not _finished_in(packed) <= set(by)):
+        raise ValueError(f"{folder} holds other runs, which an export would replace: export to another folder")
 
 
 def _finished_in(path: Path) -> set[str]:

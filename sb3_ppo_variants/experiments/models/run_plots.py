@@ -1,6 +1,7 @@
 """Plot run folders: ours, a comparison's, SB3's monitor files (also in rl_zoo3's logs), or SB3's CSV log."""
 
 import csv
+import dataclasses
 import io
 import re
 import warnings
@@ -68,8 +69,8 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     """Draw the learning curves of run folders, one picture per environment, and the diagnostics of each run that has a
     ``progress.csv``.
 
-    Runs of one algorithm in one environment are drawn as their mean with a 95 % band. A run whose algorithm is unknown
-    is named after its folder.
+    Runs of one algorithm in one environment with the same settings are drawn as their mean with a 95 % band. A run
+    whose algorithm is unknown is named after its folder.
 
     :param paths: Run folders, or folders that contain some
     :param out: Folder for the pictures; by default the given folder, or ``runs/plots`` if there are several
@@ -80,8 +81,10 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     if not folders:
         raise ValueError("Give at least one run folder")
     target = Path(out).expanduser() if out is not None else folders[0] if len(folders) == 1 else Path("runs/plots")
-    found = [(folder, records) for top in folders for folder, records in find_runs(top)]
-    drawn = [record for _, records in found for record in records if _has_return(record)]
+    # Paths may overlap, and a run counted twice would narrow its band.
+    every = {folder.resolve(): (folder, records) for top in folders for folder, records in find_runs(top)}
+    found = list(every.values())
+    drawn = _told_apart([record for _, records in found for record in records if _has_return(record)])
     peers = {record.run.variant for record in drawn if record.run.algorithm in PEERS}
     files = draw_curves(learning_curves(drawn), target, reference=REFERENCE, dashed=peers)
     for (folder, _), name in zip(found, safe_names(_name(folder) for folder, _ in found), strict=True):
@@ -91,6 +94,25 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     if not files:
         raise ValueError(f"No episode has ended in {', '.join(map(str, folders))}: there is no curve to draw yet")
     return files
+
+
+def _told_apart(records: Sequence[Record]) -> list[Record]:
+    """The records, such that only runs with equal settings have one name: the settings that differ are added to it."""
+
+    def kind(run: Run) -> tuple[str, str]:
+        return run.variant, run.environment
+
+    def settings(run: Run) -> dict[str, Any]:
+        return {**run.settings, "n_envs": run.n_envs, "normalize": run.normalize}
+
+    found = []
+    for record in records:
+        run = record.run
+        others = [settings(other.run) for other in records if kind(other.run) == kind(run)]
+        own = [f"{k}={v}" for k, v in settings(run).items() if any(k not in o or o[k] != v for o in others)]
+        name = f"{run.variant} {', '.join(own)}" if own else run.name
+        found.append(dataclasses.replace(record, run=dataclasses.replace(run, name=name)))
+    return found
 
 
 # ---- Reading run folders ----
@@ -167,7 +189,8 @@ def _of_monitors(folder: Path, monitors: Sequence[Path]) -> Record:
 def _of_progress(folder: Path) -> Record:
     returns = _series(_read(folder / PROGRESS), "rollout/ep_rew_mean")
     curve = returns.rename_axis("timesteps").reset_index(name="mean_return").assign(seconds=0.0)
-    return _record(curve, algorithm=_name(folder), environment=UNKNOWN)
+    begun = read_run(folder / RUN)["run"] if (folder / RUN).is_file() else {}
+    return _record(curve, **{"algorithm": _name(folder), "environment": UNKNOWN, **begun})
 
 
 def _has_return(record: Record) -> bool:

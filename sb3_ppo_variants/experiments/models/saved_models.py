@@ -219,12 +219,19 @@ def load_model(algorithm: str, path: Path, env: VecEnv | None = None, **settings
     :param path: The file
     :param env: The environment; ``None``: the model is loaded without one
     :param settings: Arguments of the constructor that replace those in the file
-    :raises ValueError: for a file in the safe format that is damaged or that the algorithm does not read
+    :raises ValueError: for a file that is damaged or that the algorithm does not read
     """
     cls = algorithm_class(algorithm)
     if not _is_safe(path):
         announced_zips.add(path)
-        return cls.load(path, env=env, device="cpu", **settings)
+        try:
+            return cls.load(path, env=env, device="cpu", **settings)
+        # What SB3 raises for zips that are cut off, hold no model, or one of another algorithm.
+        except (AssertionError, AttributeError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"{path} cannot be loaded as {algorithm}: it is damaged, no model, or of another algorithm ({reason})"
+            ) from error
     if not issubclass(cls, LoadableAlgorithm):
         raise ValueError(
             f"{path} is in the safe format, which {algorithm} does not read: give one of {', '.join(OURS)}"

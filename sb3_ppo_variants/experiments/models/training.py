@@ -37,6 +37,7 @@ from sb3_ppo_variants.experiments.models.saved_models import (
     with_statistics,
 )
 from sb3_ppo_variants.experiments.models.training_evaluations import best_evaluation, evaluation_callbacks
+from sb3_ppo_variants.experiments.models.zoo_run import zoo_run
 from sb3_ppo_variants.experiments.runs.classes import with_classes
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import (
@@ -300,6 +301,7 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
     if model is None:
         return None
     path = find_model(model, run.environment, run.algorithm)[0]
+    _refuse_other_wrappers(path)
     statistics = find_statistics(path, None)[0]
 
     def wrap(env: VecEnv) -> VecEnv:
@@ -316,6 +318,25 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
         return loaded
 
     return Start(wrap, load, extended)
+
+
+def _refuse_other_wrappers(path: Path) -> None:
+    """Refuse a model of rl_zoo3 that has seen its environment otherwise than it would here.
+
+    :param path: The model
+    :raises ValueError: if its configuration has wrappers or arguments of the environment
+    """
+    found = zoo_run(path.parent)
+    if found is None:
+        return
+    names = ("env_wrapper", "vec_env_wrapper", "frame_stack")
+    configured = {"env_kwargs": found.env_kwargs, **{name: found.config.get(name) for name in names}}
+    if changed := {name: value for name, value in configured.items() if value}:
+        said = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        raise ValueError(
+            f"{path} was trained by rl_zoo3 with {said}, which train does not apply: write a function that makes that "
+            "environment, and give it as package.module:function"
+        )
 
 
 def _logger(folder: Path, tensorboard: str | Path | None, keep_until: int | None) -> Logger:

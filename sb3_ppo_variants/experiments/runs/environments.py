@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 import sb3_ppo_variants.environments  # noqa: F401
 from sb3_ppo_variants.checks import integer, optional
-from sb3_ppo_variants.experiments.runs.registry import import_user_module
+from sb3_ppo_variants.experiments.runs.registry import did_you_mean, import_user_module
 from sb3_ppo_variants.resume import NewWorldEachEpisode, ResumableEnv
 from sb3_ppo_variants.resume.box2d import is_walker
 from sb3_ppo_variants.workers import WorkerVecEnv
@@ -71,7 +71,11 @@ def maker(environment: str) -> str | Callable[[], gymnasium.Env]:
         return environment
     found = getattr(imported, attribute, None)
     if found is None:
-        return environment  # perhaps an id without a version: Gymnasium raises if not
+        # Perhaps an id without a version.
+        if not any(_is_called(spec, attribute) for spec in gymnasium.registry.values()):
+            own = [name for name in vars(imported) if not name.startswith("_")]
+            raise ValueError(f"Module {module} has no {attribute!r}.{did_you_mean(attribute, own)}")
+        return environment
     if not callable(found):
         raise ValueError(f"{environment!r} is {found!r}: give a class or function that creates an environment")
     make: Callable[[], gymnasium.Env] = found
@@ -190,7 +194,7 @@ def check_environment(environment: str) -> None:
     try:
         made = maker(environment)
         env = gymnasium.make(made) if isinstance(made, str) else made()
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except Exception as error:  # one's own environment may raise any
         raise ValueError(f"Cannot make the environment {environment!r}: {_explained(environment, error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
@@ -209,7 +213,9 @@ def _explained(environment: str, error: Exception) -> str:
         )
     if isinstance(error, ModuleNotFoundError) and ":" in environment:
         return f"{error}: install it, or run this in the folder that holds it"
-    return str(error)
+    if isinstance(error, gymnasium.error.Error | ImportError | TypeError | ValueError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _missing_extra(environment: str) -> str | None:

@@ -100,9 +100,10 @@ class Run:
         return self.name or self.algorithm
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("timesteps", 1), ("n_envs", 1)):
+        # numpy takes seeds of 32 bits.
+        for name, check in (("seed", integer(0, at_most=2**32 - 1)), ("timesteps", integer(1)), ("n_envs", integer(1))):
             value = plain_number(getattr(self, name))  # numpy's integers are no JSON
-            integer(least)(name, value)
+            check(name, value)
             object.__setattr__(self, name, value)
         object.__setattr__(self, "wall_time", plain_number(self.wall_time))
         optional(number(above=0, hint="It is in seconds."))("wall_time", self.wall_time)
@@ -340,7 +341,8 @@ def check_by_building(run: Run) -> None:
         # SB3 has the same errors for wrong settings as for spaces.
         if _fits_with_defaults(run, env):
             raise ValueError(_refusal(run, error.__cause__ or error)) from error
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # torch has the last for sizes
+    # torch has RuntimeError for sizes, arithmetic fails for zeros.
+    except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError) as error:
         raise ValueError(_refusal(run, error)) from error
     finally:
         env.close()

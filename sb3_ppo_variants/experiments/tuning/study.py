@@ -15,8 +15,8 @@ from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
-from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store
-from sb3_ppo_variants.experiments.engine.transfer import export_runs, import_runs
+from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store, refuse_another_report
+from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import vec_env_name
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import notes_on_workers
@@ -166,11 +166,15 @@ def tune(
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     make = partial(task_executor, executor, jobs, out, workers)
+    refuse_another_report(out, url, study)
+    if export is not None:
+        check_export(Path(export))
     with ExitStack() as stores:
-        store, tuning_runs, test_runs = (
-            stores.enter_context(open_store(url, study + suffix)) for suffix in ("", RUNS_SUFFIX, SUFFIX)
+        store = stores.enter_context(open_store(url, study))
+        plan = keep_plan(store, plan)  # before anything else is put into the ledger
+        tuning_runs, test_runs = (
+            stores.enter_context(open_store(url, study + suffix)) for suffix in (RUNS_SUFFIX, SUFFIX)
         )
-        plan = keep_plan(store, plan)
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
             say(console, note)
         if confirm:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sb3_ppo_variants import experiments
-from sb3_ppo_variants.experiments import Comparison, compare
+from sb3_ppo_variants.experiments import Comparison, compare, tune
 from sb3_ppo_variants.experiments.comparison.comparison import plan
 from sb3_ppo_variants.experiments.comparison.variants import variants
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
@@ -232,11 +232,60 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
         small("runs/compare", timesteps=384, report_only=True)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".db"}
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_report_without_its_ledger_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    small("out", storage="there.db")
+    before = contents(Path("out"))
+    refused = pytest.raises(ValueError, match="out holds another comparison: give another folder")
+    for other in ({}, {"storage": "other.db"}, {"timesteps": 384}):
+        with refused:
+            small("out", **other)
+    with pytest.raises(
+        ValueError, match=r"out holds runs\.csv and report\.html, but .* has no study 'out': give another"
+    ):
+        tune("clip_ppo", "CartPole-v1", out="out", trials=1)
+    assert contents(Path("out")) == before
+    assert not Path("out/ledger.db").exists()
+    small("out", storage="there.db", seeds=[7])
+    # Nor is that of a default folder.
+    small(None, storage="there.db")
+    assert small(None).files[0].parent == Path("runs/compare_2")
+    # What is packed, as in a repository, counts as well.
+    Path("packed").mkdir()
+    Path("packed/runs.csv.gz").touch()
+    with pytest.raises(ValueError, match="packed holds another comparison"):
+        small("packed")
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_an_export_that_will_be_refused_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    small(tmp_path / "a", export=tmp_path / "exported")
+    (tmp_path / "file").touch()
+    for target, message in (
+        ("b", "is the folder of the report: export to another one"),
+        ("a", "a holds other runs, which an export would replace"),
+        ("exported", "exported holds other runs, which an export would replace"),
+        ("file", "file is a file: export to a folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(tmp_path / "b", timesteps=384, export=tmp_path / target)
+    assert not (tmp_path / "b/runs.csv").exists()
+    assert small(tmp_path / "b", timesteps=384, report_only=True).records[0].state == "missing"
+    small(tmp_path / "a", seeds=2, export=tmp_path / "exported")  # more runs than it holds replace nothing
+
+
 @pytest.mark.usefixtures("blank_pictures")
 def test_an_sqlite_storage_is_made_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_workers(monkeypatch)
     for storage in (str(tmp_path / "first.db"), f"sqlite:///{tmp_path}/new/second.db"):
-        assert small(tmp_path / "out", storage=storage).records[0].state == "done"
+        assert small(tmp_path / Path(storage).stem, storage=storage).records[0].state == "done"
     assert (tmp_path / "first.db").is_file()
     assert (tmp_path / "new/second.db").is_file()
 

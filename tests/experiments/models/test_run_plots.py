@@ -69,6 +69,45 @@ def test_a_folder_of_runs(ours: Path) -> None:
     assert found == {"a0": [0], "a1": [1], "b": [0]}
 
 
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *paths: Path) -> dict[str, int]:
+    """Label → number of runs, of what is drawn."""
+    drawn: dict[str, int] = {}
+
+    def see(environments: dict, *args: object, **kwargs: object) -> list[Path]:
+        drawn.update({label: len(runs) for curves in environments.values() for label, runs in curves.items()})
+        return [tmp_path / "picture.png"]
+
+    monkeypatch.setattr("sb3_ppo_variants.experiments.models.run_plots.draw_curves", see)
+    monkeypatch.setattr("sb3_ppo_variants.experiments.models.run_plots._draw_diagnostics", lambda *args: [])
+    plot_runs(paths, tmp_path)
+    return drawn
+
+
+def test_a_run_that_is_named_twice_counts_once(ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = {"clip_ppo": 2, "paper_trpo": 1}
+    assert lines(tmp_path, monkeypatch, ours) == once
+    assert lines(tmp_path, monkeypatch, ours, ours / "a0", ours / "b/../a0") == once
+
+
+def test_runs_with_other_settings_have_lines_of_their_own(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("clip_ppo", timesteps=256, seed=2, settings={**SMALL, "clip_range": 0.1}, out=tmp_path / "low")
+    train("clip_ppo", timesteps=256, seed=3, settings={**SMALL, "n_epochs": 1}, out=tmp_path / "short")
+    assert lines(tmp_path, monkeypatch, ours / "a0", ours / "a1", tmp_path / "low", tmp_path / "short") == {
+        "clip_ppo n_epochs=2": 2,
+        "clip_ppo n_epochs=2, clip_range=0.1": 1,
+        "clip_ppo n_epochs=1": 1,
+    }
+
+
+def test_a_run_under_way_is_named_as_what_it_is(ours: Path, tmp_path: Path) -> None:
+    shutil.copytree(ours / "a0", tmp_path / "run")
+    (tmp_path / "run/curve.csv").unlink()
+    ((_, (record,)),) = find_runs(tmp_path)
+    assert (record.run.algorithm, record.run.environment) == ("clip_ppo", "CartPole-v1")
+
+
 def test_the_log_of_a_run_has_what_is_drawn(ours: Path) -> None:
     with (ours / "b/progress.csv").open() as file:
         keys = set(next(csv.reader(file)))

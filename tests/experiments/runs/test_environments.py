@@ -27,6 +27,10 @@ def make_nothing() -> int:
     return 3
 
 
+def make_trouble() -> gymnasium.Env:
+    raise RuntimeError("no display")
+
+
 HERE = "tests.experiments.runs.test_environments"
 
 
@@ -48,7 +52,9 @@ def test_import_paths() -> None:
     [
         ("CartPol-v1", "Cannot make the environment 'CartPol-v1'.*Did you mean"),
         ("no.such.module:Env", "Cannot make the environment 'no.such.module:Env'.*No module named"),
-        (f"{HERE}:NoSuch", "Cannot make the environment"),
+        (f"{HERE}:NoSuch", "Module .*test_environments has no 'NoSuch'"),
+        (f"{HERE}:Minee", "has no 'Minee'. Did you mean 'Mine'"),
+        (f"{HERE}:make_trouble", "Cannot make the environment .*: RuntimeError: no display"),
         (f"{HERE}:NOT_ONE", "is 3: give a class or function"),
         (f"{HERE}:make_nothing", "makes 3, which is not a gymnasium.Env"),
         (f"{HERE}:Scripted", "Cannot make the environment"),

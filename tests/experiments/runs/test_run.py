@@ -116,7 +116,7 @@ def test_key_is_the_whole_description() -> None:
     assert len({r.key() for r in [run, *others]}) == 4
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"timesteps": 0}, {"n_envs": 0}])
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 2**32}, {"timesteps": 0}, {"n_envs": 0}])
 def test_wrong_values_are_rejected(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.* is out of range: it must be >="):
         Run(**{"algorithm": "sb3:ppo", "environment": "CartPole-v1", "seed": 0, "timesteps": 1, **wrong})  # type: ignore[arg-type]
@@ -160,6 +160,7 @@ def test_building_finds_wrong_settings_and_lets_unfit_spaces_pass() -> None:
         ({"learning_rate": "lin_3e-4"}, "learning rate schedule must be a float or a callable, not lin_3e-4"),
         ({"batch_size": 1}, "`batch_size` must be greater than 1"),
         ({"policy_kwargs": {"net_arch": [-1]}}, "negative dimension"),
+        ({"batch_size": 0}, ""),
     ):
         with pytest.raises(ValueError, match=f"sb3:ppo does not take the settings .*{said}"):
             check_by_building(Run("sb3:ppo", "CartPole-v1", 0, 64, 1, settings))
