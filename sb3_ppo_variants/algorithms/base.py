@@ -90,7 +90,7 @@ class OnPolicyVariant(
         Monte-Carlo minus V
     :param normalize_advantage: ``True``: per minibatch (SB3); ``"rollout"``: over the whole rollout; ``False``: not
     :param ent_coef: c₂ ≥ 0, weight of the entropy bonus; a coefficient. Where the entropy has no closed form (squashed
-        gSDE), it is estimated from the actions taken, see :func:`.entropy_estimate`
+        gSDE), its gradient is estimated from the actions taken, see :func:`.entropy_advantage`
     :param vf_coef: c₁ ≥ 0, weight of the value loss (V − V_target)², without a ½; a coefficient
     :param max_grad_norm: Gradients with a larger L2 norm are scaled down to it, > 0; ``None``: never
     :param use_sde: Generalised state-dependent exploration (Box actions only)

@@ -25,7 +25,7 @@ class Evaluation(Protocol):
 
     @property
     def kl(self) -> float:
-        """The exact KL(old‖new), averaged over the minibatch, where the settings ask for it; NaN elsewhere."""
+        """KL(old‖new), averaged over the minibatch, where the settings ask for it; NaN elsewhere."""
 
     @property
     def known_loss(self) -> float | None:

@@ -33,11 +33,13 @@ def clear_errors(resumable: bool = False) -> Iterator[None]:
 
 
 def _in_whose_code(error: BaseException) -> str:
-    """Where in code that is not installed, an environment's say, an error was raised; empty if it was not."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """Where in code that is not installed, an environment's say, an error or what caused it was raised; empty if it was
+    not."""
     installed = (str(Path(__file__).parent.parent), *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix)
-    frames = traceback.extract_tb(error.__traceback__)
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:  # an error may be its own cause
+        chain.append(cause)
+    frames = [frame for each in chain for frame in traceback.extract_tb(each.__traceback__)]
     own = [frame for frame in frames if Path(frame.filename).is_file() and not frame.filename.startswith(installed)]
     return f" ({own[-1].filename}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
 

@@ -10,7 +10,7 @@ from sb3_ppo_variants.objectives.advantages import AdvantageNormalizer
 from sb3_ppo_variants.objectives.clipped import ClippedSurrogate
 from sb3_ppo_variants.objectives.discovered import DiscoveredSurrogate
 from sb3_ppo_variants.objectives.dual_clipped import DualClippedSurrogate
-from sb3_ppo_variants.objectives.estimates import entropy_estimate, k3_estimate
+from sb3_ppo_variants.objectives.estimates import entropy_advantage, k3_estimate
 from sb3_ppo_variants.objectives.log_likelihood import LogLikelihood
 from sb3_ppo_variants.objectives.objective import Objective, ReferenceKLDirection
 from sb3_ppo_variants.objectives.rollback import RollbackSurrogate
@@ -44,6 +44,6 @@ __all__ = [
     "adapt_kl_coef",
     "adapt_learning_rate",
     "check_surrogate",
-    "entropy_estimate",
+    "entropy_advantage",
     "k3_estimate",
 ]

@@ -9,8 +9,8 @@ from sb3_ppo_variants.arrays import Array, namespace_of
 
 #: Added to the standard deviation, as SB3 does.
 EPSILON = 1e-8
-#: A standard deviation of so little of the mean is the rounding error of equal numbers in float32.
-ROUNDING = 8 * float(np.finfo(np.float32).eps)
+#: A standard deviation of so many units in the last place of the mean is the rounding error of equal numbers.
+ROUNDING = 8
 
 NormalizeAdvantage = bool | Literal["rollout"]
 
@@ -30,7 +30,7 @@ def standardized(advantages: Array) -> Array:
 def _scale(mean: Array, std: Array) -> Array:
     """What advantages are divided by: std + 1e-8, and ∞ where they differ only by rounding."""
     xp = namespace_of(std)
-    return xp.where(std <= ROUNDING * abs(mean), xp.full_like(std, math.inf), std + EPSILON)
+    return xp.where(std <= ROUNDING * xp.finfo(std.dtype).eps * abs(mean), xp.full_like(std, math.inf), std + EPSILON)
 
 
 class AdvantageNormalizer:

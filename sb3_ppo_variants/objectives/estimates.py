@@ -1,4 +1,4 @@
-"""KL(old‖new) and entropy from samples, for policies for which they have no closed form here."""
+"""KL(old‖new) and the gradient of the entropy from samples, for policies that have neither in closed form here."""
 
 from sb3_ppo_variants.arrays import Array, namespace_of
 
@@ -16,15 +16,16 @@ def k3_estimate(log_ratio: Array) -> Array:
     return namespace_of(log_ratio).expm1(log_ratio) - log_ratio
 
 
-def entropy_estimate(log_ratio: Array, log_prob: Array) -> Array:
+def entropy_advantage(old_log_prob: Array) -> Array:
     """
-    −r·log π with r = exp(log_ratio), per sample; its mean over samples of the old policy estimates the entropy of π.
+    b − log π_old per sample, with b the mean of log π_old: what an action of the old policy adds to its entropy.
 
-    Unbiased, and so is its gradient. Deviation from SB3, which takes −log π without r: that estimates
-    H(old) + KL(old‖new), whose gradient is zero at the old policy and from there on leads away from it.
+    In a surrogate in place of the advantage, its gradient at the old policy is an unbiased estimate of that of the
+    entropy, ∇H = −E[log π·∇log π], with b as baseline, and the surrogate restrains it like any other advantage.
+    Deviation from SB3, which subtracts the mean of log π: that has no gradient at the old policy on average, and from
+    there on leads away from it, as it estimates −H(old) − KL(old‖new).
 
-    :param log_ratio: log π(a|s) − log π_old(a|s) at actions drawn from π_old, shape (B,)
-    :param log_prob: log π(a|s) there, shape (B,)
-    :return: the estimate in nats, shape (B,)
+    :param old_log_prob: log π_old(a|s) of the actions taken, shape (B,)
+    :return: shape (B,), in nats
     """
-    return -namespace_of(log_ratio).exp(log_ratio) * log_prob
+    return old_log_prob.mean() - old_log_prob

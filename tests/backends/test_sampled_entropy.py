@@ -53,6 +53,18 @@ def test_the_bonus_widens_squashed_policies(algorithm: type) -> None:
     assert model.policy.log_std.detach().mean().item() > before + 5e-4
 
 
+def test_the_clip_restrains_the_bonus_too() -> None:
+    class Wide(Nothing):
+        action_space = spaces.Box(-1, 1, (6,))
+
+    kwargs = {"squash_output": True, "log_std_init": -1.5}
+    settings = {"use_sde": True, "policy_kwargs": kwargs, "normalize_advantage": False, "gamma": 0.0, "seed": 0}
+    model = ClipPPO("MlpPolicy", Wide(), n_steps=1024, ent_coef=0.01, **settings).learn(2048)
+    logged = model.logger.name_to_value
+    assert logged["train/ratio_max"] < 10
+    assert logged["train/ess"] > 0.7
+
+
 class PrivateAdvantages(RolloutBuffer):
     """A buffer that calls its advantages something else."""
 

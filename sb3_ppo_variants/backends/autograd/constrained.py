@@ -15,7 +15,7 @@ from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fish
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind, without_cudnn
 from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate, entropy_estimate
+from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate, entropy_advantage
 from sb3_ppo_variants.rollouts import Rows
 from sb3_ppo_variants.rollouts.minibatches import minibatches
 
@@ -74,10 +74,12 @@ class AutogradConstrainedUpdate:
         distribution = self._distribution_at(self.rows)
         log_prob = distribution.log_prob(self.actions)
         log_ratio = log_prob - self.rows.old_log_prob
-        objective = UnclippedSurrogate().value(log_ratio, self.advantages).mean()
+        surrogate = UnclippedSurrogate()
+        objective = surrogate.value(log_ratio, self.advantages).mean()
         if self.settings.ent_coef != 0:
-            entropy = distribution.entropy()
-            bonus = entropy_estimate(log_ratio, log_prob) if entropy is None else entropy
+            bonus = distribution.entropy()
+            if bonus is None:
+                bonus = surrogate.value(log_ratio, entropy_advantage(self.rows.old_log_prob))
             objective = objective + self.settings.ent_coef * bonus.mean()
         if self.rows.reference_parameters:
             of = self.rows.reference_parameters, self.settings.reference_kl_direction

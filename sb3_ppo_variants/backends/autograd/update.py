@@ -22,7 +22,7 @@ from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
 from sb3_ppo_variants.distributions import Parameters
-from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss, entropy_estimate
+from sb3_ppo_variants.objectives import AdvantageNormalizer, ValueLoss, entropy_advantage
 from sb3_ppo_variants.rollouts import Rows, minibatches, rows_in_order
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, drawn_rows, draws_as_sb3
 
@@ -50,7 +50,7 @@ class AutogradEvaluation(NamedTuple):
 
     @property
     def kl(self) -> float:
-        """The exact KL(old‖new), averaged over the minibatch; NaN where it is not needed."""
+        """KL(old‖new), averaged over the minibatch; NaN where it is not needed."""
         return math.nan if self.mean_kl is None else float(self.mean_kl)
 
     @property
@@ -119,7 +119,7 @@ class AutogradUpdate:
         policy_loss = -objective.surrogate.value(log_ratio, advantages).mean()
         entropy_loss = bonus_loss = -th.mean(-log_prob if entropy is None else entropy)
         if entropy is None and objective.ent_coef != 0:
-            bonus_loss = -entropy_estimate(log_ratio, log_prob).mean()
+            bonus_loss = -objective.surrogate.value(log_ratio, entropy_advantage(minibatch.old_log_prob)).mean()
         loss = policy_loss + objective.ent_coef * bonus_loss
         value_loss = None
         if objective.value_loss is not None:

@@ -23,7 +23,7 @@ from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.store import Store, is_free, open_store
+from sb3_ppo_variants.experiments.engine.store import Store, held_by_others, open_store
 from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
@@ -163,7 +163,7 @@ def compare(
     default = Path("runs") / (preset or "compare")
 
     def held_by(folder: Path) -> str | None:
-        return None if overwrite or is_free(folder, storage, runs) else "another comparison"
+        return None if overwrite else held_by_others(folder, storage, runs, "another comparison")
 
     replaced = "its report; finished runs stay in its ledger, if that is still there"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)

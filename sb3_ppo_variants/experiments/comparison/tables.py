@@ -182,7 +182,8 @@ def _how_it_is_computed(results: Results) -> list[str]:
         "(median). By steps: mean of the learning curve over the last 10 % of the steps; each of its points is the "
         "mean of the last 100 episodes until then.",
         f"Intervals: Student's and Welch's t for means (below {estimators.IQM_LEAST} runs, and over environments); for "
-        "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs.",
+        "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs, and for "
+        "differences of a few that are all equal.",
         f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
         f"hold together with 95 % (Bonferroni). Not corrected: {uncorrected}.",
         "P(better): Newcombe's score interval; in the verdict it is corrected like the differences, for itself. p: "
@@ -203,12 +204,12 @@ def _what_few_runs_mean(results: Results) -> list[str]:
     if not counts or min(counts) >= estimators.FEW:
         return []
     least, notes = min((n for n in counts if n > 1), default=1), []
-    if least < estimators.IQM_LEAST <= max(counts):
+    if min(counts) < estimators.IQM_LEAST <= max(counts):
         notes.append(
             f"Final returns of rows with fewer than {estimators.IQM_LEAST} runs are means, those of the others IQMs; a "
             f"difference is one of means where either row has fewer than {estimators.IQM_LEAST}."
         )
-    if least > 1:
+    if 1 < least < estimators.FEW:
         notes.append(
             f"Few runs (as few as {least}): 95 % intervals hold the truth 95 times in 100 where returns are about "
             "normal, but in one environment only 70 to 90 times where they are skewed or some runs fail (table in "

@@ -151,13 +151,17 @@ def _nothing(results: Results, differences: _Differences, names: Sequence[str]) 
     labels = [results.labels[name] for name in names]
     said = f"the seeds do not tell {_listed(labels)} apart from {results.labels[results.reference]}"
     half_widths = {v: (i.high - i.low) / 2 for v, (_, i) in differences.found.items() if i is not None}
-    if not half_widths:
+    if unknown := [results.labels[v] for v in names if v not in half_widths]:
         why = "one run does" if differences.n < 2 else f"{differences.n} runs that are all equal do"
-        return f"{said}: {why} not show how much runs differ, so give more --seeds"
+        of = "" if len(unknown) == len(labels) else f" of {_listed(unknown)}"
+        said += f": {why} not show how much runs{of} differ, so give more --seeds"
+        if not half_widths:
+            return said
     if varying := [v for v, half_width in half_widths.items() if half_width > 0]:
         if not differences.none:
             shown = _range([significant(half_widths[v]) for v in sorted(varying, key=half_widths.__getitem__)])
-            said += f": only a measured difference of more than about {shown} would have shown"
+            begin = "; of the others, " if unknown else ": "
+            said += f"{begin}only a measured difference of more than about {shown} would have shown"
         more = ENOUGH if differences.n < ENOUGH else 4 * differences.n
         width = estimators.relative_improvement_width if differences.none else estimators.relative_difference_width
         ratios = sorted(width(differences.pairs[v], more, differences.level) for v in varying)

@@ -139,8 +139,8 @@ def _record(run: Run, trial: FrozenTrial | None) -> Record:
     return Record(run, "missing")
 
 
-def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
-    """Whether a folder holds no runs of something else.
+def held_by_others(folder: Path, storage: str | None, runs: Iterable[Run], others: str) -> str | None:
+    """What a folder holds of something else, in words; ``None`` if nothing.
 
     A report whose ledger is not there is something else: nothing could restore it. Runs that share a setting in an
     environment with those in the ledger, whatever the seed, extend them. A command that was interrupted early may have
@@ -149,16 +149,19 @@ def is_free(folder: Path, storage: str | None, runs: Iterable[Run]) -> bool:
     :param folder: The folder
     :param storage: URL of its ledger, if that lies elsewhere
     :param runs: The runs that are to be done
+    :param others: What other runs are called
     :raises ValueError: if it is the ledger of a tuning study
     """
     url, study = storage_url(storage, folder), study_name(folder, storage)
-    if not _is_in(url, study):
-        return not reports_in(folder)
+    if not exists(url) or study not in study_names(url):
+        found = reports_in(folder)
+        return f"{' and '.join(found)} without its ledger (is it in another --storage?)" if found else None
     with open_store(url, study, write=False) as store:
         store.check_is_of_runs()
         records = store.all_records()
     begun = (folder / RUNS).exists() or any(record.imported_from is None for record in records)
-    return not begun or not {_but_for_the_seed(r.run) for r in records}.isdisjoint(map(_but_for_the_seed, runs))
+    extends = not {_but_for_the_seed(r.run) for r in records}.isdisjoint(map(_but_for_the_seed, runs))
+    return others if begun and not extends else None
 
 
 def refuse_another_report(folder: Path, url: str, study: str) -> None:
@@ -169,10 +172,10 @@ def refuse_another_report(folder: Path, url: str, study: str) -> None:
     :param study: Name of the study in it
     :raises ValueError: if the folder holds a report and the ledger has no such study
     """
-    if not _is_in(url, study) and (found := reports_in(folder)):
+    if (found := reports_in(folder)) and (not exists(url) or study not in study_names(url)):
         raise ValueError(
-            f"{folder} holds {' and '.join(found)}, but {without_password(url)} has no study {study!r}: give another "
-            "folder (--out), or the --storage with which it was made"
+            f"{folder} holds {' and '.join(found)}, but there is no study {study!r} in {without_password(url)}: give "
+            "another folder (--out), the --storage with which it was made, or remove these files"
         )
 
 
@@ -182,10 +185,6 @@ def reports_in(folder: Path) -> list[str]:
     :param folder: The folder
     """
     return [name for name in REPORTS if (folder / name).exists()]
-
-
-def _is_in(url: str, study: str) -> bool:
-    return exists(url) and study in study_names(url)
 
 
 def _but_for_the_seed(run: Run) -> str:

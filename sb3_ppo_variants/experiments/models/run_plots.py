@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter
 from sb3_ppo_variants.experiments.engine.kept_models import MODELS
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves
 from sb3_ppo_variants.experiments.models.monitor_files import read_monitor
-from sb3_ppo_variants.experiments.reporting.curves import COLOURS, draw_curves, save, style_axes
+from sb3_ppo_variants.experiments.reporting.curves import COLOURS, LABEL_LENGTH, draw_curves, save, style_axes
 from sb3_ppo_variants.experiments.runs.folders import CURVE, RUN, read_run
 from sb3_ppo_variants.experiments.runs.registry import PEERS, REFERENCE
 from sb3_ppo_variants.experiments.runs.run import CURVE_POINTS, SCORE_EPISODES, CurvePoint, Result, Run
@@ -84,7 +84,7 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     # Paths may overlap, and a run counted twice would narrow its band.
     every = {folder.resolve(): (folder, records) for top in folders for folder, records in find_runs(top)}
     found = list(every.values())
-    drawn = _told_apart([record for _, records in found for record in records if _has_return(record)])
+    drawn = [record for record in _told_apart(found) if _has_return(record)]
     peers = {record.run.variant for record in drawn if record.run.algorithm in PEERS}
     files = draw_curves(learning_curves(drawn), target, reference=REFERENCE, dashed=peers)
     for (folder, _), name in zip(found, safe_names(_name(folder) for folder, _ in found), strict=True):
@@ -96,23 +96,34 @@ def plot_runs(paths: Sequence[str | Path], out: str | Path | None = None) -> lis
     return files
 
 
-def _told_apart(records: Sequence[Record]) -> list[Record]:
-    """The records, such that only runs with equal settings have one name: the settings that differ are added to it."""
+def _told_apart(found: Sequence[tuple[Path, list[Record]]]) -> list[Record]:
+    """The records, such that only runs with equal settings have one name, as far as their settings are known.
 
-    def kind(run: Run) -> tuple[str, str]:
-        return run.variant, run.environment
+    The settings that differ are added to it, or in place of long ones the name of the first folder that has them.
+    """
+    known = [(folder, r.run) for folder, records in found for r in records if (folder / RUN).is_file()]
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for _, run in known:
+        kinds.setdefault((run.variant, run.environment), []).append(_settings(run))
+    names: dict[str, str] = {}
+    for folder, run in known:
+        own, others = _settings(run), kinds[run.variant, run.environment]
+        differing = [f"{k}={v}" for k, v in own.items() if any(k not in o or o[k] != v for o in others)]
+        name = " ".join([run.variant, ", ".join(differing)]) if differing else run.variant
+        names.setdefault(_key(run), name if len(name) <= LABEL_LENGTH else f"{run.variant} {_name(folder)}")
+    return [
+        dataclasses.replace(r, run=dataclasses.replace(r.run, name=names[_key(r.run)])) if (f / RUN).is_file() else r
+        for f, records in found
+        for r in records
+    ]
 
-    def settings(run: Run) -> dict[str, Any]:
-        return {**run.settings, "n_envs": run.n_envs, "normalize": run.normalize}
 
-    found = []
-    for record in records:
-        run = record.run
-        others = [settings(other.run) for other in records if kind(other.run) == kind(run)]
-        own = [f"{k}={v}" for k, v in settings(run).items() if any(k not in o or o[k] != v for o in others)]
-        name = f"{run.variant} {', '.join(own)}" if own else run.name
-        found.append(dataclasses.replace(record, run=dataclasses.replace(run, name=name)))
-    return found
+def _settings(run: Run) -> dict[str, Any]:
+    return {**run.settings, "n_envs": run.n_envs, "normalize": run.normalize}
+
+
+def _key(run: Run) -> str:
+    return dataclasses.replace(run, seed=0, timesteps=1).key()
 
 
 # ---- Reading run folders ----

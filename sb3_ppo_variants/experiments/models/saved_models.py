@@ -227,10 +227,10 @@ def load_model(algorithm: str, path: Path, env: VecEnv | None = None, **settings
         try:
             return cls.load(path, env=env, device="cpu", **settings)
         # What SB3 raises for zips that are cut off, hold no model, or one of another algorithm.
-        except (AssertionError, AttributeError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
+        except (AssertionError, AttributeError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
-                f"{path} cannot be loaded as {algorithm}: it is damaged, no model, or of another algorithm ({reason})"
+                f"{path} cannot be loaded as {algorithm}; is it damaged, or of another algorithm? {reason}"
             ) from error
     if not issubclass(cls, LoadableAlgorithm):
         raise ValueError(

@@ -301,7 +301,8 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
     if model is None:
         return None
     path = find_model(model, run.environment, run.algorithm)[0]
-    _refuse_other_wrappers(path)
+    if ":" not in run.environment:
+        _refuse_other_wrappers(path)
     statistics = find_statistics(path, None)[0]
 
     def wrap(env: VecEnv) -> VecEnv:
@@ -321,7 +322,7 @@ def _start(run: Run, model: str | Path | None, extended: Result | None) -> Start
 
 
 def _refuse_other_wrappers(path: Path) -> None:
-    """Refuse a model of rl_zoo3 that has seen its environment otherwise than it would here.
+    """Refuse a model of rl_zoo3 that has seen its environment otherwise than it would by its id here.
 
     :param path: The model
     :raises ValueError: if its configuration has wrappers or arguments of the environment
@@ -334,8 +335,8 @@ def _refuse_other_wrappers(path: Path) -> None:
     if changed := {name: value for name, value in configured.items() if value}:
         said = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         raise ValueError(
-            f"{path} was trained by rl_zoo3 with {said}, which train does not apply: write a function that makes that "
-            "environment, and give it as package.module:function"
+            f"{path} was trained by rl_zoo3 with {said}, which train does not apply: write a function that makes the "
+            "environment as that run had it, and give it as package.module:function"
         )
 
 

@@ -16,7 +16,7 @@ from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, tas
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, write_runs
 from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
-from sb3_ppo_variants.experiments.engine.store import is_free, open_store
+from sb3_ppo_variants.experiments.engine.store import held_by_others, open_store
 from sb3_ppo_variants.experiments.runs.environments import check_environment, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
@@ -120,7 +120,7 @@ def sensitivity(
     out = choose_folder(
         None if out is None else Path(out),
         Path("runs/sensitivity"),
-        lambda folder: None if overwrite or is_free(folder, storage, runs.values()) else "other runs",
+        lambda folder: None if overwrite else held_by_others(folder, storage, runs.values(), "other runs"),
         "their results; their finished runs stay in the ledger",
     )
     labels = {run.key(): f"{_text(chosen[i])} {e} seed {seed}" for (e, seed, i), run in runs.items()}

@@ -27,7 +27,8 @@ Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value with its interval, of 95 % unless said otherwise; ``None`` if a sample has fewer than 2 runs."""
+    """A value with its interval, of 95 % unless said otherwise; ``None`` if a sample has fewer than 2 runs, or for a
+    difference that :func:`.spread_unknown` is true of."""
 
     value: float
     interval: Interval | None

@@ -209,7 +209,7 @@ def difference_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interva
     Where two samples do not overlap, no resample reaches zero, so the bootstrap's interval excludes it at any level.
     Beyond the level 1 − :func:`least_p`, that is, from seven comparisons of five runs against five on, the interval
     also covers everything within t·:func:`difference_error` of the difference, with the degrees of freedom of
-    :func:`.freedom`. For samples whose runs are all equal it is a point.
+    :func:`.freedom`. For many runs that are all equal it is a point.
 
     :param pairs: E pairs (scores of the algorithm, scores of the reference)
     :param confidence: Level, for example that of :func:`.corrected_level` for k intervals

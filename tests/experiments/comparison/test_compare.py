@@ -242,12 +242,12 @@ def test_a_report_without_its_ledger_is_not_replaced(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     small("out", storage="there.db")
     before = contents(Path("out"))
-    refused = pytest.raises(ValueError, match="out holds another comparison: give another folder")
+    refused = pytest.raises(ValueError, match=r"out holds runs\.csv and report\.html without its ledger .* --storage")
     for other in ({}, {"storage": "other.db"}, {"timesteps": 384}):
         with refused:
             small("out", **other)
     with pytest.raises(
-        ValueError, match=r"out holds runs\.csv and report\.html, but .* has no study 'out': give another"
+        ValueError, match=r"out holds runs\.csv and report\.html, but there is no study 'out' in .*: give another"
     ):
         tune("clip_ppo", "CartPole-v1", out="out", trials=1)
     assert contents(Path("out")) == before
@@ -259,7 +259,7 @@ def test_a_report_without_its_ledger_is_not_replaced(tmp_path: Path, monkeypatch
     # What is packed, as in a repository, counts as well.
     Path("packed").mkdir()
     Path("packed/runs.csv.gz").touch()
-    with pytest.raises(ValueError, match="packed holds another comparison"):
+    with pytest.raises(ValueError, match=r"packed holds runs\.csv\.gz without its ledger"):
         small("packed")
 
 

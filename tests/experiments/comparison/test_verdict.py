@@ -134,6 +134,11 @@ def test_equal_runs_and_single_runs() -> None:
     )
     # By chance: a rate of success of 1 % in each of two runs, of 0 % in the others.
     assert "base is" not in say({"base": [0.0, 0.0], "other": [0.01, 0.01]})
+    some = say({"base": [9.0] * 3, "far": [500.0] * 3, "near": [9.0, 10.0, 8.0]})
+    assert (
+        "base: 3 runs that are all equal do not show how much runs of far differ, so give more --seeds; of the" in some
+    )
+    assert "of the others, only a measured difference of more than about" in some
     # Five against five have p = 0.008 by ranks: enough for one comparison, not for seven.
     assert "other is better than base by 1.00 (1.00 to 1.00)" in say({"base": [0.0] * 5, "other": [1.0] * 5})
     seven = {f"other{i}": [1.0] * 5 for i in range(7)}

@@ -7,7 +7,7 @@ from optuna.trial import TrialState, create_trial
 
 from sb3_ppo_variants.experiments.engine.records import Record
 from sb3_ppo_variants.experiments.engine.storage import storage_url
-from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, is_free, open_store
+from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, REASON, RESULT, RUN, held_by_others, open_store
 from sb3_ppo_variants.experiments.runs.run import Run
 from tests.experiments.fakes import make_result, make_run
 
@@ -50,16 +50,16 @@ def test_a_command_that_has_only_imported_yet_can_be_begun_again(tmp_path: Path)
     name, run, imported, own = tmp_path.name, make_run("a"), make_run("bb"), make_run("ccc")
     with open_store(storage_url(None, tmp_path), name) as store:
         store.add(Record(imported, "done", make_result(1.0), imported_from="there"))
-    assert is_free(tmp_path, None, [run])
+    assert held_by_others(tmp_path, None, [run], "others") is None
     # Once it has reported, its report would be replaced.
     (tmp_path / "runs.csv").touch()
-    assert not is_free(tmp_path, None, [run])
-    assert is_free(tmp_path, None, [imported])
+    assert held_by_others(tmp_path, None, [run], "others") == "others"
+    assert held_by_others(tmp_path, None, [imported], "others") is None
     (tmp_path / "runs.csv").unlink()
     with open_store(storage_url(None, tmp_path), name) as store:
         store.add(Record(own, "done", make_result(1.0)))
-    assert not is_free(tmp_path, None, [run])
-    assert is_free(tmp_path, None, [imported])
+    assert held_by_others(tmp_path, None, [run], "others") == "others"
+    assert held_by_others(tmp_path, None, [imported], "others") is None
 
 
 def test_what_the_queue_of_earlier_versions_left_is_not_a_run(tmp_path: Path) -> None:
