@@ -36,6 +36,7 @@ from sb3_ppo_variants.experiments.search_space.spaces import RANGES, default_spa
 from sb3_ppo_variants.files import atomic, safe_name
 
 REMEDY = "pip install 'sb3_ppo_variants[zoo]'"
+EXTRA = ("moviepy", "requests", "rl_zoo3", "seaborn")  # what that installs
 
 try:
     from rl_zoo3 import exp_manager, utils
@@ -309,7 +310,9 @@ def _clear_errors(script: str, arguments: Sequence[str]) -> Iterator[None]:
                     "installed pandas: ppo-variants compare computes the same statistics without it"
                 ) from error
             raise
-        remedy = REMEDY if isinstance(error, ModuleNotFoundError) else f"it needs another version of {error.name}"
+        remedy = f"it needs another version of {error.name}"
+        if isinstance(error, ModuleNotFoundError):
+            remedy = REMEDY if error.name in EXTRA else "install it, or mend the name if you have given it"
         raise ImportError(f"rl_zoo3's {script} does not run here: {error}; {remedy}") from error
 
 

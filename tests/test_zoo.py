@@ -218,6 +218,9 @@ print(json.dumps([[[t.params, zoo.convert('kl_penalty_ppo', t.params), t.user_at
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     enjoy = ["enjoy", "--algo", "clip_ppo", "--env", "CartPole-v1", "--exp-id", "3", "-f", "nowhere", "--no-render"]
     assert "nowhere/clip_ppo/CartPole-v1_3 folder was not found" in zoo_mistake(tmp_path, *enjoy)
+    misspelt = ["train", "--algo", "clip_ppo", "--env", "CartPole-v1", "--gym-packages", "no_such_package"]
+    said = zoo_mistake(tmp_path, *misspelt)
+    assert "No module named 'no_such_package'; install it, or mend the name if you have given it" in said
     text = """
 import json
 from sb3_ppo_variants import zoo
