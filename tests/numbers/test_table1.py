@@ -184,7 +184,7 @@ def test_differences_from_clipping_are_those_of_the_runs() -> None:
 
 
 #: The environments in which all three seeds have been trained for a million steps.
-AFTER_A_MILLION = ("HalfCheetah-v5", "InvertedPendulum-v5")
+AFTER_A_MILLION = ("HalfCheetah-v5", "Hopper-v5", "InvertedPendulum-v5")
 
 
 def million_steps(environment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -214,8 +214,11 @@ def test_the_million_steps_are_the_measured_ones() -> None:
         pairs = [(after.loc[name].to_numpy(), after.loc["clip_0.2"].to_numpy()) for _, after in found]
         assert all(low < 0 < high for low, high in (difference_interval([p], corrected_level(10)) for p in pairs))
         low, high = improvement_interval(pairs, corrected_level(10))
-        assert low < 0.5 < high
-        assert (mean_improvement(pairs) == 0) == (name == "no_clipping")
+        assert (high < 0.5) == (name == "no_clipping")
+        if name == "no_clipping":
+            says(COMPARE, f"with probability {mean_improvement(pairs):.2f} (99.5 %: {low:.2f} to {high:.2f})")
+        else:
+            assert low < 0.5
     then, after = found[0]
     strong = ["adaptive_kl_0.003", "fixed_kl_3", "fixed_kl_10"]
     ends = [between(part.loc[strong].min().min(), part.loc[strong].max().max(), 0) for part in (then, after)]
