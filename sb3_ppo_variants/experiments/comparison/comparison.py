@@ -168,8 +168,6 @@ def compare(
     replaced = "its report; finished runs stay in its ledger, if that is still there"
     out = choose_folder(None if out is None else Path(out), default, held_by, replaced)
     console = console or Console(quiet=True)
-    if export is not None and Path(export).resolve() == out.resolve():
-        raise ValueError(f"export={str(export)!r} is the folder of the report: export to another one")
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     models = None if keep_models is None else KeptModels(out, keep_models)
@@ -181,7 +179,7 @@ def compare(
         with open_store(url, study) as store:
             _check_and_import(store, runs, imports, models, console)
             if export is not None:
-                check_export(Path(export), store, runs)
+                _check_export(Path(export), out, store, runs)
             records = do_runs(
                 runs,
                 store,
@@ -198,6 +196,12 @@ def compare(
         with open_store(url, study, write=False) as store:
             comparison.files.extend(export_runs([store], Path(export)))
     return dataclasses.replace(comparison, models=[] if models is None else models.kept(records))
+
+
+def _check_export(folder: Path, out: Path, store: Store, runs: Sequence[Run]) -> None:
+    if folder.resolve() == out.resolve():
+        raise ValueError(f"export={str(folder)!r} is the folder of the report: export to another one")
+    check_export(folder, store, runs)
 
 
 def _check_and_import(

@@ -166,15 +166,11 @@ def tune(
     url, study = storage_url(storage, out), study_name(out, storage)
     workers = None if rollout_workers is None else min(rollout_workers, n_envs)
     make = partial(task_executor, executor, jobs, out, workers)
-    refuse_another_report(out, url, study)
-    if export is not None:
-        check_export(Path(export))
+    _check_folders(out, url, study, export)
     with ExitStack() as stores:
         store = stores.enter_context(open_store(url, study))
         plan = keep_plan(store, plan)  # before anything else is put into the ledger
-        tuning_runs, test_runs = (
-            stores.enter_context(open_store(url, study + suffix)) for suffix in (RUNS_SUFFIX, SUFFIX)
-        )
+        tuning_runs, test_runs = (stores.enter_context(open_store(url, study + s)) for s in (RUNS_SUFFIX, SUFFIX))
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
             say(console, note)
         if confirm:
@@ -205,6 +201,12 @@ def tune(
         # After the report: the folder may hold other runs.
         exported = [] if export is None else export_runs([tuning_runs, test_runs], Path(export))
     return dataclasses.replace(tuned, files=[*tuned.files, *exported])
+
+
+def _check_folders(out: Path, url: str, study: str, export: str | Path | None) -> None:
+    refuse_another_report(out, url, study)
+    if export is not None:
+        check_export(Path(export))
 
 
 def keep_plan(store: Store, plan: StudyPlan) -> StudyPlan:
