@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "masks": (make, {"env": {"actions": "multi_discrete", "allowed": 0.5}, "use_masking": True}),
     "memory": (with_memory, {"sequence_length": 8}),
     "reference": (make, {"reference_kl_coef": 1.0, "update_backend": "autograd"}),
+    "no closed entropy": (make, {"use_sde": True, "policy_kwargs": {"squash_output": True}, "ent_coef": 0.01}),
 }
 
 
@@ -198,6 +199,32 @@ def test_in_the_warm_up_only_the_critic_learns(algorithm: type, build: Any) -> N
 
 def test_closed_form_is_for_the_cpu() -> None:
     assert make(ClipPPO, device=DEVICE).learn(64).active_backend == "autograd"
+
+
+@pytest.mark.parametrize("update_backend", ["closed_form", "compiled", "autograd"])
+@pytest.mark.parametrize("algorithm", [ClipPPO, KLPenaltyPPO, REINFORCE, TRPO])
+def test_torchs_default_device_changes_nothing(algorithm: type, update_backend: str) -> None:
+    if algorithm is TRPO and update_backend == "compiled":
+        pytest.skip("TRPO has no compiled kernels")
+    after = []
+    for device in (None, DEVICE):
+        model = make(algorithm, device="cpu", update_backend=update_backend)  # first: each device draws other weights
+        th.set_default_device(device)
+        try:
+            model.learn(128)
+        finally:
+            th.set_default_device(None)
+        after.append(parameters_of(model))
+    np.testing.assert_array_equal(*after)
+
+
+def test_a_model_built_under_a_default_device_of_the_gpu_trains_there() -> None:
+    th.set_default_device(DEVICE)
+    try:
+        model = make(ClipPPO, device=DEVICE, measure_kl=True).learn(128)
+    finally:
+        th.set_default_device(None)
+    assert all(parameter.is_cuda for parameter in model.policy.parameters())
     with pytest.raises(ValueError, match="the policy is on cuda"):
         make(ClipPPO, device=DEVICE, update_backend="closed_form").learn(64)
 
