@@ -21,6 +21,13 @@ RESERVED = frozenset(
     {"self", "env", "seed", "device", "verbose", "tensorboard_log", "stats_window_size", "monitor_wrapper"}
     | {"_init_setup_model", "supported_action_spaces", "support_multi_env"}
 )
+#: What is said of those that one might look for.
+_SET_BY_THE_RUN = {
+    "env": "give it as --env",
+    "seed": "give it as --seed or --seeds",
+    "device": "runs train on the CPU, so that they can be repeated",
+    "tensorboard_log": "train has --tensorboard",
+}
 #: Owner of a setting of all variants.
 EVERY = "*"
 # In the place of a value, if a class has no such setting.
@@ -149,7 +156,8 @@ def _check_arguments(algorithm: str, arguments: Iterable[str]) -> None:
     takes = constructor_parameters(algorithm)
     for argument in arguments:
         if argument in RESERVED:
-            raise ValueError(f"{argument!r} of {algorithm} is set by the run and cannot be a setting")
+            said = f": {_SET_BY_THE_RUN[argument]}" if argument in _SET_BY_THE_RUN else ""
+            raise ValueError(f"{argument!r} of {algorithm} is set by the run and cannot be a setting{said}")
         if argument not in takes:
             hint = argument_hint(algorithm_class(algorithm), argument, takes, SafeAlgorithm.family)
             said = f" {hint[0].upper()}{hint[1:]}" if hint else ""

@@ -115,9 +115,13 @@ def test_an_argument_of_another_algorithm_is_not_answered_with_a_similar_one(
     assert "Did you mean" not in str(info.value)
 
 
-def test_what_the_run_sets_is_no_setting() -> None:
-    with pytest.raises(ValueError, match="'seed' of sb3:ppo is set by the run and cannot be a setting"):
-        check_settings("sb3:ppo", {"seed": 1})
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [("seed", ": give it as --seed or --seeds"), ("device", ": runs train on the CPU"), ("self", "")],
+)
+def test_what_the_run_sets_is_no_setting(argument: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match=f"'{argument}' of sb3:ppo is set by the run and cannot be a setting{remedy}"):
+        check_settings("sb3:ppo", {argument: 1})
 
 
 def test_settings_must_be_json() -> None:
