@@ -27,6 +27,11 @@ def plain_number(value: Any) -> Any:
     return float(value) if isinstance(value, Fraction | Decimal) else value
 
 
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def _require(holds: bool, name: str, value: Any, rule: str, hint: str) -> None:
     if not holds:
         raise ValueError(f"{name}={value!r} is out of range: it must be {rule}.{' ' + hint if hint else ''}")
@@ -57,7 +62,7 @@ def number(
     def check(name: str, value: Any) -> None:
         # In Python True is an int, but it is no learning rate.
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
+            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass a number.")
         amount = float(value)
         inside = above < amount and at_least <= amount <= at_most and (amount < below or below == math.inf)
         _require(inside and (infinite or math.isfinite(amount)), name, value, rule, hint)
@@ -76,7 +81,7 @@ def integer(at_least: int, hint: str = "", at_most: float = math.inf) -> Check:
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number {rule}.")
+            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass a whole number {rule}.")
         _require(at_least <= int(value) <= at_most, name, value, rule, hint)
 
     return check
@@ -91,7 +96,7 @@ def instance(kinds: tuple[type, ...], called: str) -> Check:
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, kinds):
-            raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass {called}.")
+            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass {called}.")
 
     return check
 

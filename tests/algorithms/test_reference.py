@@ -363,7 +363,7 @@ def test_what_is_no_usable_reference_is_refused(tmp_path) -> None:
         make(ClipPPO, reference_policy=weights)
     model = make(ClipPPO)
     model.reference_policy = 42
-    with pytest.raises(TypeError, match=r"reference_policy=42 is a int: pass a model, a policy, or a file's path"):
+    with pytest.raises(TypeError, match=r"reference_policy=42 is an int: pass a model, a policy, or a file's path"):
         model.learn(64)
 
 

@@ -134,7 +134,7 @@ def by_ranks(results: Results, variant: str, comparisons: int) -> str:
 
 
 def difference(ours: np.ndarray, others: np.ndarray, digits: int, comparisons: int) -> str:
-    """With its interval; that many comparisons hold together with 95 %."""
+    """With its interval; that many comparisons hold jointly with 95 % confidence."""
     pair = [(ours, others)]
     interval = difference_interval(pair, corrected_level(comparisons))
     return f"{number(mean_difference(pair), digits, '+')} ({between(*interval, digits, '+')})"

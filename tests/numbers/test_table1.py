@@ -227,7 +227,7 @@ def test_the_million_steps_are_the_measured_ones() -> None:
         COMPARE,
         f"β 3 and β 10 are at {ends[0]} after 300,000 steps and at {ends[1]} after a million",
         f"ε 0.2 ends at {clip[0]}, {clip[1]} and {clip[2]}, target 0.03 at {target[0]}, {target[1]} and {target[2]}",
-        f"Without restraint it stays below {np.ceil(after.loc['no_clipping'].max()):.0f} on HalfCheetah",
+        f"Without restraint, returns stay below {np.ceil(after.loc['no_clipping'].max()):.0f} on HalfCheetah",
     )
     earlier = table_of("table1/million/runs.csv.gz")
     before = earlier[earlier["environment"] == "HalfCheetah-v5"].set_index("row")["final_return"]

@@ -97,7 +97,7 @@ def test_what_is_said_of_the_scores() -> None:
         COMPARE,
         f"comes closest: {found['soft_clip_0.2']}",
         f"first in {float(measured['soft_clip_0.2'][7]):.0%}".replace("%", " %"),
-        f"shown to be worse, {found['spo']}, and so is no restraint, {found['no_clipping']}",
+        f"shown to be worse, {found['spo']}, and so is the row without restraint, {found['no_clipping']}",
     )
     says(
         ALGORITHMS,

@@ -55,7 +55,7 @@ class Results:
 
     @property
     def level(self) -> float:
-        """Level of the interval of each difference from the reference, so that those of all variants hold together."""
+        """Level of the interval of each difference from the reference, so that those of all variants hold jointly."""
         return corrected_level(max(len(self.variants) - 1, 1))
 
     def of(self, variant: str, environment: str) -> list[Record]:

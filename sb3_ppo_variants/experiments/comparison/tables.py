@@ -185,7 +185,7 @@ def _how_it_is_computed(results: Results) -> list[str]:
         "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs, and for "
         "differences of a few that are all equal.",
         f"Differences: level 1 − 0.05/{others} = {percent(results.level)}, so that in each table those of all variants "
-        f"hold together with 95 % (Bonferroni). Not corrected: {uncorrected}.",
+        f"hold jointly with 95 % confidence (Bonferroni). Not corrected: {uncorrected}.",
         "P(better): Newcombe's score interval; in the verdict it is corrected like the differences, for itself. p: "
         "Mann-Whitney's, exact; over environments, and with ties, of the permutation test stratified by environment.",
     ]

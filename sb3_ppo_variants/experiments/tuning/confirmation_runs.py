@@ -4,8 +4,9 @@ They are ordinary runs in a second study of the same storage, resumed and shared
 
 A study may be confirmed again: with more trials, or with another number of settings. Settings that have been run on
 test seeds stay among the candidates, and the correction for their number counts all of them. The number of test seeds
-is that of the first confirmation. The intervals of one confirmation hold together with 95 %. Whoever confirms again and
-again, one more setting each time, and stops at the first winner errs up to 5 % × (1 + 1/2 + 1/3 + …) of the time.
+is that of the first confirmation. The intervals of one confirmation hold jointly with 95 % confidence. Whoever confirms
+again and again, one more setting each time, and stops at the first winner errs up to 5 % × (1 + 1/2 + 1/3 + …) of the
+time.
 """
 
 from collections.abc import Callable, Mapping, Sequence

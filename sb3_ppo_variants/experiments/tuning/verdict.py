@@ -2,8 +2,8 @@
 
 The k best settings of a study were chosen for their tuning returns, which therefore flatter them. Only a second set of
 runs counts here, on seeds that the study has never seen. With k settings, one may look better by chance: the intervals
-are Bonferroni-corrected to level 1 − 0.05/k, and all k hold together with 95 %. Only a setting whose corrected interval
-lies above zero is called better. Intervals in single environments are corrected for all k·E of them.
+are Bonferroni-corrected to level 1 − 0.05/k, and all k hold jointly with 95 % confidence. Only a setting whose
+corrected interval lies above zero is called better. Intervals in single environments are corrected for all k·E of them.
 """
 
 import dataclasses
@@ -234,13 +234,14 @@ def _method(metric: Metric) -> str:
 def _correction(settings: int, environments: int) -> str:
     """How the levels of the intervals are corrected, for k settings in E environments."""
     level = percent(corrected_level(settings))
-    words = f"Level 1 − 0.05/{settings} = {level} each, so that the intervals of the {settings} compared hold together "
+    words = f"Level 1 − 0.05/{settings} = {level} each, so that the intervals of the {settings} compared hold jointly "
     if environments == 1:
-        return f"{words}with 95 % (Bonferroni)."
+        return f"{words}with 95 % confidence (Bonferroni)."
     each = percent(corrected_level(settings * environments))
     return (
-        f"The lines over all environments decide. {words}with 95 % (Bonferroni). Those of single environments have "
-        f"level 1 − 0.05/({settings}·{environments}) = {each}, so that they hold together in all environments too."
+        f"The lines over all environments decide. {words}with 95 % confidence (Bonferroni). Those of single "
+        f"environments have level 1 − 0.05/({settings}·{environments}) = {each}, so that they hold jointly in all "
+        "environments too."
     )
 
 
