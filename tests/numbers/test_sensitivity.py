@@ -73,6 +73,8 @@ def test_what_the_sensitivity_study_shows_is_what_the_page_says(environment: str
     said = rows(TUNING, "| | what it says, in this budget |")[SYMBOLS[parameter]][1]
     both = parameter in ("clip_range", "n_epochs") and environment in ("CartPole-v1", "InvertedPendulum-v5")
     for value, (found, interval) in compared_with_the_default(environment, parameter).items():
+        point = sensitivity(environment).loc[(parameter, value)]
+        assert list(point[["difference", "difference_low", "difference_high"]]) == pytest.approx([found, *interval])
         shown = interval.low > 0 or interval.high < 0
         if not both:
             assert shown == ((environment, parameter, value) in SHOWN)
@@ -86,6 +88,8 @@ def test_what_the_other_studies_show_is_what_the_page_says(environment: str, stu
     algorithm, line = OWN_PARAMETERS[study, parameter]
     said = rows(TUNING, f"| `{algorithm}` | what it says, in this budget |")[line][1]
     for value, (found, interval) in compared_with_the_default(environment, parameter, study).items():
+        point = sensitivity(environment, study).loc[(parameter, value)]
+        assert list(point[["difference", "difference_low", "difference_high"]]) == pytest.approx([found, *interval])
         shown = interval.low > 0 or interval.high < 0
         assert (f"{number(found, 0, '+')} ({between(*interval, 0, '+')})" in said) == shown, value
 

@@ -147,7 +147,10 @@ def test_what_is_shown_within_one_environment() -> None:
         ours, clip = (returns("Humanoid-v5")[row] for row in (name, "clip_0.2"))
         low, high = stats.ttest_ind(ours, clip, equal_var=False).confidence_interval(corrected_level(45))
         assert high < 0
-        says(COMPARE, f"{what}, {number(ours.mean() - clip.mean(), 0)} ({between(low, high, 0)})")
+        mean, interval = number(ours.mean() - clip.mean(), 0), between(low, high, 0)
+        says(COMPARE, f"{what}, {mean} ({interval})")
+        if name == "adaptive_kl_0.01":
+            says(Path("sb3_ppo_variants/algorithms/kl_penalty_ppo.md"), f"{mean} (99.9 %: {interval}, by t)")
     for name, environment in (("no_clipping", "Hopper-v5"), ("fixed_kl_1", "Humanoid-v5")):
         of = returns(environment)
         test = stats.ttest_ind(of[name], of["clip_0.2"], equal_var=False)

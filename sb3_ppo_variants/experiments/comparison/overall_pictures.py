@@ -36,7 +36,7 @@ def interval_figure(results: Results) -> Figure:
         axes.plot([], [], "D", color="#000000", fillstyle="none", label=label)
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel(f"score after {_budget(results)} ({results.scales[0].name})")
+    axes.set_xlabel(f"score after {_budget(results)}\n({results.scales[0].title})")
     style_axes(axes, grid="x")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

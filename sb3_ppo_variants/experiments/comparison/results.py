@@ -141,13 +141,20 @@ def share_scored(result: Result) -> float | None:
     return None if length is None else min(result.episodes, SCORE_EPISODES) * length / result.steps
 
 
-def score_by_steps(result: Result) -> float | None:
+def score_by_steps(result: Result) -> tuple[float, float | None] | None:
     """Mean return over the last 10 % of a run's steps: the mean of the points of its learning curve there.
 
     Each point is the mean of the last 100 episodes until then. So with long episodes the score covers more steps.
 
     :param result: The run's result
-    :return: ``None`` if its learning curve is not known
+    :return: The score, and the share of the steps that it covers (``None`` if the lengths of episodes are not known);
+        ``None`` if its learning curve is not known
     """
-    last = [p.mean_return for p in result.curve if p.timesteps > 0.9 * result.steps and p.mean_return is not None]
-    return float(np.mean(last)) if last else None
+    last = [p for p in result.curve if p.timesteps > 0.9 * result.steps and p.mean_return is not None]
+    if not last:
+        return None
+    score, first = float(np.mean([p.mean_return for p in last])), last[0]
+    if first.mean_length is None:
+        return score, None
+    before = min(result.episodes, SCORE_EPISODES) * first.mean_length  # steps of the first point's episodes
+    return score, 1 - max(first.timesteps - before, 0) / result.steps

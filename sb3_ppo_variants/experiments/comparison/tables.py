@@ -126,13 +126,16 @@ def environment_table(results: Results, environment: str) -> Table:
 
 
 def _of_results(found: Sequence[Result]) -> list[str]:
-    """The share of the steps that the score covers, and the score by steps, as text."""
+    """The share of the steps that the score covers, and the score by steps with the share that it covers, as text."""
     shares = [share for result in found if (share := share_scored(result)) is not None]
-    scores = [score for result in found if (score := score_by_steps(result)) is not None]
-    return [
-        f"{100 * np.median(shares):.0f} %" if shares else NONE,
-        number(float(estimators.center(scores))) if scores else NONE,
-    ]
+    by_steps = [scored for result in found if (scored := score_by_steps(result)) is not None]
+    score = number(float(estimators.center([score for score, _ in by_steps]))) if by_steps else NONE
+    covered = _median_share([share for _, share in by_steps if share is not None])
+    return [_median_share(shares), f"{score} ({covered})" if covered != NONE else score]
+
+
+def _median_share(shares: Sequence[float]) -> str:
+    return f"{100 * np.median(shares):.0f} %" if shares else NONE
 
 
 def _speed(records: Sequence[Record]) -> str:
@@ -180,7 +183,7 @@ def _how_it_is_computed(results: Results) -> list[str]:
     notes = [
         "Final return: mean of the last 100 training episodes. Covers: the share of a run's steps that these are "
         "(median). By steps: mean of the learning curve over the last 10 % of the steps; each of its points is the "
-        "mean of the last 100 episodes until then.",
+        "mean of the last 100 episodes until then, so it covers more: the share in parentheses.",
         f"Intervals: Student's and Welch's t for means (below {estimators.IQM_LEAST} runs, and over environments); for "
         "the IQM the percentile bootstrap, widened for few runs; – where there are fewer than 2 runs, and for "
         "differences of a few that are all equal.",

@@ -14,7 +14,7 @@ from sb3_ppo_variants.experiments.reporting.curves import COLOURS, save, style_a
 from sb3_ppo_variants.experiments.search_space.axis import SHADE, documented_parameter, set_axis
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Dimension, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point
-from sb3_ppo_variants.experiments.stats.estimators import center_name
+from sb3_ppo_variants.experiments.stats.estimators import FEW, center_name
 
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], "#222222"
 COLUMNS = 3
@@ -49,7 +49,12 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
     arguments = list(dict.fromkeys(p.argument for p in points))
     columns = min(COLUMNS, len(arguments))
     lines = -(-len(arguments) // columns)
-    figure = Figure(figsize=(3.7 * columns, 2.9 * lines + 0.9), dpi=150, layout="constrained")
+    counts = sorted({len(p.returns) for p in points})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    few = " (few)" if counts[0] < FEW else ""
+    above, below = textwrap.wrap(f"{title}; n = {n} per point{few}", LETTERS * columns), legend(points)
+    texts = len(above) - (-len(below) // columns)  # lines of text above and below the panels
+    figure = Figure(figsize=(3.7 * columns, 2.9 * lines + 0.2 + 0.22 * texts), dpi=150, layout="constrained")
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for axes, argument in zip(panels, arguments, strict=False):
         _draw_panel(axes, argument, [p for p in points if p.argument == argument])
@@ -57,10 +62,8 @@ def draw_sensitivity(points: Sequence[Point], title: str, path: Path) -> Path:
         axes.remove()
     for axes in panels[::columns]:
         axes.set_ylabel("final return")
-    counts = sorted({len(p.returns) for p in points})
-    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    figure.suptitle(textwrap.fill(f"{title}; n = {n} per point", LETTERS * columns))
-    figure.legend(handles=legend(points), loc="outside lower center", ncols=columns, frameon=False)
+    figure.suptitle("\n".join(above))
+    figure.legend(handles=below, loc="outside lower center", ncols=columns, frameon=False)
     return save(figure, path)
 
 
@@ -70,7 +73,12 @@ def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
     style_axes(axes)
     drawn = [(dimension.place(p.value), p.center, p.default) for p in points if p.center is not None]
     x, y = [place for place, _, _ in drawn], [center for _, center, _ in drawn]
-    axes.plot(x, y, "o-", color=BLUE, linewidth=1.8, markersize=4.5, zorder=3)
+    axes.plot(x, y, "-", color=BLUE, linewidth=1.8, zorder=3)
+    for p in points:
+        if p.center is not None and not p.default:
+            axes.plot(
+                [dimension.place(p.value)], [p.center], **_marker(p.difference is not None and p.difference.shown)
+            )
     spread = [(dimension.place(p.value), p.interval) for p in points if p.interval is not None]
     if spread:
         low, high = [i.low for _, i in spread], [i.high for _, i in spread]
@@ -85,6 +93,11 @@ def _draw_panel(axes: Axes, argument: str, points: Sequence[Point]) -> None:
             axes.plot([dimension.place(p.value)], [0.03], "x", color=RED, transform=edge, markeredgewidth=1.8)
 
 
+def _marker(shown: bool) -> dict[str, Any]:
+    """Full where the difference from the default is shown, else empty."""
+    return {"marker": "o", "color": BLUE, "markersize": 4.5, "markerfacecolor": BLUE if shown else "white", "zorder": 4}
+
+
 def legend(points: Sequence[Point]) -> list[Any]:
     """What the panels draw, as handles of a legend.
 
@@ -94,7 +107,9 @@ def legend(points: Sequence[Point]) -> list[Any]:
     intervals = ", 95 % intervals" if any(p.interval is not None for p in points) else ""
     documented = [found for p in points if (found := documented_parameter(p.argument))]
     handles: list[Any] = [
-        Line2D([], [], color=BLUE, marker="o", markersize=4.5, label=f"{' or '.join(centers)} over runs{intervals}"),
+        Line2D([], [], color=BLUE, label=f"{' or '.join(centers)} over runs{intervals}"),
+        Line2D([], [], linestyle="", label="shown to differ from the default, corrected", **_marker(True)),
+        Line2D([], [], linestyle="", label="no difference shown", **_marker(False)),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
     ]
     if any(parameter.low is not None for parameter in documented):

@@ -8,7 +8,7 @@ from sb3_ppo_variants.experiments.runs.registry import did_you_mean
 from sb3_ppo_variants.experiments.runs.settings import constructor_parameters, full_settings
 from sb3_ppo_variants.experiments.search_space.dimensions import is_number
 from sb3_ppo_variants.experiments.stats import estimators
-from sb3_ppo_variants.experiments.stats.intervals import Interval
+from sb3_ppo_variants.experiments.stats.intervals import Interval, corrected_level
 
 # The documented ranges, and beyond both ends of them. 1 − λ halves or so from point to point; c₁ and c₂ include 0.
 # Then those of the KL penalty (β is the start value where it adapts) and of TRPO (δ, conjugate gradients).
@@ -28,6 +28,26 @@ POINTS: Mapping[str, tuple[float, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Difference:
+    """How the returns at one value differ from those at the default.
+
+    :param value: Difference of the centers, see :func:`.estimators.mean_difference`
+    :param interval: Its interval; ``None`` where :func:`.estimators.difference_interval` has none
+    :param level: Level of the interval: those of all values of a parameter in an environment hold jointly with 95 %
+        confidence (Bonferroni)
+    """
+
+    value: float
+    interval: Interval | None
+    level: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.interval is not None and (self.interval.low > 0 or self.interval.high < 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Point:
     """One value of one parameter in one environment.
 
@@ -37,6 +57,7 @@ class Point:
     :param default: Whether that is its default: the same runs for every parameter
     :param returns: Final returns of the runs that finished, in the order of the seeds
     :param failed: Reasons of those that failed
+    :param difference: From the default; ``None`` for the default itself, and where either has no returns
     """
 
     environment: str
@@ -45,6 +66,7 @@ class Point:
     default: bool
     returns: tuple[float, ...]
     failed: tuple[str, ...]
+    difference: Difference | None = None
 
     @property
     def center(self) -> float | None:
@@ -90,6 +112,23 @@ def grid(
         if len(found[parameter]) < 2:
             raise ValueError(f"{parameter!r} has no point besides its default {default!r}")
     return found
+
+
+def with_differences(points: Sequence[Point]) -> list[Point]:
+    """
+    :param points: The default among them, in each environment and for each parameter
+    :return: The same points, with their differences from the default
+    """
+    return [dataclasses.replace(point, difference=_difference(point, points)) for point in points]
+
+
+def _difference(point: Point, points: Sequence[Point]) -> Difference | None:
+    beside = [p for p in points if (p.environment, p.argument) == (point.environment, point.argument)]
+    default = next(p for p in beside if p.default)
+    if point.default or not point.returns or not default.returns:
+        return None
+    pairs, level = [(point.returns, default.returns)], corrected_level(len(beside) - 1)
+    return Difference(estimators.mean_difference(pairs), estimators.difference_interval(pairs, level), level)
 
 
 def _is_on(parameter: str, default: Any) -> bool:

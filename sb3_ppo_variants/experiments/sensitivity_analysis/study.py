@@ -24,10 +24,13 @@ from sb3_ppo_variants.experiments.runs.run import Run, check_by_building, notes_
 from sb3_ppo_variants.experiments.runs.seeds import check_n_envs, tuning_seeds
 from sb3_ppo_variants.experiments.runs.settings import full_settings, run_settings
 from sb3_ppo_variants.experiments.sensitivity_analysis.picture import draw_sensitivity
-from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point, grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import Point, grid, with_differences
 from sb3_ppo_variants.files import safe_names, write_csv
 
-COLUMNS = ("parameter", "value", "default", "return", "low", "high", "n", "failed", "returns")
+COLUMNS = (
+    *("parameter", "value", "default", "return", "low", "high", "n", "failed", "returns"),
+    *("difference", "difference_low", "difference_high", "difference_level"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +91,8 @@ def sensitivity(
     :param out: Folder for the ledger and the results, by default ``runs/sensitivity``, numbered if that holds others
     :param overwrite: Replace other results in ``out``; their finished runs stay in the ledger
     :param console: Where to show progress; ``None`` shows nothing
-    :return: The points, and the files written: for each environment a picture and a CSV, and ``runs.csv``
+    :return: The points with their differences from the default, and the files written: for each environment a picture
+        and a CSV, and ``runs.csv``
     :raises ValueError: for a mistake in the arguments, or if ``out`` holds other runs
     :raises Interrupted: on Ctrl-C; what has finished is kept
     """
@@ -134,6 +138,7 @@ def sensitivity(
         for argument, vs in values.items()
         for value in vs
     ]
+    found = with_differences(found)
     return Sensitivity(found, records, _write(found, records, name, out))
 
 
@@ -169,4 +174,8 @@ def _write(points: Sequence[Point], records: Sequence[Record], algorithm: str, o
 def _cells(p: Point) -> list[Any]:
     low, high = p.interval or (None, None)
     returns = " ".join(map(repr, p.returns))
-    return [p.argument, p.value, p.default, p.center, low, high, len(p.returns), len(p.failed), returns]
+    cells = [p.argument, p.value, p.default, p.center, low, high, len(p.returns), len(p.failed), returns]
+    if p.difference is None:
+        return [*cells, None, None, None, None]
+    low, high = p.difference.interval or (None, None)
+    return [*cells, p.difference.value, low, high, p.difference.level]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import write_files
 from sb3_ppo_variants.experiments.comparison.overall_pictures import interval_figure, profile_figure
-from sb3_ppo_variants.experiments.comparison.results import Results
+from sb3_ppo_variants.experiments.comparison.results import Results, score_by_steps
 from sb3_ppo_variants.experiments.comparison.tables import ComparisonTables, comparison_tables
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, version_note
 from sb3_ppo_variants.experiments.reporting.curves import Subplot, curve_figure, draw_curves, subplots
@@ -52,7 +52,7 @@ def test_the_picture_of_scores_says_their_budgets() -> None:
     environments, algorithms = ("CartPole-v1", "Acrobot-v1"), ("clip_ppo", "sb3:ppo")
     records = [record(a, e, seed, 50.0 + seed) for a in algorithms for e in environments for seed in range(3)]
     figure = interval_figure(Results(records, "sb3:ppo", {"clip_ppo": 0.5, "sb3:ppo": 0.4}, 2_000_000))
-    assert figure.axes[0].get_xlabel().startswith("score after 1,000 steps (")
+    assert figure.axes[0].get_xlabel().startswith("score after 1,000 steps\n(")
     assert figure.legends[0].get_texts()[-1].get_text() == "published, after 2,000,000 steps"
     unpublished = interval_figure(Results(records, "sb3:ppo"))
     assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["mean, 95 %", "IQM, 95 %"]
@@ -100,7 +100,10 @@ def test_table_of_an_environment(records: list[Record]) -> None:
     assert tables.tables[0].title == "CartPole-v1, 1,000 timesteps, n_envs 1"
     name, score, spread, covers, by_steps, *compared, speed, n = cells(tables, "CartPole-v1", "sb3:ppo")
     assert (name, score, speed, n) == ("sb3:ppo", "30.0 (IQM)", "2000", "5")  # (20 + 30 + 40) / 3
-    assert (covers, by_steps) == ("18 %", "30.0")  # 20 episodes of 9 steps; only the last point is within 10 % of 1000
+    assert (covers, by_steps) == (
+        "18 %",
+        "30.0 (18 %)",
+    )  # 20 episodes of 9 steps; only the last point is within 10 % of 1000
     assert compared == ["–"] * 5
     assert spread.startswith("[")
     assert cells(tables, "CartPole-v1", "sb3:a2c") == [
@@ -108,7 +111,7 @@ def test_table_of_an_environment(records: list[Record]) -> None:
         "100.0 (mean)",
         "[100.0, 100.0]",
         "18 %",
-        "100.0",
+        "100.0 (18 %)",
         "62.0",  # of means, since one of both has three runs: 100 − 190 / 5
         "[13.3, 110.7]",  # Welch's with 4 degrees of freedom, 97.5 % for each of two
         "1.00",
@@ -119,6 +122,17 @@ def test_table_of_an_environment(records: list[Record]) -> None:
     ]
     assert cells(tables, "CartPole-v1", "contrib:trpo")[1:3] == ["1234 (mean)", "–"]
     assert cells(tables, "CartPole-v1", "contrib:trpo")[5:10] == ["1196", "–", "1.00", "–", "0.33"]
+
+
+def test_the_score_by_steps_and_the_share_that_it_covers() -> None:
+    """At step 9500 the last 100 episodes, of 38 steps each on average, have begun at step 5700."""
+    points = [(9000, 1.0, 30.0), (9500, 2.0, 38.0), (10_000, 4.0, 40.0)]
+    curve = [CurvePoint(steps, 1.0, mean, length) for steps, mean, length in points]
+    result = Result(4.0, 900, 10_000, 1.0, curve, {})
+    assert score_by_steps(result) == (3.0, pytest.approx((10_000 - 5700) / 10_000))
+    unknown = [CurvePoint(steps, 1.0, mean, None) for steps, mean, _ in points]
+    assert score_by_steps(dataclasses.replace(result, curve=unknown)) == (3.0, None)
+    assert score_by_steps(dataclasses.replace(result, curve=[])) is None
 
 
 def test_published_scores_in_an_environment_without_a_random_policys_return() -> None:

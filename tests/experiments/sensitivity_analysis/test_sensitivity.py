@@ -7,12 +7,13 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+from scipy import stats
 
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
 from sb3_ppo_variants.experiments.search_space.axis import ticks
 from sb3_ppo_variants.experiments.search_space.dimensions import Choice, Complement, Integer, Real
 from sb3_ppo_variants.experiments.sensitivity_analysis.picture import dimension_of, draw_sensitivity, legend
-from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid
+from sb3_ppo_variants.experiments.sensitivity_analysis.points import POINTS, Point, grid, with_differences
 from sb3_ppo_variants.experiments.sensitivity_analysis.study import sensitivity
 from tests.experiments.in_process import InProcess, without_workers
 
@@ -45,7 +46,12 @@ def test_from_end_to_end_and_again(tmp_path: Path, executor: InProcess) -> None:
         ("clip_range", 0.1, "False", "2"),
         ("clip_range", 0.2, "True", "2"),
     ]
-    assert float(rows[0]["return"]) == pytest.approx(np.mean([float(x) for x in rows[0]["returns"].split()]))
+    mine, default = ([float(x) for x in row["returns"].split()] for row in rows[:2])
+    assert float(rows[0]["return"]) == pytest.approx(np.mean(mine))
+    assert float(rows[0]["difference"]) == pytest.approx(np.mean(mine) - np.mean(default))
+    welch = stats.ttest_ind(mine, default, equal_var=False).confidence_interval(float(rows[0]["difference_level"]))
+    assert (float(rows[0]["difference_low"]), float(rows[0]["difference_high"])) == pytest.approx(tuple(welch))
+    assert rows[1]["difference"] == ""
     again = sensitivity("clip_ppo", "CartPole-v1", **arguments)
     assert again.points == found.points
     assert [r.result for r in again.records] == [r.result for r in found.records]  # the seconds too: nothing ran again
@@ -97,6 +103,22 @@ def test_a_failed_point_is_reported(tmp_path: Path, executor: InProcess) -> None
     assert found.points[0].center is None
     assert "No episode of Pendulum-v1 finished" in found.points[0].failed[0]
     assert (tmp_path / "sensitivity-Pendulum-v1.png").exists()
+
+
+def test_a_difference_is_shown_where_its_corrected_interval_excludes_zero() -> None:
+    rng = np.random.default_rng(0)
+    shifts = {0.05: 2.3, 0.1: 5.0, 0.2: 0.0}
+    for values, shown in ((shifts, [False, True]), ({0.05: 2.3, 0.2: 0.0}, [True])):
+        points = [
+            Point("CartPole-v1", "clip_range", value, value == 0.2, tuple(shift + np.array([-1.0, 0.0, 1.0])), ())
+            for value, shift in values.items()
+        ]
+        found = with_differences([*points, Point("CartPole-v1", "n_epochs", 10, True, tuple(rng.normal(size=3)), ())])
+        differences = [p.difference for p in found if p.difference is not None]
+        assert [d.shown for d in differences] == shown
+        for point, difference in zip(found, differences, strict=False):
+            p = stats.ttest_ind(point.returns, found[len(values) - 1].returns, equal_var=False).pvalue
+            assert difference.shown == (p * len(shown) < 0.05)
 
 
 def test_grid() -> None:
@@ -167,10 +189,10 @@ def test_the_legend_names_what_is_drawn() -> None:
         return [handle.get_label() for handle in legend(points)]
 
     both = ["documented range", "documented default"]
-    star = "all defaults: the same runs"
-    assert labels("clip_range", (5, 5)) == ["IQM over runs, 95 % intervals", star, *both]
-    assert labels("gae_lambda", (5, 4)) == ["IQM or mean over runs, 95 % intervals", star, "documented default"]
-    assert labels("tolerance", (1, 1)) == ["mean over runs", star]
+    marks = ["shown to differ from the default, corrected", "no difference shown", "all defaults: the same runs"]
+    assert labels("clip_range", (5, 5)) == ["IQM over runs, 95 % intervals", *marks, *both]
+    assert labels("gae_lambda", (5, 4)) == ["IQM or mean over runs, 95 % intervals", *marks, "documented default"]
+    assert labels("tolerance", (1, 1)) == ["mean over runs", *marks]
 
 
 def test_the_picture_shows_every_panel(tmp_path: Path) -> None:
