@@ -20,7 +20,8 @@ Normalize = Annotated[
     str | None, typer.Option(help="observations, rewards or both: scale them by running statistics (VecNormalize)")
 ]
 Jobs = Annotated[
-    int | None, typer.Option(help="Runs under way at once, one thread each (default: as many as there are cores for)")
+    int | None,
+    typer.Option(help="Runs under way at once, one thread each (default: as many as the cores allow; 100 on SLURM)"),
 ]
 RolloutWorkers = Annotated[
     int | None,

@@ -13,7 +13,7 @@ from sb3_ppo_variants.cli.options import document_options
 def plot(paths: Annotated[list[Path], typer.Argument()], out: Path | None = None) -> None:
     """Draw the learning curves and diagnostics of run folders.
 
-    :param paths: Run folders: of train, of compare, or with SB3's monitor.csv or progress.csv
+    :param paths: Run folders of train or compare, or folders with SB3's monitor.csv or progress.csv
     :param out: Folder for the pictures (default: the given folder, or runs/plots for several)
     """
     with clear_errors():

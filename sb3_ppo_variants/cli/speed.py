@@ -24,7 +24,7 @@ def speed(
     progress_bar: Annotated[bool, typer.Option("--progress-bar")] = False,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Measure the training speed beside the peers: interleaved rounds, one thread, time of each part.
+    """Measure training speed against the peers, in interleaved rounds on one thread, with the time of each part.
 
     :param n_envs: Environments stepped together; repeatable
     :param width: Units of each hidden layer; repeatable

@@ -36,7 +36,7 @@ def train(
     eval_episodes: int = 10,
     tensorboard: Path | None = None,
 ) -> None:
-    """Train one model with its own defaults and save it as OUT/model.zip.
+    """Train one model with its algorithm's own defaults and save it as OUT/model.zip.
 
     With --checkpoint-every N, rerun an interrupted or killed command to resume it.
     It ends with exactly the same parameters and curves as without the interruption.
