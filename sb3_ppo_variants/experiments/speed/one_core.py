@@ -230,7 +230,7 @@ def speed(
     :param widths: Widths of the hidden layers
     :param peers: See :func:`measure`; ``None``: those that are installed
     :param rounds: Rounds that count
-    :param tick: Called after each round
+    :param tick: Called after each round, including the warm-up
     :param progress_bar: See :func:`measure`
     :return: An iterator over the measurements
     :raises ValueError: for a peer that is unknown or not installed, an environment that cannot be made, or a number
