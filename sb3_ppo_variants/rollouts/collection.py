@@ -262,15 +262,22 @@ def may_read_values(callback: BaseCallback) -> bool:
 
 
 _SB3_VEC_ENVS = {c for c in vars(vec_env).values() if isinstance(c, type) and issubclass(c, VecEnv)}
-_STEPPING = ("step", "step_async", "step_wait")
+#: Methods by which a ``VecEnv`` is stepped.
+STEPPING = ("step", "step_async", "step_wait")
+
+
+def has_own_stepping(env: VecEnv) -> bool:
+    """
+    :param env: A vectorised environment, or a wrapper around it
+    :return: whether a stepping method is set on the object itself that does more than watch (a stopwatch, say, declares
+        by an attribute ``only_watches = True`` that it does nothing else)
+    """
+    own = [vars(env)[name] for name in STEPPING if name in vars(env)]
+    return not all(getattr(method, "only_watches", False) for method in own)
 
 
 def _steps_in_its_own_way(env: VecEnv) -> bool:
-    own = has_own(env, _STEPPING)
-    # A stopwatch, say, declares that it does nothing else.
-    return replaced_method(type(env), _STEPPING) is not None or (
-        own is not None and not getattr(vars(env)[own], "only_watches", False)
-    )
+    return has_own_stepping(env) or replaced_method(type(env), STEPPING) is not None
 
 
 def may_change_the_policy(env: VecEnv) -> bool:

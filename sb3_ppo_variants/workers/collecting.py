@@ -19,11 +19,13 @@ from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.policies import is_recurrent
 from sb3_ppo_variants.rollouts.acting import Actor
 from sb3_ppo_variants.rollouts.collection import (
+    STEPPING,
     Learner,
     RolloutRequest,
     add_truncated_values,
     begin_rollout,
     end_rollout,
+    has_own_stepping,
     make_actor,
     may_read_values,
     step_through,
@@ -36,7 +38,6 @@ from sb3_ppo_variants.workers.rollout import Plan, parts_of
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 from sb3_ppo_variants.workers.vec_env import WorkerVecEnv
 from sb3_ppo_variants.workers.wrappers import (
-    STEPPING,
     acted_through,
     follow,
     maker_of,
@@ -110,8 +111,7 @@ def why_not_by_workers(
 def _steps_in_its_own_way(workers: VecEnv) -> bool:
     if not isinstance(workers, WorkerVecEnv):  # it is asked in advance, whether workers could
         return False
-    own = [vars(workers)[name] for name in STEPPING if name in vars(workers)]
-    return any(not getattr(method, "only_watches", False) for method in own) or any(
+    return has_own_stepping(workers) or any(
         getattr(type(workers), name) is not getattr(WorkerVecEnv, name) for name in (*STEPPING, "reset")
     )
 

@@ -11,11 +11,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
 
-from sb3_ppo_variants.rollouts.originals import has_own
+from sb3_ppo_variants.rollouts.collection import has_own_stepping
 
 _KNOWN = (VecTransposeImage, VecFrameStack, VecMonitor, VecNormalize)
-#: Methods by which a ``VecEnv`` is stepped.
-STEPPING = ("step", "step_async", "step_wait")
 #: What normalises observations.
 _NORMALIZING = ("obs_rms", "norm_obs", "norm_obs_keys", "clip_obs", "epsilon")
 
@@ -38,7 +36,7 @@ def why_not_in_workers(wrappers: list[VecEnvWrapper]) -> str | None:
     :return: the first reason why they cannot be around the workers' environments; ``None`` if they can
     """
     for wrapper in wrappers:
-        if type(wrapper) not in _KNOWN or has_own(wrapper, STEPPING):
+        if type(wrapper) not in _KNOWN or has_own_stepping(wrapper):
             return f"the {type(wrapper).__name__} may do something at each step"
     if len([wrapper for wrapper in wrappers if isinstance(wrapper, VecNormalize)]) > 1:
         return "there is more than one VecNormalize"

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from sb3_ppo_variants import REINFORCE, TRPO, ClipPPO, KLPenaltyPPO, WorkerVecEnv
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.rollouts.collection import may_change_the_policy
 from sb3_ppo_variants.rollouts.masking import MaskError
 from sb3_ppo_variants.workers import WorkerError
 from tests.algorithms.models import ForeignPolicy, parameters_of
@@ -210,19 +211,42 @@ class Counts(gym.Env):
         return np.full(1, self.n_steps, np.float32), 0.0, self.n_steps == 30, False, {}
 
 
+def watched(env: Any, method: str) -> Any:
+    """The environments, one of whose methods is set on the object and declares that it only watches."""
+    original = getattr(env, method)
+    stopwatch = lambda *args: original(*args)  # noqa: E731
+    stopwatch.only_watches = True  # type: ignore[attr-defined]
+    setattr(env, method, stopwatch)
+    return env
+
+
 def test_a_stopwatch_and_a_subclass_that_steps_alike_leave_collecting_to_the_workers() -> None:
     class Named(WorkerVecEnv):
         def name(self) -> str:
             return "mine"
 
     env = make_vec_env(RandomWalk, N_ENVS, SEED, vec_env_cls=Named, vec_env_kwargs={"n_workers": 2})
-    step_wait = env.step_wait
-    watched = lambda: step_wait()  # noqa: E731
-    watched.only_watches = True  # type: ignore[attr-defined]
-    env.step_wait = watched  # type: ignore[method-assign]
-    ClipPPO("MlpPolicy", env, n_steps=N_STEPS, batch_size=40, n_epochs=1).learn(ONE_ROLLOUT)
+    ClipPPO("MlpPolicy", watched(env, "step_wait"), n_steps=N_STEPS, batch_size=40, n_epochs=1).learn(ONE_ROLLOUT)
     assert env.collector is not None
     env.close()
+
+
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
+@pytest.mark.parametrize("wrapper", [VecMonitor, VecNormalize])
+def test_a_stopwatch_on_a_wrapper_leaves_collecting_to_the_workers(wrapper: Any) -> None:
+    with model_with_workers(wrap=lambda env: watched(wrapper(env), "step_wait")) as model:
+        model.learn(2 * ONE_ROLLOUT)  # the first one makes VecNormalize's statistics
+        assert model.env.unwrapped.collector is not None
+
+
+def test_a_stopwatch_hides_no_stepping_of_the_users_own() -> None:
+    with model_with_workers() as model:
+        env = watched(model.env, "step")
+        step_wait = env.step_wait
+        env.step_wait = lambda: step_wait()
+        assert may_change_the_policy(env)
+        with pytest.warns(UserWarning, match="may do something of its own at each step"):
+            model.learn(ONE_ROLLOUT)
 
 
 def test_a_policy_that_cannot_be_sent_is_tried_once_and_costs_no_file() -> None:
