@@ -303,8 +303,8 @@ class OnPolicyVariant(
         if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             is_full = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         else:
-            asked = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
-            is_full = collect_rollouts(asked)
+            request = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
+            is_full = collect_rollouts(request)
         if not is_full and isinstance(self.reference_policy, ReferencePolicy):
             follow(self.reference_policy, rollout_buffer)
         return is_full

@@ -75,26 +75,14 @@ class RolloutRequest(NamedTuple):
         return names | {"rollout_buffer": self.rollout_buffer, "n_rollout_steps": self.n_rollout_steps}
 
 
-def collect_rollouts(asked: RolloutRequest) -> bool:
+def step_through(request: RolloutRequest) -> bool:
     """
-    Act for ``n_rollout_steps`` steps in every environment, fill the buffer, and compute its GAE advantages.
+    Act for ``n_rollout_steps`` steps, after ``begin_rollout``.
 
-    This has exactly SB3's semantics: the same random numbers in the same order, the same names in ``callback.locals``,
-    the same array of rewards in front of callbacks and in the buffer (they may edit it in place).
-
-    :param asked: The rollout
+    :param request: The rollout
     :return: ``False`` if the callback ended the training
-    :raises NonFiniteError: for an observation, action, reward or value that is not finite, naming it; with
-        ``nonfinite_update="skip"`` only where the policy cannot act on it, else the learner is told
-    :raises ValueError: an environment has no masks, or one that no policy can act on
     """
-    begin_rollout(asked)
-    return step_through(asked)
-
-
-def step_through(asked: RolloutRequest) -> bool:
-    """``collect_rollouts`` without its beginning, ``begin_rollout``."""
-    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = asked
+    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = request
     read_masks = MaskReader(env, learner.action_space) if learner.masks_rollouts else None
     scanner = RolloutScanner(learner.policy, learner.get_vec_normalize_env())
     actor = make_actor(learner, rollout_buffer, scanner, 0)
@@ -102,7 +90,7 @@ def step_through(asked: RolloutRequest) -> bool:
     # A bad reward is found in the buffer too, at the end of the rollout and at no cost. But one that has gone through
     # VecNormalize has spoilt the others by then, and where it came from is only known at its own step.
     watch_rewards = scanner.normalizer is not None
-    step_locals = asked.locals()
+    step_locals = request.locals()
 
     for n_steps in range(n_rollout_steps):
         if learner.use_sde and learner.sde_sample_freq > 0 and n_steps % learner.sde_sample_freq == 0:
@@ -150,24 +138,24 @@ def step_through(asked: RolloutRequest) -> bool:
     return True
 
 
-def begin_rollout(asked: RolloutRequest) -> None:
+def begin_rollout(request: RolloutRequest) -> None:
     """
     What comes before the first step, as in SB3.
 
-    :param asked: The rollout, whose buffer is emptied and whose callback is told
+    :param request: The rollout, whose buffer is emptied and whose callback is told
     :raises ValueError: there is no observation to start from
     """
-    learner, env = asked.learner, asked.env
+    learner, env = request.learner, request.env
     if learner._last_obs is None:
         raise ValueError("There is no observation to start from: call learn(), which resets the environment.")
     # Switches off dropout, and batch norm's running statistics.
     learner.policy.set_training_mode(False)
-    asked.rollout_buffer.reset()
+    request.rollout_buffer.reset()
     speed_up_copies(env)
     speed_up_statistics(env)
     if learner.use_sde:
         learner.policy.reset_noise(env.num_envs)
-    asked.callback.on_rollout_start()
+    request.callback.on_rollout_start()
 
 
 def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_locals: dict[str, Any]) -> None:

@@ -57,30 +57,39 @@ _ACTING = ("forward", "get_distribution", "_get_action_dist_from_latent", "evalu
 _DRAWING = ("proba_distribution", "sample", "get_actions")
 
 
-def collect_rollouts(asked: RolloutRequest) -> bool:
+def collect_rollouts(request: RolloutRequest) -> bool:
     """
-    ``rollouts.collect_rollouts``, whose argument and result these are. The workers of a ``WorkerVecEnv`` collect the
-    rollout on their own where they can; otherwise they step the environments, and a warning says once why.
+    Act for ``n_rollout_steps`` steps in every environment, fill the buffer, and compute its GAE advantages.
 
-    The random numbers of the actions are then not those of the ordinary loop: they depend on torch's generator and the
-    number of the environment, and not on the number of workers.
+    This has exactly SB3's semantics: the same random numbers in the same order, the same names in ``callback.locals``,
+    the same array of rewards in front of callbacks and in the buffer (they may edit it in place).
+
+    The workers of a ``WorkerVecEnv`` collect the rollout on their own where they can; otherwise they step the
+    environments, and a warning says once why. The random numbers of the actions are then not SB3's: they depend on
+    torch's generator and the number of the environment, and not on the number of workers.
+
+    :param request: The rollout
+    :return: ``False`` if the callback ended the training
+    :raises NonFiniteError: for an observation, action, reward or value that is not finite, naming it; with
+        ``nonfinite_update="skip"`` only where the policy cannot act on it, else the learner is told
+    :raises ValueError: an environment has no masks, or one that no policy can act on
     """
-    begin_rollout(asked)
-    env, workers = asked.env, asked.env.unwrapped
+    begin_rollout(request)
+    env, workers = request.env, request.env.unwrapped
     if not isinstance(workers, WorkerVecEnv):
-        return step_through(asked)
-    reason = why_not_by_workers(asked.learner, env, asked.callback, asked.rollout_buffer)
-    if reason is None and needs_statistics(wrappers_of(env), asked.n_rollout_steps * env.num_envs):
-        return step_through(asked)
+        return step_through(request)
+    reason = why_not_by_workers(request.learner, env, request.callback, request.rollout_buffer)
+    if reason is None and needs_statistics(wrappers_of(env), request.n_rollout_steps * env.num_envs):
+        return step_through(request)
     if reason is None:
         try:
-            return _collect_by_workers(workers, asked)
+            return _collect_by_workers(workers, request)
         except CannotSendError as error:
             reason = str(error)
     if reason not in workers.reasons_told:
         workers.reasons_told.add(reason)
         warnings.warn(f"The workers step the environments and do not collect on their own: {reason}.", stacklevel=4)
-    return step_through(asked)
+    return step_through(request)
 
 
 def why_not_by_workers(
@@ -151,8 +160,8 @@ def _why_not_policy(learner: Learner) -> str | None:
     return None
 
 
-def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
-    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = asked
+def _collect_by_workers(workers: WorkerVecEnv, request: RolloutRequest) -> bool:
+    learner, env, callback, rollout_buffer, n_rollout_steps, bootstrap_truncated = request
     if learner.masks_rollouts:
         MaskReader(env, learner.action_space)  # raises where an environment has none
     scanner = RolloutScanner(learner.policy, None)
@@ -177,7 +186,7 @@ def _collect_by_workers(workers: WorkerVecEnv, asked: RolloutRequest) -> bool:
         # The environments stand in or after a rollout that is lost: learn() will reset them.
         learner._last_obs = None
         raise
-    step_locals = asked.locals()
+    step_locals = request.locals()
     workers.is_replaying = True
     try:
         is_over = replay(learner, recorded, rewards, infos, step_locals) == n_rollout_steps
