@@ -367,13 +367,13 @@ class OnPolicyVariant(
         wants_kl = self._wants_kl(backend)
         with backend.context():
             settings = UpdateSettings(
-                self._objective(),
-                self.normalize_advantage,
-                self.max_grad_norm,
-                wants_kl,
-                self._kept_rows(),
-                self._sequence_settings(),
-                self._rate_follows_kl("minibatch"),
+                objective=self._objective(),
+                normalize_advantage=self.normalize_advantage,
+                max_grad_norm=self.max_grad_norm,
+                keep_old_policy=wants_kl,
+                kept_rows=self._kept_rows(),
+                sequences=self._sequence_settings(),
+                minibatch_kl=self._rate_follows_kl("minibatch"),
             )
             update = backend.update(self.rollout_buffer, settings)
             reference = self._reference_parameters(backend)
@@ -396,9 +396,14 @@ class OnPolicyVariant(
         evaluation_mode: bool = False,
     ) -> list[float]:
         """The loss of each minibatch; see ``CriticSettings``."""
-        sequences = self._sequence_settings()
         settings = CriticSettings(
-            value_loss, self.batch_size, n_epochs, self.max_grad_norm, frozen, sequences, evaluation_mode
+            value_loss=value_loss,
+            batch_size=self.batch_size,
+            n_epochs=n_epochs,
+            max_grad_norm=self.max_grad_norm,
+            frozen=frozen,
+            sequences=self._sequence_settings(),
+            evaluation_mode=evaluation_mode,
         )
         return backend.fit_critic(self.rollout_buffer, settings, self._refuse_step)
 

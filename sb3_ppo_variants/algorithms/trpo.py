@@ -154,14 +154,14 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         with backend.context():
             reference = self._reference_parameters(backend)
             constraint = ConstrainedSettings(
-                self.normalize_advantage,
-                self.current("ent_coef"),
-                self.kl_direction,
-                self.kl_reduction,
-                self._sequence_settings(),
-                self.current("reference_kl_coef"),
-                self.reference_kl_direction,
-                reference,
+                normalize_advantage=self.normalize_advantage,
+                ent_coef=self.current("ent_coef"),
+                kl_direction=self.kl_direction,
+                kl_reduction=self.kl_reduction,
+                sequences=self._sequence_settings(),
+                reference_kl_coef=self.current("reference_kl_coef"),
+                reference_kl_direction=self.reference_kl_direction,
+                reference_parameters=reference,
             )
             update = backend.constrained_update(self.rollout_buffer, constraint)
             step = self._step(update)

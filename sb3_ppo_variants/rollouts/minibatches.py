@@ -243,13 +243,13 @@ def _as_rows(samples: RolloutBufferSamples | DictRolloutBufferSamples) -> Rows:
     # By name: a user's buffer may yield more. It may leave out old values, which only the clipped value loss reads.
     old_values: Any = getattr(samples, "old_values", None)
     rows = Rows(
-        samples.observations,
-        samples.actions,
-        old_values,
-        samples.old_log_prob,
-        samples.advantages,
-        samples.returns,
-        getattr(samples, "action_masks", None),
+        observations=samples.observations,
+        actions=samples.actions,
+        old_values=old_values,
+        old_log_prob=samples.old_log_prob,
+        advantages=samples.advantages,
+        returns=samples.returns,
+        action_masks=getattr(samples, "action_masks", None),
     )
     return _without_padding(rows, samples) if hasattr(samples, "lstm_states") else rows
 
