@@ -82,8 +82,8 @@ class AutogradConstrainedUpdate:
                 bonus = surrogate.value(log_ratio, entropy_advantage(self.rows.old_log_prob))
             objective = objective + self.settings.ent_coef * bonus.mean()
         if self.rows.reference_parameters:
-            of = self.rows.reference_parameters, self.settings.reference_kl_direction
-            objective = objective - self.settings.reference_kl_coef * divergence_from(distribution, *of).mean()
+            row_kl = divergence_from(distribution, self.rows.reference_parameters, self.settings.reference_kl_direction)
+            objective = objective - self.settings.reference_kl_coef * row_kl.mean()
         constraint, kl = self._divergences(distribution, log_ratio, self.old)
         return PolicyEvaluation(objective, constraint, kl, th.exp(log_ratio.detach()))
 

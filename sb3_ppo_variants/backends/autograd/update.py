@@ -197,10 +197,10 @@ def mean_value_loss(value_loss: ValueLoss, values: th.Tensor, minibatch: Rows) -
     :param minibatch: B rows
     :return: the mean loss, by SB3's operation, or with memory by sb3-contrib's: their backward passes round differently
     """
-    of = values, minibatch.old_values, minibatch.returns
+    arguments = values, minibatch.old_values, minibatch.returns
     if minibatch.sequences is None:
-        return value_loss.mean(*of)
-    mean: th.Tensor = value_loss.value(*of).mean()
+        return value_loss.mean(*arguments)
+    mean: th.Tensor = value_loss.value(*arguments).mean()
     return mean
 
 

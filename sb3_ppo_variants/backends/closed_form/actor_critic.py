@@ -198,14 +198,15 @@ class ClosedFormActorCritic:
         :param evaluated: What ``evaluate`` returned last
         :param slopes: Of L
         """
-        of_parameters = [slope * slopes.log_prob[:, None] for slope in evaluated.slopes]
+        d_parameters = [slope * slopes.log_prob[:, None] for slope in evaluated.slopes]
         if slopes.entropy != 0:
-            for slope, of_entropy in zip(of_parameters, self.head.entropy_slope(evaluated.parameters), strict=True):
-                slope += slopes.entropy * of_entropy
+            entropy_slopes = self.head.entropy_slope(evaluated.parameters)
+            for d_parameter, slope in zip(d_parameters, entropy_slopes, strict=True):
+                d_parameter += slopes.entropy * slope
         for term in slopes.others:
-            for slope, of_term in zip(of_parameters, term, strict=True):
-                slope += of_term
-        self.actor_backward(evaluated.pi, tuple(of_parameters))
+            for d_parameter, slope in zip(d_parameters, term, strict=True):
+                d_parameter += slope
+        self.actor_backward(evaluated.pi, tuple(d_parameters))
         if slopes.values is not None and evaluated.vf is not None:
             self.critic_backward(evaluated.vf, slopes.values)
 
@@ -224,14 +225,14 @@ class ClosedFormActorCritic:
         self.backward(evaluated, slopes)
         return clipped_step(adams, max_grad_norm)
 
-    def actor_backward(self, passed: list[np.ndarray], slopes: Parameters) -> None:
+    def actor_backward(self, passed: list[np.ndarray], d_parameters: Parameters) -> None:
         """
         :param passed: What ``pi.forward`` returned
-        :param slopes: ∂L/∂ parameters, row by row; log σ is shared by all rows, so its slopes are summed
+        :param d_parameters: ∂L/∂ parameters, row by row; log σ is shared by all rows, so its slopes are summed
         """
-        self.pi.backward(passed, slopes[0], self._pi_gradient)
+        self.pi.backward(passed, d_parameters[0], self._pi_gradient)
         if self._log_std_gradient is not None:
-            np.matmul(self.pi.ones(len(slopes[1])), slopes[1], out=self._log_std_gradient)
+            np.matmul(self.pi.ones(len(d_parameters[1])), d_parameters[1], out=self._log_std_gradient)
 
     def critic_backward(self, passed: list[np.ndarray], d_values: np.ndarray) -> None:
         """

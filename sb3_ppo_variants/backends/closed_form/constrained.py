@@ -52,8 +52,10 @@ class ClosedFormConstrainedUpdate:
         if self.settings.ent_coef != 0:
             objective = objective + self.settings.ent_coef * head.entropy(parameters).mean()
         if self.rows.reference_parameters:
-            of = head, self.rows.reference_parameters, parameters, self.settings.reference_kl_direction
-            objective = objective - self.settings.reference_kl_coef * reference_kl(*of).mean()
+            row_kl = reference_kl(
+                head, self.rows.reference_parameters, parameters, self.settings.reference_kl_direction
+            )
+            objective = objective - self.settings.reference_kl_coef * row_kl.mean()
         new = tuple(np.broadcast_to(parameter, parameters[0].shape) for parameter in parameters)
         kl = head.kl(self.old, new)
         constraint = kl if self.settings.kl_direction == "old_new" else head.kl(new, self.old)
@@ -69,12 +71,14 @@ class ClosedFormConstrainedUpdate:
 
     def _gradient(self, at_old: Evaluated) -> th.Tensor:
         rows, settings, scale = self.rows, self.settings, 1 / len(self.rows)
-        of_log_prob = UnclippedSurrogate().slope(at_old.log_prob - rows.old_log_prob, rows.advantages) * scale
+        d_log_prob = UnclippedSurrogate().slope(at_old.log_prob - rows.old_log_prob, rows.advantages) * scale
         others = []
         if rows.reference_parameters:
-            of = self.network.head, rows.reference_parameters, at_old.parameters, settings.reference_kl_direction
-            others.append(tuple(-(scale * settings.reference_kl_coef) * slope for slope in reference_kl_slope(*of)))
-        self.network.backward(at_old, Slopes(of_log_prob, scale * settings.ent_coef, others, values=None))
+            kl_slopes = reference_kl_slope(
+                self.network.head, rows.reference_parameters, at_old.parameters, settings.reference_kl_direction
+            )
+            others.append(tuple(-(scale * settings.reference_kl_coef) * slope for slope in kl_slopes))
+        self.network.backward(at_old, Slopes(d_log_prob, scale * settings.ent_coef, others, values=None))
         return self._actor_gradient()
 
     def _actor_gradient(self) -> th.Tensor:

@@ -123,21 +123,23 @@ class ClosedFormUpdate:
         objective, batch, evaluated = self.objective, evaluation.minibatch, evaluation.evaluated
         # −1/B: from the sum over rows to the mean, and from objective to loss.
         scale = -1 / len(batch)
-        slope = objective.surrogate.slope(evaluation.log_ratio, batch.advantages)
+        surrogate_slopes = objective.surrogate.slope(evaluation.log_ratio, batch.advantages)
         # A setting that is a numpy float64 turns float32 into float64.
-        of_log_prob = np.asarray(slope, evaluation.log_ratio.dtype) * scale
+        d_log_prob = np.asarray(surrogate_slopes, evaluation.log_ratio.dtype) * scale
         others = []
         if objective.kl_coef > 0:
-            of_kl = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
-            others.append(tuple(-(scale * objective.kl_coef) * slope for slope in of_kl))
+            kl_slopes = self.network.head.kl_slope(batch.old_parameters, evaluated.parameters)
+            others.append(tuple(-(scale * objective.kl_coef) * slope for slope in kl_slopes))
         if batch.reference_parameters:
-            of = self.network.head, batch.reference_parameters, evaluated.parameters, objective.reference_kl_direction
-            others.append(tuple(-(scale * objective.reference_kl_coef) * slope for slope in reference_kl_slope(*of)))
-        of_values = None
+            kl_slopes = reference_kl_slope(
+                self.network.head, batch.reference_parameters, evaluated.parameters, objective.reference_kl_direction
+            )
+            others.append(tuple(-(scale * objective.reference_kl_coef) * slope for slope in kl_slopes))
+        d_values = None
         if objective.value_loss is not None and evaluated.vf is not None:
-            of_values = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
-            of_values = of_values * (-scale * objective.vf_coef)
-        return Slopes(of_log_prob, scale * objective.ent_coef, others, of_values)
+            value_slopes = objective.value_loss.slope(evaluated.vf[-1][:, 0], batch.old_values, batch.returns)
+            d_values = value_slopes * (-scale * objective.vf_coef)
+        return Slopes(d_log_prob, scale * objective.ent_coef, others, d_values)
 
     # ---- After the loop ----
 

@@ -104,19 +104,19 @@ class CompiledActorCritic(ClosedFormActorCritic):
         return norm if math.isfinite(norm) else None
 
     def _backward_arguments(self, evaluated: Evaluated, slopes: Slopes) -> tuple[Any, ...]:
-        features, of_log_prob = evaluated.pi[0], evaluated.slopes
+        features, log_prob_slopes = evaluated.pi[0], evaluated.slopes
         pi, vf = self.pi.buffers(len(features)), self.vf.buffers(len(features))
-        of_log_std, log_std_gradient = NO_MATRIX, NO_VECTOR
+        log_std_slopes, log_std_gradient = NO_MATRIX, NO_VECTOR
         if self._log_std_gradient is not None:
-            of_log_std, log_std_gradient = of_log_prob[1], self._log_std_gradient
+            log_std_slopes, log_std_gradient = log_prob_slopes[1], self._log_std_gradient
         others = [NO_MATRIX, NO_MATRIX]
-        for number in range(len(of_log_prob) if slopes.others else 0):
+        for number in range(len(log_prob_slopes) if slopes.others else 0):
             others[number] = np.ascontiguousarray(sum(term[number] for term in slopes.others), np.float32)
         return (
             *(self.bound.flat, self.bound.gradient, self.pi.table, self.vf.table, features, pi.passed, vf.passed),
             *(
-                of_log_prob[0],
-                of_log_std,
+                log_prob_slopes[0],
+                log_std_slopes,
                 log_std_gradient,
                 evaluated.entropy,
                 slopes.log_prob,
