@@ -13,7 +13,7 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from sb3_ppo_variants import TRPO, ClipPPO, KLPenaltyPPO
 from sb3_ppo_variants.backends import SequenceSettings
 from sb3_ppo_variants.backends.autograd import refreshing
-from sb3_ppo_variants.backends.autograd.divergence import mean_divergence, parameters_of
+from sb3_ppo_variants.backends.autograd.kl import mean_old_kl, parameters_of
 from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.rollouts.buffers import STATES
 from sb3_ppo_variants.rollouts.minibatches import flatten, rows_in_order
@@ -140,7 +140,7 @@ def test_kl_over_the_rollout_is_that_of_the_full_unroll() -> None:
     expected = float(th.distributions.kl_divergence(before, after).mean())
     assert expected > 1e-4
     for size, parameters in old.items():
-        measured = mean_divergence(policy, parameters, rows_in_order(buffer, size), model.action_space)
+        measured = mean_old_kl(policy, parameters, rows_in_order(buffer, size), model.action_space)
         assert measured == pytest.approx(expected, rel=1e-5)
 
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.constrained import AutogradConstrainedUpdate
 from sb3_ppo_variants.backends.autograd.critic import AutogradCriticUpdate
-from sb3_ppo_variants.backends.autograd.divergence import mean_divergence_from
+from sb3_ppo_variants.backends.autograd.kl import mean_reference_kl
 from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.parameter_groups import without_cudnn
@@ -98,7 +98,7 @@ class AutogradBackend:
     def reference_kl(
         self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
     ) -> float:
-        return mean_divergence_from(self.policy, reference_parameters, rows_in_order(buffer, CHUNK_SIZE), direction)
+        return mean_reference_kl(self.policy, reference_parameters, rows_in_order(buffer, CHUNK_SIZE), direction)
 
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]

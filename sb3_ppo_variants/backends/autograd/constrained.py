@@ -8,8 +8,8 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import as_evaluated, divergence, divergence_from, parameters_of
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
+from sb3_ppo_variants.backends.autograd.kl import as_evaluated, old_kl, parameters_of, reference_kl_at
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind, without_cudnn
@@ -82,9 +82,9 @@ class AutogradConstrainedUpdate:
                 bonus = surrogate.value(log_ratio, entropy_advantage(self.rows.old_log_prob))
             objective = objective + self.settings.ent_coef * bonus.mean()
         if self.rows.reference_parameters:
-            row_kl = divergence_from(distribution, self.rows.reference_parameters, self.settings.reference_kl_direction)
+            row_kl = reference_kl_at(distribution, self.rows.reference_parameters, self.settings.reference_kl_direction)
             objective = objective - self.settings.reference_kl_coef * row_kl.mean()
-        constraint, kl = self._divergences(distribution, log_ratio, self.old)
+        constraint, kl = self._kls(distribution, log_ratio, self.old)
         return PolicyEvaluation(objective, constraint, kl, th.exp(log_ratio.detach()))
 
     def fisher_product(self, sub_sampling_factor: int) -> Product:
@@ -94,7 +94,7 @@ class AutogradConstrainedUpdate:
             distribution = self._distribution_at(thinned)
             log_ratio = distribution.log_prob(self.actions[which]) - thinned.old_log_prob
             old = tuple(parameter[which] for parameter in self.old)
-            constraint = self._divergences(distribution, log_ratio, old)[0]
+            constraint = self._kls(distribution, log_ratio, old)[0]
         return fisher_product_of(constraint, self._flat)
 
     def read(self) -> th.Tensor:
@@ -107,11 +107,11 @@ class AutogradConstrainedUpdate:
         with nullcontext() if rows.sequences is None else without_cudnn():
             return distribution_at(self.policy, rows)
 
-    def _divergences(
+    def _kls(
         self, distribution: DistributionAtRows, log_ratio: th.Tensor, old: Parameters
     ) -> tuple[th.Tensor, th.Tensor]:
         """The constrained KL, and KL(old‖new) summed."""
-        kl = divergence(distribution, old, log_ratio)
+        kl = old_kl(distribution, old, log_ratio)
         found = distribution.head_and_parameters()
         if not old or found is None:
             return kl.mean(), kl.mean()

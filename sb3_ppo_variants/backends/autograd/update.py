@@ -10,14 +10,14 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_ppo_variants.backends.autograd.divergence import (
-    as_evaluated,
-    divergence,
-    divergence_from,
-    mean_divergence,
-    parameters_of,
-)
 from sb3_ppo_variants.backends.autograd.evaluation import distribution_after_evaluation, evaluate_actions
+from sb3_ppo_variants.backends.autograd.kl import (
+    as_evaluated,
+    mean_old_kl,
+    old_kl,
+    parameters_of,
+    reference_kl_at,
+)
 from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
@@ -129,13 +129,13 @@ class AutogradUpdate:
         if self.settings.needs_minibatch_kl:
             distribution = distribution_after_evaluation(self.policy, minibatch)
             with th.set_grad_enabled(objective.kl_coef > 0):
-                mean_kl = divergence(distribution, minibatch.old_parameters, log_ratio).mean()
+                mean_kl = old_kl(distribution, minibatch.old_parameters, log_ratio).mean()
             if objective.kl_coef > 0:
                 loss = loss + objective.kl_coef * mean_kl
             mean_kl = mean_kl.detach()
         if self._reference:
             distribution = distribution_after_evaluation(self.policy, minibatch)
-            row_kl = divergence_from(distribution, minibatch.reference_parameters, objective.reference_kl_direction)
+            row_kl = reference_kl_at(distribution, minibatch.reference_parameters, objective.reference_kl_direction)
             loss = loss + objective.reference_kl_coef * row_kl.mean()
         with th.no_grad():
             ratio = th.exp(log_ratio)
@@ -178,14 +178,12 @@ class AutogradUpdate:
         if self.old is None:
             return math.nan
         if self.old or draws_as_sb3(self.buffer):
-            return mean_divergence(
-                self.policy, self.old, rows_in_order(self.buffer, CHUNK_SIZE), self.policy.action_space
-            )
+            return mean_old_kl(self.policy, self.old, rows_in_order(self.buffer, CHUNK_SIZE), self.policy.action_space)
         # A buffer that hides its rows is read as it draws them; the next update's draws stay what they would be.
         generator = np.random.get_state()
         try:
             rollout = drawn_rows(self.buffer, CHUNK_SIZE)
-            return mean_divergence(self.policy, self.old, rollout, self.policy.action_space)
+            return mean_old_kl(self.policy, self.old, rollout, self.policy.action_space)
         finally:
             np.random.set_state(generator)
 

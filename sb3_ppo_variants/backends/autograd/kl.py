@@ -12,7 +12,7 @@ from sb3_ppo_variants.objectives import ReferenceKLDirection, k3_estimate
 from sb3_ppo_variants.rollouts import Rows
 
 
-def divergence(distribution: DistributionAtRows, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
+def old_kl(distribution: DistributionAtRows, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
     """
     KL(old‖new) per row, in nats, summed over action dimensions.
 
@@ -28,7 +28,7 @@ def divergence(distribution: DistributionAtRows, old_parameters: Parameters, log
     return head.kl(old_parameters, parameters)
 
 
-def divergence_from(
+def reference_kl_at(
     distribution: DistributionAtRows, reference_parameters: Parameters, direction: ReferenceKLDirection
 ) -> th.Tensor:
     """
@@ -41,7 +41,7 @@ def divergence_from(
     return reference_kl(head, reference_parameters, parameters, direction)
 
 
-def mean_divergence_from(
+def mean_reference_kl(
     policy: ActorCriticPolicy,
     reference_parameters: Parameters,
     rollout: Iterable[Rows],
@@ -51,14 +51,14 @@ def mean_divergence_from(
     :param policy: The policy now
     :param reference_parameters: The reference policy's distributions, N rows each
     :param rollout: All rows of the flattened rollout, in order
-    :param direction: as in ``divergence_from``
+    :param direction: as in ``reference_kl_at``
     :return: the same averaged over the rollout, in nats
     """
     return _mean(
         policy,
         reference_parameters,
         rollout,
-        lambda distribution, reference, _: divergence_from(distribution, reference, direction),
+        lambda distribution, reference, _: reference_kl_at(distribution, reference, direction),
     )
 
 
@@ -102,7 +102,7 @@ def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:
     return actions.long().flatten() if isinstance(action_space, spaces.Discrete) else actions
 
 
-def mean_divergence(
+def mean_old_kl(
     policy: ActorCriticPolicy, old_parameters: Parameters, rollout: Iterable[Rows], action_space: spaces.Space
 ) -> float:
     """
@@ -117,7 +117,7 @@ def mean_divergence(
 
     def of_rows(distribution: DistributionAtRows, old: Parameters, rows: Rows) -> th.Tensor:
         log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
-        return divergence(distribution, old, log_prob - rows.old_log_prob)
+        return old_kl(distribution, old, log_prob - rows.old_log_prob)
 
     return _mean(policy, old_parameters, rollout, of_rows)
 
