@@ -140,7 +140,7 @@ def test_the_penalty_in_the_loss_is_the_kl_of_the_drawn_rows(monkeypatch) -> Non
             new = self.policy.get_distribution(observations)
             kl = kl_divergence(old["policy"].get_distribution(observations), new).sum(1).mean()
             ratio = th.exp(new.log_prob(minibatch.actions) - minibatch.old_log_prob)
-            surrogate = (ratio * self.normalize_advantage(minibatch.advantages)).mean()
+            surrogate = (ratio * self.normalizer(minibatch.advantages)).mean()
         seen.append((float(evaluation.loss.detach()), float(-surrogate + 2.0 * kl)))
         return evaluation
 

@@ -82,7 +82,7 @@ class AutogradUpdate:
         if settings.kept_rows is not None:
             flat = advantages if buffer.generator_ready else buffer.swap_and_flatten(advantages)
             advantages = flat.ravel()[settings.kept_rows]
-        self.normalize_advantage = AdvantageNormalizer(settings.normalize_advantage, advantages)
+        self.normalizer = AdvantageNormalizer(settings.normalize_advantage, advantages)
         #: The old policy's distributions, N rows each, once noted; empty where only the k3 estimate is available.
         self.old: Parameters | None = None
         self._reference: Parameters = ()
@@ -113,7 +113,7 @@ class AutogradUpdate:
         actions = as_evaluated(minibatch.actions, self.policy.action_space)
         values, log_prob, entropy = evaluate_actions(self.policy, minibatch, actions)
         log_ratio = log_prob - minibatch.old_log_prob
-        advantages = self.normalize_advantage(minibatch.advantages)
+        advantages = self.normalizer(minibatch.advantages)
 
         objective = self.objective
         policy_loss = -objective.surrogate.value(log_ratio, advantages).mean()

@@ -43,7 +43,7 @@ class ClosedFormForward:
 def _parameters(network: ClosedFormActorCritic, features: np.ndarray, action_masks: np.ndarray | None) -> Parameters:
     output = network.pi.forward(features)[-1]
     require_finite(output, np.add.reduce(output, None))
-    return network.parameters(output, action_masks)
+    return network.head_parameters(output, action_masks)
 
 
 class ClosedFormActor:
@@ -158,7 +158,7 @@ class ClosedFormActor:
         features = network.features(buffer.observations[steps].reshape(-1, *buffer.obs_shape))
         actions = network.actions(buffer.actions[steps].reshape(-1, buffer.action_dim))
         masks = flat_masks(buffer, steps)
-        parameters = network.parameters(network.pi.forward(features)[-1], masks)
+        parameters = network.head_parameters(network.pi.forward(features)[-1], masks)
         buffer.log_probs[steps] = network.head.log_prob(parameters, actions).reshape(shape)
         buffer.values[steps] = network.vf.forward(features)[-1].reshape(shape)
 

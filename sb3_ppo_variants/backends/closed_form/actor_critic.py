@@ -158,7 +158,7 @@ class ClosedFormActorCritic:
 
     # ---- Forward ----
 
-    def parameters(self, output: np.ndarray, action_masks: np.ndarray | None = None) -> Parameters:
+    def head_parameters(self, output: np.ndarray, action_masks: np.ndarray | None = None) -> Parameters:
         """
         :param output: The policy network's output, shape (B, n_outputs)
         :param action_masks: Which actions are allowed, same shape; ``None``: all
@@ -184,7 +184,7 @@ class ClosedFormActorCritic:
         :return: forward passes to the log-probability of the actions, and its slopes
         """
         pi = self.pi.forward(features)
-        parameters = self.parameters(pi[-1], action_masks)
+        parameters = self.head_parameters(pi[-1], action_masks)
         log_prob, slopes = self.head.log_prob_and_slope(parameters, actions)
         vf = self.vf.forward(features) if with_values else None
         return Evaluated(pi, vf, parameters, log_prob, slopes, self.head.entropy(parameters))

@@ -46,7 +46,7 @@ class ClosedFormConstrainedUpdate:
 
     def evaluate(self) -> PolicyEvaluation:
         head, output = self.network.head, self.network.pi.forward(self.rows.observations)[-1]
-        parameters = self.network.parameters(output, self.rows.action_masks)
+        parameters = self.network.head_parameters(output, self.rows.action_masks)
         log_ratio = head.log_prob(parameters, self.rows.actions) - self.rows.old_log_prob
         objective = UnclippedSurrogate().value(log_ratio, self.rows.advantages).mean()
         if self.settings.ent_coef != 0:
@@ -88,7 +88,7 @@ class ClosedFormConstrainedUpdate:
         network = self.network
         thinned = self.rows.select(slice(None, None, sub_sampling_factor))
         passed = network.pi.forward(np.ascontiguousarray(thinned.observations))
-        parameters = network.parameters(passed[-1], thinned.action_masks)
+        parameters = network.head_parameters(passed[-1], thinned.action_masks)
         scale = 1 / (len(passed[0]) * self._averaged_dims())
 
         def product(vector: th.Tensor) -> th.Tensor:

@@ -68,7 +68,7 @@ class FlatRollout:
         masks = self.rows.action_masks
         for rows, features in self.features_in_order():
             output = self.network.pi.forward(features)[-1]
-            yield rows, self.network.parameters(output, None if masks is None else masks[rows])
+            yield rows, self.network.head_parameters(output, None if masks is None else masks[rows])
 
     def mean_kl(self, reference: Parameters, direction: ReferenceKLDirection) -> float:
         """

@@ -67,7 +67,7 @@ class ClosedFormUpdate:
         self.settings = settings
         self.objective = objective = settings.objective
         advantages, kept = rollout.rows.advantages, settings.kept_rows
-        self.normalize_advantage = AdvantageNormalizer(
+        self.normalizer = AdvantageNormalizer(
             settings.normalize_advantage, advantages if kept is None else advantages[kept]
         )
         network.bound.show_gradient()
@@ -94,7 +94,7 @@ class ClosedFormUpdate:
         for numbers in self.rollout.shuffled(order, size):
             # A copy of the rows of many minibatches, each of which is then a view.
             rows = self.rollout.take(numbers)
-            rows.advantages = self.normalize_advantage.minibatches(rows.advantages, size)
+            rows.advantages = self.normalizer.minibatches(rows.advantages, size)
             yield from rows.split(size)
 
     def evaluate(self, minibatch: Rows) -> ClosedFormEvaluation:

@@ -234,7 +234,7 @@ def test_slopes_of_the_heads_against_autograd(head: str) -> None:
     raw = th.from_numpy(output).requires_grad_()
     log_std = None if network.log_std is None else th.from_numpy(np.tile(network.log_std, (7, 1))).requires_grad_()
     inputs = [raw] if log_std is None else [raw, log_std]
-    parameters = network.parameters(output, rollout.action_masks)
+    parameters = network.head_parameters(output, rollout.action_masks)
     if log_std is not None:
         distribution = policy.action_dist.proba_distribution(raw, log_std)
     else:
