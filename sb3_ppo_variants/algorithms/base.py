@@ -49,7 +49,7 @@ from sb3_ppo_variants.policies import (
 )
 from sb3_ppo_variants.rollouts import RolloutRequest
 from sb3_ppo_variants.rollouts.originals import replaced_method
-from sb3_ppo_variants.rollouts.reference import follow
+from sb3_ppo_variants.rollouts.reference import move_states_on
 from sb3_ppo_variants.workers.collecting import collect_rollouts
 
 
@@ -306,7 +306,7 @@ class OnPolicyVariant(
             request = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
             is_full = collect_rollouts(request)
         if not is_full and isinstance(self.reference_policy, ReferencePolicy):
-            follow(self.reference_policy, rollout_buffer)
+            move_states_on(self.reference_policy, rollout_buffer)
         return is_full
 
     def _bootstraps(self) -> bool:

@@ -16,7 +16,7 @@ from sb3_ppo_variants.rollouts import Actor, Rows
 from sb3_ppo_variants.rollouts.memory import Memory
 
 
-class Evaluation(Protocol):
+class MinibatchEvaluation(Protocol):
     """An objective evaluated on a minibatch, before its gradient is taken."""
 
     @property
@@ -50,7 +50,7 @@ class Update(Protocol):
         :return: one pass over the rollout in minibatches, drawn exactly as SB3's buffer draws them
         """
 
-    def evaluate(self, minibatch: Rows) -> Evaluation:
+    def evaluate(self, minibatch: Rows) -> MinibatchEvaluation:
         """
         :param minibatch: B rows, as ``epoch`` gave them
         :return: the forward passes; what the statistics need of them is kept

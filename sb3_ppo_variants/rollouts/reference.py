@@ -12,7 +12,7 @@ from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, flatten, rows_at
 
 
-def follow(reference: ReferencePolicy, buffer: RolloutBuffer) -> None:
+def move_states_on(reference: ReferencePolicy, buffer: RolloutBuffer) -> None:
     """
     Move the states of a reference with memory on over the rows of a rollout that a callback has ended, as the policy's
     have moved.

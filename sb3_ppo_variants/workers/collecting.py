@@ -298,7 +298,7 @@ class Collector:
             arrays["dones"].copy(),
             arrays["masks"].copy() if "masks" in arrays else None,
             {key: arrays["raw", key].copy() for key in keys if ("raw", key) in arrays},
-            [event for events, _, _ in answers for event in events],
+            [kept for kept_infos, _, _ in answers for kept in kept_infos],
         )
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:

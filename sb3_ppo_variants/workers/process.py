@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from sb3_ppo_variants.workers.errors import Failure
 from sb3_ppo_variants.workers.packing import unpack
-from sb3_ppo_variants.workers.rollout import Event, RolloutWorker
+from sb3_ppo_variants.workers.rollout import KeptInfo, RolloutWorker
 from sb3_ppo_variants.workers.share import Share
 from sb3_ppo_variants.workers.shared_memory import SharedArrays
 
@@ -150,7 +150,7 @@ class Worker:
         arrays = SharedArrays.receive(self.connection).arrays
         self.rollouts = RolloutWorker(unpack(packed), self.envs, arrays)
 
-    def collect(self, *arguments: Any) -> tuple[list[Event], list[Any], list[dict[str, Any]]]:
+    def collect(self, *arguments: Any) -> tuple[list[KeptInfo], list[Any], list[dict[str, Any]]]:
         """See ``RolloutWorker.collect``."""
         return self.rollouts.collect(*arguments)
 

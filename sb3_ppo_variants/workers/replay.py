@@ -8,7 +8,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ppo_variants.rollouts.acting import Observations
 from sb3_ppo_variants.rollouts.collection import Learner, within_bounds
-from sb3_ppo_variants.workers.rollout import Event, from_parts, parts_of
+from sb3_ppo_variants.workers.rollout import KeptInfo, from_parts, parts_of
 from sb3_ppo_variants.workers.vec_env import STEP_BY_STEP
 
 _KNOWN_PACKAGES = ("stable_baselines3", "sb3_contrib", "sb3_ppo_variants")
@@ -24,7 +24,7 @@ class Recorded(NamedTuple):
     :param dones: shape (T, E)
     :param masks: shape (T, E, ΣD); ``None``: no masks
     :param raw: Observations before ``VecNormalize``, by key, shape (T, E, …); empty: there is none
-    :param events: The infos that have been kept
+    :param kept_infos: The infos that have been kept
     """
 
     observations: dict[Any, np.ndarray]
@@ -33,7 +33,7 @@ class Recorded(NamedTuple):
     dones: np.ndarray
     masks: np.ndarray | None
     raw: dict[Any, np.ndarray]
-    events: list[Event]
+    kept_infos: list[KeptInfo]
 
     def observed(self, step: int) -> Observations:
         """
@@ -50,8 +50,8 @@ class Recorded(NamedTuple):
         infos: list[list[dict[str, Any]]] = [
             [{"TimeLimit.truncated": False} for _ in range(n_envs)] for _ in range(n_steps)
         ]
-        for event in self.events:
-            infos[event.step][event.env_index] = event.info
+        for kept in self.kept_infos:
+            infos[kept.step][kept.env_index] = kept.info
         return infos
 
 

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     n_steps: int
 
 
-class Event(NamedTuple):
+class KeptInfo(NamedTuple):
     """
     An info dictionary that the main process needs.
 
@@ -103,7 +103,7 @@ class RolloutWorker:
 
     def collect(
         self, key: int, num_timesteps: int, keep_infos: bool, states: list[Any]
-    ) -> tuple[list[Event], list[Any], list[dict[str, Any]]]:
+    ) -> tuple[list[KeptInfo], list[Any], list[dict[str, Any]]]:
         """
         Act from the observations in row 0 on, and fill the rows of these environments.
 
@@ -119,7 +119,7 @@ class RolloutWorker:
             tensor.copy_(array)
         for wrapper, state in zip(self._wrappers, states, strict=True):
             set_state(wrapper, state)
-        own, events = self._own, list[Event]()
+        own, kept_infos = self._own, list[KeptInfo]()
         for name, padded in self._padded.items():
             padded[:] = self._observations[name][0, own.start]
         noise = ActionNoise(key, self._n_steps, self._n_envs, own)
@@ -140,8 +140,8 @@ class RolloutWorker:
                 # A Monitor may report an episode inside a wrapper whose own goes on.
                 if keep_infos or dones[index] or "episode" in info:
                     # A copy: the environment may write to the same arrays again.
-                    events.append(Event(step, own.start + index, deepcopy(info)))
-        return events, [state_after(wrapper) for wrapper in self._wrappers], self._envs.reset_infos
+                    kept_infos.append(KeptInfo(step, own.start + index, deepcopy(info)))
+        return kept_infos, [state_after(wrapper) for wrapper in self._wrappers], self._envs.reset_infos
 
     def _act(self, noise: ActionNoise, place: Place) -> np.ndarray:
         step, own = place.rollout_step, self._own

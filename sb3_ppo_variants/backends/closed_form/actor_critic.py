@@ -10,7 +10,7 @@ from stable_baselines3.common.preprocessing import is_image_space, preprocess_ob
 
 from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory, clipped_step
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
-from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, Layer
+from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, LinearLayer
 from sb3_ppo_variants.distributions import Categorical, Head, MultiCategorical, Parameters, head_of, masked_logits
 from sb3_ppo_variants.distributions.categorical import log_softmax
 from sb3_ppo_variants.rollouts.acting import Observations
@@ -34,8 +34,8 @@ def activation_of(policy: ActorCriticPolicy) -> Activation:
 CHUNK_NUMBERS, LEAST_ROWS, MOST_ROWS = 1 << 17, 64, 2048
 
 
-def _layers(arrays: list[np.ndarray]) -> list[Layer]:
-    return [Layer(weight, bias) for weight, bias in zip(arrays[0::2], arrays[1::2], strict=True)]
+def _layers(arrays: list[np.ndarray]) -> list[LinearLayer]:
+    return [LinearLayer(weight, bias) for weight, bias in zip(arrays[0::2], arrays[1::2], strict=True)]
 
 
 class Evaluated(NamedTuple):

@@ -80,7 +80,7 @@ WIDE = 128
 COPY_ROWS, COPY_UNITS = 32, 16
 
 
-class Layer(NamedTuple):
+class LinearLayer(NamedTuple):
     """
     :param weight: shape (n_out, n_in)
     :param bias: shape (n_out,)
@@ -132,7 +132,7 @@ class MLP:
     :param activation: f, after every layer but the last
     """
 
-    def __init__(self, layers: list[Layer], activation: Activation):
+    def __init__(self, layers: list[LinearLayer], activation: Activation):
         self.layers = layers
         self.activation = activation
         # Made once: views of the transposed weights that a forward pass multiplies with, and buffers for their copies.
@@ -190,7 +190,7 @@ class MLP:
             x = out
         return passed
 
-    def backward(self, passed: list[np.ndarray], d_out: np.ndarray, gradient: list[Layer]) -> None:
+    def backward(self, passed: list[np.ndarray], d_out: np.ndarray, gradient: list[LinearLayer]) -> None:
         """
         :param passed: What ``forward`` returned
         :param d_out: ∂L/∂output, shape (B, n_out)
@@ -212,7 +212,7 @@ class MLP:
                 self.activation.chain(d_given, given)
                 d_out = d_given
 
-    def tangent(self, passed: list[np.ndarray], direction: list[Layer]) -> np.ndarray:
+    def tangent(self, passed: list[np.ndarray], direction: list[LinearLayer]) -> np.ndarray:
         """
         How the output moves as the parameters move: J·v by forward differentiation.
 

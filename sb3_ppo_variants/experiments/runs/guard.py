@@ -24,7 +24,7 @@ from sb3_ppo_variants.workers.errors import WorkerError
 TOO_LONG = "timeout: the run took longer than"
 
 
-class Failure(Exception):  # noqa: N818 (reports call it a failure)
+class RunFailure(Exception):  # noqa: N818 (reports call it a failure)
     """A run has failed. The message is the complete reason."""
 
 
@@ -54,25 +54,25 @@ class Guard:
     def check_time(self) -> None:
         """To be called a few times a second.
 
-        :raises Failure: when the run takes too long
+        :raises RunFailure: when the run takes too long
         """
         if self.timeout is not None and time.monotonic() - self._start > self.timeout:
-            raise Failure(f"{TOO_LONG} {self.timeout:g} s")
+            raise RunFailure(f"{TOO_LONG} {self.timeout:g} s")
 
     def look_at(self, model: BaseAlgorithm, _point: CurvePoint) -> None:
         """To be called with each new point of the learning curve.
 
-        :raises Failure: when numbers are not finite
+        :raises RunFailure: when numbers are not finite
         """
         if (where := not_finite(model)) is not None:
-            raise Failure(f"nan: {where} are not finite after {model.num_timesteps} steps")
+            raise RunFailure(f"nan: {where} are not finite after {model.num_timesteps} steps")
 
     def reason(self, error: Exception) -> str:
         """Why a run has failed, beginning with the kind.
 
         :param error: What the training raised
         """
-        if isinstance(error, Failure):
+        if isinstance(error, RunFailure):
             return str(error)
         # First: a policy that is not finite makes the environment or torch raise.
         diverged = self._model is not None and not_finite(self._model) is not None
