@@ -362,7 +362,7 @@ class OnPolicyVariant(
         self._update_learning_rate(self.policy.optimizer)
         backend = self._current_backend()
         if self._n_warmup_updates < self.critic_warmup:
-            self._warm_critic_up(backend, self.n_epochs)
+            self._warm_up_critic(backend, self.n_epochs)
             return
         wants_kl = self._wants_kl(backend)
         with backend.context():
@@ -407,7 +407,7 @@ class OnPolicyVariant(
         )
         return backend.fit_critic(self.rollout_buffer, settings, self._refuse_step)
 
-    def _warm_critic_up(self, backend: Backend, n_epochs: int) -> None:
+    def _warm_up_critic(self, backend: Backend, n_epochs: int) -> None:
         """An update that leaves the policy, and its share of the optimiser's state, as they are."""
         self._check_critic_warmup()  # again: what it depends on may have been assigned
         value_loss = self._value_loss()

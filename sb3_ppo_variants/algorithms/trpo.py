@@ -149,7 +149,7 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         self._update_learning_rate(self.policy.optimizer)
         backend = self._current_backend()
         if self._n_warmup_updates < self.critic_warmup:
-            self._warm_critic_up(backend, self.n_critic_updates)
+            self._warm_up_critic(backend, self.n_critic_updates)
             return
         with backend.context():
             reference = self._reference_parameters(backend)

@@ -53,7 +53,7 @@ def minibatches(
     """
     One epoch of ``buffer.get(batch_size)``: the same draws, with the row numbers beside the rows.
 
-    With memory: see ``whole_sequences`` and, with a ``sequence_length``, ``pieces``.
+    With memory: see ``whole_sequences`` and, with a ``sequence_length``, ``cut_sequences``.
 
     :param buffer: A full rollout buffer
     :param batch_size: B; ``None``: all rows in one
@@ -77,7 +77,7 @@ def minibatches(
         if sequence_length is None:
             drawn = whole_sequences(buffer, batch_size, kept)
         else:
-            drawn = pieces(buffer, batch_size, kept, sequence_length)
+            drawn = cut_sequences(buffer, batch_size, kept, sequence_length)
         for numbers in drawn:
             is_fused = fused or sequence_length is not None
             yield Minibatch(_rows_in_sequence(buffer, numbers, sequence_length, is_fused), numbers)
@@ -107,19 +107,22 @@ def whole_sequences(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndar
         yield order[start : start + size]
 
 
-def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None, length: int) -> Iterator[np.ndarray]:
+def cut_sequences(
+    buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | None, length: int
+) -> Iterator[np.ndarray]:
     """
-    One epoch in pieces of equal length: the rollout is cut at ends of episodes and every L rows, the pieces are put in
-    a random order (one permutation from numpy's global generator), and each minibatch takes as many as hold B rows.
+    One epoch in sequences of equal length: the rollout is cut at ends of episodes and every L rows, the sequences are
+    put in a random order (one permutation from numpy's global generator), and each minibatch takes as many as hold B
+    rows.
 
-    Pieces are never divided, so a minibatch may have up to L − 1 rows more or fewer than B, and the last one may be
+    Sequences are never divided, so a minibatch may have up to L − 1 rows more or fewer than B, and the last one may be
     merged into the one before.
 
     :param buffer: A flattened buffer that keeps states
     :param batch_size: B; ``None``: all rows in one
     :param kept: which rows take part, shape (N,); ``None``: all
     :param length: L
-    :return: row numbers of each minibatch, piece after piece
+    :return: row numbers of each minibatch, sequence after sequence
     """
     numbers = np.arange(buffer.buffer_size * buffer.n_envs)
     numbers = numbers if kept is None else numbers[kept]
@@ -128,7 +131,7 @@ def pieces(buffer: RolloutBuffer, batch_size: int | None, kept: np.ndarray | Non
     order = np.random.permutation(len(parts))
     sizes = np.array([len(parts[index]) for index in order])
     size = batch_size or len(numbers)
-    # By the row in a piece's middle, each goes into one of ⌈N/B⌉ equal stretches.
+    # By the row in a sequence's middle, each goes into one of ⌈N/B⌉ equal stretches.
     batch_of = ((np.cumsum(sizes) - sizes / 2) // size).astype(int)
     for batch in range(batch_of[-1] + 1):
         chosen = order[batch_of == batch]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sb3_ppo_variants.rollouts.minibatches import minibatches, pieces, rows_in_order, whole_sequences
+from sb3_ppo_variants.rollouts.minibatches import cut_sequences, minibatches, rows_in_order, whole_sequences
 from sb3_ppo_variants.rollouts.sequences import Sequences, beginnings, sequences_of
 from tests.rollouts.filled import N_LAYERS, N_UNITS, filled, slow_sequences
 
@@ -108,19 +108,19 @@ def test_every_nth_sequence_of_any_rollout(starts, n) -> None:
 
 @CALM
 @given(all_starts, st.integers(1, 4), st.integers(1, 4), st.integers(0, 99), st.data())
-def test_pieces(starts, length, n_pieces, seed, data) -> None:
-    """Each kept row once an epoch, in whole pieces, in minibatches of about B rows."""
+def test_cut_sequences(starts, length, n_sequences, seed, data) -> None:
+    """Each kept row once an epoch, in whole sequences, in minibatches of about B rows."""
     buffer = filled(starts)
     kept = data.draw(arrays(bool, starts.size, elements=st.booleans()))
     kept[data.draw(st.integers(0, starts.size - 1))] = True
     expected = slow_sequences(starts, np.flatnonzero(kept).tolist(), length)
-    batch_size = n_pieces * length
+    batch_size = n_sequences * length
     np.random.seed(seed)
-    drawn = [numbers.tolist() for numbers in pieces(buffer, batch_size, kept, length)]
+    drawn = [numbers.tolist() for numbers in cut_sequences(buffer, batch_size, kept, length)]
     found = [slow_sequences(starts, numbers, length) for numbers in drawn]
     assert sorted(number for numbers in drawn for number in numbers) == np.flatnonzero(kept).tolist()
-    # Two pieces of an episode may have been drawn one after the other; all cuts are the rollout's.
-    assert sorted(piece for batch in found for piece in batch) == expected
+    # Two sequences of an episode may have been drawn one after the other; all cuts are the rollout's.
+    assert sorted(sequence for batch in found for sequence in batch) == expected
     assert all(len(numbers) < batch_size + length for numbers in drawn)
     assert all(len(numbers) > batch_size - length for numbers in drawn[:-1])
     n_full = -(-int(kept.sum()) // batch_size)

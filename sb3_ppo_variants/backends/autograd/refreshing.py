@@ -16,8 +16,8 @@ def refresh_states(policy: Any, buffer: RolloutBuffer, settings: SequenceSetting
     """
     Refresh the states before an epoch other than the first, if the settings ask for it.
 
-    Pieces of L rows start from the states that the rollout was collected with, which the policy no longer has after an
-    epoch of steps. This replaces the states before each piece with those that the policy has there now. The state
+    Sequences of L rows start from the states that the rollout was collected with, which the policy no longer has after
+    an epoch of steps. This replaces the states before each sequence with those that the policy has there now. The state
     before a rollout's first row comes from an earlier rollout and stays.
 
     :param policy: A recurrent policy
@@ -61,7 +61,7 @@ def _put(buffer: Any, of: str, rows: np.ndarray, hidden: th.Tensor, cell: th.Ten
 
 
 class _Episodes:
-    """The rollout's episodes, longest first, so that those that go on for another piece are always the first ones."""
+    """The rollout's episodes, longest first, so that those that go on for another sequence are always the first."""
 
     def __init__(self, buffer: Any, length: int):
         self.buffer, self.length = buffer, length
@@ -74,7 +74,7 @@ class _Episodes:
     def states(
         self, lstm: th.nn.LSTM, features: th.Tensor, of: str
     ) -> Iterator[tuple[np.ndarray, th.Tensor, th.Tensor]]:
-        """Row numbers at which a piece begins in the middle of an episode, and the states before them."""
+        """Row numbers at which a sequence begins in the middle of an episode, and the states before them."""
         buffer = self.buffer
         going_on = buffer.to_torch((buffer.episode_starts[self.starts] == 0).astype(np.float32).reshape(1, -1, 1))
         hidden, cell = (

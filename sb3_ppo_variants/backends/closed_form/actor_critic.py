@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 
 from sb3_ppo_variants.backends.closed_form.binding import BoundAdam, BoundParameters, Inventory, clipped_step
-from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
+from sb3_ppo_variants.backends.closed_form.layout import layout_of, steps_taken
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS, MLP, Activation, LinearLayer
 from sb3_ppo_variants.distributions import Categorical, Head, MultiCategorical, Parameters, head_of, masked_logits
 from sb3_ppo_variants.distributions.categorical import log_softmax
@@ -278,7 +278,7 @@ class ClosedFormActorCritic:
 
     def _has_stepped_together(self) -> bool:
         first_of_actor, first_of_critic = self.bound.parameters[0], self.bound.parameters[self._n_actor]
-        steps = (Layout.steps(self.policy.optimizer, parameter) for parameter in (first_of_actor, first_of_critic))
+        steps = (steps_taken(self.policy.optimizer, parameter) for parameter in (first_of_actor, first_of_critic))
         return len(set(steps)) == 1
 
     def _group_of(self, wanted: th.nn.Parameter) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class ClosedFormCriticUpdate:
 
     def epoch(self, batch_size: int | None) -> Iterator[Rows]:
         size = batch_size or len(self.rollout)
-        for numbers in self.rollout.shuffled(drawing_order(len(self.rollout), kept=None), size):
+        for numbers in self.rollout.stretches(drawing_order(len(self.rollout), kept=None), size):
             yield from self.rollout.take(numbers).split(size)
 
     def step(self, minibatch: Rows) -> tuple[float, bool]:

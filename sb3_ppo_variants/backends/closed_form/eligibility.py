@@ -25,7 +25,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch.nn.modules.module import _has_any_global_hook
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of
+from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of, steps_taken
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
 from sb3_ppo_variants.distributions import BetaDistribution
 from sb3_ppo_variants.policies import BetaActorCriticPolicy
@@ -207,6 +207,6 @@ def _why_not_optimizer(optimizer: th.optim.Optimizer, layout: Layout) -> str | N
     if groups not in ([actor | critic], [actor, critic]):
         return "the optimizer's groups are neither all parameters nor the actor's and the critic's"
     for part in (layout.actor, layout.critic):
-        if len({layout.steps(optimizer, parameter) for parameter in part}) > 1:
+        if len({steps_taken(optimizer, parameter) for parameter in part}) > 1:
             return "the optimizer has stepped some parameters of a network more often than others"
     return None

@@ -30,16 +30,16 @@ class Layout(NamedTuple):
         """All of them, in the layout's order."""
         return self.actor + self.critic
 
-    @staticmethod
-    def steps(optimizer: th.optim.Optimizer, parameter: th.nn.Parameter) -> float:
-        """
-        :param optimizer: Adam
-        :param parameter: One of its parameters
-        :return: how many steps it has taken
-        """
-        # Not state[parameter]: that would make an entry.
-        state: dict[str, Any] = optimizer.state.get(parameter, {})
-        return float(state.get("step", 0.0))
+
+def steps_taken(optimizer: th.optim.Optimizer, parameter: th.nn.Parameter) -> float:
+    """
+    :param optimizer: Adam
+    :param parameter: One of its parameters
+    :return: how many steps it has taken
+    """
+    # Not state[parameter]: that would make an entry.
+    state: dict[str, Any] = optimizer.state.get(parameter, {})
+    return float(state.get("step", 0.0))
 
 
 def layout_of(policy: ActorCriticPolicy) -> Layout:

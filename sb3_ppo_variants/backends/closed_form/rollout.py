@@ -40,7 +40,7 @@ class FlatRollout:
         taken.observations = self.network.features(taken.observations)
         return taken
 
-    def shuffled(self, order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    def stretches(self, order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         """
         One epoch's row numbers in stretches of whole minibatches: as many as are copied at once, which saves the
         overhead of copying each minibatch on its own and does not take the memory of another rollout.

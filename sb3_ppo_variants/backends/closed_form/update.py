@@ -91,7 +91,7 @@ class ClosedFormUpdate:
         self._epoch_starts.append(len(self._records))
         order = drawing_order(len(self.rollout), self.settings.kept_rows)
         size = batch_size or len(order)
-        for numbers in self.rollout.shuffled(order, size):
+        for numbers in self.rollout.stretches(order, size):
             # A copy of the rows of many minibatches, each of which is then a view.
             rows = self.rollout.take(numbers)
             rows.advantages = self.normalizer.minibatches(rows.advantages, size)

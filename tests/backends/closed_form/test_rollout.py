@@ -62,7 +62,7 @@ def test_runs_hold_whole_minibatches_and_every_row_once(chunk_rows: int, batch_s
     network = type("Network", (), {"chunk_rows": chunk_rows})()
     rollout = FlatRollout(network, Rows(*[np.zeros(50)] * 6))
     order = np.random.permutation(50)
-    runs = list(rollout.shuffled(order, batch_size))
+    runs = list(rollout.stretches(order, batch_size))
     np.testing.assert_array_equal(np.concatenate(runs), order)
     assert all(len(run) % batch_size == 0 for run in runs[:-1])
     assert all(len(run) <= max(chunk_rows, batch_size) for run in runs)
