@@ -1,7 +1,7 @@
 """Which parameters only the critic depends on, and giving them a learning rate of their own."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch as th
@@ -31,6 +31,20 @@ def without_cudnn() -> AbstractContextManager[Any]:
     return th.backends.cudnn.flags(enabled=False)
 
 
+@contextmanager
+def evaluation_mode(policy: ActorCriticPolicy) -> Iterator[None]:
+    """
+    :param policy: Any actor-critic policy
+    :return: while it lasts, the policy is as it acts: no dropout, running statistics kept
+    """
+    was_training = policy.training
+    policy.set_training_mode(False)
+    try:
+        yield
+    finally:
+        policy.set_training_mode(was_training)
+
+
 def _blank_observation(policy: ActorCriticPolicy) -> th.Tensor | dict[str, th.Tensor]:
     # Not observation_space.sample(): that would draw from the random stream of an environment that shares the space.
     shape = get_obs_shape(policy.observation_space)
@@ -56,9 +70,7 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     :param policy: Any actor-critic policy
     :return: the parameters, in the policy's order
     """
-    was_training = policy.training
-    policy.set_training_mode(False)
-    with th.enable_grad(), without_cudnn():
+    with evaluation_mode(policy), th.enable_grad(), without_cudnn():
         distribution = distribution_at_zeros(policy)
         log_prob = distribution.log_prob(distribution.mode().detach()).sum()
         actor = parameters_behind(log_prob, policy.parameters())
@@ -66,7 +78,6 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
         critic = parameters_behind(values.sum(), policy.parameters())
     with th.no_grad():
         distribution_at_zeros(policy)  # the policy keeps its last distribution, and one with a history cannot be copied
-    policy.set_training_mode(was_training)
     actor_ids = {id(parameter) for parameter in actor}
     return [parameter for parameter in critic if id(parameter) not in actor_ids]
 
@@ -76,10 +87,8 @@ def distribution_at_zeros(policy: Any) -> Distribution:
     :param policy: Any actor-critic policy
     :return: its distribution at an observation of zeros, which shows its kind
     """
-    was_training = policy.training
-    policy.set_training_mode(False)
-    found = policy.get_distribution(_blank_observation(policy), **_blank_states(policy))
-    policy.set_training_mode(was_training)
+    with evaluation_mode(policy):
+        found = policy.get_distribution(_blank_observation(policy), **_blank_states(policy))
     distribution: Distribution = found[0] if is_recurrent(type(policy)) else found
     return distribution
 

@@ -7,6 +7,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
+from sb3_ppo_variants.backends.parameter_groups import evaluation_mode
 from sb3_ppo_variants.distributions import Head, Parameters, reference_kl
 from sb3_ppo_variants.objectives import ReferenceKLDirection, k3_estimate
 from sb3_ppo_variants.rollouts import Rows
@@ -79,17 +80,14 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     :return: its distributions' parameters, N rows each, as tensors of their own, because ``policy.action_dist`` is one
         object that every forward pass overwrites; empty where ``head_of`` knows no head
     """
-    was_training = policy.training
-    # Acting was done in evaluation mode: the old policy has no dropout.
-    policy.set_training_mode(False)
     chunks: list[Parameters] = []
-    with th.no_grad():
+    # Acting was done in evaluation mode: the old policy has no dropout.
+    with evaluation_mode(policy), th.no_grad():
         for rows in rollout:
             found = distribution_at(policy, rows).head_and_parameters()
             if found is None:
                 break
             chunks.append(tuple(parameter.detach().clone() for parameter in found[1]))
-    policy.set_training_mode(was_training)
     return tuple(th.cat(parts) for parts in zip(*chunks, strict=True))
 
 
@@ -129,14 +127,11 @@ def _mean(
     of_rows: Callable[[DistributionAtRows, Parameters, Rows], th.Tensor],
 ) -> float:
     """Mean over a rollout of what a distribution, the other policy's parameters and the rows give, shape (B,)."""
-    was_training = policy.training
-    policy.set_training_mode(False)
     total, n_rows = 0.0, 0
-    with th.no_grad():
+    with evaluation_mode(policy), th.no_grad():
         for rows in rollout:
             others = tuple(parameter[n_rows : n_rows + len(rows)] for parameter in others_parameters)
             # In float64, which Apple's GPUs do not have.
             total += float(of_rows(distribution_at(policy, rows), others, rows).cpu().double().sum())
             n_rows += len(rows)
-    policy.set_training_mode(was_training)
     return total / n_rows

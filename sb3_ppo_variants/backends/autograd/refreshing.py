@@ -7,6 +7,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from sb3_ppo_variants.backends.parameter_groups import evaluation_mode
 from sb3_ppo_variants.backends.settings import SequenceSettings
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE, draws_as_sb3
 from sb3_ppo_variants.rollouts.sequences import beginnings
@@ -26,10 +27,8 @@ def refresh_states(policy: Any, buffer: RolloutBuffer, settings: SequenceSetting
     """
     if settings.length is None or not settings.refresh_states or not draws_as_sb3(buffer):
         return
-    was_training = policy.training
-    policy.set_training_mode(False)
     episodes = _Episodes(buffer, settings.length)
-    with th.no_grad():
+    with evaluation_mode(policy), th.no_grad():
         features = _features(policy, buffer)
         for rows, hidden, cell in episodes.states(policy.lstm_actor, features[0], "pi"):
             _put(buffer, "pi", rows, hidden, cell)
@@ -38,7 +37,6 @@ def refresh_states(policy: Any, buffer: RolloutBuffer, settings: SequenceSetting
         if policy.lstm_critic is not None:
             for rows, hidden, cell in episodes.states(policy.lstm_critic, features[1], "vf"):
                 _put(buffer, "vf", rows, hidden, cell)
-    policy.set_training_mode(was_training)
 
 
 def _features(policy: Any, buffer: Any) -> list[th.Tensor]:
