@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from sb3_ppo_variants.backends.autograd.kl import mean_reference_kl
 from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.parameter_groups import without_cudnn
+from sb3_ppo_variants.backends.process_wide import ProcessWide
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import ReferenceKLDirection
@@ -25,34 +25,15 @@ from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
 from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE
 
 
-class _Unchecked:
-    """
-    torch's switch for the checks of its distributions is the process's: with models that train in several Python
-    threads, the first one in sets it and the last one out puts back what was there before.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._n_inside = 0
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        distribution = th.distributions.Distribution
-        with self._lock:
-            if self._n_inside == 0:
-                self._before = distribution._validate_args
-                distribution.set_default_validate_args(False)
-            self._n_inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._n_inside -= 1
-                if self._n_inside == 0:
-                    distribution.set_default_validate_args(self._before)
+def _without_checks() -> Callable[[], None]:
+    distribution = th.distributions.Distribution
+    before = distribution._validate_args
+    distribution.set_default_validate_args(False)
+    return lambda: distribution.set_default_validate_args(before)
 
 
-_unchecked = _Unchecked()
+#: torch's switch for the checks of its distributions.
+_unchecked = ProcessWide(_without_checks)
 
 
 class AutogradBackend:

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from sb3_ppo_variants.backends.closed_form.actor_critic import ClosedFormActorCritic
 from sb3_ppo_variants.backends.closed_form.binding import Attachments
 from sb3_ppo_variants.backends.closed_form.rollout import flat_masks
-from sb3_ppo_variants.backends.closed_form.threads import single_threaded
+from sb3_ppo_variants.backends.closed_form.threads import hot_loop
 from sb3_ppo_variants.distributions import Bernoulli, Beta, Categorical, Gaussian, Head, MultiCategorical, Parameters
 from sb3_ppo_variants.distributions.bernoulli import log_sigmoid
 from sb3_ppo_variants.distributions.beta import sample_beta
@@ -144,7 +144,7 @@ class ClosedFormActor:
             return
         # For all rows so far, many at a time: nobody has changed the policy since.
         steps_at_once = max(self.network.chunk_rows // buffer.n_envs, 1)
-        with single_threaded(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        with hot_loop():
             for start in range(0, buffer.pos, steps_at_once):
                 self._fill_in(buffer, slice(start, min(start + steps_at_once, buffer.pos)))
         self._n_left = 0

@@ -1,10 +1,9 @@
 """The backend for SB3's MLP policies on the CPU."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-import numpy as np
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -14,7 +13,7 @@ from sb3_ppo_variants.backends.closed_form.constrained import ClosedFormConstrai
 from sb3_ppo_variants.backends.closed_form.critic import ClosedFormCriticUpdate
 from sb3_ppo_variants.backends.closed_form.eligibility import why_not_closed_form
 from sb3_ppo_variants.backends.closed_form.rollout import flat_rollout
-from sb3_ppo_variants.backends.closed_form.threads import single_threaded
+from sb3_ppo_variants.backends.closed_form.threads import hot_loop
 from sb3_ppo_variants.backends.closed_form.update import ClosedFormUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
@@ -49,7 +48,7 @@ class ClosedFormBackend:
         return self.network.is_bound_to(policy)
 
     def context(self) -> AbstractContextManager[Any]:
-        return _hot_loop()
+        return hot_loop()
 
     def actor(self, memory: Memory | None = None) -> Actor:
         return ClosedFormActor(self.network)
@@ -73,11 +72,3 @@ class ClosedFormBackend:
             return []  # Adam's state stays empty before the first step
         critic = ClosedFormCriticUpdate(self.network, flat_rollout(buffer, self.network), settings)
         return fit_critic(critic, settings, refuse_step)
-
-
-@contextmanager
-def _hot_loop() -> Iterator[None]:
-    # Overflowing ratios are what the diagnostics show, as in torch, and what is not a number is found before a step
-    # is taken.
-    with single_threaded(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        yield

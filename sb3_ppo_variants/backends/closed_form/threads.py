@@ -1,12 +1,14 @@
 """One thread inside the closed-form hot loops, and the user's number outside."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
 
+import numpy as np
 import threadpoolctl
 import torch as th
+
+from sb3_ppo_variants.backends.process_wide import ProcessWide
 
 
 @cache
@@ -21,34 +23,6 @@ def find_thread_pools() -> None:
     _controller.cache_clear()
 
 
-class _ProcessWideLimit:
-    """
-    BLAS's number of threads is the process's: with models that train in several Python threads, the first one in sets
-    it and the last one out puts back what was there before.
-
-    Inside a ``threadpool_limits`` of the user's in another thread, theirs holds: threadpoolctl (from 3.8) lets only one
-    thread at a time set OpenBLAS's number.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._n_inside = 0
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._n_inside == 0:
-                self._limit = _controller("blas").limit(limits=1)
-                _let_others_set()
-            self._n_inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                self._limit.restore_original_limits()
-                _let_others_set()
-
-
 def _let_others_set() -> None:
     # Else the last one out, in another thread, could not put anything back.
     clear = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
@@ -56,7 +30,20 @@ def _let_others_set() -> None:
         clear()
 
 
-_blas = _ProcessWideLimit()
+def _on_one_thread() -> Callable[[], None]:
+    limit = _controller("blas").limit(limits=1)
+    _let_others_set()
+
+    def put_back() -> None:
+        limit.restore_original_limits()
+        _let_others_set()
+
+    return put_back
+
+
+#: BLAS's number of threads. Inside a ``threadpool_limits`` of the user's in another thread, theirs holds: threadpoolctl
+#: (from 3.8) lets only one thread at a time set OpenBLAS's number.
+_blas = ProcessWide(_on_one_thread)
 
 
 @contextmanager
@@ -69,9 +56,16 @@ def single_threaded() -> Iterator[None]:
     # Each Python thread has an OpenMP number of its own. torch sets it at its first call in a thread: now, not
     # over ours.
     th.get_num_threads()
-    with _controller("openmp").limit(limits=1):
-        _blas.enter()
-        try:
-            yield
-        finally:
-            _blas.leave()
+    with _controller("openmp").limit(limits=1), _blas.held():
+        yield
+
+
+@contextmanager
+def hot_loop() -> Iterator[None]:
+    """
+    :return: a context in which the closed form computes: ``single_threaded``, and without numpy's warnings
+    """
+    # Overflowing ratios are what the diagnostics show, as in torch, and what is not a number is found before a step
+    # is taken.
+    with single_threaded(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        yield
