@@ -172,6 +172,15 @@ def on_host(actions: th.Tensor) -> np.ndarray:
     return array
 
 
+def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:
+    """
+    :param actions: Actions as the rollout buffer yields them, shape (B, A)
+    :param action_space: Their space
+    :return: actions as ``evaluate_actions`` wants them: discrete ones are integers of shape (B,)
+    """
+    return actions.long().flatten() if isinstance(action_space, spaces.Discrete) else actions
+
+
 class PolicyForward:
     """
     ``Forward`` by torch, of a policy whose ``forward`` is SB3's or sb3-contrib's: draw from ``get_distribution``.
@@ -206,14 +215,13 @@ class PolicyActor:
     Acts through the policy's own ``forward``: right for every policy of SB3 and every maskable one of sb3-contrib.
 
     :param policy: The policy
-    :param device: Where it lives
     """
 
     forward: ClassVar[type[Forward] | None] = PolicyForward
 
-    def __init__(self, policy: ActorCriticPolicy, device: th.device):
+    def __init__(self, policy: ActorCriticPolicy):
         self.policy = policy
-        self.device = device
+        self.device = policy.device
 
     def act(
         self,
@@ -265,8 +273,7 @@ class PolicyActor:
         observations = {k: rows(v) for k, v in given.items()} if isinstance(given, dict) else rows(given)
         # As SB3's buffers hand them to an update.
         actions = th.as_tensor(rows(buffer.actions).astype(np.float32, copy=False), device=self.device)
-        if isinstance(self.policy.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
+        actions = as_evaluated(actions, self.policy.action_space)
         masks = rows(buffer.action_masks) if hasattr(buffer, "action_masks") else None
         values, log_probs, _ = self.policy.evaluate_actions(
             as_tensor(observations, self.device), actions, **if_masked(masks)

@@ -34,15 +34,14 @@ class RecurrentActor(PolicyActor):
     Acts through the ``forward`` of a recurrent policy.
 
     :param policy: The policy
-    :param device: Where it lives
     :param memory: Its states, which each stored step moves on
     """
 
     # Its states would have to travel.
     forward: ClassVar[type[Forward] | None] = None
 
-    def __init__(self, policy: Any, device: th.device, memory: Memory):
-        super().__init__(policy, device)
+    def __init__(self, policy: Any, memory: Memory):
+        super().__init__(policy)
         self.memory = memory
 
     def act(

@@ -173,7 +173,7 @@ def drawn_rows(buffer: RolloutBuffer, batch_size: int | None, sequence_length: i
     return (minibatch.rows for minibatch in minibatches(buffer, batch_size, None, sequence_length, fused=True))
 
 
-def rows_in_order(buffer: RolloutBuffer, chunk_size: int) -> Iterator[Rows]:
+def rows_in_order(buffer: RolloutBuffer, chunk_size: int = CHUNK_SIZE) -> Iterator[Rows]:
     """
     All rows of a flattened rollout, first to last, in chunks that bound the memory of a forward pass.
 

@@ -140,7 +140,7 @@ def test_kl_over_the_rollout_is_that_of_the_full_unroll() -> None:
     expected = float(th.distributions.kl_divergence(before, after).mean())
     assert expected > 1e-4
     for size, parameters in old.items():
-        measured = mean_old_kl(policy, parameters, rows_in_order(buffer, size), model.action_space)
+        measured = mean_old_kl(policy, parameters, rows_in_order(buffer, size))
         assert measured == pytest.approx(expected, rel=1e-5)
 
 

@@ -22,7 +22,6 @@ from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
 from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
-from sb3_ppo_variants.rollouts.minibatches import CHUNK_SIZE
 
 
 def _without_checks() -> Callable[[], None]:
@@ -65,8 +64,8 @@ class AutogradBackend:
 
     def actor(self, memory: Memory | None = None) -> Actor:
         if memory is not None:
-            return RecurrentActor(self.policy, self.policy.device, memory)
-        return PolicyActor(self.policy, self.policy.device)
+            return RecurrentActor(self.policy, memory)
+        return PolicyActor(self.policy)
 
     def update(self, buffer: RolloutBuffer, settings: UpdateSettings) -> AutogradUpdate:
         return AutogradUpdate(self.policy, buffer, settings)
@@ -79,7 +78,7 @@ class AutogradBackend:
     def reference_kl(
         self, buffer: RolloutBuffer, reference_parameters: Parameters, direction: ReferenceKLDirection
     ) -> float:
-        return mean_reference_kl(self.policy, reference_parameters, rows_in_order(buffer, CHUNK_SIZE), direction)
+        return mean_reference_kl(self.policy, reference_parameters, rows_in_order(buffer), direction)
 
     def fit_critic(
         self, buffer: RolloutBuffer, settings: CriticSettings, refuse_step: Callable[[str, float], None]

@@ -9,7 +9,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
-from sb3_ppo_variants.backends.autograd.kl import as_evaluated, old_kl, parameters_of, reference_kl_at
+from sb3_ppo_variants.backends.autograd.kl import old_kl, parameters_of, reference_kl_at
 from sb3_ppo_variants.backends.constrained import PolicyEvaluation
 from sb3_ppo_variants.backends.natural_step import FlatParameters, Product, fisher_product_of
 from sb3_ppo_variants.backends.parameter_groups import parameters_behind, without_cudnn
@@ -17,6 +17,7 @@ from sb3_ppo_variants.backends.settings import ConstrainedSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import AdvantageNormalizer, UnclippedSurrogate, entropy_advantage
 from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.acting import as_evaluated
 from sb3_ppo_variants.rollouts.minibatches import minibatches
 
 

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from sb3_ppo_variants.distributions import Head, Parameters, head_and_parameters
 from sb3_ppo_variants.policies import BetaActorCriticPolicy, MaskableRecurrentActorCriticPolicy
 from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.acting import as_evaluated
 from sb3_ppo_variants.rollouts.originals import has_own
 from sb3_ppo_variants.rollouts.sequences import Sequences
 
@@ -69,16 +70,13 @@ def _padded(rows: Rows, what: Any) -> Any:
     return what if rows.sequences is None else rows.sequences.pad(what)
 
 
-def evaluate_actions(
-    policy: ActorCriticPolicy, rows: Rows, actions: th.Tensor
-) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+def evaluate_actions(policy: ActorCriticPolicy, rows: Rows) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
     """
     :param policy: The policy
     :param rows: B rows
-    :param actions: Their actions, as the policy's ``evaluate_actions`` wants them
     :return: V, log π(a|s) and the entropy, each of shape (B,); no entropy where it has no closed form
     """
-    sequences = rows.sequences
+    sequences, actions = rows.sequences, as_evaluated(rows.actions, policy.action_space)
     given = _given(rows, sequences and sequences.states)
     values, log_prob, entropy = policy.evaluate_actions(
         _padded(rows, rows.observations), _padded(rows, actions), **given

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.evaluation import DistributionAtRows, distribution_at
@@ -11,6 +10,7 @@ from sb3_ppo_variants.backends.parameter_groups import evaluation_mode
 from sb3_ppo_variants.distributions import Head, Parameters, reference_kl
 from sb3_ppo_variants.objectives import ReferenceKLDirection, k3_estimate
 from sb3_ppo_variants.rollouts import Rows
+from sb3_ppo_variants.rollouts.acting import as_evaluated
 
 
 def old_kl(distribution: DistributionAtRows, old_parameters: Parameters, log_ratio: th.Tensor) -> th.Tensor:
@@ -91,30 +91,18 @@ def parameters_of(policy: ActorCriticPolicy, rollout: Iterable[Rows]) -> Paramet
     return tuple(th.cat(parts) for parts in zip(*chunks, strict=True))
 
 
-def as_evaluated(actions: th.Tensor, action_space: spaces.Space) -> th.Tensor:
-    """
-    :param actions: Actions as the rollout buffer yields them, shape (B, A)
-    :param action_space: Their space
-    :return: actions as ``evaluate_actions`` wants them: discrete ones are integers of shape (B,)
-    """
-    return actions.long().flatten() if isinstance(action_space, spaces.Discrete) else actions
-
-
-def mean_old_kl(
-    policy: ActorCriticPolicy, old_parameters: Parameters, rollout: Iterable[Rows], action_space: spaces.Space
-) -> float:
+def mean_old_kl(policy: ActorCriticPolicy, old_parameters: Parameters, rollout: Iterable[Rows]) -> float:
     """
     KL(old‖new) averaged over the whole rollout.
 
     :param policy: The policy now
     :param old_parameters: See ``parameters_of``
     :param rollout: All rows; in the order of the flattened rollout if there are old parameters
-    :param action_space: The policy's action space
     :return: nats
     """
 
     def of_rows(distribution: DistributionAtRows, old: Parameters, rows: Rows) -> th.Tensor:
-        log_prob = distribution.log_prob(as_evaluated(rows.actions, action_space))
+        log_prob = distribution.log_prob(as_evaluated(rows.actions, policy.action_space))
         return old_kl(distribution, old, log_prob - rows.old_log_prob)
 
     return _mean(policy, old_parameters, rollout, of_rows)

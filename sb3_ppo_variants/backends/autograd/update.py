@@ -11,13 +11,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_ppo_variants.backends.autograd.evaluation import distribution_after_evaluation, evaluate_actions
-from sb3_ppo_variants.backends.autograd.kl import (
-    as_evaluated,
-    mean_old_kl,
-    old_kl,
-    parameters_of,
-    reference_kl_at,
-)
+from sb3_ppo_variants.backends.autograd.kl import mean_old_kl, old_kl, parameters_of, reference_kl_at
 from sb3_ppo_variants.backends.autograd.refreshing import refresh_states
 from sb3_ppo_variants.backends.settings import UpdateSettings
 from sb3_ppo_variants.backends.statistics import UpdateStatistics
@@ -102,7 +96,7 @@ class AutogradUpdate:
             # The first minibatch of a user's own buffer has flattened it.
             if self.settings.needs_old_policy and self.old is None:
                 # Without row numbers a minibatch's old parameters cannot be found again.
-                self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer, CHUNK_SIZE))
+                self.old = () if numbers is None else parameters_of(self.policy, rows_in_order(self.buffer))
             if self.old and numbers is not None and self.settings.needs_minibatch_kl:
                 rows = replace(rows, old_parameters=tuple(parameter[numbers] for parameter in self.old))
             if self._reference:
@@ -110,8 +104,7 @@ class AutogradUpdate:
             yield rows
 
     def evaluate(self, minibatch: Rows) -> AutogradEvaluation:
-        actions = as_evaluated(minibatch.actions, self.policy.action_space)
-        values, log_prob, entropy = evaluate_actions(self.policy, minibatch, actions)
+        values, log_prob, entropy = evaluate_actions(self.policy, minibatch)
         log_ratio = log_prob - minibatch.old_log_prob
         advantages = self.normalizer(minibatch.advantages)
 
@@ -178,12 +171,11 @@ class AutogradUpdate:
         if self.old is None:
             return math.nan
         if self.old or draws_as_sb3(self.buffer):
-            return mean_old_kl(self.policy, self.old, rows_in_order(self.buffer, CHUNK_SIZE), self.policy.action_space)
+            return mean_old_kl(self.policy, self.old, rows_in_order(self.buffer))
         # A buffer that hides its rows is read as it draws them; the next update's draws stay what they would be.
         generator = np.random.get_state()
         try:
-            rollout = drawn_rows(self.buffer, CHUNK_SIZE)
-            return mean_old_kl(self.policy, self.old, rollout, self.policy.action_space)
+            return mean_old_kl(self.policy, self.old, drawn_rows(self.buffer, CHUNK_SIZE))
         finally:
             np.random.set_state(generator)
 

@@ -217,7 +217,7 @@ def test_acting_draws_what_the_policy_would_draw(closed_form: str, actions: str,
     observations, masks = model._last_obs, get_action_masks(model.env) if use_masking else None
     for seed in range(5):
         acted = []
-        for actor in (model.make_actor(model.rollout_buffer), PolicyActor(model.policy, model.device)):
+        for actor in (model.make_actor(model.rollout_buffer), PolicyActor(model.policy)):
             th.manual_seed(seed)
             acted.append(actor.act(observations, action_masks=masks))
         closed, torchs = acted
