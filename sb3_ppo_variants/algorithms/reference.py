@@ -17,7 +17,7 @@ from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice
 from sb3_ppo_variants.backends import Backend, distribution_at_zeros
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.files import checked_path
-from sb3_ppo_variants.nonfinite.rollout import normalizers_of
+from sb3_ppo_variants.nonfinite.rollout import nonfinite_parameter, normalizers_of
 from sb3_ppo_variants.objectives import ReferenceKLDirection, adapt_kl_coef
 from sb3_ppo_variants.policies import ReferencePolicy
 from sb3_ppo_variants.rollouts import reference_parameters
@@ -119,12 +119,12 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
                 f"reference_policy is a {type(policy).__name__}, which has no distribution of actions: pass an "
                 "actor-critic policy."
             )
-        for name, parameter in policy.named_parameters():
-            if not bool(th.isfinite(parameter).all()):
-                raise ValueError(
-                    f"reference_policy has NaN or Inf in {name}: its weights have to be finite. Pass an earlier "
-                    "checkpoint of it."
-                )
+        bad = nonfinite_parameter(policy)
+        if bad is not None:
+            raise ValueError(
+                f"reference_policy has NaN or Inf in {bad}: its weights have to be finite. Pass an earlier checkpoint "
+                "of it."
+            )
         with th.no_grad():
             distributions = [distribution_at_zeros(each) for each in (policy, self.policy)]
         kinds = [

@@ -95,6 +95,15 @@ def is_finite(observation: Any) -> bool:
     return not any(True for _ in _nonfinite_parts(observation))
 
 
+def nonfinite_parameter(policy: BasePolicy) -> str | None:
+    """
+    :param policy: Any policy
+    :return: the name of its first parameter with a NaN or an Inf; ``None``: all are finite
+    """
+    parameters = policy.named_parameters()
+    return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), None)
+
+
 def normalizers_of(env: VecEnv | None) -> list[VecNormalize]:
     """
     :param env: Environments in their wrappers; ``None``: there are none
@@ -224,17 +233,16 @@ class RolloutScanner:
         return None
 
     def _parameter_fault(self, place: Place) -> NonFiniteError | None:
-        for name, parameter in self.policy.named_parameters():
-            if not bool(th.isfinite(parameter).all()):
-                return NonFiniteError(
-                    f"The policy's parameter {name} is not finite ({place}). This class's updates never write such "
-                    "numbers: check what was loaded or assigned, and callbacks; continue from the last good "
-                    "checkpoint.",
-                    "parameters",
-                    None,
-                    *place,
-                )
-        return None
+        name = nonfinite_parameter(self.policy)
+        if name is None:
+            return None
+        return NonFiniteError(
+            f"The policy's parameter {name} is not finite ({place}). This class's updates never write such numbers: "
+            "check what was loaded or assigned, and callbacks; continue from the last good checkpoint.",
+            "parameters",
+            None,
+            *place,
+        )
 
     def _output_fault(self, place: Place, reason: Exception) -> NonFiniteError:
         """The error for an output that overflows although observations and parameters are finite."""

@@ -4,12 +4,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.files import remove_unfinished
+from sb3_ppo_variants.nonfinite.rollout import nonfinite_parameter
 from sb3_ppo_variants.resume.callback_states import all_callbacks, environments_of_callbacks
 from sb3_ppo_variants.resume.environments import (
     VecEnvState,
@@ -184,7 +184,9 @@ class ResumableCheckpointCallback(BaseCallback):
         return steps >= due + (self.every if own % self._log_interval else 0)
 
     def _write(self, finished: bool) -> None:
-        if bad := self._nonfinite_parameter():
+        # Parameters only: a buffer (a mask, say) may be infinite on purpose.
+        bad = nonfinite_parameter(self.model.policy)
+        if bad is not None:
             # The last good one stays the newest.
             self._say(
                 f"No checkpoint is written: the policy's {bad} is not finite. What is in {self.path} stays as it is."
@@ -231,12 +233,6 @@ class ResumableCheckpointCallback(BaseCallback):
                 f"begun there; after {self.every} more steps in any case."
             )
         return self.model.num_timesteps - self._waiting_since < self.every
-
-    def _nonfinite_parameter(self) -> str:
-        """The name of the first parameter of the policy with a NaN or an Inf; empty: all are finite."""
-        # Parameters only: a buffer (a mask, say) may be infinite on purpose.
-        parameters = self.model.policy.named_parameters()
-        return next((name for name, parameter in parameters if not bool(th.isfinite(parameter).all())), "")
 
     def _restore(self, found: Checkpoint) -> None:
         total = self.model._total_timesteps

@@ -12,13 +12,12 @@ import time
 from typing import Any
 
 import gymnasium
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, NonFiniteScoreError
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from sb3_ppo_variants.nonfinite.rollout import is_finite
+from sb3_ppo_variants.nonfinite.rollout import is_finite, nonfinite_parameter
 from sb3_ppo_variants.workers.errors import WorkerError
 
 TOO_LONG = "timeout: the run took longer than"
@@ -119,7 +118,7 @@ def not_finite(model: BaseAlgorithm) -> str | None:
 
     :param model: The model
     """
-    if not all(bool(th.isfinite(p).all()) for p in model.policy.parameters()):
+    if nonfinite_parameter(model.policy) is not None:
         return "the policy's parameters"
     rewards = getattr(getattr(model, "rollout_buffer", None), "rewards", None)
     held = {"observations": getattr(model, "_last_obs", None), "rewards": rewards}
