@@ -19,6 +19,7 @@ from sb3_ppo_variants.backends import (
     search_step,
     take_step,
 )
+from sb3_ppo_variants.backends.statistics import effective_sample_size
 from sb3_ppo_variants.checks import Check, choice, integer, number
 from sb3_ppo_variants.objectives import SquaredError
 
@@ -193,12 +194,12 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         """
         self._log_nonfinite()
         evaluation = step.evaluation
-        ratio = evaluation.ratio.cpu().double()  # Apple's GPUs have no float64
+        ratio = evaluation.ratio.cpu().double().numpy()  # Apple's GPUs have no float64
         self.logger.record("train/policy_objective", float(evaluation.objective.detach()))
         self.logger.record("train/kl_divergence_loss", float(evaluation.constraint.detach()))
         self.logger.record("train/kl", float(evaluation.kl.detach()))
         self.logger.record("train/ratio_max", float(ratio.max()))
-        self.logger.record("train/ess", float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())))
+        self.logger.record("train/ess", effective_sample_size(ratio))
         self.logger.record("train/grad_norm", step.grad_norm)
         self.logger.record("train/is_line_search_success", float(step.accepted))
         self.logger.record("train/line_search_tries", step.tries)

@@ -61,7 +61,7 @@ class UpdateStatistics:
             "approx_kl": float(np.mean(self.approx_kl[first:])),
             "loss": float(self.loss[-1]),
             "ratio_max": float(ratio.max()),
-            "ess": float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())),
+            "ess": effective_sample_size(ratio),
             "epochs": len(self.epoch_starts),
         }
         if self.value_loss is not None:
@@ -86,6 +86,15 @@ class UpdateStatistics:
     def _share(self, mask: np.ndarray) -> float:
         counts = segment_sums(mask.astype(np.float32), self.sizes)
         return _mean(counts / self.sizes.astype(np.float32))
+
+
+def effective_sample_size(ratio: np.ndarray) -> float:
+    """
+    :param ratio: r of N rows, in float64
+    :return: (Σr)² / (N·Σr²), in (0, 1]; NaN where an r has overflowed or all have underflowed
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return float(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum()))
 
 
 def segment_sums(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
