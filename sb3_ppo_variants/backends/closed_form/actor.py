@@ -189,9 +189,9 @@ class ClosedFormActor:
     def _sample(self, parameters: Parameters) -> np.ndarray:
         head = self.network.head
         if isinstance(head, Categorical):
-            return _choose(parameters[0])
+            return self._choose(parameters[0])
         if isinstance(head, MultiCategorical):
-            return np.stack([_choose(block) for block in head.blocks(parameters[0])], axis=1)
+            return np.stack([self._choose(block) for block in head.blocks(parameters[0])], axis=1)
         if isinstance(head, Bernoulli):
             # torch.bernoulli: uniform < p.
             return th.bernoulli(th.from_numpy(np.exp(log_sigmoid(parameters[0])))).numpy()
@@ -201,6 +201,10 @@ class ClosedFormActor:
             mean, log_std = parameters
             return mean + np.exp(log_std) * self._noise.normal(mean.shape)
         raise TypeError(f"The closed form cannot sample from a {type(head).__name__}.")
+
+    def _choose(self, log_p: np.ndarray) -> np.ndarray:
+        """Draw one of D for each row of log p, as torch.multinomial does: argmax of p over standard exponentials."""
+        return np.argmax(np.exp(log_p) / self._noise.exponential(log_p.shape), axis=-1)
 
 
 def require_finite(output: np.ndarray, total: float) -> None:
@@ -247,10 +251,3 @@ class Noise:
             self._shape, self._tensor = shape, th.empty(shape, dtype=self._dtype, device="cpu")
             self._array = self._tensor.numpy()
         return self._tensor
-
-
-def _choose(log_p: np.ndarray) -> np.ndarray:
-    """Draw one of D for each row of log p, as torch.multinomial does: argmax of p over standard exponentials."""
-    dtype = th.float64 if log_p.dtype == np.float64 else th.float32
-    noise = th.empty(log_p.shape, dtype=dtype, device="cpu").exponential_().numpy()
-    return np.argmax(np.exp(log_p) / noise, axis=-1)
