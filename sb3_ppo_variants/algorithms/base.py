@@ -416,7 +416,7 @@ class OnPolicyVariant(
         critic = {id(parameter) for parameter in critic_only_parameters(self.policy)}
         frozen = [parameter for parameter in self.policy.parameters() if id(parameter) not in critic]
         with backend.context():
-            self._reference_parameters(backend)
+            self._pass_over_rollout(backend)
             losses = self._fit_critic(backend, n_epochs, frozen, value_loss, evaluation_mode=True)
         self._n_warmup_updates += 1
         self._n_updates += self.n_epochs

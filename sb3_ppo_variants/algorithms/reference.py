@@ -170,10 +170,14 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
             self._inform(f"KL(reference‖policy) before the first update: {reference.kl_at_start:.4g} nats")
         return parameters
 
+    def _pass_over_rollout(self, backend: Backend) -> None:
+        """Let a reference with memory move on over a rollout that the policy does not learn from."""
+        self._reference_parameters(backend)
+
     def _leaves_out_rollout(self) -> bool:
         if not super()._leaves_out_rollout():
             return False
-        self._reference_parameters(self._current_backend())
+        self._pass_over_rollout(self._current_backend())
         return True
 
     def _follow_reference_kl(self, backend: Backend, parameters: Parameters) -> None:

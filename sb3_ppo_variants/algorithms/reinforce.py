@@ -128,7 +128,7 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
                 f"No episode ended within n_steps={self.n_steps}, so there is no return to learn from and this update "
                 "is skipped: raise n_steps, or pass baseline=True."
             )
-            self._reference_parameters(self._current_backend())
+            self._pass_over_rollout(self._current_backend())
             return
         super().train()
 
