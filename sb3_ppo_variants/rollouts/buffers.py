@@ -7,7 +7,7 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 
 class MaskableRecurrentRolloutBuffer(MaskableRolloutBuffer, RecurrentRolloutBuffer):  # type: ignore[misc]  # their minibatches differ
@@ -64,8 +64,9 @@ def keeps_masks(buffer: RolloutBuffer) -> bool:
     return isinstance(buffer, MaskableRolloutBuffer | MaskableDictRolloutBuffer)
 
 
-#: The buffers whose rows are drawn here, as their own ``get`` draws them, beside SB3's.
+#: SB3's buffers, sb3-contrib's and ours. Their rows are drawn here, as their own ``get`` draws them.
 KNOWN_BUFFERS: tuple[type, ...] = (
+    *(RolloutBuffer, DictRolloutBuffer),
     *(MaskableRolloutBuffer, MaskableDictRolloutBuffer, RecurrentRolloutBuffer, RecurrentDictRolloutBuffer),
     *(MaskableRecurrentRolloutBuffer, MaskableRecurrentDictRolloutBuffer),
 )

@@ -15,7 +15,6 @@ from sb3_ppo_variants.rollouts.sequences import Sequences, beginnings, sequences
 
 #: Rows per forward pass where a whole rollout is evaluated without gradients.
 CHUNK_SIZE = 2048
-_KNOWN = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 _DRAWING = ("get", "_get_samples", "swap_and_flatten")
 #: What a buffer's ``get`` flattens beside the observations, where it has it.
 _FLATTENED = ("actions", "values", "log_probs", "advantages", "returns", "action_masks", *STATES)
@@ -210,7 +209,7 @@ def draws_as_sb3(buffer: RolloutBuffer) -> bool:
     :return: whether it is exactly one of SB3's, sb3-contrib's or ours, so that its rows can be drawn for it
     """
     kind = type(buffer)
-    return kind in _KNOWN and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
+    return kind in KNOWN_BUFFERS and not has_own(buffer, _DRAWING) and not replaced_method(kind, _DRAWING)
 
 
 def flatten(buffer: RolloutBuffer) -> None:

@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch as th
-from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 
 from sb3_ppo_variants import __version__
 from sb3_ppo_variants.policies import ReferencePolicy
@@ -39,8 +38,6 @@ COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_ep
 KWARGS = ("policy_kwargs", "rollout_buffer_kwargs")
 #: All that may be left out beside the settings.
 BESIDE = (*KWARGS, "reference_policy")
-#: The buffers that follow from the observation space and the policy.
-_KNOWN_BUFFERS: tuple[type, ...] = (RolloutBuffer, DictRolloutBuffer, *KNOWN_BUFFERS)
 
 
 def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collection[str] = ()) -> Path:
@@ -96,8 +93,9 @@ def _description(model: SafeAlgorithm, groups: list[dict[str, Any]], exclude: Co
         "versions": _versions(),
         "policy": known,
         "policy_kwargs": None if "policy_kwargs" in exclude else policy_kwargs_as_data(model.policy_kwargs),
+        # The known ones follow from the observation space and the policy.
         "rollout_buffer": None
-        if buffer_class is None or buffer_class in _KNOWN_BUFFERS
+        if buffer_class is None or buffer_class in KNOWN_BUFFERS
         else buffer_class.__name__[:200],
         "rollout_buffer_kwargs": None
         if "rollout_buffer_kwargs" in exclude
