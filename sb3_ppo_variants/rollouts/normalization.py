@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ppo_variants.nonfinite.rollout import normalizers_of
 from sb3_ppo_variants.rollouts.originals import replaced_method
 
 _EXACT = (np.dtype(np.float32), np.dtype(np.float64))
@@ -59,11 +59,9 @@ def speed_up_statistics(env: VecEnv) -> None:
 
     :param env: Any vectorised environment; only SB3's own running statistics are changed
     """
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, VecNormalize):
-            for name in ("obs_rms", "ret_rms"):
-                _speed_up(vars(env).get(name))
-        env = env.venv
+    for normalizer in normalizers_of(env):
+        for name in ("obs_rms", "ret_rms"):
+            _speed_up(vars(normalizer).get(name))
 
 
 def _speed_up(statistics: Any) -> None:
