@@ -27,7 +27,11 @@ def plain_number(value: Any) -> Any:
     return float(value) if isinstance(value, Fraction | Decimal) else value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """
+    :param value: Any
+    :return: its class with an article, as messages have it: "an int"
+    """
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
@@ -62,7 +66,7 @@ def number(
     def check(name: str, value: Any) -> None:
         # In Python True is an int, but it is no learning rate.
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass a number.")
+            raise TypeError(f"{name}={value!r} is {kind_of(value)}: pass a number.")
         amount = float(value)
         inside = above < amount and at_least <= amount <= at_most and (amount < below or below == math.inf)
         _require(inside and (infinite or math.isfinite(amount)), name, value, rule, hint)
@@ -81,7 +85,7 @@ def integer(at_least: int, hint: str = "", at_most: float = math.inf) -> Check:
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass a whole number {rule}.")
+            raise TypeError(f"{name}={value!r} is {kind_of(value)}: pass a whole number {rule}.")
         _require(at_least <= int(value) <= at_most, name, value, rule, hint)
 
     return check
@@ -96,7 +100,7 @@ def instance(kinds: tuple[type, ...], called: str) -> Check:
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, kinds):
-            raise TypeError(f"{name}={value!r} is {_kind(value)}: pass {called}.")
+            raise TypeError(f"{name}={value!r} is {kind_of(value)}: pass {called}.")
 
     return check
 

@@ -1,6 +1,7 @@
 """The ``ppo-variants`` command: in this process where that is enough, as a process where signals matter."""
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -294,6 +296,33 @@ def test_worker_says_what_replaces_it() -> None:
     assert code == 2
     assert "start dask worker tcp://HOST:8786, then give compare or tune --executor dask:tcp://HOST:8786" in err
     assert "worker" not in run("--help")[1]
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_a_measurement_counts_its_rounds(workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    totals: list[int] = []
+    calls: list[Any] = []
+
+    def measure(*given: Any, **_options: Any) -> list[Any]:
+        calls.extend(argument for argument in given if callable(argument))
+        return []
+
+    module = importlib.import_module("sb3_ppo_variants.cli.speed")
+
+    class Counted(module._Rounds):  # type: ignore[misc, name-defined]  # found at run time
+        def __init__(self, total: int):
+            totals.append(total)
+            super().__init__(total)
+
+    monkeypatch.setattr(module, "_Rounds", Counted)
+    for name in ("speed", "speed_of_workers"):
+        monkeypatch.setattr(f"sb3_ppo_variants.experiments.speed.{name}", measure)
+    sizes = [*("--env", "A", "--env", "B"), *("--n-envs", "2", "--n-envs", "4"), *("--width", "8", "--width", "16")]
+    code, out, err = run("speed", *sizes, "--rounds", "4", *workers)
+    assert (code, out, err) == (0, "", "")  # no bar where there is no terminal
+    assert totals == [8 * 5]  # a warm-up and four rounds of each configuration
+    (tick,) = calls
+    assert tick.__name__ == "advance"
 
 
 def test_an_interrupted_measurement_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

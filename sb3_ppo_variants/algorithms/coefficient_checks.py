@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Any
 
 from sb3_ppo_variants.algorithms.coefficients import Reading, kl_adaptive_rate
-from sb3_ppo_variants.checks import Check, number
+from sb3_ppo_variants.checks import Check, kind_of, number
 
 
 def coefficient(
@@ -41,7 +41,7 @@ def coefficient(
             constant(name, value)
         elif not callable(value):
             raise TypeError(
-                f"{name}={value!r} is a {type(value).__name__}: pass a number, a schedule (a function of the "
+                f"{name}={value!r} is {kind_of(value)}: pass a number, a schedule (a function of the "
                 'remaining progress, 1 to 0), or a string like "lin_0.01".'
             )
 

@@ -15,6 +15,7 @@ from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.algorithms.nonfinite import NonFiniteChoice
 from sb3_ppo_variants.backends import Backend, distribution_at_zeros
+from sb3_ppo_variants.checks import kind_of
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.files import checked_path
 from sb3_ppo_variants.nonfinite.rollout import nonfinite_parameter, normalizers_of
@@ -116,7 +117,7 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
                 )
         if not hasattr(policy, "get_distribution"):
             raise ValueError(
-                f"reference_policy is a {type(policy).__name__}, which has no distribution of actions: pass an "
+                f"reference_policy is {kind_of(policy)}, which has no distribution of actions: pass an "
                 "actor-critic policy."
             )
         bad = nonfinite_parameter(policy)

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,9 +12,6 @@ from rich.console import Console
 from sb3_ppo_variants.cli import options
 from sb3_ppo_variants.cli.console import clear_errors, screen
 from sb3_ppo_variants.cli.options import document_options
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 @document_options
@@ -53,25 +50,24 @@ def speed(
         from sb3_ppo_variants.files import write_text
 
         stdout, measurements = screen(), list[Any]()
-        bar, tick = _bar_of_rounds(len(env) * len(n_envs) * len(width) * (rounds + WARM_UP_ROUNDS))
+        done = _Rounds(len(env) * len(n_envs) * len(width) * (rounds + WARM_UP_ROUNDS))
         measurement: Any
         measured: Iterator[Any]
         tables: Callable[[Any], list[Any]]
         if workers is None:
-            measured = measure_speed(env, n_envs, width, peers, rounds, tick, progress_bar)
+            measured = measure_speed(env, n_envs, width, peers, rounds, done.advance, progress_bar)
             tables = lambda measurement: [speed_table(measurement)]  # noqa: E731
         elif peers:
             raise ValueError(f"--workers measures beside SB3's PPO alone: leave --peers {peers[0]} out")
         else:
-            measured, tables = speed_of_workers(env, n_envs, width, workers, rounds, progress_bar, tick), workers_tables
+            measured = speed_of_workers(env, n_envs, width, workers, rounds, progress_bar, done.advance)
+            tables = workers_tables
         try:
-            bar.start()
             for measurement in measured:
                 measurements.append(measurement)
-                bar.stop()
+                done.hide()
                 for table in tables(measurement):
                     stdout.print(table)
-                bar.start()
                 if json_file is not None:
                     # After each configuration: an interrupted measurement keeps the finished ones.
                     write_text(json_file, json.dumps(as_json(measurements), indent=1) + "\n")
@@ -79,18 +75,35 @@ def speed(
             kept = f"{json_file} holds the configurations measured; " if json_file and measurements else ""
             raise KeyboardInterrupt(f"interrupted; {kept}rerun the command to start again") from None
         finally:
-            bar.stop()
+            done.hide()
 
 
-def _bar_of_rounds(total: int) -> tuple["Progress", Callable[[], None]]:
-    """A bar on a terminal, and what moves it on; drawn between rounds alone: a thread would be timed too."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+class _Rounds:
+    """A bar on a terminal. It is drawn between rounds alone: a thread would be timed too.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True, auto_refresh=False)
-    task = bar.add_task("rounds", total=total)
-    return bar, lambda: bar.update(task, advance=1, refresh=True)
+    :param total: Rounds of the whole measurement
+    """
+
+    def __init__(self, total: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._bar = None
+        if console.is_interactive:
+            self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+            self._task = self._bar.add_task("rounds", total=total)
+
+    def advance(self) -> None:
+        """A round is done."""
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.update(self._task, advance=1, refresh=True)
+
+    def hide(self) -> None:
+        """Until the next round is done."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _use_one_thread() -> None:

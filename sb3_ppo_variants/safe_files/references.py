@@ -7,6 +7,7 @@ import torch as th
 from gymnasium.spaces import Space
 from stable_baselines3.common.utils import ConstantSchedule
 
+from sb3_ppo_variants.checks import kind_of
 from sb3_ppo_variants.policies import ReferencePolicy, is_recurrent, takes_masks
 from sb3_ppo_variants.safe_files.policies import check_fits
 from sb3_ppo_variants.safe_files.schema import SafeFileError, mapping, real, text
@@ -34,7 +35,7 @@ def reference_as_data(model: SafeAlgorithm) -> tuple[dict[str, Any], dict[str, t
     aliases = {known: alias for alias, known in policies_by_name(type(model), use_masking).items()}
     if type(policy) not in aliases:
         raise ValueError(
-            f"reference_policy is a {type(policy).__name__}, a class of your own, which a safe file cannot hold: "
+            f"reference_policy is {kind_of(policy)}, a class of your own, which a safe file cannot hold: "
             'save_safe(path, exclude=["reference_policy"]) and give it again: load_safe(path, reference_policy=...).'
         )
     try:

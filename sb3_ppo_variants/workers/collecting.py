@@ -14,6 +14,7 @@ from stable_baselines3.common.distributions import SquashedDiagGaussianDistribut
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.util import obs_space_info
 
+from sb3_ppo_variants.checks import kind_of
 from sb3_ppo_variants.distributions import head_of
 from sb3_ppo_variants.nonfinite.rollout import Place, RolloutScanner
 from sb3_ppo_variants.policies import is_recurrent
@@ -113,7 +114,7 @@ def why_not_by_workers(
     wrappers = wrappers_of(env)
     reason = why_not_in_workers(wrappers) or _why_not_policy(learner) or _why_not_observations(wrappers)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
-        reason = f"the rollout buffer is a {type(rollout_buffer).__name__}"
+        reason = f"the rollout buffer is {kind_of(rollout_buffer)}"
     return reason
 
 

@@ -199,6 +199,8 @@ def test_in_the_warm_up_only_the_critic_learns(algorithm: type, build: Any) -> N
 
 def test_closed_form_is_for_the_cpu() -> None:
     assert make(ClipPPO, device=DEVICE).learn(64).active_backend == "autograd"
+    with pytest.raises(ValueError, match="the policy is on cuda"):
+        make(ClipPPO, device=DEVICE, update_backend="closed_form").learn(64)
 
 
 @pytest.mark.parametrize("update_backend", ["closed_form", "compiled", "autograd"])
@@ -225,8 +227,6 @@ def test_a_model_built_under_a_default_device_of_the_gpu_trains_there() -> None:
     finally:
         th.set_default_device(None)
     assert all(parameter.is_cuda for parameter in model.policy.parameters())
-    with pytest.raises(ValueError, match="the policy is on cuda"):
-        make(ClipPPO, device=DEVICE, update_backend="closed_form").learn(64)
 
 
 def test_workers_step_for_a_policy_on_the_gpu() -> None:

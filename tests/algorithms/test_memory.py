@@ -123,11 +123,14 @@ def test_masks_that_allow_everything_change_nothing_but_rounding(algorithm: type
 SETTINGS: dict[str, tuple[type, dict[str, Any]]] = {
     "thinned sequences": (TRPO, {"sub_sampling_factor": 3}),
     "the other direction": (TRPO, {"kl_direction": "new_old", "kl_reduction": "mean", "cg_start": "noise"}),
-    "thinned pieces, no line search": (TRPO, {"sequence_length": 4, "sub_sampling_factor": 2, "line_search": False}),
+    "thinned short sequences, no line search": (
+        TRPO,
+        {"sequence_length": 4, "sub_sampling_factor": 2, "line_search": False},
+    ),
     "a critic's rate": (TRPO, {"learning_rate_vf": 1e-2}),
     "a critic's rate too": (ClipPPO, {"learning_rate_vf": 1e-2}),
     "no baseline": (REINFORCE, {"baseline": False}),
-    "no baseline, pieces": (REINFORCE, {"baseline": False, "sequence_length": 4}),
+    "no baseline, short sequences": (REINFORCE, {"baseline": False, "sequence_length": 4}),
     "adaptive penalty": (KLPenaltyPPO, {"kl_coef": 0.5, "target_kl": 0.01, "sequence_length": 8}),
     "early stop": (ClipPPO, {"target_kl": 1e-6, "sequence_length": 8, "learning_rate": 1e-2}),
     "squashed gSDE": (ClipPPO, {"use_sde": True, "policy_kwargs": {"squash_output": True}}),

@@ -173,6 +173,6 @@ def test_logged_kl(algorithm: type, settings: dict[str, Any], length: int | None
     before, after = (th.distributions.Categorical(logits=each) for each in (old, new))
     expected = float(th.distributions.kl_divergence(before, after).mean())
     logged = model.logger.name_to_value["train/kl"]
-    # TRPO evaluates pieces that begin with the states of the old policy.
+    # TRPO evaluates sequences that begin with the states of the old policy.
     tolerance = 0.1 if algorithm is TRPO and length else 1e-3
     assert logged == pytest.approx(expected, rel=tolerance, abs=1e-8)

@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -208,7 +207,7 @@ def test_what_is_said_of_random_searchs_winner() -> None:
     pair = {tpe: TUNED[tpe][1], folder: best}
     says(
         TUNING,
-        f"is Pendulum's as well: without it there is {gain_without_pendulum(folder, best)}",
+        f"is mostly Pendulum's as well: without it there is {gain_without_pendulum(folder, best)}",
         "worse than the defaults on Acrobot ({}, {})".format(*confirmation(folder)[best, "Acrobot-v1"]),
         "better on HalfCheetah ({}, {})".format(*ranks(folder)[best, "HalfCheetah-v5"]),
     )
@@ -241,19 +240,6 @@ def test_pruning_would_have_done_what_the_page_says() -> None:
     ended = " and ".join(f"{len(found.pruned)} of {found.trials}" for found in audits)
     saved = " and ".join(percent(found.steps_saved) for found in audits)
     says(Path("tuning/README.md"), f"it would have ended {ended} trials and saved {saved} of the runs")
-    random, others = np.random.default_rng(0), []
-    for folder in TUNED:
-        trials = [TrialRecord(**trial) for trial in study_of(folder)["trials"]]
-        for _ in range(10):
-            shuffled = [replace(trials[i], number=n) for n, i in enumerate(random.permutation(len(trials)))]
-            found = audit(shuffled, StudyPlan.from_json(study_of(folder)["plan"]))
-            assert found is not None
-            assert not found.best_lost
-            others.append(found.steps_saved)
-    says(
-        Path("tuning/README.md"),
-        f"in random order (ten orders each) it would have saved {percent(float(np.mean(others)))}",
-    )
 
 
 SELECTION = (
@@ -392,16 +378,16 @@ def test_what_is_said_about_the_best_trials() -> None:
 
 
 def test_the_readme_has_the_confirmed_gains() -> None:
+    without = [gain_without_pendulum(folder, best, "") for folder, (_, best) in TUNED.items()]
     (clip_gain, clip_interval), (gain, interval) = (
         confirmation(folder)[best, "all, normalised"] for folder, (_, best) in TUNED.items()
     )
     says(
         README,
         f"by {clip_gain} in normalised score (98.3 % interval {clip_interval}) and by {gain} ({interval})",
-        "over the other four environments they are {} and {}".format(
-            *(gain_without_pendulum(folder, best, "") for folder, (_, best) in TUNED.items())
-        ),
+        "in the mean over the other four environments, {} and {}, none is shown".format(*without),
     )
+    assert all(text.partition("(")[2][0] == "−" and " to +" in text for text in without)  # both include zero
 
 
 LONGER = {"clip_ppo": "`ClipPPO`", "kl_penalty_ppo": "`KLPenaltyPPO`"}

@@ -27,6 +27,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from sb3_ppo_variants.backends.closed_form.layout import Layout, layout_of, steps_taken
 from sb3_ppo_variants.backends.closed_form.network import ACTIVATIONS
+from sb3_ppo_variants.checks import kind_of
 from sb3_ppo_variants.distributions import BetaDistribution
 from sb3_ppo_variants.policies import BetaActorCriticPolicy
 from sb3_ppo_variants.rollouts.originals import has_own, is_replaced, replaced_method
@@ -101,12 +102,12 @@ def why_not_closed_form(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str
     :return: the first reason why it cannot run; ``None`` if it can
     """
     if type(policy) not in _POLICIES:
-        return f"the policy is a {type(policy).__name__}, not SB3's MlpPolicy"
+        return f"the policy is {kind_of(policy)}, not SB3's MlpPolicy"
     if isinstance(policy.observation_space, spaces.Dict):
         return "the observations are a Dict"
     known_buffer = _POLICIES[type(policy)]
     if type(buffer) is not known_buffer:
-        return f"the rollout buffer is a {type(buffer).__name__}, not a plain {known_buffer.__name__}"
+        return f"the rollout buffer is {kind_of(buffer)}, not a plain {known_buffer.__name__}"
     reason = _why_not_overridden(policy, buffer) or _why_not_networks(policy)
     if reason is not None:
         return reason
@@ -141,13 +142,13 @@ def _why_not_overridden(policy: ActorCriticPolicy, buffer: RolloutBuffer) -> str
 def _why_not_networks(policy: ActorCriticPolicy) -> str | None:
     for extractor in (policy.features_extractor, policy.pi_features_extractor, policy.vf_features_extractor):
         if type(extractor) is not FlattenExtractor:
-            return f"the features extractor is a {type(extractor).__name__}, not a FlattenExtractor"
+            return f"the features extractor is {kind_of(extractor)}, not a FlattenExtractor"
         if type(extractor.flatten) is not th.nn.Flatten:
             return f"the features extractor flattens by a {type(extractor.flatten).__name__}"
     if type(policy.mlp_extractor) is not MlpExtractor:
-        return f"the network is a {type(policy.mlp_extractor).__name__}, not an MlpExtractor"
+        return f"the network is {kind_of(policy.mlp_extractor)}, not an MlpExtractor"
     if type(policy.action_dist) not in _DISTRIBUTIONS:
-        return f"the action distribution is a {type(policy.action_dist).__name__}"
+        return f"the action distribution is {kind_of(policy.action_dist)}"
     activations: set[type[th.nn.Module]] = set()
     for net in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
         layers = list(net.children())
@@ -193,7 +194,7 @@ def _why_not_optimizer(optimizer: th.optim.Optimizer, layout: Layout) -> str | N
     if not hasattr(th, "_fused_adam_"):
         return "this torch has no fused Adam kernel"
     if type(optimizer) is not th.optim.Adam:
-        return f"the optimizer is a {type(optimizer).__name__}, not Adam"
+        return f"the optimizer is {kind_of(optimizer)}, not Adam"
     for group in optimizer.param_groups:
         for flag in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay"):
             if group.get(flag):

@@ -31,7 +31,7 @@ POINTS: Mapping[str, tuple[float, ...]] = {
 class Difference:
     """How the returns at one value differ from those at the default.
 
-    :param value: Difference of the centers, see :func:`.estimators.mean_difference`
+    :param value: Of IQMs, or of means where either has fewer than 5 runs, see :func:`.estimators.mean_difference`
     :param interval: Its interval; ``None`` where :func:`.estimators.difference_interval` has none
     :param level: Level of the interval: those of all values of a parameter in an environment hold jointly with 95 %
         confidence (Bonferroni)

@@ -100,10 +100,8 @@ def test_table_of_an_environment(records: list[Record]) -> None:
     assert tables.tables[0].title == "CartPole-v1, 1,000 timesteps, n_envs 1"
     name, score, spread, covers, by_steps, *compared, speed, n = cells(tables, "CartPole-v1", "sb3:ppo")
     assert (name, score, speed, n) == ("sb3:ppo", "30.0 (IQM)", "2000", "5")  # (20 + 30 + 40) / 3
-    assert (covers, by_steps) == (
-        "18 %",
-        "30.0 (18 %)",
-    )  # 20 episodes of 9 steps; only the last point is within 10 % of 1000
+    # 20 episodes of 9 steps; only the last point is within 10 % of 1000.
+    assert (covers, by_steps) == ("18 %", "30.0 (18 %)")
     assert compared == ["–"] * 5
     assert spread.startswith("[")
     assert cells(tables, "CartPole-v1", "sb3:a2c") == [

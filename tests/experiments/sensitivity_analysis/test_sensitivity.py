@@ -189,7 +189,11 @@ def test_the_legend_names_what_is_drawn() -> None:
         return [handle.get_label() for handle in legend(points)]
 
     both = ["documented range", "documented default"]
-    marks = ["shown to differ from the default, corrected", "no difference shown", "all defaults: the same runs"]
+    marks = [
+        "shown to differ from the default, corrected in each panel",
+        "no difference shown",
+        "all defaults: the same runs",
+    ]
     assert labels("clip_range", (5, 5)) == ["IQM over runs, 95 % intervals", *marks, *both]
     assert labels("gae_lambda", (5, 4)) == ["IQM or mean over runs, 95 % intervals", *marks, "documented default"]
     assert labels("tolerance", (1, 1)) == ["mean over runs", *marks]

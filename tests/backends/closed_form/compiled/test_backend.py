@@ -55,7 +55,7 @@ def test_float64_runs_in_numpy() -> None:
 
 @needs_numba
 def test_what_has_no_closed_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="update_backend='compiled' cannot run: the policy is a OwnPolicy"):
+    with pytest.raises(ValueError, match="update_backend='compiled' cannot run: the policy is an OwnPolicy"):
         make(ClipPPO, OwnPolicy, update_backend="compiled")
 
 
