@@ -109,7 +109,7 @@ def legend(points: Sequence[Point]) -> list[Any]:
     handles: list[Any] = [
         Line2D([], [], color=BLUE, label=f"{' or '.join(centers)} over runs{intervals}"),
         Line2D(
-            [], [], linestyle="", label="shown to differ from the default, corrected in each panel", **_marker(True)
+            [], [], linestyle="", label="shown to differ, corrected by panel", **_marker(True)
         ),
         Line2D([], [], linestyle="", label="no difference shown", **_marker(False)),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),

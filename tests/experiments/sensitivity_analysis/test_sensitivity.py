@@ -190,7 +190,7 @@ def test_the_legend_names_what_is_drawn() -> None:
 
     both = ["documented range", "documented default"]
     marks = [
-        "shown to differ from the default, corrected in each panel",
+        "shown to differ, corrected by panel",
         "no difference shown",
         "all defaults: the same runs",
     ]
