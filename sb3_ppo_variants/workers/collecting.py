@@ -47,7 +47,7 @@ from sb3_ppo_variants.workers.wrappers import (
     take_back,
     update_statistics,
     why_not_in_workers,
-    wrappers_of,
+    wrappers_inside_out,
 )
 
 _BUFFERS = (RolloutBuffer, DictRolloutBuffer, MaskableRolloutBuffer, MaskableDictRolloutBuffer)
@@ -80,7 +80,7 @@ def collect_rollouts(request: RolloutRequest) -> bool:
     if not isinstance(workers, WorkerVecEnv):
         return step_through(request)
     reason = why_not_by_workers(request.learner, env, request.callback, request.rollout_buffer)
-    if reason is None and needs_statistics(wrappers_of(env), request.n_rollout_steps * env.num_envs):
+    if reason is None and needs_statistics(wrappers_inside_out(env), request.n_rollout_steps * env.num_envs):
         return step_through(request)
     if reason is None:
         try:
@@ -111,7 +111,7 @@ def why_not_by_workers(
         )
     if _steps_in_its_own_way(workers):
         return f"the {type(workers).__name__} may do something of its own at each step"
-    wrappers = wrappers_of(env)
+    wrappers = wrappers_inside_out(env)
     reason = why_not_in_workers(wrappers) or _why_not_policy(learner) or _why_not_observations(wrappers)
     if reason is None and type(rollout_buffer) not in _BUFFERS:
         reason = f"the rollout buffer is {kind_of(rollout_buffer)}"
@@ -169,7 +169,7 @@ def _collect_by_workers(workers: WorkerVecEnv, request: RolloutRequest) -> bool:
     actor = make_actor(learner, rollout_buffer, scanner, 0)
     if workers.collector is None:
         workers.collector = Collector(workers)
-    wrappers = wrappers_of(env)
+    wrappers = wrappers_inside_out(env)
     try:
         recorded: Recorded = workers.collector.record(learner, env, actor, n_rollout_steps, may_read_infos(callback))
         infos = recorded.infos()
@@ -281,7 +281,7 @@ class Collector:
             arrays["observations", key][0] = part
         # From torch's generator, so that it follows from the seed, and is continued by an exact resume.
         noise_key = int(th.randint(2**62, ()))
-        wrappers, shares = acted_through(wrappers_of(env)), [member.envs for member in self._team.members]
+        wrappers, shares = acted_through(wrappers_inside_out(env)), [member.envs for member in self._team.members]
         given = (
             (noise_key, learner.num_timesteps, keep_infos, [state_for(wrapper, own) for wrapper in wrappers])
             for own in shares
@@ -303,7 +303,7 @@ class Collector:
         )
 
     def _hand_over(self, learner: Learner, env: VecEnv, actor: Actor, n_steps: int) -> None:
-        wrappers = acted_through(wrappers_of(env))
+        wrappers = acted_through(wrappers_inside_out(env))
         forward = actor.forward
         try:
             wanted = forward, n_steps, learner.masks_rollouts, Fingerprint(learner.policy, *wrappers)

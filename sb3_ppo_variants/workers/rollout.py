@@ -16,7 +16,7 @@ from sb3_ppo_variants.rollouts.masking import MaskChecker
 from sb3_ppo_variants.workers.noise import ActionNoise
 from sb3_ppo_variants.workers.packing import tensors_of
 from sb3_ppo_variants.workers.share import Share
-from sb3_ppo_variants.workers.wrappers import set_state, state_after, wrappers_of
+from sb3_ppo_variants.workers.wrappers import set_state, state_after, wrappers_inside_out
 
 
 class Plan(NamedTuple):
@@ -89,7 +89,7 @@ class RolloutWorker:
         self._env: VecEnv = envs
         for wrap in plan.wrappers:
             self._env = wrap(self._env)
-        self._wrappers = wrappers_of(self._env)
+        self._wrappers = wrappers_inside_out(self._env)
         self._normalizer = next((each for each in self._wrappers if isinstance(each, VecNormalize)), None)
         self._raw = _named("raw", arrays)
         tensors = tensors_of(plan.policy)

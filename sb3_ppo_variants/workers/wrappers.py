@@ -18,7 +18,7 @@ _KNOWN = (VecTransposeImage, VecFrameStack, VecMonitor, VecNormalize)
 _NORMALIZING = ("obs_rms", "norm_obs", "norm_obs_keys", "clip_obs", "epsilon")
 
 
-def wrappers_of(env: VecEnv) -> list[VecEnvWrapper]:
+def wrappers_inside_out(env: VecEnv) -> list[VecEnvWrapper]:
     """
     :param env: A ``WorkerVecEnv`` in its wrappers
     :return: the wrappers, from inside outwards

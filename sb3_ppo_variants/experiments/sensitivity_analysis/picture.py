@@ -108,9 +108,7 @@ def legend(points: Sequence[Point]) -> list[Any]:
     documented = [found for p in points if (found := documented_parameter(p.argument))]
     handles: list[Any] = [
         Line2D([], [], color=BLUE, label=f"{' or '.join(centers)} over runs{intervals}"),
-        Line2D(
-            [], [], linestyle="", label="shown to differ, corrected by panel", **_marker(True)
-        ),
+        Line2D([], [], linestyle="", label="shown to differ, corrected by panel", **_marker(True)),
         Line2D([], [], linestyle="", label="no difference shown", **_marker(False)),
         Line2D([], [], color=BLACK, marker="*", markersize=11, linestyle="", label="all defaults: the same runs"),
     ]
