@@ -138,10 +138,7 @@ def compare(
     check_jobs("jobs", jobs)
     check_timeout("timeout", timeout)
     vec_env = vec_env_name(rollout_workers)
-    if report_only and imports:
-        raise ValueError("report_only runs nothing and writes no ledger: give imports without it")
-    if preset is None and reading != "paper":
-        raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
+    _check_that_they_go_together(report_only, imports, preset, reading)
     chosen = None if preset is None else presets.preset(preset, reading)
     if chosen is None:
         asked = DEFAULT_ALGORITHMS if algorithms is None else algorithms
@@ -196,6 +193,13 @@ def compare(
         with open_store(url, study, write=False) as store:
             comparison.files.extend(export_runs([store], Path(export)))
     return dataclasses.replace(comparison, models=[] if models is None else models.kept(records))
+
+
+def _check_that_they_go_together(report_only: bool, imports: Sequence[str], preset: str | None, reading: str) -> None:
+    if report_only and imports:
+        raise ValueError("report_only runs nothing and writes no ledger: give imports without it")
+    if preset is None and reading != "paper":
+        raise ValueError(f"reading={reading!r} is how a preset is read: give one, or leave reading out")
 
 
 def _check_export(folder: Path, out: Path, store: Store, runs: Sequence[Run]) -> None:
