@@ -135,7 +135,10 @@ def _of_results(found: Sequence[Result]) -> list[str]:
 
 
 def _median_share(shares: Sequence[float]) -> str:
-    return f"{100 * np.median(shares):.0f} %" if shares else NONE
+    if not shares:
+        return NONE
+    percent = 100 * np.median(shares)
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"  # never 0 %
 
 
 def _speed(records: Sequence[Record]) -> str:

@@ -133,6 +133,14 @@ def test_the_score_by_steps_and_the_share_that_it_covers() -> None:
     assert score_by_steps(dataclasses.replace(result, curve=[])) is None
 
 
+def test_a_share_below_one_per_cent_is_not_written_as_zero() -> None:
+    """100 episodes of 50 steps are 5000 of 1,001,472 steps: 0.499 %."""
+    run = Run("clip_ppo", "Acrobot-v1", 0, 1_000_000, 1)
+    result = Result(-100.0, 20_000, 1_001_472, 1.0, [CurvePoint(1_001_472, 1.0, -100.0, 50.0)], {})
+    tables = comparison_tables(Results([Record(run, "done", result)], "clip_ppo"))
+    assert cells(tables, "Acrobot-v1", "clip_ppo")[3:5] == ["0.5 %", "-100.0 (0.5 %)"]
+
+
 def test_published_scores_in_an_environment_without_a_random_policys_return() -> None:
     names, environments = ("sb3:ppo", "sb3:a2c"), ("CartPole-v1", "Unknown-v0")
     found = [record(name, where, seed, 100.0 + seed) for name in names for where in environments for seed in (0, 1)]
