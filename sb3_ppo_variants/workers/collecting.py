@@ -243,7 +243,7 @@ def _bootstrap(
 
 
 class CannotSendError(Exception):
-    """A policy that cannot be pickled, or something in it."""
+    """A policy or a wrapper that cannot be pickled, or something in it."""
 
 
 class Collector:
@@ -320,7 +320,8 @@ class Collector:
         try:
             packed = pack(plan)
         except Exception as error:  # pickling runs the __reduce__ of whatever it meets
-            self._refused = wanted, f"the policy cannot be sent to them ({type(error).__name__}: {error})"
+            parts = " or ".join(["the policy", *(type(wrapper).__name__ for wrapper in wrappers)])
+            self._refused = wanted, f"{parts} cannot be sent to them ({type(error).__name__}: {error})"
             raise CannotSendError(self._refused[1]) from error
         memory = SharedArrays(self._fields(learner, n_steps) | self._raw_fields(wrappers, n_steps))
         self._team.share(memory, "plan", packed)

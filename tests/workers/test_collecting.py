@@ -231,6 +231,25 @@ def test_a_stopwatch_and_a_subclass_that_steps_alike_leave_collecting_to_the_wor
     env.close()
 
 
+def normalized_under_a_lock(env: VecEnv) -> VecNormalize:
+    lock, wrapped = threading.Lock(), VecNormalize(env)
+    step_wait = wrapped.step_wait
+
+    def stopwatch() -> Any:
+        with lock:
+            return step_wait()
+
+    stopwatch.only_watches = True  # type: ignore[attr-defined]
+    wrapped.step_wait = stopwatch  # type: ignore[method-assign]
+    return wrapped
+
+
+def test_wrappers_that_may_be_what_cannot_be_sent_are_named() -> None:
+    said = pytest.warns(UserWarning, match="the policy or VecNormalize cannot be sent to them")
+    with model_with_workers(wrap=normalized_under_a_lock) as model, said:
+        model.learn(2 * ONE_ROLLOUT)  # the first one makes VecNormalize's statistics
+
+
 @pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 @pytest.mark.parametrize("wrapper", [VecMonitor, VecNormalize])
 def test_a_stopwatch_on_a_wrapper_leaves_collecting_to_the_workers(wrapper: Any) -> None:
