@@ -1,5 +1,6 @@
 """A user's own algorithms and environments."""
 
+import sys
 import time
 from typing import Any
 
@@ -65,6 +66,22 @@ class Raises(Line):
         if self.steps == 5:
             raise RuntimeError("the motor burned")
         return super().step(action)
+
+
+class Exits(Line):
+    """An environment whose window has been closed."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.steps == 5:
+            sys.exit()
+        return super().step(action)
+
+
+class CannotBeClosed(Line):
+    """A simulator whose window is gone when it is to be closed."""
+
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")
 
 
 class Opaque(Line):

@@ -22,9 +22,9 @@ from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, che
 from sb3_ppo_variants.experiments.engine.kept_models import KeptModels
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, learning_curves, write_curves, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.storage import as_storage, storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import Store, held_by_others, open_store
-from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs
+from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs, import_sources
 from sb3_ppo_variants.experiments.runs.environments import check_environment, normalization, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
 from sb3_ppo_variants.experiments.runs.registry import DEFAULT_ALGORITHMS, REFERENCE
@@ -78,9 +78,9 @@ def compare(
     jobs: int | None = None,
     rollout_workers: int | None = None,
     executor: Any = LOCAL,
-    storage: str | None = None,
+    storage: str | Path | None = None,
     out: str | Path | None = None,
-    imports: Iterable[str] = (),
+    imports: str | Path | Iterable[str | Path] = (),
     export: str | Path | None = None,
     report_only: bool = False,
     overwrite: bool = False,
@@ -134,7 +134,7 @@ def compare(
     :raises ValueError: for wrong arguments, or if ``out`` holds another comparison, before anything runs
     :raises Interrupted: (a ``KeyboardInterrupt``) on Ctrl-C; finished runs are kept
     """
-    imports = [imports] if isinstance(imports, str) else list(imports)
+    imports, storage = import_sources(imports), as_storage(storage)
     check_jobs("jobs", jobs)
     check_timeout("timeout", timeout)
     vec_env = vec_env_name(rollout_workers)

@@ -37,10 +37,7 @@ def _score_table(results: Results, scale: Scale) -> Table:
     samples = {name: results.samples(name, scale) for name in names}
     header = ["row", "mean", "95 %", f"difference from {reference}", percent(results.level), "rank", "95 %", "P(first)"]
     header += ["IQM", "95 %", "median", "optimality gap", f"P(better than {reference})", "95 %", "p", "runs"]
-    ranks = _rank_cells(
-        [[float(mean_score(*own)) for own in samples.values()]],
-        _mean_over_environments(resampled_centers(list(samples.values()), np.mean)),
-    )
+    ranks = _mean_score_ranks(list(samples.values()))
     body = []
     for (name, own), its_rank in zip(samples.items(), ranks, strict=True):
         found = aggregate(own)
@@ -66,8 +63,9 @@ def _rank_table(results: Results) -> Table:
     """Ranks and probabilities only: raw returns of different environments have no common scale."""
     reference, environments = results.reference, results.complete
     samples = {variant: [results.scores(variant, e) for e in environments] for variant in results.finished}
-    centers = [[float(estimators.center(own[i])) for own in samples.values()] for i in range(len(environments))]
-    ranks = _rank_cells(centers, resampled_centers(list(samples.values())))
+    shifted = _from_common_runs(list(samples.values()))
+    centers = [[float(estimators.center(own[i])) for own in shifted] for i in range(len(environments))]
+    ranks = _rank_cells(centers, resampled_centers(shifted))
     header = ["row", "mean rank", "95 %", "P(first)", f"mean P(better than {reference})", percent(results.level), "p"]
     body = []
     for (variant, own), its_rank in zip(samples.items(), ranks, strict=True):
@@ -85,8 +83,23 @@ def _pairs(samples: Mapping[str, Sequence[ArrayLike]], name: str, reference: str
     )
 
 
-def _mean_over_environments(resampled: Array | None) -> Array | None:
-    return None if resampled is None else resampled.mean(axis=1, keepdims=True)
+def _from_common_runs(samples: Sequence[Sequence[ArrayLike]]) -> list[tuple[Array, ...]]:
+    """:func:`.from_common_run` in each environment.
+
+    :param samples: A variants of E samples (n,) each
+    """
+    return list(zip(*(estimators.from_common_run(of_all) for of_all in zip(*samples, strict=True)), strict=True))
+
+
+def _mean_score_ranks(samples: Sequence[Sequence[ArrayLike]]) -> list[list[str]]:
+    """:func:`_rank_cells` of mean scores over all environments.
+
+    :param samples: A variants of E samples (n,) each
+    """
+    shifted = _from_common_runs(samples)
+    resampled = resampled_centers(shifted, np.mean)
+    means = None if resampled is None else resampled.mean(axis=1, keepdims=True)
+    return _rank_cells([[float(mean_score(*own)) for own in shifted]], means)
 
 
 def _rank_cells(centers: ArrayLike, resampled: Array | None) -> list[list[str]]:
@@ -118,9 +131,7 @@ def _published_and_measured(results: Results) -> Table:
     scale, names = results.scales[0], results.compared_with_published
     samples = [results.samples(name) for name in names]
     published_ranks = _ranks([results.published[name] for name in names])
-    ranks = _rank_cells(
-        [[float(mean_score(*own)) for own in samples]], _mean_over_environments(resampled_centers(samples, np.mean))
-    )
+    ranks = _mean_score_ranks(samples)
     header = ["row", "published", "measured", "95 %", "rank published", "rank measured", "95 %", "P(first)", "runs"]
     body = [
         [name, f"{results.published[name]:.2f}", *_cells(aggregate(own).mean), f"{theirs:g}", *ours, _runs(own)]

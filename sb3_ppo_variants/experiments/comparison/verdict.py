@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sb3_ppo_variants.experiments.comparison.results import Results
-from sb3_ppo_variants.experiments.reporting.tables import counted, number, significant
+from sb3_ppo_variants.experiments.reporting.tables import counted, significant
 from sb3_ppo_variants.experiments.stats import estimators
 from sb3_ppo_variants.experiments.stats.aggregates import Estimate, difference_of_means
 from sb3_ppo_variants.experiments.stats.intervals import CONFIDENCE
@@ -143,7 +143,7 @@ def _amount(found: Estimate, sign: int, text: Callable[[float], str]) -> str:
 
 
 def _probability(value: float) -> str:
-    return number(value) if number(value) != "0.50" else f"{value:.3f}"  # an end near ½ lies on one side of it
+    return f"{value:.2f}" if f"{value:.2f}" != "0.50" else f"{value:.3f}"  # an end near ½ lies on one side of it
 
 
 def _nothing(results: Results, differences: _Differences, names: Sequence[str]) -> str:

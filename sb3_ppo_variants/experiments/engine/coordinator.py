@@ -55,7 +55,9 @@ class Work(Protocol):
         """Show the runs under way, given by their keys, with their progress where it is known."""
 
 
-def do_work(work: Work, executor: TaskExecutor, folder: Path, models: KeptModels | None = None) -> None:
+def do_work(
+    work: Work, executor: TaskExecutor, folder: Path, models: KeptModels | None = None, has_worked: bool = False
+) -> None:
     """Do what a command wants done, as far as possible at once.
 
     A run whose process dies is submitted again, up to :data:`MAX_RETRIES` times.
@@ -64,10 +66,11 @@ def do_work(work: Work, executor: TaskExecutor, folder: Path, models: KeptModels
     :param executor: Does them; it is closed in any case
     :param folder: The command's folder, in which runs under way keep their checkpoints
     :param models: Says where runs save their models; ``None``: models are discarded
+    :param has_worked: Whether some of the work is done already: processes can be started, then
     :raises KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP
     :raises ChildProcessError: if processes keep dying and no run gets done
     """
-    with closing(UnderWay(executor, folder, models)) as under_way, _signals_noted(under_way.ended) as asked:
+    with closing(UnderWay(executor, folder, models, has_worked)) as under_way, _signals_noted(under_way.ended) as asked:
         while not asked:
             while len(under_way) < executor.jobs and (wanted := work.next()) is not None:
                 under_way.start(*wanted)
@@ -91,10 +94,13 @@ class UnderWay:
     :param executor: The executor
     :param folder: See :func:`do_work`
     :param models: See :func:`do_work`
+    :param has_worked: See :func:`do_work`
     """
 
-    def __init__(self, executor: TaskExecutor, folder: Path, models: KeptModels | None = None):
-        self.executor, self.models = executor, models
+    def __init__(
+        self, executor: TaskExecutor, folder: Path, models: KeptModels | None = None, has_worked: bool = False
+    ):
+        self.executor, self.models, self._has_worked = executor, models, has_worked
         self.folder = folder.resolve() / UNDER_WAY
         #: Set when a run has ended, to end :meth:`wait`.
         self.ended = threading.Event()
@@ -155,7 +161,7 @@ class UnderWay:
     def _end(self, future: FutureOutcome, attempt: _Attempt) -> Record | None:
         try:
             outcome: Outcome = future.result()
-            self._lost_in_a_row = 0
+            self._lost_in_a_row, self._has_worked = 0, True
         except Exception as error:
             found = self._lost(attempt, error)
             if found is None:
@@ -176,6 +182,8 @@ class UnderWay:
         attempt.lost += 1
         if attempt.lost <= MAX_RETRIES:
             return None
+        if self._has_worked:  # it is this run that kills its process
+            self._lost_in_a_row -= attempt.lost
         # Executors put the remote traceback or advice after the first line.
         why = str(error).strip().partition("\n")[0]
         return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
@@ -227,7 +235,9 @@ class RunsToDo:
     ):
         self.store, self.display, self.timeout, self.models = store, display, timeout, models
         self.records = {record.run.key(): record for record in store.records(runs)}
-        self._next = iter([r.run for r in self.records.values() if r.state != "done"])
+        # Those that failed before come last, lest an environment that kills its process stops all others.
+        to_do = sorted((r for r in self.records.values() if r.state != "done"), key=lambda r: r.state == "failed")
+        self._next = iter([record.run for record in to_do])
         self._ended: set[str] = set()
         display.begin(self.done)
 
@@ -286,7 +296,7 @@ def do_runs(
     try:
         if work.done < len(wanted):
             with display.progress:
-                do_work(work, executor(), folder, models)
+                do_work(work, executor(), folder, models, has_worked=work.done > 0)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(work.done, len(wanted), without_password(store.url), what) from interrupt
     finally:

@@ -21,9 +21,15 @@ from optuna.storages import RDBStorage
 from sb3_ppo_variants.files import exclusive, safe_name, this_process
 
 T = TypeVar("T")
+RUNS_SUFFIX, CONFIRMATION_SUFFIX = "-runs", "-confirmation"  # of the names of a tuning study's other two
 BUSY_SECONDS = 60.0  # how long to wait for an SQLite file that another process has locked
 # Drivers take passwords among a URL's options too.
 _IN_QUERY = re.compile(r"([?&](?:[\w.-]*pass[\w.-]*|odbc_connect)=)[^&\s]*", re.IGNORECASE)
+
+
+def as_storage(storage: str | Path | None) -> str | None:
+    """A storage as this module takes it: a path is its text."""
+    return None if storage is None else os.fspath(storage)
 
 
 def storage_url(storage: str | None, out: Path) -> str:
@@ -77,8 +83,8 @@ def study_name(out: Path, storage: str | None = None) -> str:
     url = storage_url(storage, out)
     if storage is None and exists(url):
         names = study_names(url)
-        # Of a tuning study's three, the names of two begin with that of the third.
-        first = [one for one in names if not any(one.startswith(f"{other}-") for other in names)]
+        others = {one + suffix for one in names for suffix in (RUNS_SUFFIX, CONFIRMATION_SUFFIX)}
+        first = [one for one in names if one not in others]
         if len(first) == 1:
             return first[0]
     return name

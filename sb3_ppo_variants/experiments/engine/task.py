@@ -115,7 +115,7 @@ def do_run(task: Task) -> Outcome:
         check_score(task.run, result)
         if task.model_folder is not None:
             _save(task.run, Path(task.model_folder), model, result)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # environments with a window may call sys.exit()
         traceback.print_exc()
         return Outcome(reason=guard.reason(error))
     return Outcome(result)

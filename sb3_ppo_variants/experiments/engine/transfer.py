@@ -3,7 +3,9 @@
 import gzip
 import json
 import math
+import os
 import tempfile
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,20 @@ _LATER = ("row", "normalize", "wall_time", "vec_env")  # columns that the first 
 _IDENTITY = ["row", "algorithm", "environment", "seed"]  # columns of both files; newer curves have the run's number
 
 
+def import_sources(imports: str | Path | Iterable[str | Path]) -> list[str]:
+    """What is to be imported, as :func:`import_runs` takes it.
+
+    :param imports: A source or several
+    """
+    return [os.fspath(one) for one in ([imports] if isinstance(imports, str | Path) else imports)]
+
+
 def import_runs(store: Store, sources: Iterable[str], wants: Callable[[int], bool] = lambda _seed: True) -> list[str]:
     """Put finished runs made elsewhere into a store. Of runs with equal keys the first is kept.
 
     :param store: The store
-    :param sources: Folders with ``runs.csv`` and ``curves.csv`` (or with ``.gz``), such files, or ledgers (a database
-        file or URL)
+    :param sources: Folders with a ledger, or with ``runs.csv`` and ``curves.csv`` (or with ``.gz``), or both; such
+        files, or ledgers (a database file or URL)
     :param wants: Whether the store takes the runs with a seed
     :return: For each source, in words: how many runs came from it, and how they differ from those of the store and from
         what this machine would make
@@ -122,17 +132,23 @@ def read_runs(source: str) -> list[Record]:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        files = [path / name for name in (RUNS, f"{RUNS}.gz") if (path / name).is_file()]
-        if files:
-            return _read_files(files[0])
-        if (path / "ledger.db").is_file():
-            return _read_ledger(str(path / "ledger.db"))
-        raise ValueError(f"{path} holds neither {RUNS} nor {RUNS}.gz nor ledger.db: give a folder with finished runs")
+        return _read_folder(path)
     if "://" not in source and not path.is_file():
         raise ValueError(f"There is nothing to import at {source}: give a folder, a {RUNS}, a ledger or a database URL")
     if path.name.endswith((".csv", ".csv.gz")):
         return _read_files(path)
     return _read_ledger(source if "://" in source else str(path))
+
+
+def _read_folder(path: Path) -> list[Record]:
+    """The runs in its ledger, and those that its files have beside these: a report may be of a part of the ledger."""
+    ledger = path / "ledger.db"
+    files = [path / name for name in (RUNS, f"{RUNS}.gz") if (path / name).is_file()]
+    if not files and not ledger.is_file():
+        raise ValueError(f"{path} holds neither {RUNS} nor {RUNS}.gz nor ledger.db: give a folder with finished runs")
+    records = _read_ledger(str(ledger)) if ledger.is_file() else []
+    done = {record.run.key() for record in records if record.state == "done"}
+    return records + [r for file in files[:1] for r in _read_files(file) if r.run.key() not in done]
 
 
 def _read_ledger(source: str) -> list[Record]:
@@ -157,7 +173,10 @@ def _read_files(path: Path) -> list[Record]:
     if beside != path and beside.is_file():
         points = _table(beside, [*_IDENTITY, *CurvePoint._fields])
         identity = [*_IDENTITY, "run"] if "run" in table.columns and "run" in points.columns else _IDENTITY
-        curves = _curves(points, identity)
+        try:
+            curves = _curves(points, identity)
+        except ValueError as error:
+            raise ValueError(f"{beside} has a line that is not a point of a curve: {error}") from error
     noted, records = _noted(path.with_name(MADE_WITH)), []
     for number, line in enumerate(table.to_dict("records"), 2):
         try:
@@ -178,7 +197,7 @@ def _noted(path: Path) -> dict[str, str]:
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not readable as a CSV file: {error}") from error
     table = table.assign(**{column: "" for column in _LATER if column not in table.columns})
     if missing := [column for column in columns if column not in table.columns]:

@@ -194,14 +194,14 @@ def check_environment(environment: str) -> None:
     try:
         made = maker(environment)
         env = gymnasium.make(made) if isinstance(made, str) else made()
-    except Exception as error:  # one's own environment may raise any
+    except (Exception, SystemExit) as error:  # one's own environment may raise any
         raise ValueError(f"Cannot make the environment {environment!r}: {_explained(environment, error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
     env.close()
 
 
-def _explained(environment: str, error: Exception) -> str:
+def _explained(environment: str, error: BaseException) -> str:
     """An error of making an environment, with the remedy if there is one."""
     if extra := _missing_extra(environment):
         return f"{error}. {environment} needs pip install 'sb3_ppo_variants[{extra}]'"

@@ -66,7 +66,7 @@ class Guard:
         if (where := not_finite(model)) is not None:
             raise RunFailure(f"nan: {where} are not finite after {model.num_timesteps} steps")
 
-    def reason(self, error: Exception) -> str:
+    def reason(self, error: Exception | SystemExit) -> str:
         """Why a run has failed, beginning with the kind.
 
         :param error: What the training raised
@@ -93,14 +93,14 @@ class _WatchedEnv(gymnasium.Wrapper):
     def step(self, action: Any) -> Any:
         try:
             return self.env.step(action)
-        except Exception:
+        except (Exception, SystemExit):
             self._guard.environment_raised = True
             raise
 
     def reset(self, **options: Any) -> Any:
         try:
             return self.env.reset(**options)
-        except Exception:
+        except (Exception, SystemExit):
             self._guard.environment_raised = True
             raise
 

@@ -439,9 +439,17 @@ def fit(
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
         episodes += 0 if earlier is None else earlier.episodes
     finally:
-        env.close()
+        _close(env)
     last = recorder.curve[-1]
     return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, made_with)
+
+
+def _close(env: VecEnv) -> None:
+    """Close environments. What they raise then neither costs a finished training nor hides why another one failed."""
+    try:
+        env.close()
+    except Exception as error:
+        warnings.warn(f"The environments could not be closed ({type(error).__name__}: {error})", stacklevel=2)
 
 
 def _versions(run: Run, env: VecEnv) -> dict[str, str]:

@@ -15,7 +15,7 @@ from sb3_ppo_variants.experiments.engine.coordinator import do_runs
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, check_jobs, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.records import Record, write_runs
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name
+from sb3_ppo_variants.experiments.engine.storage import as_storage, storage_url, study_name
 from sb3_ppo_variants.experiments.engine.store import held_by_others, open_store
 from sb3_ppo_variants.experiments.runs.environments import check_environment, vec_env_name
 from sb3_ppo_variants.experiments.runs.folders import choose_folder
@@ -65,7 +65,7 @@ def sensitivity(
     jobs: int | None = None,
     rollout_workers: int | None = None,
     executor: Any = LOCAL,
-    storage: str | None = None,
+    storage: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     console: Console | None = None,
@@ -96,7 +96,7 @@ def sensitivity(
     :raises ValueError: for a mistake in the arguments, or if ``out`` holds other runs
     :raises Interrupted: on Ctrl-C; what has finished is kept
     """
-    name = algorithm_name(algorithm)
+    name, storage = algorithm_name(algorithm), as_storage(storage)
     names = list(dict.fromkeys([environments] if isinstance(environments, str) else environments))
     if not names:
         raise ValueError("A sensitivity study needs an environment, got none")

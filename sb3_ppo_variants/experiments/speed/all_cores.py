@@ -18,6 +18,7 @@ from scipy import optimize
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_ppo_variants.backends import why_not_installed
+from sb3_ppo_variants.cores import available_cores
 from sb3_ppo_variants.experiments.reporting.tables import Table
 from sb3_ppo_variants.experiments.runs.environments import make_environment
 from sb3_ppo_variants.experiments.speed.one_core import WARM_UP_ROUNDS
@@ -274,6 +275,8 @@ def speed_of_workers(
         raise ValueError(
             f"--workers {cores} must be 1 to {min(n_envs)}, one environment per worker at least: give more --n-envs"
         )
+    if cores > available_cores():
+        raise ValueError(f"--workers {cores} must be at most {available_cores()}, the cores that this process may use")
     with threadpoolctl.threadpool_limits(limits=1):
         for environment, count, width in itertools.product(environments, n_envs, widths):
             yield measure_workers(environment, count, width, cores, rounds, progress_bar, tick)

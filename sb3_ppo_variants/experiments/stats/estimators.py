@@ -274,8 +274,19 @@ def _signs(pairs: Pairs) -> Array:
     return np.tile([1.0, -1.0], len(pairs)) / len(pairs)
 
 
-def _flat(pairs: Pairs) -> list[ArrayLike]:
-    return [sample for pair in pairs for sample in pair]
+def _flat(pairs: Pairs) -> list[Array]:
+    return [sample for pair in pairs for sample in from_common_run(pair)]
+
+
+def from_common_run(samples: Sequence[ArrayLike]) -> list[Array]:
+    """Samples minus the first run of the first of them, for differences and ranks, which do not depend on it.
+
+    Runs that are all equal become exact zeros. The means of five and of six equal numbers may differ in the last bit.
+
+    :param samples: Samples (n,) of one environment
+    """
+    first = np.ravel(samples[0])[0]
+    return [np.asarray(sample, dtype=np.float64) - first for sample in samples]
 
 
 def _least(pairs: Pairs) -> int:

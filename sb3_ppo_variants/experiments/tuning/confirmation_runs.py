@@ -25,7 +25,6 @@ from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked
 from sb3_ppo_variants.experiments.tuning.verdict import DEFAULTS, LEAST_SEEDS
 
-SUFFIX = "-confirmation"  # of the second study's name
 TEST_SEEDS = "test seeds"  # its user attribute: how many this study has been confirmed on
 
 

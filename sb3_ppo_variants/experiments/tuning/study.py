@@ -14,9 +14,16 @@ from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
-from sb3_ppo_variants.experiments.engine.storage import storage_url, study_name, without_password
+from sb3_ppo_variants.experiments.engine.storage import (
+    CONFIRMATION_SUFFIX,
+    RUNS_SUFFIX,
+    as_storage,
+    storage_url,
+    study_name,
+    without_password,
+)
 from sb3_ppo_variants.experiments.engine.store import PLAN, Store, open_store, refuse_another_report
-from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs
+from sb3_ppo_variants.experiments.engine.transfer import check_export, export_runs, import_runs, import_sources
 from sb3_ppo_variants.experiments.runs.environments import vec_env_name
 from sb3_ppo_variants.experiments.runs.registry import algorithm_name
 from sb3_ppo_variants.experiments.runs.run import notes_on_workers
@@ -25,7 +32,6 @@ from sb3_ppo_variants.experiments.runs.settings import without_update
 from sb3_ppo_variants.experiments.search_space.dimensions import Dimension
 from sb3_ppo_variants.experiments.search_space.spaces import EARLIER_RANGES, RANGES, Space, without_range
 from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
-    SUFFIX,
     check_confirmation,
     check_test_seeds,
     confirm_candidates,
@@ -33,7 +39,7 @@ from sb3_ppo_variants.experiments.tuning.confirmation_runs import (
 from sb3_ppo_variants.experiments.tuning.failures import RepeatedError
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan, first_difference, make_plan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
-from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from sb3_ppo_variants.experiments.tuning.trial_runs import TrialsToDo
 from sb3_ppo_variants.experiments.tuning.trials import Candidate, TrialRecord, ranked, read_trials
 from sb3_ppo_variants.experiments.tuning.verdict import Verdict, judge, nothing_to_confirm
 from sb3_ppo_variants.experiments.tuning.zoo_entry import write_winner
@@ -86,9 +92,9 @@ def tune(
     trial_timeout: float | None = None,
     confirm: int = 3,
     test_seeds: int = 10,
-    storage: str | None = None,
+    storage: str | Path | None = None,
     zoo_configs: str | Path | None = None,
-    imports: Iterable[str] = (),
+    imports: str | Path | Iterable[str | Path] = (),
     export: str | Path | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
@@ -143,7 +149,7 @@ def tune(
     """
     out = Path(out) if out is not None else Path("runs") / safe_name(f"tune-{algorithm_name(algorithm)}")
     console = console or Console(quiet=True)
-    imports = [imports] if isinstance(imports, str) else list(imports)
+    imports, storage = import_sources(imports), as_storage(storage)
     only = [only] if isinstance(only, str) else list(only)
     _check(trials, trial_timeout, jobs, confirm, test_seeds)
     plan = make_plan(
@@ -170,7 +176,8 @@ def tune(
     with ExitStack() as stores:
         store = stores.enter_context(open_store(url, study))
         plan = keep_plan(store, plan)  # before anything else is put into the ledger
-        tuning_runs, test_runs = (stores.enter_context(open_store(url, study + s)) for s in (RUNS_SUFFIX, SUFFIX))
+        tuning_runs = stores.enter_context(open_store(url, study + RUNS_SUFFIX))
+        test_runs = stores.enter_context(open_store(url, study + CONFIRMATION_SUFFIX))
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
             say(console, note)
         if confirm:

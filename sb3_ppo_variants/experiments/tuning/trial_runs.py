@@ -34,7 +34,6 @@ from sb3_ppo_variants.experiments.tuning.samplers import NUMBER, TrialSampler
 from sb3_ppo_variants.experiments.tuning.trials import number_of, proposed, read_trials, settled
 
 KEPT_POINTS = 50  # of a run's learning curve
-RUNS_SUFFIX = "-runs"  # of the name of the study that keeps the runs of a study's trials
 
 
 @dataclasses.dataclass
@@ -297,7 +296,7 @@ def thinned(curve: Sequence[CurvePoint], timesteps: int) -> list[list[Any]]:
     :return: [timesteps, mean return] pairs
     """
     kept: dict[int, float | None] = {}
-    for place in range(1, KEPT_POINTS + 1):
+    for place in range(1, KEPT_POINTS + 1 if curve else 1):  # an imported run may have no curve
         point = next((p for p in curve if p.timesteps >= place * timesteps / KEPT_POINTS), curve[-1])
         kept[point.timesteps] = point.mean_return
     return [[steps, mean_return] for steps, mean_return in kept.items()]

@@ -232,6 +232,21 @@ def test_another_comparison_does_not_replace_the_report(tmp_path: Path, monkeypa
         small("runs/compare", timesteps=384, report_only=True)
 
 
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_folder_gives_all_runs_of_its_ledger_not_only_those_of_its_last_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = without_workers(monkeypatch)
+    small(tmp_path / "out", seeds=2)
+    small(tmp_path / "out", seeds=[7])
+    found = small(tmp_path / "other", seeds=[0, 1, 7], imports=tmp_path / "out", storage=tmp_path / "elsewhere.db")
+    assert [record.state for record in found.records] == ["done"] * 3
+    assert len(executor.tasks) == 3
+    assert (tmp_path / "elsewhere.db").is_file()
+    (tmp_path / "out/ledger.db").unlink()  # what its files have is left
+    assert [record.run.seed for record in read_runs(str(tmp_path / "out"))] == [7]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".db"}
 

@@ -152,6 +152,19 @@ def test_published_scores_in_an_environment_without_a_random_policys_return() ->
     assert len(comparison_tables(Results(none, "sb3:ppo", dict.fromkeys(names, 0.5))).single) == 1
 
 
+def test_runs_that_are_all_equal_share_their_rank_however_many_they_are() -> None:
+    """The means of ten and of nine numbers 0.955 differ in the last bit."""
+    each = [
+        (name, where, seed)
+        for name, n in (("sb3:ppo", 10), ("sb3:a2c", 9))
+        for where in ("A-v0", "B-v0")
+        for seed in range(n)
+    ]
+    found = [record(*one, 0.955) for one in each]
+    (table,) = comparison_tables(Results(found, "sb3:ppo")).overall
+    assert [row[1:4] for row in table.body] == [["1.5", "1.5 to 1.5", "0.50"]] * 2
+
+
 def test_the_order_in_which_a_file_has_settings_is_no_difference() -> None:
     orders = ({"norm_obs": True, "clip_obs": 5.0}, {"clip_obs": 5.0, "norm_obs": True})
     found = [record(name, "CartPole-v1", 0, 1.0) for name in ("clip_ppo", "unclipped_ppo")]
@@ -400,6 +413,7 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
 
 def test_numbers() -> None:
     assert [number(x) for x in (1234.5, 99.94, -5.128, 0.0)] == ["1234", "99.9", "-5.13", "0.00"]
+    assert [number(x) for x in (0.00012, -0.0041)] == ["0.00012", "-0.0041"]
     assert interval(None) == "–"
 
 

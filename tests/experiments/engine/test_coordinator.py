@@ -75,6 +75,34 @@ def test_what_failed_is_tried_again_by_the_next_command_and_nothing_else(tmp_pat
         assert len(executor.tasks) == expected
 
 
+def test_an_environment_that_always_kills_its_process_stops_no_other(tmp_path: Path) -> None:
+    class Kills(InProcess):
+        """An executor whose processes die of one environment, each time."""
+
+        def submit(self, task: Task) -> Future[Outcome]:
+            if task.run.environment != "dies":
+                return super().submit(task)
+            future: Future[Outcome] = Future()
+            future.set_exception(BrokenProcessPool("it died"))
+            return future
+
+    runs = [make_run(name, seed=seed) for seed in range(5) for name in ("fine", "dies", "good")]
+    dying = [run for run in runs if run.environment == "dies"]
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        for asked in (runs, runs, dying + runs[:1]):  # the second and the third time only the failed are left
+            records = do_runs(asked, store, lambda: Kills(fakes.quick), tmp_path)
+            assert {r.state for r in records if r.run.environment == "dies"} == {"failed"}
+            assert {r.state for r in records if r.run.environment != "dies"} == {"done"}
+
+
+def test_what_has_failed_before_comes_last(tmp_path: Path) -> None:
+    runs, executor = [make_run(name) for name in ("fails", "a")], InProcess(fakes.troubled)
+    with open_store(storage_url(None, tmp_path), "study") as store:
+        do_runs(runs[:1], store, lambda: executor, tmp_path)
+        do_runs(runs, store, lambda: executor, tmp_path)
+    assert [task.run.environment for task in executor.tasks] == ["fails", "a", "fails"]
+
+
 def test_processes_that_cannot_start_end_the_command(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"9 runs died in a row; see .*workers\.log"):
         do(tmp_path, [make_run(name) for name in "abcdef"], fakes.CannotStart(), jobs=1)
@@ -186,7 +214,7 @@ def test_what_nohup_has_had_ignored_stays_ignored() -> None:
 def test_the_message_of_an_interruption_says_what_is_kept_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(coordinator, "do_work", interrupted)

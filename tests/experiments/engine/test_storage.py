@@ -75,6 +75,12 @@ def test_a_renamed_folder_goes_on_with_its_study(tmp_path: Path) -> None:
     assert study_name(tmp_path / "monday-runs") == "monday"
     (tmp_path / "monday-runs").rename(tmp_path / "tuesday")
     assert study_name(tmp_path / "tuesday", "postgresql://host/db") == "tuesday"
+    # Another command's study whose name begins with that of this folder's, or the other way round.
+    with open_store(storage_url(None, tmp_path / "monday-lr"), "monday-lr"):
+        pass
+    with open_store(storage_url(None, tmp_path / "monday-lr"), "monday"):
+        pass
+    assert study_name(tmp_path / "monday-lr") == "monday-lr"
     # Of two studies it cannot be said whose folder it was.
     with open_store(storage_url(None, tmp_path / "tuesday"), "another"):
         pass

@@ -135,6 +135,19 @@ def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path
     assert str(outcome.reason).startswith("config: ")
 
 
+def test_an_environment_that_exits_is_a_failure_and_no_end_of_the_process(tmp_path: Path) -> None:
+    run = Run("clip_ppo", "tests.experiments.mine:Exits", 0, 64, 1, SMALL)
+    assert do_run(Task(run, str(tmp_path))).reason == "env: SystemExit: "
+
+
+def test_a_training_outlives_environments_that_cannot_be_closed(tmp_path: Path) -> None:
+    run = Run("clip_ppo", "tests.experiments.mine:CannotBeClosed", 0, 64, 1, SMALL)
+    with pytest.warns(UserWarning, match=r"could not be closed \(RuntimeError: the window is gone\)"):
+        outcome = do_run(Task(run, str(tmp_path)))
+    assert outcome.result is not None
+    assert outcome.result.steps == 64
+
+
 def test_an_environment_that_raises_in_a_worker_is_the_environments_failure(tmp_path: Path) -> None:
     run = Run("clip_ppo", "tests.experiments.mine:Raises", 0, 64, 2, SMALL, vec_env="WorkerVecEnv")
     outcome = do_run(Task(run, str(tmp_path), rollout_workers=1))

@@ -95,11 +95,12 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(records: list[Record
 
 def test_of_equal_keys_the_first_is_kept_and_another_result_is_reported(records: list[Record], tmp_path: Path) -> None:
     other = [Record(records[0].run, "done", make_result(99.0)), Record(records[1].run, "done", records[1].result)]
-    write_runs(tmp_path / "runs.csv", other)
-    write_curves(tmp_path / "curves.csv", other)
+    (tmp_path / "other").mkdir()
+    write_runs(tmp_path / "other/runs.csv", other)
+    write_curves(tmp_path / "other/curves.csv", other)
     with open_store(storage_url(None, tmp_path), "study") as store:
         store.add(records[0])
-        (note,) = import_runs(store, [str(tmp_path)])
+        (note,) = import_runs(store, [str(tmp_path / "other")])
         assert "2 finished runs, 1 of them new; other returns than those in the store" in note
         assert "narrow CartPole-v1 seed 0" in note
         assert results(store)[records[0].run.key()] == records[0].result
@@ -186,6 +187,20 @@ def test_ledgers_and_tables_of_earlier_versions_are_read(tmp_path: Path) -> None
     first = read_runs(str(RESULTS / "cartpole"))  # from before variants had names
     assert {r.run.variant for r in first} >= {"clip_ppo", "sb3:ppo"}
     assert all(r.result is not None and r.result.curve for r in first)
+
+
+def test_damaged_files_are_named(tmp_path: Path, records: list[Record]) -> None:
+    write_runs(tmp_path / "runs.csv", records)
+    write_curves(tmp_path / "curves.csv", records)
+    lines = (tmp_path / "curves.csv").read_text().splitlines()
+    (tmp_path / "curves.csv").write_text("\n".join([*lines[:-1], lines[-1][:-20]]))
+    with pytest.raises(ValueError, match=r"curves\.csv has a line that is not a point of a curve: "):
+        read_runs(str(tmp_path))
+    packed = bytearray(gzip.compress((tmp_path / "runs.csv").read_bytes(), mtime=0))
+    packed[10] ^= 0xFF  # the first byte after the header: no kind of block that there is
+    (tmp_path / "runs.csv.gz").write_bytes(packed)
+    with pytest.raises(ValueError, match=r"runs\.csv\.gz is not readable as a CSV file"):
+        read_runs(str(tmp_path / "runs.csv.gz"))
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_no_part_that_noise_makes_negative(workers: tuple[float, ...], divided: 
     assert [found[2].workers, found[2].undivided] == pytest.approx([divided / 4, undivided])
 
 
+def test_more_workers_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ppo_variants.experiments.speed.all_cores.available_cores", lambda: 2)
+    with pytest.raises(ValueError, match=r"--workers 3 must be at most 2, the cores that this process may use"):
+        next(speed_of_workers(["CartPole-v1"], [8], [8], 3))
+
+
 def test_more_workers_than_environments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"--workers 3 must be 1 to 2, one environment per worker at least"):
         next(speed_of_workers(["CartPole-v1"], [8, 2], [8], 3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats import estimators, intervals
+from sb3_ppo_variants.experiments.stats import aggregates, estimators, intervals
 
 
 def test_center_is_the_mean_below_five_runs() -> None:
@@ -71,6 +71,17 @@ def test_difference_of_centers_and_its_interval() -> None:
     pair = [([0.0, 2.0], [10.0, 14.0])]
     assert estimators.difference_error(pair) == pytest.approx(np.sqrt(2**2 / 4 + 4**2 / 4), rel=0.03)  # s²/n
     assert estimators.difference_error([([0.0], [1.0, 2.0])]) is None
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 9), (6, 5), (4, 3)])
+def test_runs_that_are_all_equal_do_not_differ_however_many_they_are(n: int, m: int) -> None:
+    pairs = [([0.955] * n, [0.955] * m), ([0.7] * m, [0.7] * n)]
+    assert estimators.mean_difference(pairs) == 0
+    interval = estimators.difference_interval(pairs)
+    assert interval is None or interval == (0, 0)
+    found = aggregates.difference_of_means(pairs, 0.95)
+    assert found.value == 0
+    assert found.interval is None or found.interval == (0, 0)
 
 
 def test_the_difference_of_few_runs_is_welchs() -> None:

@@ -10,14 +10,14 @@ from stable_baselines3 import PPO
 
 from sb3_ppo_variants.experiments.engine.coordinator import do_work
 from sb3_ppo_variants.experiments.engine.executors import TaskExecutor
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import RUNS_SUFFIX, storage_url
 from sb3_ppo_variants.experiments.engine.store import PLAN, open_store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import CurvePoint, Result, Run
 from sb3_ppo_variants.experiments.search_space.dimensions import Integer, Real
 from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
-from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from sb3_ppo_variants.experiments.tuning.trial_runs import TrialsToDo
 from sb3_ppo_variants.experiments.tuning.trials import TrialRecord, read_trials
 from tests.experiments.in_process import InProcess
 

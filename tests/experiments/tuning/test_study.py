@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from sb3_ppo_variants.experiments.comparison.comparison import compare
-from sb3_ppo_variants.experiments.engine.storage import storage_url
+from sb3_ppo_variants.experiments.engine.storage import RUNS_SUFFIX, storage_url
 from sb3_ppo_variants.experiments.engine.store import DESCRIPTION, PLAN, RUN, open_store
 from sb3_ppo_variants.experiments.engine.task import Outcome, Task
 from sb3_ppo_variants.experiments.runs.run import Run, train_run
@@ -30,7 +30,7 @@ from sb3_ppo_variants.experiments.tuning.plan import StudyPlan
 from sb3_ppo_variants.experiments.tuning.progress import StudyDisplay
 from sb3_ppo_variants.experiments.tuning.samplers import NUMBER
 from sb3_ppo_variants.experiments.tuning.study import tune
-from sb3_ppo_variants.experiments.tuning.trial_runs import RUNS_SUFFIX, TrialsToDo
+from sb3_ppo_variants.experiments.tuning.trial_runs import TrialsToDo, thinned
 from tests.experiments.fakes import make_record
 from tests.experiments.in_process import InProcess, without_workers
 from tests.experiments.tuning import troubled  # noqa: F401 (registers its environments)
@@ -333,6 +333,11 @@ def test_a_comparison_puts_nothing_into_a_study(tmp_path: Path, cheap_runs: None
             imports=str(tmp_path / "exported"),
         )  # fmt: skip
     assert states(tmp_path / "a", "a") == before
+
+
+def test_a_run_may_have_no_curve() -> None:
+    """As one that has been imported from a table of runs alone."""
+    assert thinned([], 100) == []
 
 
 def test_a_budget_below_one_update_gives_a_warning(tmp_path: Path, here: None, no_report: None) -> None:
