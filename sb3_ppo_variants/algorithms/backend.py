@@ -8,6 +8,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.backends import BACKENDS, CHOICES, Backend, why_not_installed
 from sb3_ppo_variants.checks import choice
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.rollouts import Actor
 from sb3_ppo_variants.rollouts.memory import Memory
 
@@ -78,7 +79,7 @@ class BackendChoice(OnPolicyAlgorithm):
         if passed_over is not None and passed_over != self._reason_logged:
             self._reason_logged = passed_over
             how = "in numpy, not compiled" if self.update_backend == "compiled" else "by autograd, not in closed form"
-            self._inform(f"Updates {how}: {passed_over}")
+            say(self.logger, "info", f"Updates {how}: {passed_over}")
         # Not isinstance: the compiled backend is a closed form too.
         if self._backend is None or type(self._backend) is not kind or not self._backend.is_current(self.policy):
             self._backend = kind(self.policy)
@@ -91,12 +92,6 @@ class BackendChoice(OnPolicyAlgorithm):
         """
         kind, _ = self._eligible_backend(self.rollout_buffer)
         self._backend = kind(self.policy)
-
-    def _inform(self, message: str) -> None:
-        # A logger of the user's own may only record and dump, which is all that SB3 asks of it.
-        info = getattr(self.logger, "info", None)
-        if info is not None:
-            info(message)
 
     def make_actor(self, rollout_buffer: RolloutBuffer) -> Actor:
         """

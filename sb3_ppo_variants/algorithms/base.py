@@ -39,6 +39,7 @@ from sb3_ppo_variants.backends import (
     separate_critic_rate,
 )
 from sb3_ppo_variants.checks import plain_number
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.objectives import Objective, ReferenceKLDirection, SquaredError, Surrogate, ValueLoss
 from sb3_ppo_variants.objectives.advantages import NormalizeAdvantage
 from sb3_ppo_variants.policies import (
@@ -302,12 +303,21 @@ class OnPolicyVariant(
         self._rollout_fault = None  # there may be one of a rollout that a callback ended
         if not self.use_masking and self.memory is None and replaced_method(OnPolicyAlgorithm, ("collect_rollouts",)):
             is_full = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+            if is_full:
+                self.complete_rollout(rollout_buffer)
         else:
             request = RolloutRequest(self, env, callback, rollout_buffer, n_rollout_steps, self._bootstraps())
             is_full = collect_rollouts(request)
         if not is_full and isinstance(self.reference_policy, ReferencePolicy):
             move_states_on(self.reference_policy, rollout_buffer)
         return is_full
+
+    def complete_rollout(self, rollout_buffer: RolloutBuffer) -> None:
+        """
+        What the algorithm computes from a whole rollout, before callbacks see its end.
+
+        :param rollout_buffer: The rollout
+        """
 
     def _bootstraps(self) -> bool:
         """Whether V stands for the rewards that a time limit has cut off."""
@@ -451,8 +461,11 @@ class OnPolicyVariant(
         """SB3's early stop: tested before the step, on one minibatch's estimate, against 1.5·target_kl."""
         if not approx_kl > 1.5 * self.target_kl:
             return False
-        self._inform(
-            f"Update stopped early: approximate KL {approx_kl:.4g} exceeds 1.5 * target_kl = {1.5 * self.target_kl:.4g}"
+        say(
+            self.logger,
+            "info",
+            f"Update stopped early: approximate KL {approx_kl:.4g} exceeds 1.5 * target_kl = "
+            f"{1.5 * self.target_kl:.4g}",
         )
         return True
 

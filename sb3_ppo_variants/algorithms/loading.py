@@ -16,7 +16,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
@@ -26,7 +26,7 @@ from sb3_ppo_variants.algorithms.configurable import ConfigurableAlgorithm
 from sb3_ppo_variants.checks import plain_number
 from sb3_ppo_variants.safe_files.loading import load_safe
 from sb3_ppo_variants.safe_files.saving import save_safe
-from sb3_ppo_variants.safe_files.settings import SafeAlgorithm, attribute_of
+from sb3_ppo_variants.safe_files.settings import SafeAlgorithm, argument_names, attribute_of
 
 #: Settings that TRPO and the other classes both have, with different meanings.
 _TRPO_ONLY_MEANINGS = {"target_kl", "learning_rate", "batch_size", "max_grad_norm"}
@@ -84,7 +84,7 @@ def settings_not_adopted(cls: type[SafeAlgorithm], saved_by: str) -> set[str]:
     writers: dict[str, type] = {"PPO": PPO, **cls.family}
     if saved_by not in writers or saved_by == cls.family_name:
         return set()
-    own, theirs = (set(inspect.signature(c).parameters) for c in (cls, writers[saved_by]))
+    own, theirs = set(argument_names(cls)), set(inspect.signature(writers[saved_by]).parameters)
     adopted = (own & theirs) - {"kl_coef"}
     if "TRPO" in (saved_by, cls.family_name):
         adopted -= _TRPO_ONLY_MEANINGS
@@ -211,7 +211,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             ``policy_kwargs``; the message says what is wrong
         :raises TypeError: an argument that the constructor does not have
         """
-        reject_unknown_arguments(cls, kwargs)
+        reject_unknown_arguments(cls, kwargs.keys() - set(argument_names(cls)))
         given = cls._checked_overrides(kwargs)
         policy = given.pop("policy", None)
         model = load_safe(cls, path, env, device, policy_class, given)
@@ -222,7 +222,7 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
     def _checked_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         # SB3 writes these into the model unseen, past the constructor, and any attribute may be named. A name is
         # therefore refused only if it is an argument of another class, or nearly, but not quite, one of this class.
-        arguments = list(inspect.signature(cls).parameters)
+        arguments = argument_names(cls)
         plain = {n: plain_number(v) if n in cls.checks else v for n, v in overrides.items()}
         parsed = {n: parse_coefficient(n, v) if n in cls.coefficients else v for n, v in plain.items()}
         # As the constructor reads it.
@@ -288,7 +288,9 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises ValueError: the optimiser's state and the model's optimiser have different numbers of parameter groups
         """
         if isinstance(load_path_or_dict, dict):
-            parameters = copy.deepcopy(load_path_or_dict)
+            # Modules copy what they load; optimisers keep it.
+            kept = {n for n in load_path_or_dict if isinstance(recursive_getattr(self, n, None), th.optim.Optimizer)}
+            parameters = {n: copy.deepcopy(state) if n in kept else state for n, state in load_path_or_dict.items()}
         else:
             parameters = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
         state: Any = parameters.get("policy.optimizer")

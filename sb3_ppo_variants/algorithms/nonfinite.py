@@ -4,6 +4,7 @@ from typing import Literal
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
 from sb3_ppo_variants.nonfinite.rollout import has_spoilt_statistics, normalizers_of
 from sb3_ppo_variants.nonfinite.update import update_fault
@@ -62,7 +63,7 @@ class NonFiniteChoice(OnPolicyAlgorithm):
 
     def _count_skipped(self, fault: NonFiniteError) -> None:
         self._n_nonfinite_updates += 1
-        self.logger.warn(f"An update is skipped. {fault}")
+        say(self.logger, "warn", f"An update is skipped. {fault}")
 
     def _log_nonfinite(self) -> None:
         if self.nonfinite_update == "skip":

@@ -18,6 +18,7 @@ from sb3_ppo_variants.backends import Backend, distribution_at_zeros
 from sb3_ppo_variants.checks import kind_of
 from sb3_ppo_variants.distributions import Parameters, head_and_parameters
 from sb3_ppo_variants.files import checked_path
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.nonfinite.rollout import nonfinite_parameter, normalizers_of
 from sb3_ppo_variants.objectives import ReferenceKLDirection, adapt_kl_coef
 from sb3_ppo_variants.policies import ReferencePolicy
@@ -168,7 +169,7 @@ class ReferenceChoice(ConfigurableAlgorithm, BackendChoice, NonFiniteChoice):
         if reference.kl_at_start is None:
             reference.kl_at_start = backend.reference_kl(self.rollout_buffer, parameters, "ref_new")
             self.logger.record("train/reference_kl_start", reference.kl_at_start)
-            self._inform(f"KL(reference‖policy) before the first update: {reference.kl_at_start:.4g} nats")
+            say(self.logger, "info", f"KL(reference‖policy) before the first update: {reference.kl_at_start:.4g} nats")
         return parameters
 
     def _pass_over_rollout(self, backend: Backend) -> None:

@@ -4,10 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import Unpack
 
 from sb3_ppo_variants import defaults
@@ -15,6 +13,7 @@ from sb3_ppo_variants.algorithms.arguments import SharedArguments
 from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.algorithms.coefficients import Coefficient
 from sb3_ppo_variants.checks import Check, choice
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.objectives import LogLikelihood, Surrogate, ValueLoss
 from sb3_ppo_variants.rollouts import finished_episodes, returns_to_go
 
@@ -97,20 +96,12 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
     def _bootstraps(self) -> bool:
         return super()._bootstraps() and self.baseline
 
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
-    ) -> bool:
+    def complete_rollout(self, rollout_buffer: RolloutBuffer) -> None:
         """
-        As in ``OnPolicyVariant``; without a baseline, returns and advantages are then the returns-to-go.
+        Without a baseline, returns and advantages are the returns-to-go.
 
-        :param env: The environments to step
-        :param callback: Told of every step
-        :param rollout_buffer: Filled with ``n_rollout_steps`` steps per environment
-        :param n_rollout_steps: T
-        :return: ``False`` if the callback ended the training
+        :param rollout_buffer: The rollout
         """
-        if not super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps):
-            return False
         self._finished = None
         if not self.baseline and self._rollout_fault is None:
             dones: Any = self._last_episode_starts
@@ -119,14 +110,15 @@ class REINFORCE(OnPolicyVariant, family_name="REINFORCE"):
             rollout_buffer.advantages = returns.copy()
             finished = finished_episodes(rollout_buffer.episode_starts, dones)
             self._finished = rollout_buffer.swap_and_flatten(finished[..., None]).ravel()
-        return True
 
     def train(self) -> None:
         """One step on the whole rollout; none if no episode ended in it and there is no baseline."""
         if self._finished is not None and not self._finished.any():
-            self.logger.warn(
+            say(
+                self.logger,
+                "warn",
                 f"No episode ended within n_steps={self.n_steps}, so there is no return to learn from and this update "
-                "is skipped: raise n_steps, or pass baseline=True."
+                "is skipped: raise n_steps, or pass baseline=True.",
             )
             self._pass_over_rollout(self._current_backend())
             return

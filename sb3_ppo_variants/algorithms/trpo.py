@@ -21,6 +21,7 @@ from sb3_ppo_variants.backends import (
 )
 from sb3_ppo_variants.backends.statistics import effective_sample_size
 from sb3_ppo_variants.checks import Check, choice, integer, number
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.objectives import SquaredError
 
 
@@ -205,7 +206,11 @@ class TRPO(OnPolicyVariant, family_name="TRPO"):
         self.logger.record("train/line_search_tries", step.tries)
         self.logger.record("train/nonfinite_step", float(not step.finite))
         if not step.finite:
-            self.logger.warn("The policy step was not finite and has not been taken; the policy stays as it was.")
+            say(
+                self.logger,
+                "warn",
+                "The policy step was not finite and has not been taken; the policy stays as it was.",
+            )
         if value_losses:
             self.logger.record("train/value_loss", sum(value_losses) / len(value_losses))
         self._log_common()

@@ -9,6 +9,7 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_obs_shape
 
+from sb3_ppo_variants.backends.process_wide import unchecked_distributions
 from sb3_ppo_variants.policies import is_recurrent
 
 
@@ -70,7 +71,7 @@ def critic_only_parameters(policy: ActorCriticPolicy) -> list[th.nn.Parameter]:
     :param policy: Any actor-critic policy
     :return: the parameters, in the policy's order
     """
-    with evaluation_mode(policy), th.enable_grad(), without_cudnn():
+    with evaluation_mode(policy), th.enable_grad(), without_cudnn(), unchecked_distributions.held():
         distribution = distribution_at_zeros(policy)
         log_prob = distribution.log_prob(distribution.mode().detach()).sum()
         actor = parameters_behind(log_prob, policy.parameters())
@@ -87,7 +88,8 @@ def distribution_at_zeros(policy: Any) -> Distribution:
     :param policy: Any actor-critic policy
     :return: its distribution at an observation of zeros, which shows its kind
     """
-    with evaluation_mode(policy):
+    # Unchecked: a features extractor may divide by the norm of what it is given.
+    with evaluation_mode(policy), unchecked_distributions.held():
         found = policy.get_distribution(_blank_observation(policy), **_blank_states(policy))
     distribution: Distribution = found[0] if is_recurrent(type(policy)) else found
     return distribution

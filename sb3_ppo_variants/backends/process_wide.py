@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+import torch as th
+
 
 class ProcessWide:
     """
@@ -34,3 +36,14 @@ class ProcessWide:
                 self._n_inside -= 1
                 if self._n_inside == 0:
                     self._put_back()
+
+
+def _without_checks() -> Callable[[], None]:
+    distribution = th.distributions.Distribution
+    before = distribution._validate_args
+    distribution.set_default_validate_args(False)
+    return lambda: distribution.set_default_validate_args(before)
+
+
+#: torch's switch for the checks of its distributions.
+unchecked_distributions = ProcessWide(_without_checks)

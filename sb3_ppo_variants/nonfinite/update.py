@@ -41,7 +41,8 @@ def update_fault(
 
 def _likely_cause(buffer: RolloutBuffer) -> tuple[int | None, str]:
     """Number of the environment concerned, and a sentence."""
-    parts = buffer.observations.items() if isinstance(buffer.observations, dict) else [("", buffer.observations)]
+    observations = getattr(buffer, "observations", None)  # a buffer of one's own may keep them elsewhere
+    parts = observations.items() if isinstance(observations, dict) else [("", observations)]
     columns = {f"observation {key!r}" if key else "observation": array for key, array in parts}
     columns |= {"log-probability": buffer.log_probs, "advantage": buffer.advantages, "return": buffer.returns}
     for name, array in columns.items():

@@ -9,6 +9,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ppo_variants.checks import integer
 from sb3_ppo_variants.files import remove_unfinished
+from sb3_ppo_variants.loggers import say
 from sb3_ppo_variants.nonfinite.rollout import nonfinite_parameter
 from sb3_ppo_variants.resume.callback_states import all_callbacks, environments_of_callbacks
 from sb3_ppo_variants.resume.environments import (
@@ -255,5 +256,5 @@ class ResumableCheckpointCallback(BaseCallback):
         if text not in self._said:
             self._said.add(text)
             if hasattr(self, "model"):
-                self.logger.warn(text)
+                say(self.logger, "warn", text)
             warnings.warn(text, stacklevel=2)

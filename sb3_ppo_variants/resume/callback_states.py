@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.resume.environments import VecEnvState, capture_environments, restore_environments
@@ -60,7 +60,7 @@ def capture_callbacks(root: BaseCallback) -> list[CallbackState]:
             # Unchecked: before the first evaluation nothing could be checked, and there is nothing to lose either.
             {name: capture_environments(env, unchecked=True) for name, env in _own_environments(callback).items()},
         )
-        for callback in all_callbacks(root)
+        for callback in all_callbacks(_without_progress_bar(root))
     ]
 
 
@@ -71,7 +71,7 @@ def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[s
     :return: what could not be restored
     :raises ValueError: they are other callbacks
     """
-    callbacks = all_callbacks(root)
+    callbacks = all_callbacks(_without_progress_bar(root))
     kinds = [type(callback).__name__ for callback in callbacks]
     before = [current_name(state.layer.kind).rpartition(".")[2] for state in states]
     if kinds != before:
@@ -87,6 +87,13 @@ def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[s
             lost = ["it had not been stepped"] if kept is None else restore_environments(own[name], kept)
             faults += [f"{type(callback).__name__}.{name}, {fault}" for fault in lost]
     return faults
+
+
+def _without_progress_bar(root: BaseCallback) -> BaseCallback:
+    """``learn(progress_bar=True)`` puts the callback beside a bar: a training may go on with another choice."""
+    if type(root) is CallbackList and len(root.callbacks) == 2 and isinstance(root.callbacks[1], ProgressBarCallback):
+        return root.callbacks[0]
+    return root
 
 
 def _own_environments(callback: BaseCallback) -> dict[str, VecEnv]:

@@ -22,7 +22,7 @@ from sb3_ppo_variants.rollouts.originals import has_own, replaced_method
 
 
 class Learner(Protocol):
-    """What the loop asks of the algorithm that it collects for: SB3's attributes, three members of our own, no more."""
+    """What the loop asks of the algorithm that it collects for: SB3's attributes, four members of our own, no more."""
 
     policy: ActorCriticPolicy
     action_space: spaces.Space
@@ -41,6 +41,9 @@ class Learner(Protocol):
 
     def handle_fault(self, fault: NonFiniteError | None) -> None:
         """Deal with a number that is not finite; ``None``: there was none."""
+
+    def complete_rollout(self, rollout_buffer: RolloutBuffer) -> None:
+        """What the algorithm computes from a whole rollout, before callbacks see it."""
 
     def get_vec_normalize_env(self) -> VecNormalize | None:
         """SB3's own."""
@@ -172,6 +175,7 @@ def end_rollout(learner: Learner, actor: Actor, scanner: RolloutScanner, step_lo
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         step_locals["values"] = actor.finish(buffer, step_locals["new_obs"], step_locals["dones"])
     learner.handle_fault(scanner.rollout_fault(buffer, step_locals["new_obs"], learner.num_timesteps))
+    learner.complete_rollout(buffer)
     if isinstance(learner.action_space, spaces.Discrete):
         # As SB3 leaves them in its locals, having stored them.
         step_locals["actions"] = step_locals["actions"].reshape(-1, 1)

@@ -46,12 +46,19 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
     :param path: The file; ``.safetensors`` is added where there is no suffix
     :param exclude: Arguments to leave out, which have to be passed to ``load_safe`` again
     :return: the file
-    :raises ValueError: an argument is code, or a number is not finite
+    :raises ValueError: an argument is code, a number is not finite, or more than the policy and its optimiser is to be
+        kept
     """
     unknown = set(exclude) - set(setting_names(type(model))) - set(BESIDE)
     if unknown:
         raise ValueError(f"exclude={sorted(exclude)}: {type(model).__name__} has no setting {sorted(unknown)[0]!r}.")
-    tensors = dict(model.get_parameters()["policy"])
+    parameters = model.get_parameters()
+    if further := sorted(parameters.keys() - {"policy", "policy.optimizer"}):
+        raise ValueError(
+            f"{type(model).__name__} also keeps {', '.join(further)} (_get_torch_save_params), for which the safe "
+            "format has no place: use save()."
+        )
+    tensors = dict(parameters["policy"])
     clash = [name for name in tensors if name.startswith((PREFIX, REFERENCE_PREFIX))]
     if clash:
         raise ValueError(

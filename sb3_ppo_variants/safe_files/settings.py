@@ -77,12 +77,20 @@ def policies_by_name(cls: type[SafeAlgorithm], use_masking: bool) -> dict[str, t
     return cls.maskable_policy_aliases if use_masking else cls.policy_aliases
 
 
-def setting_names(cls: type) -> list[str]:
+def argument_names(cls: type[SafeAlgorithm]) -> list[str]:
+    """
+    :param cls: An algorithm, or a subclass of one whose constructor may fix arguments instead of taking them
+    :return: the arguments of both
+    """
+    return list({**inspect.signature(cls).parameters, **inspect.signature(cls.family[cls.family_name]).parameters})
+
+
+def setting_names(cls: type[SafeAlgorithm]) -> list[str]:
     """
     :param cls: An algorithm
     :return: the arguments that a file holds as settings
     """
-    return [name for name in inspect.signature(cls).parameters if name not in _NO_SETTINGS]
+    return [name for name in argument_names(cls) if name not in _NO_SETTINGS]
 
 
 def attribute_of(name: str) -> str:

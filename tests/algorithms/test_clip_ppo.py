@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from sb3_ppo_variants import TRPO, ClipPPO, UnclippedPPO
+from sb3_ppo_variants import TRPO, ClipPPO, UnclippedPPO, backends
 from tests.algorithms.models import ForeignPolicy, OwnBuffer, make, parameters_of
 from tests.parity.comparing import make_env
 from tests.parity.contrib import LearnedFeatures
@@ -125,6 +126,23 @@ def test_learning_rate_vf_moves_only_the_critics_own_parameters(algorithm, share
     assert model.logger.name_to_value["train/learning_rate_vf"] == 1e-2
     model.save(tmp_path / "model")
     assert len(algorithm.load(tmp_path / "model").policy.optimizer.param_groups) == 2
+
+
+class OnTheSphere(FlattenExtractor):
+    """Not defined at zero."""
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features = super().forward(observations)
+        return features / features.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("settings", [{"learning_rate_vf": 1e-2}, {"critic_warmup": 1}])
+def test_a_policy_need_not_be_defined_at_zero(settings) -> None:
+    model = make(ClipPPO, policy_kwargs={"features_extractor_class": OnTheSphere}, **settings).learn(128)
+    assert np.isfinite(parameters_of(model)).all()
+    plain = make(ClipPPO, **settings)
+    by_zeros, on_sphere = (len(backends.critic_only_parameters(m.policy)) for m in (plain, model))
+    assert by_zeros == on_sphere > 0
 
 
 def test_equal_rates_in_two_groups_are_one_group() -> None:

@@ -6,6 +6,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -79,6 +80,15 @@ def test_set_parameters_does_not_share_memory(algorithm) -> None:
     kept = copy.deepcopy(teacher.get_parameters())
     pupil.learn(64)
     assert_same_tensors(teacher.get_parameters(), kept, "teacher")
+
+
+def test_set_parameters_takes_what_has_just_been_computed(algorithm) -> None:
+    model = make(algorithm)
+    moved = {name: p + 0.01 * th.ones_like(p) for name, p in model.policy.named_parameters()}
+    assert all(tensor.grad_fn is not None for tensor in moved.values())
+    before = parameters_of(model)
+    model.set_parameters({"policy": moved}, exact_match=False)
+    np.testing.assert_allclose(parameters_of(model), before + 0.01, rtol=1e-5)
 
 
 def test_set_env_and_evaluate(algorithm) -> None:

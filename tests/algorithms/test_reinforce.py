@@ -122,6 +122,46 @@ def test_a_rollout_without_an_end_is_skipped_with_a_word(capsys) -> None:
     assert "No episode ended within n_steps=2" in capsys.readouterr().out
 
 
+class Draws(BaseCallback):
+    """Looks at a minibatch at the end of each rollout, which flattens the buffer, and draws no number for it."""
+
+    def _on_rollout_end(self) -> None:
+        state = np.random.get_state()
+        self.returns = next(self.model.rollout_buffer.get(4)).returns
+        np.random.set_state(state)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("settings", [{}, {"update_backend": "autograd"}, {"policy": "MlpLstmPolicy"}])
+def test_a_callback_may_look_at_the_rollout_before_the_update(settings) -> None:
+    def learned(callback: BaseCallback | None) -> np.ndarray:
+        return parameters_of(make(REINFORCE, env={"n_envs": 2}, baseline=False, **settings).learn(256, callback))
+
+    np.testing.assert_array_equal(learned(None), learned(Draws()))
+
+
+class Plain:
+    """A logger that records and dumps, which is all that SB3 asks of one."""
+
+    level = 0
+
+    def record(self, key, value, exclude=None) -> None:
+        pass
+
+    record_mean = record
+
+    def dump(self, step=0) -> None:
+        pass
+
+
+def test_a_logger_need_not_warn() -> None:
+    model = REINFORCE("MlpPolicy", "CartPole-v1", n_steps=2, baseline=False, seed=0)
+    model.set_logger(Plain())
+    model.learn(2)
+
+
 def test_a_buffer_that_hides_its_rows_is_refused_without_baseline() -> None:
     with pytest.raises(ValueError, match="OwnBuffer does not draw its minibatches through _get_samples"):
         make(REINFORCE, baseline=False, rollout_buffer_class=OwnBuffer).learn(64)

@@ -14,7 +14,7 @@ import torch as th
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TransformObservation
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import FlattenExtractor
@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
+from sb3_ppo_variants.resume.callback_states import capture_callbacks, restore_callbacks
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint, write_checkpoint
 from sb3_ppo_variants.resume.pickles import loads
 from tests.resume.environments import Endless, Noisy
@@ -282,6 +283,18 @@ def test_what_is_no_difference(tmp_path: Path) -> None:
     train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": "rgb_array"}), tmp_path, 320, interrupt_at=200)
     with pytest.raises(NonFiniteError, match="learning_rate=nan"):  # that of the undisturbed run too
         train(make_model, partial(CARTPOLE, env_kwargs={"render_mode": None}), tmp_path, 320, resume=True)
+
+
+def test_a_progress_bar_is_no_difference() -> None:
+    def of_learn(progress_bar: bool) -> BaseCallback:
+        return model._init_callback(CallbackList([Curve(), InterruptAt()]), progress_bar)
+
+    model = MAKE(CARTPOLE())
+    for before in (True, False):
+        states = capture_callbacks(of_learn(before))
+        assert restore_callbacks(of_learn(not before), states) == []
+        with pytest.raises(ValueError, match="made with the callbacks CallbackList, Curve, InterruptAt; learn"):
+            restore_callbacks(model._init_callback(Curve(), before), states)
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")

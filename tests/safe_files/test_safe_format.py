@@ -16,6 +16,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from sb3_contrib.common.maskable.utils import get_action_masks
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -268,6 +269,45 @@ def test_a_subclass_of_the_users_keeps_its_own_settings(tmp_path) -> None:
     assert Mine.load_safe(path).my_argument == [2, "x"]
     with pytest.raises(ValueError, match=r"settings \(of Mine\) has 'my_argument'"):
         ClipPPO.load_safe(path)
+
+
+class Fixed(ClipPPO):
+    """A user's class whose constructor fixes arguments instead of taking them."""
+
+    def __init__(self, policy, env, device="cpu", _init_setup_model=True):
+        fixed = {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "seed": 1}
+        super().__init__(policy, env, **fixed, device=device, _init_setup_model=_init_setup_model)
+
+
+def test_a_subclass_with_a_constructor_of_its_own_is_saved_and_loaded_whole(tmp_path) -> None:
+    model = Fixed("MlpPolicy", make_env()).learn(64)
+    model.save(tmp_path / "zip")
+    model.save_safe(tmp_path / "safe")
+    for cls in (Fixed, ClipPPO):
+        safe, theirs = cls.load_safe(tmp_path / "safe", gamma=0.9), cls.load(tmp_path / "zip", gamma=0.9)
+        assert (safe.gamma, safe.n_steps, safe.batch_size) == (theirs.gamma, theirs.n_steps, theirs.batch_size)
+        assert (safe.gamma, safe.n_steps) == (0.9, 64)
+        assert_same_tensors(safe.get_parameters(), theirs.get_parameters(), cls.__name__)
+    PPO("MlpPolicy", make_env(), n_steps=16, gamma=0.5, batch_size=16).save(tmp_path / "sb3")
+    of_sb3 = Fixed.load(tmp_path / "sb3")
+    assert (of_sb3.gamma, of_sb3.n_steps) == (0.5, 16)
+    with pytest.raises(TypeError, match="did you mean 'clip_range'"):
+        Fixed.load_safe(tmp_path / "safe", clip_rnage=0.1)
+
+
+def test_what_a_subclass_keeps_beside_the_policy_is_not_dropped_unsaid(tmp_path) -> None:
+    class WithTarget(ClipPPO):
+        def _setup_model(self):
+            super()._setup_model()
+            self.target = th.nn.Linear(1, 1)
+
+        def _get_torch_save_params(self):
+            names, variables = super()._get_torch_save_params()
+            return [*names, "target"], variables
+
+    with pytest.raises(ValueError, match=r"WithTarget also keeps target \(_get_torch_save_params\).*: use save\(\)"):
+        make(WithTarget).save_safe(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_arguments_given_to_load_win_and_are_checked(tmp_path) -> None:

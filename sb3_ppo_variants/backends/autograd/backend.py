@@ -5,7 +5,6 @@ from contextlib import contextmanager, nullcontext
 from typing import ClassVar
 
 import numpy as np
-import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -15,24 +14,13 @@ from sb3_ppo_variants.backends.autograd.kl import mean_reference_kl
 from sb3_ppo_variants.backends.autograd.update import AutogradUpdate
 from sb3_ppo_variants.backends.critic import fit_critic
 from sb3_ppo_variants.backends.parameter_groups import without_cudnn
-from sb3_ppo_variants.backends.process_wide import ProcessWide
+from sb3_ppo_variants.backends.process_wide import unchecked_distributions
 from sb3_ppo_variants.backends.settings import ConstrainedSettings, CriticSettings, UpdateSettings
 from sb3_ppo_variants.distributions import Parameters
 from sb3_ppo_variants.objectives import ReferenceKLDirection
 from sb3_ppo_variants.rollouts import Actor, PolicyActor, rows_in_order
 from sb3_ppo_variants.rollouts.buffers import keeps_states
 from sb3_ppo_variants.rollouts.memory import Memory, RecurrentActor
-
-
-def _without_checks() -> Callable[[], None]:
-    distribution = th.distributions.Distribution
-    before = distribution._validate_args
-    distribution.set_default_validate_args(False)
-    return lambda: distribution.set_default_validate_args(before)
-
-
-#: torch's switch for the checks of its distributions.
-_unchecked = ProcessWide(_without_checks)
 
 
 class AutogradBackend:
@@ -59,7 +47,7 @@ class AutogradBackend:
     def context(self) -> Iterator[None]:
         # Overflowing ratios are what the diagnostics show, and what is not a number is found before a step is taken.
         # Torch's distributions would raise a ValueError of their own before that, which could not be skipped.
-        with _unchecked.held(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        with unchecked_distributions.held(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
             yield
 
     def actor(self, memory: Memory | None = None) -> Actor:
