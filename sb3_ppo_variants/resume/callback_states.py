@@ -1,14 +1,16 @@
 """The states of all callbacks of a training."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ppo_variants.resume.environments import VecEnvState, capture_environments, restore_environments
 from sb3_ppo_variants.resume.layers import Layer, capture_layer, restore_layer
 from sb3_ppo_variants.resume.pickles import current_name
+
+T = TypeVar("T")
 
 
 class CallbackState(NamedTuple):
@@ -60,7 +62,7 @@ def capture_callbacks(root: BaseCallback) -> list[CallbackState]:
             # Unchecked: before the first evaluation nothing could be checked, and there is nothing to lose either.
             {name: capture_environments(env, unchecked=True) for name, env in _own_environments(callback).items()},
         )
-        for callback in all_callbacks(_without_progress_bar(root))
+        for callback in _kept(all_callbacks(root), _kind)
     ]
 
 
@@ -71,9 +73,9 @@ def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[s
     :return: what could not be restored
     :raises ValueError: they are other callbacks
     """
-    callbacks = all_callbacks(_without_progress_bar(root))
-    kinds = [type(callback).__name__ for callback in callbacks]
-    before = [current_name(state.layer.kind).rpartition(".")[2] for state in states]
+    callbacks = _kept(all_callbacks(root), _kind)
+    states = _kept(states, _kind_before)  # an earlier version kept the bar
+    kinds, before = [_kind(callback) for callback in callbacks], [_kind_before(state) for state in states]
     if kinds != before:
         raise ValueError(
             f"The checkpoint was made with the callbacks {', '.join(before)}; learn() was given {', '.join(kinds)}: "
@@ -89,11 +91,20 @@ def restore_callbacks(root: BaseCallback, states: list[CallbackState]) -> list[s
     return faults
 
 
-def _without_progress_bar(root: BaseCallback) -> BaseCallback:
-    """``learn(progress_bar=True)`` puts the callback beside a bar: a training may go on with another choice."""
-    if type(root) is CallbackList and len(root.callbacks) == 2 and isinstance(root.callbacks[1], ProgressBarCallback):
-        return root.callbacks[0]
-    return root
+def _kind(callback: BaseCallback) -> str:
+    return type(callback).__name__
+
+
+def _kind_before(state: CallbackState) -> str:
+    return current_name(state.layer.kind).rpartition(".")[2]
+
+
+def _kept(all_of_them: list[T], kind: Callable[[T], str]) -> list[T]:
+    """Without a progress bar, which ``learn(progress_bar=True)`` puts into a list beside the callback: a training may
+    go on with another choice."""
+    if [kind(one) for one in all_of_them[:3:2]] == ["CallbackList", "ProgressBarCallback"]:
+        return [all_of_them[1], *all_of_them[3:]]
+    return all_of_them
 
 
 def _own_environments(callback: BaseCallback) -> dict[str, VecEnv]:

@@ -24,8 +24,9 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from sb3_ppo_variants import ClipPPO
 from sb3_ppo_variants.checkpoints import ResumableCheckpointCallback
 from sb3_ppo_variants.nonfinite.error import NonFiniteError
-from sb3_ppo_variants.resume.callback_states import capture_callbacks, restore_callbacks
+from sb3_ppo_variants.resume.callback_states import CallbackState, capture_callbacks, restore_callbacks
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint, write_checkpoint
+from sb3_ppo_variants.resume.layers import capture_layer
 from sb3_ppo_variants.resume.pickles import loads
 from tests.resume.environments import Endless, Noisy
 from tests.resume.runs import (
@@ -295,6 +296,10 @@ def test_a_progress_bar_is_no_difference() -> None:
         assert restore_callbacks(of_learn(not before), states) == []
         with pytest.raises(ValueError, match="made with the callbacks CallbackList, Curve, InterruptAt; learn"):
             restore_callbacks(model._init_callback(Curve(), before), states)
+    with_bar = of_learn(True)  # an earlier version kept the bar too
+    bar = CallbackState(capture_layer(with_bar.callbacks[1]), {})
+    states = [CallbackState(capture_layer(with_bar), {}), states[0], bar, *states[1:]]
+    assert [restore_callbacks(of_learn(shown), states) for shown in (True, False)] == [[], []]
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
