@@ -314,7 +314,8 @@ class OnPolicyVariant(
 
     def complete_rollout(self, rollout_buffer: RolloutBuffer) -> None:
         """
-        What the algorithm computes from a whole rollout, before callbacks see its end.
+        What the algorithm computes from a whole rollout, before callbacks see its end (after that, where SB3's
+        ``collect_rollouts`` has been replaced).
 
         :param rollout_buffer: The rollout
         """

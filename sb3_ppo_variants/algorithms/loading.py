@@ -16,7 +16,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, TensorDict
 from typing_extensions import Self
 
@@ -211,7 +211,8 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
             ``policy_kwargs``; the message says what is wrong
         :raises TypeError: an argument that the constructor does not have
         """
-        reject_unknown_arguments(cls, kwargs.keys() - set(argument_names(cls)))
+        known = argument_names(cls)
+        reject_unknown_arguments(cls, [name for name in kwargs if name not in known])
         given = cls._checked_overrides(kwargs)
         policy = given.pop("policy", None)
         model = load_safe(cls, path, env, device, policy_class, given)
@@ -288,9 +289,10 @@ class LoadableAlgorithm(ConfigurableAlgorithm, SafeAlgorithm):
         :raises ValueError: the optimiser's state and the model's optimiser have different numbers of parameter groups
         """
         if isinstance(load_path_or_dict, dict):
-            # Modules copy what they load; optimisers keep it.
-            kept = {n for n in load_path_or_dict if isinstance(recursive_getattr(self, n, None), th.optim.Optimizer)}
-            parameters = {n: copy.deepcopy(state) if n in kept else state for n, state in load_path_or_dict.items()}
+            # torch copies no tensor that has an autograd history.
+            states = [state for state in load_path_or_dict.values() if isinstance(state, dict)]
+            tensors = [value for state in states for value in state.values() if isinstance(value, th.Tensor)]
+            parameters = copy.deepcopy(load_path_or_dict, {id(t): t.detach().clone() for t in tensors if not t.is_leaf})
         else:
             parameters = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
         state: Any = parameters.get("policy.optimizer")

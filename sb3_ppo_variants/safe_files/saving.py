@@ -52,13 +52,13 @@ def save_safe(model: SafeAlgorithm, path: str | PathLike[str], exclude: Collecti
     unknown = set(exclude) - set(setting_names(type(model))) - set(BESIDE)
     if unknown:
         raise ValueError(f"exclude={sorted(exclude)}: {type(model).__name__} has no setting {sorted(unknown)[0]!r}.")
-    parameters = model.get_parameters()
-    if further := sorted(parameters.keys() - {"policy", "policy.optimizer"}):
+    names, variables = model._get_torch_save_params()
+    if further := sorted({*names, *variables} - {"policy", "policy.optimizer"}):
         raise ValueError(
             f"{type(model).__name__} also keeps {', '.join(further)} (_get_torch_save_params), for which the safe "
             "format has no place: use save()."
         )
-    tensors = dict(parameters["policy"])
+    tensors = dict(model.get_parameters()["policy"])
     clash = [name for name in tensors if name.startswith((PREFIX, REFERENCE_PREFIX))]
     if clash:
         raise ValueError(

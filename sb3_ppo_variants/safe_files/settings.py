@@ -79,10 +79,17 @@ def policies_by_name(cls: type[SafeAlgorithm], use_masking: bool) -> dict[str, t
 
 def argument_names(cls: type[SafeAlgorithm]) -> list[str]:
     """
-    :param cls: An algorithm, or a subclass of one whose constructor may fix arguments instead of taking them
-    :return: the arguments of both
+    :param cls: An algorithm of this package, or a subclass of one; its constructor may fix arguments instead of taking
+        them
+    :return: the arguments of all classes down from the package's
     """
-    return list({**inspect.signature(cls).parameters, **inspect.signature(cls.family[cls.family_name]).parameters})
+    found: dict[str, None] = {}
+    for kind in cls.__mro__:
+        parameters = inspect.signature(kind).parameters.values()
+        found |= {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if kind.__module__.startswith("sb3_ppo_variants."):
+            break
+    return list(found)
 
 
 def setting_names(cls: type[SafeAlgorithm]) -> list[str]:

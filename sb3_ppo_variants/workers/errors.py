@@ -47,7 +47,7 @@ class Failure(NamedTuple):
     text: str
 
     @classmethod
-    def of(cls, error: Exception) -> "Failure":
+    def of(cls, error: BaseException) -> "Failure":
         """
         :param error: Being handled
         :return: as much of it as can be sent

@@ -89,7 +89,7 @@ class Worker:
             try:
                 command, arguments = pickle.loads(message)
                 answer = True, getattr(self, command)(*arguments)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # environments with a window may call sys.exit()
                 answer = False, Failure.of(error)
             _answer(self.connection, answer)
             if command == "close":

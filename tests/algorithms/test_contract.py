@@ -89,6 +89,7 @@ def test_set_parameters_takes_what_has_just_been_computed(algorithm) -> None:
     before = parameters_of(model)
     model.set_parameters({"policy": moved}, exact_match=False)
     np.testing.assert_allclose(parameters_of(model), before + 0.01, rtol=1e-5)
+    assert not any(p.data_ptr() == moved[name].data_ptr() for name, p in model.policy.named_parameters())
 
 
 def test_set_env_and_evaluate(algorithm) -> None:

@@ -295,6 +295,28 @@ def test_a_subclass_with_a_constructor_of_its_own_is_saved_and_loaded_whole(tmp_
         Fixed.load_safe(tmp_path / "safe", clip_rnage=0.1)
 
 
+class WithBonus(ClipPPO):
+    """A user's class with an argument of its own."""
+
+    def __init__(self, policy, env, bonus=0.5, **kwargs):
+        self.bonus = bonus
+        super().__init__(policy, env, **kwargs)
+
+
+class FixedBonus(WithBonus):
+    """Fixes the argument of the class above."""
+
+    def __init__(self, policy, env, device="cpu", _init_setup_model=True):
+        super().__init__(policy, env, 0.9, n_steps=64, device=device, _init_setup_model=_init_setup_model)
+
+
+def test_arguments_of_all_classes_in_between_are_kept(tmp_path) -> None:
+    model = FixedBonus("MlpPolicy", make_env())
+    model.bonus = 0.7
+    path = model.save_safe(tmp_path / "model")
+    assert FixedBonus.load_safe(path).bonus == 0.7
+
+
 def test_what_a_subclass_keeps_beside_the_policy_is_not_dropped_unsaid(tmp_path) -> None:
     class WithTarget(ClipPPO):
         def _setup_model(self):
@@ -305,6 +327,17 @@ def test_what_a_subclass_keeps_beside_the_policy_is_not_dropped_unsaid(tmp_path)
             names, variables = super()._get_torch_save_params()
             return [*names, "target"], variables
 
+    class WithNumber(ClipPPO):
+        def _setup_model(self):
+            super()._setup_model()
+            self.number = th.zeros(1)
+
+        def _get_torch_save_params(self):
+            names, variables = super()._get_torch_save_params()
+            return names, [*variables, "number"]
+
+    with pytest.raises(ValueError, match=r"WithNumber also keeps number"):
+        make(WithNumber).save_safe(tmp_path / "model")
     with pytest.raises(ValueError, match=r"WithTarget also keeps target \(_get_torch_save_params\).*: use save\(\)"):
         make(WithTarget).save_safe(tmp_path / "model")
     assert not list(tmp_path.iterdir())

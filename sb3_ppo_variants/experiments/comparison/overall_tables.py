@@ -63,7 +63,7 @@ def _rank_table(results: Results) -> Table:
     """Ranks and probabilities only: raw returns of different environments have no common scale."""
     reference, environments = results.reference, results.complete
     samples = {variant: [results.scores(variant, e) for e in environments] for variant in results.finished}
-    shifted = _from_common_runs(list(samples.values()))
+    shifted = estimators.from_common_runs(list(samples.values()))
     centers = [[float(estimators.center(own[i])) for own in shifted] for i in range(len(environments))]
     ranks = _rank_cells(centers, resampled_centers(shifted))
     header = ["row", "mean rank", "95 %", "P(first)", f"mean P(better than {reference})", percent(results.level), "p"]
@@ -83,20 +83,12 @@ def _pairs(samples: Mapping[str, Sequence[ArrayLike]], name: str, reference: str
     )
 
 
-def _from_common_runs(samples: Sequence[Sequence[ArrayLike]]) -> list[tuple[Array, ...]]:
-    """:func:`.from_common_run` in each environment.
-
-    :param samples: A variants of E samples (n,) each
-    """
-    return list(zip(*(estimators.from_common_run(of_all) for of_all in zip(*samples, strict=True)), strict=True))
-
-
 def _mean_score_ranks(samples: Sequence[Sequence[ArrayLike]]) -> list[list[str]]:
     """:func:`_rank_cells` of mean scores over all environments.
 
     :param samples: A variants of E samples (n,) each
     """
-    shifted = _from_common_runs(samples)
+    shifted = estimators.from_common_runs(samples)
     resampled = resampled_centers(shifted, np.mean)
     means = None if resampled is None else resampled.mean(axis=1, keepdims=True)
     return _rank_cells([[float(mean_score(*own)) for own in shifted]], means)

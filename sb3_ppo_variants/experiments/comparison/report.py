@@ -73,11 +73,12 @@ def _extremes(results: Results) -> dict[str, Any]:
 def _leader(results: Results, environment: str) -> tuple[str, list[str], float, Estimate | None]:
     """The variants with the highest return in an environment, none without a run, and how a single one compares."""
     found = {name: results.scores(name, environment) for name in results.variants}
-    centers = {name: float(estimators.center(sample)) for name, sample in found.items() if sample}
-    if not centers:
+    finished = [name for name, sample in found.items() if sample]
+    if not finished:
         return environment, [], 0.0, None
-    highest = max(centers.values())
-    best, better = [name for name, center in centers.items() if center == highest], None
+    above = [float(estimators.center(s)) for s in estimators.from_common_run([found[name] for name in finished])]
+    best = [name for name, center in zip(finished, above, strict=True) if center == max(above)]
+    highest, better = float(estimators.center(found[best[0]])), None
     if len(best) == 1 and best[0] != results.reference and found[results.reference]:
         pair = [(found[best[0]], found[results.reference])]
         better = Estimate(estimators.mean_improvement(pair), estimators.improvement_interval(pair, results.level))

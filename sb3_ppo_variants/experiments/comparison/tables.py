@@ -138,7 +138,7 @@ def _median_share(shares: Sequence[float]) -> str:
     if not shares:
         return NONE
     percent = 100 * np.median(shares)
-    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"  # never 0 %
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"
 
 
 def _speed(records: Sequence[Record]) -> str:

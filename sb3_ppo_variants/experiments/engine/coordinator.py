@@ -66,9 +66,9 @@ def do_work(
     :param executor: Does them; it is closed in any case
     :param folder: The command's folder, in which runs under way keep their checkpoints
     :param models: Says where runs save their models; ``None``: models are discarded
-    :param has_worked: Whether some of the work is done already: processes can be started, then
+    :param has_worked: Whether some of the work has been done before
     :raises KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP
-    :raises ChildProcessError: if processes keep dying and no run gets done
+    :raises ChildProcessError: if processes keep dying and it is not a single environment that kills them
     """
     with closing(UnderWay(executor, folder, models, has_worked)) as under_way, _signals_noted(under_way.ended) as asked:
         while not asked:
@@ -105,7 +105,7 @@ class UnderWay:
         #: Set when a run has ended, to end :meth:`wait`.
         self.ended = threading.Event()
         self._attempts: dict[FutureOutcome, _Attempt] = {}
-        self._lost_in_a_row = 0
+        self._lost_in_a_row: list[str] = []  # their environments
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -161,7 +161,7 @@ class UnderWay:
     def _end(self, future: FutureOutcome, attempt: _Attempt) -> Record | None:
         try:
             outcome: Outcome = future.result()
-            self._lost_in_a_row, self._has_worked = 0, True
+            self._lost_in_a_row, self._has_worked = [], True
         except Exception as error:
             found = self._lost(attempt, error)
             if found is None:
@@ -174,19 +174,25 @@ class UnderWay:
     def _lost(self, attempt: _Attempt, error: Exception) -> Outcome | None:
         """The outcome of a run whose process has died; ``None`` if it is to be started again."""
         if has_hung(Path(attempt.task.folder)):
-            self._lost_in_a_row = 0  # its process did start, and was ended on purpose
+            self._lost_in_a_row = []  # its process did start, and was ended on purpose
             return hung(attempt.task)
-        self._lost_in_a_row += 1
-        if self._lost_in_a_row > 4 * self.executor.jobs + 4:  # a run may kill its process four times
-            raise ChildProcessError(f"{self._lost_in_a_row} runs died in a row; see {self.executor.log}") from error
+        self._lost_in_a_row.append(attempt.task.run.environment)
+        if self._is_hopeless():
+            raise ChildProcessError(
+                f"{len(self._lost_in_a_row)} runs died in a row; see {self.executor.log}"
+            ) from error
         attempt.lost += 1
         if attempt.lost <= MAX_RETRIES:
             return None
-        if self._has_worked:  # it is this run that kills its process
-            self._lost_in_a_row -= attempt.lost
         # Executors put the remote traceback or advice after the first line.
         why = str(error).strip().partition("\n")[0]
         return Outcome(reason=f"lost: its process died {attempt.lost} times (out of memory, or a crash): {why}")
+
+    def _is_hopeless(self) -> bool:
+        """Whether it looks as if no process could be started, and not as if one environment killed its processes."""
+        died, most = len(self._lost_in_a_row), 4 * self.executor.jobs + 4  # a run may kill its process four times
+        is_one_environments = self._has_worked and len(set(self._lost_in_a_row)) == 1
+        return died > (4 * most if is_one_environments else most)
 
 
 @contextmanager
@@ -216,7 +222,7 @@ def _signals_noted(wake: threading.Event) -> Iterator[list[int]]:
 
 
 class RunsToDo:
-    """The runs of a comparison or the like: those that are not done yet, in their order.
+    """The runs of a comparison or the like: those that are not done yet, in their order; last those that have failed.
 
     :param runs: All of them
     :param store: Keeps them
@@ -245,6 +251,11 @@ class RunsToDo:
     def done(self) -> int:
         """How many are done."""
         return sum(record.state == "done" for record in self.records.values())
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether one of them has been done here."""
+        return any(r.state == "done" and r.imported_from is None for r in self.records.values())
 
     def next(self) -> tuple[Run, float | None] | None:
         run = next(self._next, None)
@@ -276,7 +287,7 @@ def do_runs(
 ) -> list[Record]:
     """Do the runs that are not done yet. Runs that failed before are tried again.
 
-    :param runs: The runs, in the order in which they are started
+    :param runs: The runs, in the order in which they are started; those that have failed before come last
     :param store: Keeps them
     :param executor: Makes what does them; not called if nothing is left to do
     :param folder: The command's folder
@@ -296,7 +307,7 @@ def do_runs(
     try:
         if work.done < len(wanted):
             with display.progress:
-                do_work(work, executor(), folder, models, has_worked=work.done > 0)
+                do_work(work, executor(), folder, models, has_worked=work.has_worked)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(work.done, len(wanted), without_password(store.url), what) from interrupt
     finally:

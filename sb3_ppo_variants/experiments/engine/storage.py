@@ -83,7 +83,8 @@ def study_name(out: Path, storage: str | None = None) -> str:
     url = storage_url(storage, out)
     if storage is None and exists(url):
         names = study_names(url)
-        others = {one + suffix for one in names for suffix in (RUNS_SUFFIX, CONFIRMATION_SUFFIX)}
+        tuned = [one for one in names if {one + RUNS_SUFFIX, one + CONFIRMATION_SUFFIX} <= set(names)]
+        others = {one + suffix for one in tuned for suffix in (RUNS_SUFFIX, CONFIRMATION_SUFFIX)}
         first = [one for one in names if one not in others]
         if len(first) == 1:
             return first[0]

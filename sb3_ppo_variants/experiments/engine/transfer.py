@@ -141,14 +141,16 @@ def read_runs(source: str) -> list[Record]:
 
 
 def _read_folder(path: Path) -> list[Record]:
-    """The runs in its ledger, and those that its files have beside these: a report may be of a part of the ledger."""
+    """The runs in its files, and those that its ledger has beside these: a report may be of a part of the ledger."""
     ledger = path / "ledger.db"
     files = [path / name for name in (RUNS, f"{RUNS}.gz") if (path / name).is_file()]
     if not files and not ledger.is_file():
         raise ValueError(f"{path} holds neither {RUNS} nor {RUNS}.gz nor ledger.db: give a folder with finished runs")
-    records = _read_ledger(str(ledger)) if ledger.is_file() else []
+    records = _read_files(files[0]) if files else []
+    if not ledger.is_file():
+        return records
     done = {record.run.key() for record in records if record.state == "done"}
-    return records + [r for file in files[:1] for r in _read_files(file) if r.run.key() not in done]
+    return records + [r for r in _read_ledger(str(ledger)) if r.run.key() not in done]
 
 
 def _read_ledger(source: str) -> list[Record]:
@@ -161,7 +163,8 @@ def _read_ledger(source: str) -> list[Record]:
 
 
 def _from(record: Record, source: str) -> Record:
-    return Record(record.run, record.state, record.result, record.reason, without_password(source))
+    origin = record.imported_from or without_password(source)
+    return Record(record.run, record.state, record.result, record.reason, origin)
 
 
 def _read_files(path: Path) -> list[Record]:

@@ -132,7 +132,7 @@ def in_markdown(text: str) -> str:
 def number(value: float) -> str:
     """A return with a sensible number of digits, two at least if two after the point would make it a zero."""
     if abs(value) < 0.005:
-        return f"{value:#.2g}" if value else "0.00"
+        return f"{value:#.2g}" if abs(value) > 1e-9 else "0.00"  # below are the rounding errors of larger ones
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 

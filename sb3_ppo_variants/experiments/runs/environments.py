@@ -5,7 +5,8 @@ import difflib
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -198,7 +199,30 @@ def check_environment(environment: str) -> None:
         raise ValueError(f"Cannot make the environment {environment!r}: {_explained(environment, error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"{environment!r} makes {env!r}, which is not a gymnasium.Env")
-    env.close()
+    close(env)
+
+
+def close(env: gymnasium.Env | VecEnv) -> None:
+    """Close environments. What they raise then neither costs a finished training nor hides why another one failed.
+
+    :param env: The environments
+    """
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"The environments could not be closed ({type(error).__name__}: {error})", stacklevel=2)
+
+
+@contextlib.contextmanager
+def closing(env: VecEnv) -> Iterator[VecEnv]:
+    """Environments that are closed after a ``with`` block (see :func:`close`).
+
+    :param env: The environments
+    """
+    try:
+        yield env
+    finally:
+        close(env)
 
 
 def _explained(environment: str, error: BaseException) -> str:

@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from sb3_ppo_variants.algorithms.base import OnPolicyVariant
 from sb3_ppo_variants.backends import kernel_versions
 from sb3_ppo_variants.checks import integer, number, optional, plain_number
 from sb3_ppo_variants.experiments.runs.classes import with_classes
-from sb3_ppo_variants.experiments.runs.environments import make_environment
+from sb3_ppo_variants.experiments.runs.environments import close, closing, make_environment
 from sb3_ppo_variants.experiments.runs.provenance import versions
 from sb3_ppo_variants.experiments.runs.registry import algorithm_class
 from sb3_ppo_variants.experiments.runs.settings import all_parameters
@@ -345,7 +345,7 @@ def check_by_building(run: Run) -> None:
     except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError) as error:
         raise ValueError(_refusal(run, error)) from error
     finally:
-        env.close()
+        close(env)
 
 
 def _fits_with_defaults(run: Run, env: VecEnv) -> bool:
@@ -439,17 +439,9 @@ def fit(
         episodes = sum(len(rewards) for rewards in env.unwrapped.env_method("get_episode_rewards"))
         episodes += 0 if earlier is None else earlier.episodes
     finally:
-        _close(env)
+        close(env)
     last = recorder.curve[-1]
     return model, Result(last.mean_return, episodes, last.timesteps, seconds, recorder.curve, made_with)
-
-
-def _close(env: VecEnv) -> None:
-    """Close environments. What they raise then neither costs a finished training nor hides why another one failed."""
-    try:
-        env.close()
-    except Exception as error:
-        warnings.warn(f"The environments could not be closed ({type(error).__name__}: {error})", stacklevel=2)
 
 
 def _versions(run: Run, env: VecEnv) -> dict[str, str]:

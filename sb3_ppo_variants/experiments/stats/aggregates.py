@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats.estimators import from_common_run, spread_unknown
+from sb3_ppo_variants.experiments.stats.estimators import from_common_run, from_common_runs, spread_unknown
 from sb3_ppo_variants.experiments.stats.intervals import (
     RESAMPLES,
     Interval,
@@ -162,6 +162,7 @@ def rank_correlation(variants: Sequence[Sequence[ArrayLike]], published: Sequenc
     :param variants: For each of K variants, E samples (n,) of normalised scores
     :param published: K scores
     """
+    variants = from_common_runs(variants)
     flat = [sample for samples in variants for sample in samples]
     ends = np.cumsum([len(samples) for samples in variants])
     means, theirs = np.array([mean_score(*own) for own in variants]), np.asarray(published, dtype=np.float64)

@@ -279,14 +279,23 @@ def _flat(pairs: Pairs) -> list[Array]:
 
 
 def from_common_run(samples: Sequence[ArrayLike]) -> list[Array]:
-    """Samples minus the first run of the first of them, for differences and ranks, which do not depend on it.
+    """Samples minus a median run, for differences and ranks, which do not depend on it.
 
     Runs that are all equal become exact zeros. The means of five and of six equal numbers may differ in the last bit.
 
     :param samples: Samples (n,) of one environment
     """
-    first = np.ravel(samples[0])[0]
-    return [np.asarray(sample, dtype=np.float64) - first for sample in samples]
+    data = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    runs = np.sort(np.concatenate(data))
+    return [sample - runs[runs.size // 2] for sample in data]
+
+
+def from_common_runs(variants: Sequence[Sequence[ArrayLike]]) -> list[tuple[Array, ...]]:
+    """:func:`from_common_run` in each environment.
+
+    :param variants: A variants of E samples (n,) each
+    """
+    return list(zip(*(from_common_run(of_all) for of_all in zip(*variants, strict=True)), strict=True))
 
 
 def _least(pairs: Pairs) -> int:

@@ -295,8 +295,10 @@ def thinned(curve: Sequence[CurvePoint], timesteps: int) -> list[list[Any]]:
     :param timesteps: Training steps of the run
     :return: [timesteps, mean return] pairs
     """
+    if not curve:  # of an imported run
+        return []
     kept: dict[int, float | None] = {}
-    for place in range(1, KEPT_POINTS + 1 if curve else 1):  # an imported run may have no curve
+    for place in range(1, KEPT_POINTS + 1):
         point = next((p for p in curve if p.timesteps >= place * timesteps / KEPT_POINTS), curve[-1])
         kept[point.timesteps] = point.mean_return
     return [[steps, mean_return] for steps, mean_return in kept.items()]

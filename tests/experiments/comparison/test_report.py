@@ -414,6 +414,7 @@ def test_pictures(records: list[Record], tmp_path: Path) -> None:
 def test_numbers() -> None:
     assert [number(x) for x in (1234.5, 99.94, -5.128, 0.0)] == ["1234", "99.9", "-5.13", "0.00"]
     assert [number(x) for x in (0.00012, -0.0041)] == ["0.00012", "-0.0041"]
+    assert number(float(np.mean([0.1, -0.3, 0.2]))) == "0.00"  # a rounding error
     assert interval(None) == "–"
 
 

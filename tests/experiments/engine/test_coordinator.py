@@ -75,22 +75,40 @@ def test_what_failed_is_tried_again_by_the_next_command_and_nothing_else(tmp_pat
         assert len(executor.tasks) == expected
 
 
+class Kills(InProcess):
+    """An executor whose processes die of some environments, each time."""
+
+    def __init__(self, environments: set[str]):
+        super().__init__(fakes.quick)
+        self.environments = environments
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        if task.run.environment not in self.environments:
+            return super().submit(task)
+        self.tasks.append(task)
+        future: Future[Outcome] = Future()
+        future.set_exception(BrokenProcessPool("it died"))
+        return future
+
+
+def test_a_machine_on_which_processes_no_longer_start_ends_the_command(tmp_path: Path) -> None:
+    fine = make_run("fine")
+    several = [make_run(name, seed=seed) for seed in range(9) for name in ("a", "b")]
+    single = [make_run("a", seed=seed) for seed in range(40)]
+    for runs, died in ((several, 9), (single, 33)):
+        executor = Kills({"a", "b"})
+        dying = pytest.raises(ChildProcessError, match=f"{died} runs died in a row")
+        with open_store(storage_url(None, tmp_path / str(died)), "study") as store, dying:
+            do_runs([fine, *runs], store, lambda executor=executor: executor, tmp_path)
+        assert len(executor.tasks) == 1 + died
+
+
 def test_an_environment_that_always_kills_its_process_stops_no_other(tmp_path: Path) -> None:
-    class Kills(InProcess):
-        """An executor whose processes die of one environment, each time."""
-
-        def submit(self, task: Task) -> Future[Outcome]:
-            if task.run.environment != "dies":
-                return super().submit(task)
-            future: Future[Outcome] = Future()
-            future.set_exception(BrokenProcessPool("it died"))
-            return future
-
     runs = [make_run(name, seed=seed) for seed in range(5) for name in ("fine", "dies", "good")]
     dying = [run for run in runs if run.environment == "dies"]
     with open_store(storage_url(None, tmp_path), "study") as store:
         for asked in (runs, runs, dying + runs[:1]):  # the second and the third time only the failed are left
-            records = do_runs(asked, store, lambda: Kills(fakes.quick), tmp_path)
+            records = do_runs(asked, store, lambda: Kills({"dies"}), tmp_path)
             assert {r.state for r in records if r.run.environment == "dies"} == {"failed"}
             assert {r.state for r in records if r.run.environment != "dies"} == {"done"}
 

@@ -81,6 +81,10 @@ def test_a_renamed_folder_goes_on_with_its_study(tmp_path: Path) -> None:
     with open_store(storage_url(None, tmp_path / "monday-lr"), "monday"):
         pass
     assert study_name(tmp_path / "monday-lr") == "monday-lr"
+    for name in ("nightly-runs", "nightly"):
+        with open_store(storage_url(None, tmp_path / "nightly-runs"), name):
+            pass
+    assert study_name(tmp_path / "nightly-runs") == "nightly-runs"
     # Of two studies it cannot be said whose folder it was.
     with open_store(storage_url(None, tmp_path / "tuesday"), "another"):
         pass

@@ -1,5 +1,6 @@
 """One task in this process: its progress, and its checkpoints, which change no result."""
 
+import dataclasses
 import json
 import math
 import re
@@ -10,6 +11,7 @@ import pytest
 
 from sb3_ppo_variants.experiments.engine import task as engine_task
 from sb3_ppo_variants.experiments.engine.task import Outcome, Progress, RunCheckpoints, Task, do_run, read_progress
+from sb3_ppo_variants.experiments.runs.environments import check_environment
 from sb3_ppo_variants.experiments.runs.run import Run
 from sb3_ppo_variants.resume import callback
 from sb3_ppo_variants.resume.files import checkpoint_paths, read_checkpoint
@@ -138,6 +140,9 @@ def test_a_task_that_has_a_mistake_is_an_outcome_not_an_exception(tmp_path: Path
 def test_an_environment_that_exits_is_a_failure_and_no_end_of_the_process(tmp_path: Path) -> None:
     run = Run("clip_ppo", "tests.experiments.mine:Exits", 0, 64, 1, SMALL)
     assert do_run(Task(run, str(tmp_path))).reason == "env: SystemExit: "
+    in_workers = dataclasses.replace(run, vec_env="WorkerVecEnv")
+    reason = do_run(Task(in_workers, str(tmp_path), rollout_workers=1)).reason
+    assert re.fullmatch(r"env: WorkerError: Worker 0 .* in environment 0, .*SystemExit.*", str(reason), re.DOTALL)
 
 
 def test_a_training_outlives_environments_that_cannot_be_closed(tmp_path: Path) -> None:
@@ -146,6 +151,11 @@ def test_a_training_outlives_environments_that_cannot_be_closed(tmp_path: Path) 
         outcome = do_run(Task(run, str(tmp_path)))
     assert outcome.result is not None
     assert outcome.result.steps == 64
+
+
+def test_an_environment_that_cannot_be_closed_can_be_made() -> None:
+    with pytest.warns(UserWarning, match="could not be closed"):
+        check_environment("tests.experiments.mine:CannotBeClosed")
 
 
 def test_an_environment_that_raises_in_a_worker_is_the_environments_failure(tmp_path: Path) -> None:

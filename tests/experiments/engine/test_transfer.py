@@ -95,12 +95,11 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(records: list[Record
 
 def test_of_equal_keys_the_first_is_kept_and_another_result_is_reported(records: list[Record], tmp_path: Path) -> None:
     other = [Record(records[0].run, "done", make_result(99.0)), Record(records[1].run, "done", records[1].result)]
-    (tmp_path / "other").mkdir()
-    write_runs(tmp_path / "other/runs.csv", other)
-    write_curves(tmp_path / "other/curves.csv", other)
+    write_runs(tmp_path / "runs.csv", other)
+    write_curves(tmp_path / "curves.csv", other)
     with open_store(storage_url(None, tmp_path), "study") as store:
         store.add(records[0])
-        (note,) = import_runs(store, [str(tmp_path / "other")])
+        (note,) = import_runs(store, [str(tmp_path)])
         assert "2 finished runs, 1 of them new; other returns than those in the store" in note
         assert "narrow CartPole-v1 seed 0" in note
         assert results(store)[records[0].run.key()] == records[0].result

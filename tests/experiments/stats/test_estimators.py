@@ -84,6 +84,12 @@ def test_runs_that_are_all_equal_do_not_differ_however_many_they_are(n: int, m: 
     assert found.interval is None or found.interval == (0, 0)
 
 
+def test_one_huge_run_takes_no_digits_from_the_others() -> None:
+    x, y = [-1e20, 10.0, 11.0, 12.0, 13.0, 14.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert estimators.mean_difference([(x, y)]) == pytest.approx(9.0)  # the huge one is trimmed
+    assert estimators.mean_difference([(y, x)]) == pytest.approx(-9.0)
+
+
 def test_the_difference_of_few_runs_is_welchs() -> None:
     x, y = [1.0, 4.0, 2.0], [9.0, 5.0, 6.0, 6.5, 30.0, 7.0]  # means of both, since one has three runs
     assert estimators.mean_difference([(x, y)]) == pytest.approx(np.mean(x) - np.mean(y))
