@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sb3_ppo_variants.experiments.stats.estimators import from_common_run, from_common_runs, spread_unknown
+from sb3_ppo_variants.experiments.stats.estimators import equal_as_zeros, from_common_runs, spread_unknown
 from sb3_ppo_variants.experiments.stats.intervals import (
     RESAMPLES,
     Interval,
@@ -75,7 +75,7 @@ def difference_of_means(pairs: Sequence[tuple[ArrayLike, ArrayLike]], confidence
     :param pairs: E pairs of samples (n,) of normalised scores
     :param confidence: Level of the interval
     """
-    flat = [sample for pair in pairs for sample in from_common_run(pair)]
+    flat = [sample for pair in pairs for sample in equal_as_zeros(pair)]
     value = float(mean_score(*flat[::2]) - mean_score(*flat[1::2]))
     weights = np.tile([1.0, -1.0], len(pairs)) / len(pairs)
     return Estimate(value, None if spread_unknown(pairs, confidence) else t_interval(flat, weights, confidence))

@@ -275,13 +275,21 @@ def _signs(pairs: Pairs) -> Array:
 
 
 def _flat(pairs: Pairs) -> list[Array]:
-    return [sample for pair in pairs for sample in from_common_run(pair)]
+    return [sample for pair in pairs for sample in equal_as_zeros(pair)]
+
+
+def equal_as_zeros(pair: tuple[ArrayLike, ArrayLike]) -> list[Array]:
+    """The two samples, zeros if all runs are equal: the means of five and of six equal numbers may differ in the last
+    bit.
+
+    :param pair: Scores of the algorithm, scores of the reference
+    """
+    data = [np.asarray(sample, dtype=np.float64) for sample in pair]
+    return data if np.ptp(np.concatenate(data)) else [np.zeros_like(sample) for sample in data]
 
 
 def from_common_run(samples: Sequence[ArrayLike]) -> list[Array]:
-    """Samples minus a median run, for differences and ranks, which do not depend on it.
-
-    Runs that are all equal become exact zeros. The means of five and of six equal numbers may differ in the last bit.
+    """Samples minus a median run, for ranks, which do not depend on it: those that are all equal have equal means.
 
     :param samples: Samples (n,) of one environment
     """
