@@ -85,7 +85,6 @@ MEMORY_FOLDERS = ("memory", "memory/stacked", "memory/fast_form", "memory/pendul
 READINGS: dict[str, tuple[str, str] | None] = {
     "table1": ("table1", "paper"),
     "table1/sb3_reading": ("table1", "sb3"),
-    "table1/million": ("table1", "paper"),
     "trust_regions": ("trust_regions", "paper"),
     "trust_regions/deep": ("trust_regions", "paper"),
 }

@@ -206,7 +206,7 @@ _READ_AS = {
         "filtered by their running mean and deviation and clipped to ±5, advantages normalised over the rollout, "
         "no gradient clipping, a value loss of weight 1, time limits terminal. As the paper has it, and unlike "
         "that code, Adam's step size is constant, β starts at 1, and it is adapted from the exact KL after each "
-        "update. Two rows are not the paper's: trpo has the same conventions, sb3_ppo is SB3's PPO as "
+        "update. Rows that are not the paper's: trpo has the same conventions, sb3_ppo is SB3's PPO as "
         "PPO('MlpPolicy', env) has it."
     ),
     "sb3": "Where the paper says nothing, SB3's PPO is followed: observations as they are, advantages normalised per "
