@@ -21,7 +21,8 @@ from optuna.storages import RDBStorage
 from sb3_ppo_variants.files import exclusive, safe_name, this_process
 
 T = TypeVar("T")
-RUNS_SUFFIX, CONFIRMATION_SUFFIX = "-runs", "-confirmation"  # of the names of a tuning study's other two
+RUNS_SUFFIX = "-runs"
+SUFFIXES = (RUNS_SUFFIX, "-confirmation")  # of the names of a tuning study's other two
 BUSY_SECONDS = 60.0  # how long to wait for an SQLite file that another process has locked
 # Drivers take passwords among a URL's options too.
 _IN_QUERY = re.compile(r"([?&](?:[\w.-]*pass[\w.-]*|odbc_connect)=)[^&\s]*", re.IGNORECASE)
@@ -83,8 +84,8 @@ def study_name(out: Path, storage: str | None = None) -> str:
     url = storage_url(storage, out)
     if storage is None and exists(url):
         names = study_names(url)
-        tuned = [one for one in names if {one + RUNS_SUFFIX, one + CONFIRMATION_SUFFIX} <= set(names)]
-        others = {one + suffix for one in tuned for suffix in (RUNS_SUFFIX, CONFIRMATION_SUFFIX)}
+        tuned = [one for one in names if {one + suffix for suffix in SUFFIXES} <= set(names)]
+        others = {one + suffix for one in tuned for suffix in SUFFIXES}
         first = [one for one in names if one not in others]
         if len(first) == 1:
             return first[0]

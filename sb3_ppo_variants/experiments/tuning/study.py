@@ -15,8 +15,7 @@ from sb3_ppo_variants.experiments.engine.coordinator import Interrupted, do_work
 from sb3_ppo_variants.experiments.engine.executors import LOCAL, TaskExecutor, check_jobs, check_timeout, task_executor
 from sb3_ppo_variants.experiments.engine.progress import say
 from sb3_ppo_variants.experiments.engine.storage import (
-    CONFIRMATION_SUFFIX,
-    RUNS_SUFFIX,
+    SUFFIXES,
     as_storage,
     storage_url,
     study_name,
@@ -176,8 +175,7 @@ def tune(
     with ExitStack() as stores:
         store = stores.enter_context(open_store(url, study))
         plan = keep_plan(store, plan)  # before anything else is put into the ledger
-        tuning_runs = stores.enter_context(open_store(url, study + RUNS_SUFFIX))
-        test_runs = stores.enter_context(open_store(url, study + CONFIRMATION_SUFFIX))
+        tuning_runs, test_runs = (stores.enter_context(open_store(url, study + suffix)) for suffix in SUFFIXES)
         for note in import_runs(tuning_runs, imports, is_tuning_seed) + import_runs(test_runs, imports, is_test_seed):
             say(console, note)
         if confirm:
