@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The runs of this folder: the ten variants of the preset that have SB3's network, in its five environments; and those of
-# deep/: the three with a deep policy network. Writes to folders of runs/; interrupted, it goes on where it stopped. The
-# first five variants' runs on HalfCheetah, Hopper and Walker2d were imported from an earlier comparison of 300,000 steps.
+# deep/: the three with a deep policy network. Writes to folders of runs/; interrupted, it goes on where it stopped.
 set -euo pipefail
 
 variants=()
