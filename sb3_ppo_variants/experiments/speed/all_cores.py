@@ -267,8 +267,8 @@ def speed_of_workers(
     :param widths: Widths of the hidden layers
     :param cores: See :func:`measure_workers`, as the others
     :return: An iterator over the measurements
-    :raises ValueError: if there are more workers than environments, or fewer than one; for an environment that cannot
-        be made, or a number below 1
+    :raises ValueError: if there are more workers than environments or usable cores, or fewer than one; for an
+        environment that cannot be made, or a number below 1
     """
     check_configurations(environments, rounds, n_envs=n_envs, width=widths)
     if cores < 1 or cores > min(n_envs):
